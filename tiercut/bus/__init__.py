@@ -1,0 +1,114 @@
+"""What a role needs of a bus, whatever carries it: MQTT (`mqtt`), one process (`memory`), a slowed one (`link`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+#: User properties of MQTT 5: pairs, order kept, names may repeat.
+Properties = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that the bus has taken.
+
+    Attributes:
+        seconds: From the call of ``publish`` until the broker's acknowledgement, waiting for credit excluded.
+        payload_bytes: Size of the payload.
+    """
+
+    seconds: float
+    payload_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that arrived, to be acknowledged when the work on it is done.
+
+    Attributes:
+        received_s: ``Clock.monotonic_s`` when its last byte was read.
+        duplicate: The broker says it may have sent it before.
+        ack: Tell the broker that it may forget the message. Idempotent, cheap, callable in any order and after a
+            reconnect (then it does nothing): the bus puts acknowledgements in the order the protocol asks for.
+    """
+
+    topic: str
+    payload: bytes
+    received_s: float
+    retain: bool = False
+    duplicate: bool = False
+    properties: Properties = ()
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation: bytes | None = None
+    ack: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
+
+
+class Subscription(Protocol):
+    """Messages of one topic filter, in order of arrival."""
+
+    def __aiter__(self) -> AsyncIterator[Delivery]:
+        """Iterate until the subscription or the bus is closed."""
+        ...
+
+    async def close(self) -> None:
+        """Unsubscribe; the iteration ends after what has already arrived."""
+        ...
+
+
+class Bus(Protocol):
+    """A connection to one broker. Open it with ``async with``; it reconnects by itself until it is closed."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there now."""
+        ...
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """Largest payload the broker takes with the longest topic and properties we use."""
+        ...
+
+    @property
+    def emulated(self) -> str | None:
+        """A sentence about the emulated link in front of this bus, ``None`` when the link is the real one."""
+        ...
+
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        expiry_s: int | None = None,
+        properties: Properties = (),
+        content_type: str | None = None,
+        response_topic: str | None = None,
+        correlation: bytes | None = None,
+    ) -> Sent:
+        """Send, and wait until the broker has taken it (QoS 0: until it is written to the socket).
+
+        Calls are sent in the order in which they are made. A call waits while too many bytes or messages are under
+        way. Through a lost connection it goes on waiting and is sent again after the reconnect.
+
+        Raises:
+            PacketTooLarge: ``payload`` is over ``max_payload_bytes``.
+            PublishRefused: the broker answered with an error code.
+            BusError: the bus was closed before the message was taken.
+        """
+        ...
+
+    async def subscribe(self, topic_filter: str, *, qos: int = 1) -> Subscription:
+        """Subscribe, and wait until the broker has agreed. Renewed by itself after a reconnect.
+
+        Raises:
+            BrokerRefused: the broker does not allow it.
+        """
+        ...
+
+    async def announce(self, topic: str, payload: bytes, *, properties: Properties = ()) -> None:
+        """Publish retained now and again after every reconnect: presence, which the will takes back."""
+        ...

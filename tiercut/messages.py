@@ -1,0 +1,200 @@
+"""Every message that nodes exchange: frozen, checked in its constructor. How they become bytes is `wire`'s matter."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from tiercut.errors import BadEnvelope
+from tiercut.plan import DELIVERY_MODES, DeliveryMode, Plan
+
+#: Names of sites, nodes and streams: one level of a topic, no wildcard, readable in a log.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+StageKind = Literal["queue", "decode", "compute", "encode", "wire"]
+STAGE_KINDS: tuple[StageKind, ...] = get_args(StageKind)
+
+#: What may at most stand in one envelope; a reader refuses more before it makes room for it.
+MAX_TENSORS = 256
+MAX_DIMENSIONS = 8
+MAX_STAGES = 64
+MAX_TEXT = 256
+MAX_TENSOR_BYTES = 256 * 1024 * 1024
+
+
+def refuse(reason: str, *, expected: str, came: object, what: str = "a message is not valid") -> BadEnvelope:
+    """The error for a message that does not fit; ``came`` is quoted shortened, as it is the sender's text."""
+    shown = came if isinstance(came, (int, float)) else repr(came)[:80]
+    return BadEnvelope(what, expected=expected, came=str(shown), fix="correct the sender", reason=reason)
+
+
+def check_name(value: str, *, field_name: str) -> None:
+    """Refuse a name that could not be one level of a topic."""
+    if not NAME.fullmatch(value):
+        raise refuse("bad_name", expected=f"{field_name} as {NAME.pattern}", came=value)
+
+
+@dataclass(frozen=True, slots=True)
+class ClockStamp:
+    """A time on a named monotonic clock: only readers of the same clock, or with an offset to it, may use it."""
+
+    clock_id: str
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.clock_id) <= MAX_TEXT or not math.isfinite(self.seconds):
+            raise refuse("bad_clock", expected="a clock's id and finite seconds", came=(self.clock_id, self.seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Time that a frame spent on one thing.
+
+    Attributes:
+        where: Node id; for ``wire`` the node that received.
+        kind: ``queue`` waits for its turn, ``decode`` bytes to tensors, ``compute`` the segment, ``encode`` tensors
+            to bytes, ``wire`` from the sender's publish to the receiver's last byte.
+        seconds: Length, >= 0.
+        emulated: The wire had an emulated link in front of it, so the figure is no measurement of a network.
+    """
+
+    where: str
+    kind: StageKind
+    seconds: float
+    emulated: bool = False
+
+    def __post_init__(self) -> None:
+        check_name(self.where, field_name="stage.where")
+        if self.kind not in STAGE_KINDS:
+            raise refuse("bad_stage", expected=f"a kind of {STAGE_KINDS}", came=self.kind)
+        if not (math.isfinite(self.seconds) and self.seconds >= 0):
+            raise refuse("bad_stage", expected="seconds >= 0", came=self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedTensor:
+    """One tensor on its way.
+
+    Attributes:
+        name: Name in the model's graph.
+        dtype: numpy name of the decoded element type (``"float32"``).
+        shape: Shape of the decoded tensor.
+        codec: What ``data`` is in: a name from `codecs.CODECS`. May differ from the plan's codec where that does not
+            take such a tensor.
+        data: The bytes.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    codec: str
+    data: bytes
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.name) <= MAX_TEXT:
+            raise refuse("bad_tensor_name", expected=f"1 to {MAX_TEXT} characters", came=self.name)
+        if len(self.shape) > MAX_DIMENSIONS or any(n < 0 for n in self.shape):
+            raise refuse("bad_shape", expected=f"at most {MAX_DIMENSIONS} dimensions >= 0", came=self.shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One frame on its way, with all that a node needs to do its part.
+
+    Attributes:
+        site: Site the stream belongs to.
+        stream: Stream name.
+        seq: Number of the frame in its stream, from 0.
+        model: Identity of the bundle: its SHA-256 in hex.
+        plan: The plan this frame follows, to its end.
+        delivery: What to do when it has to wait.
+        cut: Cut point at which ``tensors`` are alive.
+        tensors: The tensors alive there.
+        captured_unix_s: Wall clock of the device at capture, for people.
+        captured: The same moment on the device's monotonic clock, for durations.
+        sent: When the sender published, on its monotonic clock.
+        stages: What took how long so far, in order.
+        deadline_s: Seconds after capture within which the result is of use; ``None`` for ever.
+        label: What the sensor calls the frame (a file's name), for people.
+        return_to: Topic on the bus where the last hop arrived, for whoever finishes or drops the frame; ``None``:
+            straight to the stream's own topics.
+        emulated: The link of the last hop is emulated.
+    """
+
+    site: str
+    stream: str
+    seq: int
+    model: str
+    plan: Plan
+    delivery: DeliveryMode
+    cut: int
+    tensors: tuple[EncodedTensor, ...]
+    captured_unix_s: float
+    captured: ClockStamp
+    sent: ClockStamp
+    stages: tuple[Stage, ...] = ()
+    deadline_s: float | None = None
+    label: str | None = None
+    return_to: str | None = None
+    emulated: bool = False
+
+    def __post_init__(self) -> None:
+        check_name(self.site, field_name="site")
+        check_name(self.stream, field_name="stream")
+        if self.seq < 0 or self.cut < 0:
+            raise refuse("bad_number", expected="seq and cut >= 0", came=(self.seq, self.cut))
+        if not re.fullmatch(r"[0-9a-f]{64}", self.model):
+            raise refuse("bad_model", expected="64 hex digits", came=self.model)
+        if self.delivery not in DELIVERY_MODES:
+            raise refuse("bad_delivery", expected=f"one of {DELIVERY_MODES}", came=self.delivery)
+        if len(self.tensors) > MAX_TENSORS or len(self.stages) > MAX_STAGES:
+            raise refuse(
+                "too_many",
+                expected=f"at most {MAX_TENSORS} tensors and {MAX_STAGES} stages",
+                came=(len(self.tensors), len(self.stages)),
+            )
+        if not math.isfinite(self.captured_unix_s):
+            raise refuse("bad_clock", expected="a finite captured_unix_s", came=self.captured_unix_s)
+        if self.deadline_s is not None and not (math.isfinite(self.deadline_s) and self.deadline_s > 0):
+            raise refuse("bad_deadline", expected="deadline_s > 0", came=self.deadline_s)
+        for text in (self.label, self.return_to):
+            if text is not None and len(text) > MAX_TEXT:
+                raise refuse("bad_text", expected=f"at most {MAX_TEXT} characters", came=text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """A frame that will have no result, and why: JSON on the stream's ``dropped`` topic.
+
+    Attributes:
+        where: Node id that dropped it.
+        reason: Name of the counter, ``lower_snake_case``.
+        message: One sentence for a person.
+    """
+
+    stream: str
+    seq: int
+    where: str
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamPlan:
+    """What the retained plan topic of a stream says: the plan and what the stream is.
+
+    Attributes:
+        stream: Stream name.
+        model: Identity of the bundle.
+        model_name: Name of the bundle, for people.
+        plan: The plan.
+        reason: Why this plan, for people.
+    """
+
+    stream: str
+    model: str
+    model_name: str
+    plan: Plan
+    reason: str = field(default="given by hand")

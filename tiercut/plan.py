@@ -1,0 +1,113 @@
+"""The plan of a stream: where its model is cut, who runs what, how tensors travel."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from tiercut.errors import SettingsError
+
+Tier = Literal["device", "edge", "cloud"]
+TIERS: tuple[Tier, ...] = get_args(Tier)
+
+#: Frames on their way: the newest wins and older ones are dropped, or none is and the sensor waits.
+DeliveryMode = Literal["latest", "every"]
+DELIVERY_MODES: tuple[DeliveryMode, ...] = get_args(DeliveryMode)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Two cuts, an exit, the nodes and the codecs of one stream.
+
+    The device runs ``[0, first_cut)``, the edge ``[first_cut, second_cut)``, the cloud ``[second_cut, end)``, as in
+    the planning problem, version 1. Without an edge ``first_cut == second_cut``; without a cloud ``second_cut`` is the
+    end of the model, which only the bundle knows (`check_fits`).
+
+    Attributes:
+        epoch: Number of the plan within its stream, counted up at each change.
+        first_cut: Cut point at the end of the device's segment.
+        second_cut: Cut point at the end of the edge's segment.
+        exit: Name of the variant: ``"full"``, or an early exit.
+        device: Node id of the device.
+        edge: Node id of the edge, ``None`` when no frame goes there. With ``first_cut == second_cut`` it only relays.
+        cloud: Node id of the cloud node, ``None`` when no frame goes there.
+        codecs: One codec name per hop, in the order of the hops.
+    """
+
+    epoch: int
+    first_cut: int
+    second_cut: int
+    device: str
+    edge: str | None = None
+    cloud: str | None = None
+    exit: str = "full"
+    codecs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.epoch < 0 or not 0 <= self.first_cut <= self.second_cut:
+            raise SettingsError(
+                "a plan does not hold together",
+                expected="epoch >= 0 and 0 <= first_cut <= second_cut",
+                came=f"epoch {self.epoch}, first_cut {self.first_cut}, second_cut {self.second_cut}",
+                fix="swap or correct the cuts",
+            )
+        if self.edge is None and self.first_cut != self.second_cut:
+            raise SettingsError(
+                "a plan does not hold together",
+                expected="first_cut equal to second_cut when no edge takes part",
+                came=f"first_cut {self.first_cut}, second_cut {self.second_cut}, no edge",
+                fix="name an edge, or make the cuts equal",
+            )
+        if len(self.codecs) != len(self.hops):
+            raise SettingsError(
+                "a plan does not hold together",
+                expected=f"one codec per hop, {len(self.hops)} in all",
+                came=f"{len(self.codecs)} codecs {list(self.codecs)}",
+                fix="give one codec per hop, 'raw' for none",
+            )
+
+    @property
+    def hops(self) -> tuple[tuple[Tier, Tier], ...]:
+        """The hops a frame takes, in order: ``(from tier, to tier)``."""
+        stops: list[Tier] = ["device"]
+        if self.edge is not None:
+            stops.append("edge")
+        if self.cloud is not None:
+            stops.append("cloud")
+        return tuple(itertools.pairwise(stops))
+
+    def node(self, tier: Tier) -> str | None:
+        """Node id of a tier, ``None`` when the tier takes no part."""
+        return {"device": self.device, "edge": self.edge, "cloud": self.cloud}[tier]
+
+    def codec_after(self, tier: Tier) -> str:
+        """Codec of the hop that leaves a tier; the tier must have one."""
+        return self.codecs[[start for start, _ in self.hops].index(tier)]
+
+    def segment_end(self, tier: Tier, end: int) -> int:
+        """Cut point where a tier's segment ends, in a model that ends at cut ``end``.
+
+        The last tier on the route runs to the end whatever the plan's numbers say.
+        """
+        if tier == "cloud" or (tier == "edge" and self.cloud is None) or not self.hops:
+            return end
+        return self.first_cut if tier == "device" else self.second_cut
+
+    def check_fits(self, end: int, *, model: str) -> None:
+        """Check the cuts against a model that ends at cut ``end``.
+
+        Raises:
+            SettingsError: a cut is past the end, or the last tier on the route would stop short of it.
+        """
+        last = self.first_cut if not self.hops else self.second_cut
+        if self.second_cut > end or (self.cloud is None and last != end):
+            wanted = f"0 <= first_cut <= second_cut <= {end}" + (
+                "" if self.cloud else f", and second_cut {end} because no cloud node takes part"
+            )
+            raise SettingsError(
+                f"the plan does not fit the model '{model}'",
+                expected=wanted,
+                came=f"first_cut {self.first_cut}, second_cut {self.second_cut}",
+                fix="choose cuts from the table that 'tiercut inspect BUNDLE' prints",
+            )
