@@ -1,1 +1,1 @@
-"""."""
+"""The site's hub: the bus, the streams and their plans."""

@@ -1,1 +1,1 @@
-"""."""
+"""The cloud tier: the tail segment and the results."""

@@ -1,1 +1,1 @@
-"""."""
+"""The edge tier: the middle segment."""

@@ -1,1 +1,1 @@
-"""."""
+"""The device tier: sensors, the head segment, publishing."""

@@ -1,3 +1,75 @@
-"""tiercut: one neural network across a sensor, an edge box and a cloud."""
+"""tiercut: one neural network across a sensor, an edge box and a cloud.
+
+``import tiercut`` costs nothing: a name below is imported when it is first used, torch only by `export`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from tiercut.errors import (
+    BadMessage,
+    BundleError,
+    BusError,
+    ChecksumError,
+    CutError,
+    ExportError,
+    InputError,
+    SensorError,
+    SettingsError,
+    TiercutError,
+)
+
+if TYPE_CHECKING:
+    from tiercut.authoring import ModelSource, export
+    from tiercut.bundle import Bundle
+    from tiercut.cuts import CutPoint, TensorSpec
+    from tiercut.preprocess import FrameSpec
+    from tiercut.segments import Segment, SegmentCache
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "BadMessage",
+    "Bundle",
+    "BundleError",
+    "BusError",
+    "ChecksumError",
+    "CutError",
+    "CutPoint",
+    "ExportError",
+    "FrameSpec",
+    "InputError",
+    "ModelSource",
+    "Segment",
+    "SegmentCache",
+    "SensorError",
+    "SettingsError",
+    "TensorSpec",
+    "TiercutError",
+    "export",
+]
+
+_HOMES = {
+    "Bundle": "bundle",
+    "CutPoint": "cuts",
+    "FrameSpec": "preprocess",
+    "ModelSource": "authoring",
+    "Segment": "segments",
+    "SegmentCache": "segments",
+    "TensorSpec": "cuts",
+    "export": "authoring",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        message = f"module 'tiercut' has no attribute '{name}'"
+        raise AttributeError(message)
+    return getattr(importlib.import_module(f"tiercut.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from tiercut.errors import BadEnvelope
-from tiercut.plan import DELIVERY_MODES, DeliveryMode, Plan
+from tiercut.plan import DELIVERY_MODES, TIERS, DeliveryMode, Plan
 
 #: Names of sites, nodes and streams: one level of a topic, no wildcard, readable in a log.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
-StageKind = Literal["queue", "decode", "compute", "encode", "wire"]
+StageKind = Literal["prepare", "queue", "decode", "compute", "encode", "wire"]
 STAGE_KINDS: tuple[StageKind, ...] = get_args(StageKind)
 
 #: What may at most stand in one envelope; a reader refuses more before it makes room for it.
@@ -54,8 +54,9 @@ class Stage:
 
     Attributes:
         where: Node id; for ``wire`` the node that received.
-        kind: ``queue`` waits for its turn, ``decode`` bytes to tensors, ``compute`` the segment, ``encode`` tensors
-            to bytes, ``wire`` from the sender's publish to the receiver's last byte.
+        kind: ``prepare`` makes a model's input of what the sensor gave, ``queue`` waits for its turn, ``decode`` makes
+            tensors of bytes, ``compute`` runs the segment, ``encode`` makes bytes of tensors, ``wire`` is from the
+            sender's publish to the receiver's last byte.
         seconds: Length, >= 0.
         emulated: The wire had an emulated link in front of it, so the figure is no measurement of a network.
     """
@@ -198,3 +199,54 @@ class StreamPlan:
     model_name: str
     plan: Plan
     reason: str = field(default="given by hand")
+
+
+NodeState = Literal["online", "offline"]
+NODE_STATES: tuple[NodeState, ...] = get_args(NodeState)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """Presence, capacity and load of a node: retained JSON on its status topic.
+
+    Attributes:
+        node: Node id.
+        tier: Its tier, or ``hub``.
+        state: ``online``; ``offline`` is said by the node's goodbye or by its will.
+        version: Version of tiercut it runs.
+        clock_id: Its monotonic clock.
+        models: Identities of the bundles it has, by name.
+        load: Figures of now: ``waiting`` frames, ``busy`` fraction of the last period, counters.
+        emulated_link: A sentence about an emulated link in front of it.
+    """
+
+    node: str
+    tier: str
+    state: NodeState
+    version: str
+    clock_id: str = ""
+    models: dict[str, str] = field(default_factory=dict)
+    load: dict[str, float] = field(default_factory=dict)
+    emulated_link: str | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.node, field_name="node")
+        if self.tier not in (*TIERS, "hub") or self.state not in NODE_STATES:
+            raise refuse("bad_status", expected="a known tier and state", came=(self.tier, self.state))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockProbe:
+    """A question for a node's clock, or the answer to one (all times on the named node's monotonic clock).
+
+    Attributes:
+        clock_id: The clock of the node that asks, or in an answer of the node that answers.
+        asked_s: When the question was sent, on the asker's clock.
+        heard_s: When it was heard, on the answerer's clock; ``None`` in a question.
+        answered_s: When the answer was sent, on the answerer's clock; ``None`` in a question.
+    """
+
+    clock_id: str
+    asked_s: float
+    heard_s: float | None = None
+    answered_s: float | None = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 #: User properties of MQTT 5: pairs, order kept, names may repeat.
 Properties = Sequence[tuple[str, str]]
@@ -111,4 +113,35 @@ class Bus(Protocol):
 
     async def announce(self, topic: str, payload: bytes, *, properties: Properties = ()) -> None:
         """Publish retained now and again after every reconnect: presence, which the will takes back."""
+        ...
+
+
+class ManagedBus(Bus, Protocol):
+    """A bus for whoever opens and closes it; all buses of this package are one."""
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Messages, bytes and reconnects so far, and ``dropped_<reason>``."""
+        ...
+
+    async def __aenter__(self) -> Self:
+        """Connect.
+
+        Raises:
+            BrokerUnreachable: nothing answers.
+            BrokerRefused: the broker says no.
+        """
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        ...
+
+    async def close(self, *, goodbye: tuple[str, bytes] | None = None) -> None:
+        """Publish ``goodbye`` (topic, payload; else the will) retained, and disconnect; idempotent.
+
+        Publishes under way raise ``BusError``; subscriptions end after what has arrived.
+        """
         ...

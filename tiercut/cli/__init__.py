@@ -1,1 +1,36 @@
 """The ``tiercut`` command: one module per subcommand, each with ``add_parser`` and ``run``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tiercut import __version__
+from tiercut.cli import demo, export, inspect
+from tiercut.errors import TiercutError
+
+COMMANDS = (demo, export, inspect)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status of `tiercut.errors`."""
+    parser = argparse.ArgumentParser(
+        prog="tiercut", description="One neural network across a sensor, an edge box and a cloud."
+    )
+    parser.add_argument("--version", action="version", version=f"tiercut {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    chosen = parser.parse_args(arguments)
+    try:
+        status: int = chosen.run(chosen)
+    except TiercutError as error:
+        print(f"tiercut: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has seen enough (tiercut inspect … | head)
+        sys.stderr.close()
+        return 0
+    return status

@@ -1,0 +1,31 @@
+"""A cloud node: finishes the frames of any number of sites."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import ClassVar
+
+from tiercut.node import Node
+from tiercut.plan import Tier
+from tiercut.topics import CLOCK, WORK
+
+
+class CloudNode(Node):
+    """A cloud node: its home bus is the cloud's."""
+
+    tier: ClassVar[Tier] = "cloud"
+
+    @property
+    def home_url(self) -> str:
+        """The cloud's broker; the site's where there is only one."""
+        return self.uplink_url
+
+    @property
+    def clock_filter(self) -> str:
+        """Edges and devices ask under the name of their site."""
+        return CLOCK.filter(tier=self.tier, node=self.settings.node)
+
+    async def tasks(self) -> list[tuple[str, Coroutine[None, None, None]]]:
+        """The common tasks, and the frames that any site sends to this node."""
+        work = await self.home.subscribe(WORK.filter(tier=self.tier, node=self.settings.node))
+        return [*await super().tasks(), ("work", self.receive_work(aiter(work)))]

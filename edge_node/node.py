@@ -1,0 +1,21 @@
+"""An edge: works on the frames of its site's devices."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import ClassVar
+
+from tiercut.node import Node
+from tiercut.plan import Tier
+from tiercut.topics import WORK
+
+
+class EdgeNode(Node):
+    """An edge node."""
+
+    tier: ClassVar[Tier] = "edge"
+
+    async def tasks(self) -> list[tuple[str, Coroutine[None, None, None]]]:
+        """The common tasks, and the frames sent to this edge."""
+        work = await self.home.subscribe(WORK.of(site=self.settings.site, tier=self.tier, node=self.settings.node))
+        return [*await super().tasks(), ("work", self.receive_work(aiter(work)))]

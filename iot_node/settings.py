@@ -1,0 +1,80 @@
+"""Settings of a device node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tiercut.errors import BadMessage, SettingsError
+from tiercut.messages import check_name
+from tiercut.node_settings import NodeSettings
+from tiercut.plan import DeliveryMode
+from tiercut.settings import setting
+
+SensorKind = Literal["images", "pan", "video", "noise"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamSettings:
+    """One sensor and its model."""
+
+    name: str = setting("name of the stream, unique in its site")
+    model: str = setting("name of the bundle")
+    sensor: SensorKind = setting("where frames come from: images, pan, video or noise")
+    path: tuple[Path, ...] = setting("images: files or folders; pan: a photograph; video: a file", default=())
+    fps: float | None = setting("frames per second (default: as many as are taken; a video's own rate)", default=None)
+    loop: bool = setting("start again at the end of the images or the video", default=True)
+    frames: int | None = setting("stop after this many frames", default=None)
+    delivery: DeliveryMode = setting("latest: the newest frame wins; every: the sensor waits", default="latest")
+    in_flight: int = setting("frames that may be under way to their results", default=6)
+    deadline_ms: float | None = setting("age after which a result is of no use", default=None)
+    timeout_s: float = setting("seconds after which a frame without outcome is given up, or sent again", default=10.0)
+    width: int = setting("pan: width of the window, noise: of the frame", default=224)
+    height: int = setting("pan: height of the window, noise: of the frame", default=224)
+    seed: int = setting("noise: seed of the generator", default=0)
+
+    def __post_init__(self) -> None:
+        try:
+            check_name(self.name, field_name="stream name")
+        except BadMessage as error:
+            raise SettingsError(
+                "bad stream name", expected=error.expected, came=error.came, fix="choose another name"
+            ) from error
+        limits = {"in_flight": self.in_flight, "width": self.width, "height": self.height, "timeout_s": self.timeout_s}
+        if self.fps is not None:
+            limits["fps"] = self.fps
+        for name, value in limits.items():
+            if value <= 0:
+                raise SettingsError(
+                    f"bad setting {name} of stream '{self.name}'",
+                    expected="more than 0",
+                    came=str(value),
+                    fix="correct it",
+                )
+        if self.sensor != "noise" and not self.path:
+            raise SettingsError(
+                f"stream '{self.name}' has no source",
+                expected=f"a path for sensor '{self.sensor}'",
+                came="none",
+                fix='add path = ["…"]',
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(NodeSettings):
+    """A device node of tiercut: reads sensors, runs the first layers, sends the rest on."""
+
+    streams: tuple[StreamSettings, ...] = setting("the streams of this device", default=())
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = [stream.name for stream in self.streams]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise SettingsError(
+                "two streams with one name",
+                expected="a name of its own for each",
+                came=str(sorted(twice)),
+                fix="rename",
+            )

@@ -1,0 +1,248 @@
+"""One stream of a device: from its sensor to frames under way, as fast as their outcomes allow.
+
+The sensor is read on a thread of its own. `Window` says when one more frame may set out. In between stands a single
+place for the next frame: with ``delivery = "every"`` the sensor waits until it is free, with ``"latest"`` a newer frame
+takes it and the older one is counted as ``dropped.newer_frame``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from iot_node.sensors import Captured, open_sensor
+from iot_node.settings import StreamSettings
+from tiercut.bundle import Bundle
+from tiercut.clock import Clock
+from tiercut.errors import InputError, SensorError, SettingsError
+from tiercut.messages import MAX_TEXT, ClockStamp, Stage, StreamPlan, Work
+from tiercut.plan import Plan
+from tiercut.window import Window
+from tiercut.worker import Arrays, Job
+
+#: How often frames without an outcome are looked for.
+OVERDUE_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A frame as the model's input, with its number and times."""
+
+    seq: int
+    arrays: Arrays
+    label: str | None
+    captured_s: float
+    captured_unix_s: float
+    prepare_s: float
+
+
+class Stream:
+    """A sensor whose frames go to a worker.
+
+    Args:
+        settings: The stream's settings.
+        site: Its site.
+        node: The device's id.
+        bundle: Its model.
+        clock: The device's clock.
+        counters: Where it counts: ``frames_captured``, ``frames_resent``, ``dropped.<reason>``.
+        submit: Takes a frame to the worker.
+
+    Raises:
+        SensorError: the sensor cannot be opened.
+    """
+
+    def __init__(
+        self,
+        settings: StreamSettings,
+        *,
+        site: str,
+        node: str,
+        bundle: Bundle,
+        clock: Clock,
+        counters: Counter[str],
+        submit: Callable[[Job], None],
+    ) -> None:
+        self.settings = settings
+        self.bundle = bundle
+        self.plan: Plan | None = None
+        self._site = site
+        self._node = node
+        self._clock = clock
+        self._counters = counters
+        self._submit = submit
+        self._log = logging.getLogger(f"{node}.{settings.name}")
+        self._sensor: Iterator[Captured] = open_sensor(settings)
+        self._window = Window(limit=settings.in_flight, timeout_s=settings.timeout_s)
+        #: the single place between sensor and window
+        self._next: Prepared | None = None
+        #: frames under way that can be sent again (``every`` only): at most ``in_flight``
+        self._kept: dict[int, Job] = {}
+        self._changed = asyncio.Condition()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"sensor-{settings.name}")
+
+    # ------------------------------------------------------------------ what the node tells
+
+    async def new_plan(self, offered: StreamPlan) -> None:
+        """Follow a plan from the next frame on.
+
+        Raises:
+            SettingsError: the plan does not fit this stream; the last one stays.
+        """
+        check_plan(offered, self.bundle, node=self._node)
+        async with self._changed:
+            self.plan = offered.plan
+            self._changed.notify_all()
+        plan = offered.plan
+        self._log.info(
+            "plan",
+            extra={"epoch": plan.epoch, "first": plan.first_cut, "second": plan.second_cut, "why": offered.reason},
+        )
+
+    async def outcome(self, seq: int) -> None:
+        """A frame's result, or the reason why there is none, was published."""
+        async with self._changed:
+            self._window.end(seq)
+            self._kept.pop(seq, None)
+            self._changed.notify_all()
+
+    # ------------------------------------------------------------------ tasks
+
+    async def read(self) -> None:
+        """Read the sensor at its rate until it ends."""
+        loop = asyncio.get_running_loop()
+        period_s = 1 / self.settings.fps if self.settings.fps else 0.0
+        due_s = self._clock.monotonic_s()
+        try:
+            for seq in range(self.settings.frames or 2**63):
+                await self._wait_for_place()
+                prepared = await loop.run_in_executor(self._pool, self._capture, seq)
+                if prepared is None:
+                    break
+                await self._offer(prepared)
+                due_s = max(due_s + period_s, self._clock.monotonic_s())
+                await asyncio.sleep(max(due_s - self._clock.monotonic_s(), 0))
+            self._log.info("sensor ended")
+        except (SensorError, InputError) as error:  # this stream ends; the device's other streams go on
+            self._counters["sensors_failed"] += 1
+            self._log.error("sensor failed", extra={"reason": str(error)})  # noqa: TRY400 - the sentence says it all
+        finally:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def start(self) -> None:
+        """Let frames set out as the window has room."""
+        while True:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._next and self.plan and self._window.has_room)
+                prepared, plan = self._next, self.plan
+                self._next = None
+                if prepared is None or plan is None:  # wait_for has just seen both; this is for the type checker
+                    continue
+                self._window.start(prepared.seq, self._clock.monotonic_s())
+                self._changed.notify_all()
+            job = self._job(prepared, plan)
+            if self.settings.delivery == "every":
+                self._kept[prepared.seq] = job
+            self._submit(job)
+
+    async def watch_overdue(self) -> None:
+        """Give up frames without an outcome (``latest``), or send them again (``every``)."""
+        while True:
+            await asyncio.sleep(OVERDUE_EVERY_S)
+            for seq in self._window.overdue(self._clock.monotonic_s()):
+                if job := self._kept.get(seq):
+                    self._counters["frames_resent"] += 1
+                    self._window.sent_again(seq, self._clock.monotonic_s())
+                    self._submit(job)
+                else:
+                    self._counters["dropped.lost"] += 1
+                    self._log.warning("frame lost: neither a result nor a reason came", extra={"seq": seq})
+                    await self.outcome(seq)
+
+    # ------------------------------------------------------------------ steps
+
+    async def _wait_for_place(self) -> None:
+        if self.settings.delivery == "every":
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._next is None)
+
+    def _capture(self, seq: int) -> Prepared | None:
+        """On the sensor's thread: the next frame as the model's input; ``None`` at the sensor's end."""
+        captured = next(self._sensor, None)
+        if captured is None:
+            return None
+        at_s, at_unix_s = self._clock.monotonic_s(), self._clock.unix_s()
+        inputs = self.bundle.cuts[0].tensors
+        array = self.bundle.frame.to_input(captured.frame)
+        if len(inputs) != 1:
+            raise InputError(
+                "a sensor cannot feed this model",
+                expected="a model with one input",
+                came=f"{len(inputs)}: {[spec.name for spec in inputs]}",
+                fix="export the model with one input",
+            )
+        return Prepared(
+            seq=seq,
+            arrays={inputs[0].name: array},
+            label=None if captured.label is None else captured.label[:MAX_TEXT],
+            captured_s=at_s,
+            captured_unix_s=at_unix_s,
+            prepare_s=self._clock.monotonic_s() - at_s,
+        )
+
+    async def _offer(self, prepared: Prepared) -> None:
+        self._counters["frames_captured"] += 1
+        async with self._changed:
+            if self._next is not None:
+                self._counters["dropped.newer_frame"] += 1
+            self._next = prepared
+            self._changed.notify_all()
+
+    def _job(self, prepared: Prepared, plan: Plan) -> Job:
+        stamp = ClockStamp(self._clock.id, prepared.captured_s)
+        deadline_ms = self.settings.deadline_ms
+        work = Work(
+            site=self._site,
+            stream=self.settings.name,
+            seq=prepared.seq,
+            model=self.bundle.model,
+            plan=plan,
+            delivery=self.settings.delivery,
+            cut=0,
+            tensors=(),
+            captured_unix_s=prepared.captured_unix_s,
+            captured=stamp,
+            sent=stamp,
+            stages=(Stage(self._node, "prepare", prepared.prepare_s),),
+            deadline_s=None if deadline_ms is None else deadline_ms / 1e3,
+            label=prepared.label,
+        )
+        arrived_s = prepared.captured_s + prepared.prepare_s
+        return Job(work=work, arrived_s=arrived_s, ack=lambda: None, arrays=prepared.arrays)
+
+
+def check_plan(offered: StreamPlan, bundle: Bundle, *, node: str) -> None:
+    """Refuse a plan for another device or model, or with cuts that the model does not have.
+
+    Raises:
+        SettingsError: says which.
+    """
+    if offered.plan.device != node:
+        raise SettingsError(
+            f"the plan of stream '{offered.stream}' is for another device",
+            expected=f"device '{node}'",
+            came=f"'{offered.plan.device}'",
+            fix="name this device in the hub's settings",
+        )
+    if offered.model != bundle.model:
+        raise SettingsError(
+            f"the plan of stream '{offered.stream}' is for another model",
+            expected=f"'{bundle.name}' {bundle.model[:12]}",
+            came=f"'{offered.model_name}' {offered.model[:12]}",
+            fix="give hub and device the same bundle",
+        )
+    offered.plan.check_fits(bundle.end, model=bundle.name)

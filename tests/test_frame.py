@@ -1,0 +1,96 @@
+"""What happens to a frame next: events in, actions out."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tiercut.frame import DROP_REASONS, Drop, Finish, Forward, FrameState, Here, Run, decide
+from tiercut.plan import DeliveryMode, Plan, Tier
+
+END = 9
+PLAN = Plan(epoch=1, first_cut=3, second_cut=5, device="d", edge="e", cloud="c", codecs=("int8", "fp16"))
+
+
+def everywhere(_tier: Tier, _node: str) -> bool:
+    return True
+
+
+def nowhere(_tier: Tier, _node: str) -> bool:
+    return False
+
+
+def at(
+    tier: Tier,
+    node: str,
+    *,
+    end: int | None = END,
+    reachable: Callable[[Tier, str], bool] = everywhere,
+    may_fall_back: bool = True,
+) -> Here:
+    return Here(tier=tier, node=node, end=end, reachable=reachable, may_fall_back=may_fall_back)
+
+
+def frame(cut: int, *, plan: Plan = PLAN, delivery: DeliveryMode = "latest", age_s: float | None = None) -> FrameState:
+    return FrameState(plan=plan, cut=cut, delivery=delivery, age_s=age_s, deadline_s=1.0)
+
+
+def test_frame_passes_through_three_tiers() -> None:
+    assert decide(frame(0), at("device", "d")) == Run(0, 3)
+    assert decide(frame(3), at("device", "d")) == Forward("edge", "e", "int8")
+    assert decide(frame(3), at("edge", "e")) == Run(3, 5)
+    assert decide(frame(5), at("edge", "e")) == Forward("cloud", "c", "fp16")
+    assert decide(frame(5), at("cloud", "c")) == Run(5, END)
+    assert decide(frame(END), at("cloud", "c")) == Finish()
+
+
+def test_device_with_nothing_to_run_forwards_the_raw_frame() -> None:
+    plan = Plan(epoch=1, first_cut=0, second_cut=5, device="d", edge="e", cloud="c", codecs=("jpeg", "raw"))
+    assert decide(frame(0, plan=plan), at("device", "d")) == Forward("edge", "e", "jpeg")
+
+
+def test_edge_with_an_empty_segment_relays() -> None:
+    plan = Plan(epoch=1, first_cut=3, second_cut=3, device="d", edge="e", cloud="c", codecs=("raw", "raw"))
+    assert decide(frame(3, plan=plan), at("edge", "e")) == Forward("cloud", "c", "raw")
+
+
+def test_frame_at_the_models_end_is_finished_wherever_it_is() -> None:
+    plan = Plan(epoch=1, first_cut=END, second_cut=END, device="d", edge="e", cloud="c", codecs=("raw", "raw"))
+    assert decide(frame(END, plan=plan), at("device", "d")) == Finish()
+
+
+def test_node_goes_on_alone_when_the_next_one_is_gone() -> None:
+    action = decide(frame(5), at("edge", "e", reachable=nowhere))
+    assert action == Run(5, END, fallback="cloud 'c' is not reachable")
+
+
+def test_latest_frame_is_dropped_when_the_node_may_not_go_on_alone() -> None:
+    action = decide(frame(5), at("edge", "e", reachable=nowhere, may_fall_back=False))
+    assert isinstance(action, Drop)
+    assert action.reason == "unreachable"
+
+
+def test_every_frame_waits_for_the_next_node_rather_than_being_lost() -> None:
+    action = decide(frame(5, delivery="every"), at("edge", "e", reachable=nowhere, may_fall_back=False))
+    assert action == Forward("cloud", "c", "fp16")
+
+
+@pytest.mark.parametrize(
+    ("state", "here", "reason"),
+    [
+        (frame(3, age_s=1.5), at("edge", "e"), "past_deadline"),
+        (frame(3), at("edge", "e", end=None), "unknown_model"),
+        (frame(3), at("edge", "another"), "misrouted"),
+        (frame(5), at("device", "d"), "misrouted"),
+        (frame(3), at("edge", "e", end=4), "bad_cuts"),
+    ],
+)
+def test_frame_is_dropped_with_its_reason(state: FrameState, here: Here, reason: str) -> None:
+    action = decide(state, here)
+    assert isinstance(action, Drop)
+    assert action.reason == reason
+    assert action.reason in DROP_REASONS
+    assert action.message
+
+
+def test_age_that_is_not_known_drops_nothing() -> None:
+    assert decide(frame(3, age_s=None), at("edge", "e")) == Run(3, 5)

@@ -1,0 +1,51 @@
+"""Waiting frames: order within a stream, turns between streams."""
+
+from tiercut.lanes import Lanes
+
+
+def test_latest_frame_replaces_those_that_wait() -> None:
+    lanes: Lanes[int] = Lanes()
+    assert lanes.put("s", 1, "latest") == []
+    assert lanes.put("s", 2, "latest") == [1]
+    assert lanes.take() == ("s", 2)
+
+
+def test_every_frame_is_kept_in_order() -> None:
+    lanes: Lanes[int] = Lanes()
+    for number in range(3):
+        assert lanes.put("s", number, "every") == []
+    taken = []
+    while ready := lanes.take():
+        taken.append(ready[1])
+        lanes.done("s")
+    assert taken == [0, 1, 2]
+
+
+def test_lane_gives_out_one_frame_at_a_time() -> None:
+    lanes: Lanes[int] = Lanes()
+    lanes.put("s", 1, "every")
+    lanes.put("s", 2, "every")
+    assert lanes.take() == ("s", 1)
+    assert lanes.take() is None
+    lanes.done("s")
+    assert lanes.take() == ("s", 2)
+
+
+def test_streams_take_turns() -> None:
+    lanes: Lanes[int] = Lanes()
+    for number in range(2):
+        lanes.put("busy", number, "every")
+    lanes.put("quiet", 9, "every")
+    order = []
+    while ready := lanes.take():
+        order.append(ready[0])
+        lanes.done(ready[0])
+    assert order == ["busy", "quiet", "busy"]
+
+
+def test_drained_lanes_hand_back_what_waited() -> None:
+    lanes: Lanes[int] = Lanes()
+    lanes.put("a", 1, "every")
+    lanes.put("b", 2, "every")
+    assert sorted(lanes.drain()) == [1, 2]
+    assert len(lanes) == 0

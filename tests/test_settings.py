@@ -1,0 +1,87 @@
+"""Settings: file, environment, flags; errors that name the place."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tiercut.errors import SettingsError
+from tiercut.settings import MASK, load, setting, shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row."""
+
+    name: str = setting("its name")
+    share: float = setting("its share", default=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A program."""
+
+    rate: float | None = setting("a rate", default=None)
+    count: int = setting("a count", default=3)
+    on: bool = setting("a switch", default=False)
+    style: Literal["text", "json"] = setting("a style", default="text")
+    password: str | None = setting("a secret", default=None, secret=True)
+    folder: Path = setting("a folder", default=Path())
+    names: tuple[str, ...] = setting("some names", default=())
+    rows: tuple[Row, ...] = setting("some rows", default=())
+
+
+def read(tmp_path: Path, text: str = "", *flags: str, **environment: str) -> Program:
+    file = tmp_path / "settings.toml"
+    file.write_text(text, encoding="utf-8")
+    return load(Program, ["--settings", str(file), *flags], program="p", environment=environment)
+
+
+def test_flag_wins_over_environment_over_file(tmp_path: Path) -> None:
+    text = "count = 1\nrate = 1\nstyle = 'json'"
+    settings = read(tmp_path, text, "--count", "3", TIERCUT_COUNT="2", TIERCUT_RATE="2.5")
+    assert (settings.count, settings.rate, settings.style) == (3, 2.5, "json")
+
+
+def test_tables_become_rows(tmp_path: Path) -> None:
+    settings = read(tmp_path, "[[rows]]\nname = 'a'\n[[rows]]\nname = 'b'\nshare = 2")
+    assert settings.rows == (Row(name="a"), Row(name="b", share=2.0))
+
+
+def test_text_is_read_as_the_fields_type(tmp_path: Path) -> None:
+    settings = read(tmp_path, "", "--on", "yes", "--names", "a, b", "--folder", "/x")
+    assert (settings.on, settings.names, settings.folder) == (True, ("a", "b"), Path("/x"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("cuont = 1", "unknown setting 'cuont'"),
+        ("count = 'many'", "whole number"),
+        ("count = true", "whole number"),
+        ("style = 'xml'", "one of text, json"),
+        ("rows = 3", "list of tables"),
+        ("[[rows]]\nshare = 1", "'name' of"),
+        ("count =", "expected TOML"),
+    ],
+)
+def test_wrong_file_says_what_was_expected(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        read(tmp_path, text)
+
+
+def test_wrong_environment_names_the_variable(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"TIERCUT_ON.*true or false"):
+        read(tmp_path, TIERCUT_ON="maybe")
+
+
+def test_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot read the settings file"):
+        load(Program, ["--settings", str(tmp_path / "none.toml")], program="p", environment={})
+
+
+def test_secrets_are_masked_when_shown() -> None:
+    settings = Program(password="hunter2", rows=(Row(name="a"),))
+    assert shown(settings)["password"] == MASK
+    assert "hunter2" not in str(shown(settings))

@@ -1,0 +1,25 @@
+"""The table of topics: made and read the same way."""
+
+import pytest
+
+from tiercut.topics import RESULT, TOPICS, WORK, Topic
+
+NAMES = {"site": "home", "tier": "edge", "node": "edge-1", "stream": "door.cam_2"}
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.pattern)
+def test_topic_reads_back_its_names(topic: Topic) -> None:
+    names = topic.parse(topic.of(**NAMES))
+    assert names
+    assert names == {key: NAMES[key] for key in names}
+
+
+def test_filter_leaves_a_wildcard_for_what_is_not_given() -> None:
+    assert RESULT.filter(site="home") == "tiercut/v1/home/stream/+/result"
+
+
+@pytest.mark.parametrize(
+    "topic", ["tiercut/v1/home/edge/e/works", "tiercut/v1/home/edge/+/work", "x/tiercut/v1/home/edge/e/work", ""]
+)
+def test_other_topics_are_not_read(topic: str) -> None:
+    assert WORK.parse(topic) is None

@@ -1,0 +1,188 @@
+"""The envelope and the JSON of the human topics: what comes back, what is refused, what never changes."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped] # has no stubs
+import numpy as np
+import pytest
+
+from tiercut import jsonwire
+from tiercut.codecs import decode_tensor
+from tiercut.errors import BadEnvelope
+from tiercut.messages import ClockProbe, Dropped, NodeStatus, StreamPlan, Work
+from tiercut.wire import ENVELOPE_REASONS, decode_work, encode_work
+
+GOLDEN = Path(__file__).parent / "golden"
+MAKE = runpy.run_path(str(GOLDEN / "make.py"))
+sample_work: Callable[..., Work] = MAKE["sample_work"]
+
+
+def changed(**fields: Any) -> bytes:
+    """An envelope with some fields replaced; ``...`` removes one."""
+    envelope: dict[str, Any] = msgpack.unpackb(encode_work(sample_work("raw"))) | fields
+    packed: bytes = msgpack.packb({key: value for key, value in envelope.items() if value is not ...})
+    return packed
+
+
+def changed_tensor(**fields: Any) -> bytes:
+    """An envelope whose tensor has some fields replaced."""
+    return changed(tensors=[msgpack.unpackb(encode_work(sample_work("raw")))["tensors"][0] | fields])
+
+
+@pytest.mark.parametrize("codec", MAKE["CODECS"])
+def test_work_comes_back_as_it_was(codec: str) -> None:
+    work = sample_work(codec)
+    assert decode_work(encode_work(work)) == work
+
+
+def test_work_without_optional_fields_comes_back() -> None:
+    work = replace(sample_work("raw"), deadline_s=None, label=None, stages=(), tensors=(), emulated=True)
+    assert decode_work(encode_work(work)) == work
+
+
+@pytest.mark.parametrize("codec", MAKE["CODECS"])
+def test_golden_envelope_decodes(codec: str) -> None:
+    work = decode_work((GOLDEN / f"work-{codec}.msgpack").read_bytes())
+    array, wanted = decode_tensor(work.tensors[0]), MAKE["sample_array"](codec)
+    assert work.tensors[0].codec == codec
+    assert replace(work, tensors=()) == replace(sample_work(codec), tensors=())
+    assert array.dtype == wanted.dtype
+    assert np.allclose(array, wanted, atol={"jpeg": 16, "webp": 16, "png": 0}.get(codec, 0.01), rtol=0)
+
+
+@pytest.mark.parametrize("codec", ["raw", "fp16", "int8"])
+def test_golden_envelope_is_written_byte_for_byte(codec: str) -> None:
+    assert encode_work(sample_work(codec)) == (GOLDEN / f"work-{codec}.msgpack").read_bytes()
+
+
+def test_unknown_keys_of_a_newer_sender_are_ignored() -> None:
+    assert decode_work(changed(colour="red", more={"a": [1, 2]})) == sample_work("raw")
+    assert decode_work(changed_tensor(colour="red")) == sample_work("raw")
+    assert decode_work(changed(captured=["cam-1", 12.5, "more"])) == sample_work("raw")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "not_msgpack"),
+        (b"\xc1", "not_msgpack"),
+        (b"\x93\x01\x02\x03", "not_a_map"),
+        (b"{}", "not_msgpack"),
+        (encode_work(sample_work("raw")) + b"\x00", "not_msgpack"),
+        (encode_work(sample_work("raw"))[:-1], "not_msgpack"),
+        (b"\x82\xa1v\x01\xa1v\x01", "duplicate_key"),
+        (b"\x91" * 5000, "not_msgpack"),
+        (b"\xdf\xff\xff\xff\xff", "not_msgpack"),
+        (b"\x81\xa1v\xc6\xff\xff\xff\xff", "not_msgpack"),
+        (b"\x81\xa1v\xc7\x00\xff", "not_msgpack"),
+        (b"\x81\xc4\x01v\x01", "missing_field"),
+        (changed(v=2), "unknown_version"),
+        (changed(v=True), "bad_type"),
+        (changed(seq=...), "missing_field"),
+        (changed(seq=-1), "bad_number"),
+        (changed(seq=1.5), "bad_type"),
+        (changed(seq=2**53), "bad_number"),
+        (changed(site="a/b"), "bad_name"),
+        (changed(model="x"), "bad_model"),
+        (changed(delivery="soon"), "bad_delivery"),
+        (changed(deadline_s=float("nan")), "bad_number"),
+        (changed(captured=["c"]), "bad_type"),
+        (changed(captured=["c", float("inf")]), "bad_number"),
+        (changed(stages=[["cam", "nap", 1.0, False]]), "bad_stage"),
+        (changed(stages=[["cam"]]), "bad_stage"),
+        (changed(label="x" * 257), "bad_text"),
+        (changed(plan={"epoch": 1}), "missing_field"),
+        (changed(plan=[]), "bad_type"),
+        (changed(tensors=[1]), "not_a_map"),
+        (changed_tensor(dtype="object"), "unknown_dtype"),
+        (changed_tensor(codec="pickle"), "unknown_codec"),
+        (changed_tensor(shape=[-1]), "bad_shape"),
+        (changed_tensor(shape=[True]), "bad_type"),
+        (changed_tensor(shape=[1] * 9), "too_many"),
+        (changed_tensor(shape=[2**40]), "tensors_too_big"),
+        (changed_tensor(shape=[2**62, 0]), "tensors_too_big"),
+        (changed_tensor(data="text"), "bad_type"),
+        (changed_tensor(name=""), "bad_tensor_name"),
+    ],
+)
+def test_bad_envelope_is_refused_with_its_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(BadEnvelope) as caught:
+        decode_work(data)
+    assert caught.value.reason == reason
+    assert reason in ENVELOPE_REASONS
+
+
+@pytest.mark.parametrize("codecs", [["raw"], ["raw", "gzip"], [1, 2], ["raw"] * 3])
+def test_plan_with_wrong_codecs_is_refused(codecs: list[object]) -> None:
+    plan = msgpack.unpackb(encode_work(sample_work("raw")))["plan"] | {"codecs": codecs}
+    with pytest.raises(BadEnvelope):
+        decode_work(changed(plan=plan))
+
+
+def test_tensors_may_not_declare_more_than_the_reader_allows_together() -> None:
+    tensor = msgpack.unpackb(encode_work(sample_work("raw")))["tensors"][0]
+    with pytest.raises(BadEnvelope, match="decoded"):
+        decode_work(changed(tensors=[tensor] * 3), max_tensor_bytes=1024)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xdd\x00\x07\xa1\x20" + b"\x80" * 500_000,
+        b"\xdc\x00\xfa" + (b"\xdc\x00\xfa" + (b"\x98" + b"\x80" * 8) * 250) * 250,
+        b"\xdc\x00\xfa" + (b"\xdc\x00\xfa" + (b"\x98" + b"\x90" * 8) * 250) * 250,
+        b"\xdc\x01\x00" * 100_000,
+        b"\x81\xa1v" * 100_000,
+    ],
+    ids=["one list of maps", "maps in lists", "lists in lists", "deep lists", "deep maps"],
+)
+def test_half_a_megabyte_of_empty_containers_costs_little_memory(data: bytes) -> None:
+    tracemalloc.start()
+    with pytest.raises(BadEnvelope):
+        decode_work(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8_000_000
+
+
+PLAN_MESSAGE = StreamPlan(stream="porch", model="5a" * 32, model_name="lite0", plan=sample_work("raw").plan, reason="ü")
+DROPPED = Dropped(stream="porch", seq=7, where="nuc", reason="past_deadline", message="too late")
+STATUS = NodeStatus(node="nuc", tier="edge", state="online", version="0.1.0", models={"a": "b"}, load={"waiting": 2.0})
+PROBE = ClockProbe(clock_id="nuc-1", asked_s=1.5, heard_s=2.5)
+
+
+def test_json_messages_come_back_as_they_were() -> None:
+    assert jsonwire.decode_stream_plan(jsonwire.encode_stream_plan(PLAN_MESSAGE)) == PLAN_MESSAGE
+    assert jsonwire.decode_dropped(jsonwire.encode_dropped(DROPPED)) == DROPPED
+    assert jsonwire.decode_node_status(jsonwire.encode_node_status(STATUS)) == STATUS
+    assert jsonwire.decode_clock_probe(jsonwire.encode_clock_probe(PROBE)) == PROBE
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "not_json"),
+        (b"\xff", "not_json"),
+        (b"[]", "not_a_map"),
+        (b"[" * 60_000, "not_json"),
+        (b" " * 70_000, "envelope_too_big"),
+        (b'{"a":1,"a":1}', "duplicate_key"),
+        (b'{"seq":NaN}', "bad_number"),
+        (b'{"seq":1e999}', "missing_field"),
+        (b'{"seq":' + b"9" * 5000 + b"}", "not_json"),
+        (json.dumps({"stream": "a", "seq": "1", "where": "b", "reason": "c"}).encode(), "bad_type"),
+        (json.dumps({"stream": "a", "seq": 1, "where": "b", "reason": "c d"}).encode(), "bad_name"),
+    ],
+)
+def test_bad_json_is_refused_with_its_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(BadEnvelope) as caught:
+        jsonwire.decode_dropped(data)
+    assert caught.value.reason == reason

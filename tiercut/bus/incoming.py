@@ -1,0 +1,193 @@
+"""The incoming half of the MQTT bus: subscriptions, the messages for them, and their acknowledgements."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.reasoncodes import ReasonCode
+
+from tiercut.bus import Delivery, Subscription
+from tiercut.bus.acks import AckOrder
+from tiercut.bus.causes import subscribe_error
+from tiercut.bus.connection import Accepted, Connection
+from tiercut.bus.inbox import Inbox, nothing
+from tiercut.bus.routes import Route, Routes
+from tiercut.bus.settings import MqttSettings
+from tiercut.clock import Clock
+from tiercut.errors import BusError
+
+#: How long what an earlier process left in the session waits for this one to subscribe again.
+_UNCLAIMED_S = 5.0
+
+
+class Incoming:
+    """Keeps subscriptions over reconnects, and hands out messages.
+
+    With ``clean_start`` off, the broker begins with messages for subscriptions of an earlier process, before this one
+    can have subscribed: they are held, un-acknowledged, until it does.
+    """
+
+    def __init__(self, settings: MqttSettings, *, clock: Clock, counters: Counter[str], logger: logging.Logger) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._counters = counters
+        self._log = logger
+        self._routes = Routes()
+        self._acks = AckOrder(self._send_ack)
+        #: the connection while it can be written to
+        self._connection: Connection | None = None
+        self._identifiers_allowed = True
+        #: packet identifier of a SUBSCRIBE → its filter, on this connection
+        self._subscribing: dict[int, str] = {}
+        #: messages of a resumed session that nobody has subscribed to yet; bounded by the receive maximum
+        self._unclaimed: list[Delivery] = []
+        self._holds_unclaimed = False
+        self._release: asyncio.TimerHandle | None = None
+
+    async def subscribe(self, topic_filter: str, qos: int) -> Subscription:
+        """Subscribe, now or with the next connection, and wait for SUBACK."""
+        inbox = Inbox(
+            topic_filter,
+            qos0_limit=self._settings.qos0_queue,
+            unsubscribe=self._unsubscribe,
+            dropped=lambda: self._counters.update(dropped_qos0_queue_full=1),
+        )
+        own, *others = self._routes.add(inbox, qos=qos)
+        agreed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        own.waiters.append(agreed)
+        self._claim(inbox)
+        self._send_subscribe(own, retained=True)
+        for other in others:  # they overlap with the new one, and have an identifier from now on
+            self._send_subscribe(other, retained=False)
+        try:
+            await agreed
+        except BaseException:
+            inbox.end()
+            await self._unsubscribe(inbox)
+            raise
+        return inbox
+
+    def accepted(self, connection: Connection, accepted: Accepted, *, first: bool) -> None:
+        """A connection begins; messages may come at once."""
+        self.lost()
+        self._connection = connection
+        self._identifiers_allowed = accepted.subscription_ids
+        if not accepted.session_present:
+            for route in self._routes:
+                route.confirmed = False
+        elif first:
+            self._holds_unclaimed = True
+            self._release = asyncio.get_running_loop().call_later(_UNCLAIMED_S, self._release_unclaimed)
+
+    def begin(self) -> None:
+        """Subscribe to what the session does not know."""
+        for route in self._routes:
+            if not route.confirmed:
+                self._send_subscribe(route, retained=True)
+
+    def lost(self) -> None:
+        """The connection is gone: the broker will send again what was not acknowledged."""
+        self._connection = None
+        self._acks.forget()
+        self._subscribing.clear()
+        self._unclaimed.clear()
+
+    def end(self, error: BusError) -> None:
+        """The bus is closing."""
+        if self._release is not None:
+            self._release.cancel()
+        for route in self._routes:
+            for waiter in route.waiters:
+                if not waiter.done():
+                    waiter.set_exception(error)
+            for inbox in route.inboxes:
+                inbox.end()
+
+    def message(self, message: MQTTMessage) -> None:
+        """PUBLISH came: hand it to its subscriptions."""
+        now_s = self._clock.monotonic_s()
+        counters, found = self._counters, message.properties
+        counters["messages_in"] += 1
+        counters["bytes_in"] += len(message.payload)
+        inboxes: list[Inbox] = []
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""
+        else:
+            inboxes = self._routes.inboxes(topic, getattr(found, "SubscriptionIdentifier", ()))
+        held = self._holds_unclaimed and bool(message.qos and topic and not inboxes)
+        if not inboxes and not held:
+            counters["dropped_no_subscription" if topic else "dropped_bad_topic"] += 1
+        acks = self._acks.take(message.mid, 1 if held else len(inboxes)) if message.qos else []
+        if len(self._acks) > self._settings.receive_maximum:
+            counters["receive_maximum_exceeded"] += 1
+        for index in range(1 if held else len(inboxes)):
+            delivery = Delivery(
+                topic=topic,
+                payload=bytes(message.payload),
+                received_s=now_s,
+                retain=message.retain,
+                duplicate=message.dup,
+                properties=tuple(getattr(found, "UserProperty", ())),
+                content_type=getattr(found, "ContentType", None),
+                response_topic=getattr(found, "ResponseTopic", None),
+                correlation=getattr(found, "CorrelationData", None),
+                ack=acks[index] if acks else nothing,
+            )
+            if held:
+                self._unclaimed.append(delivery)
+            else:
+                inboxes[index].put(delivery, qos0=not message.qos)
+
+    def subscribed(self, packet_id: int, reason: ReasonCode) -> None:
+        """SUBACK came."""
+        route = self._routes.get(self._subscribing.pop(packet_id, ""))
+        if route is None:
+            return
+        waiters, route.waiters = route.waiters, []
+        route.confirmed = not reason.is_failure
+        waiting = [waiter for waiter in waiters if not waiter.done()]
+        for waiter in waiting:
+            if reason.is_failure:
+                waiter.set_exception(subscribe_error(route.topic_filter, reason))
+            else:
+                waiter.set_result(None)
+        if reason.is_failure and not waiting:
+            self._log.error("%s", subscribe_error(route.topic_filter, reason))
+
+    def _claim(self, inbox: Inbox) -> None:
+        """Hand over what was held for a subscription that is there now."""
+        held, self._unclaimed = self._unclaimed, []
+        for delivery in held:
+            if inbox in self._routes.inboxes(delivery.topic):
+                inbox.put(delivery, qos0=False)
+            else:
+                self._unclaimed.append(delivery)
+
+    def _release_unclaimed(self) -> None:
+        """Nobody wants them: they must not hold up the acknowledgements of all others."""
+        self._release, self._holds_unclaimed = None, False
+        for delivery in self._unclaimed:
+            self._counters["dropped_no_subscription"] += 1
+            delivery.ack()
+        self._unclaimed.clear()
+
+    def _send_subscribe(self, route: Route, *, retained: bool) -> None:
+        if self._connection is not None:
+            identifier = route.identifier if self._identifiers_allowed else None
+            packet_id = self._connection.subscribe(
+                route.topic_filter, qos=route.qos, identifier=identifier, retained=retained
+            )
+            self._subscribing[packet_id] = route.topic_filter
+
+    def _send_ack(self, packet_id: int) -> None:
+        if self._connection is not None:
+            self._connection.ack(packet_id)
+
+    async def _unsubscribe(self, inbox: Inbox) -> None:
+        if self._routes.remove(inbox) and self._connection is not None:
+            self._connection.unsubscribe(inbox.topic_filter)

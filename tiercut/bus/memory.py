@@ -1,0 +1,331 @@
+"""A broker in one process, with MQTT's rules: wildcards, retained messages, wills, credit, redelivery.
+
+Deterministic: a publish reaches its subscriptions before it returns, in the order of the calls. For a slow link put a
+`tiercut.bus.linked.LinkedBus` in front.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from types import TracebackType
+from typing import Self
+
+from paho.mqtt.client import topic_matches_sub
+
+from tiercut.bus import Delivery, Properties, Sent, Subscription
+from tiercut.bus.acks import AckOrder
+from tiercut.bus.causes import closed_error, too_large_error
+from tiercut.bus.inbox import Inbox, nothing
+from tiercut.bus.packets import check_filter, check_qos, check_topic
+from tiercut.bus.routes import Routes
+from tiercut.bus.settings import PACKET_OVERHEAD_BYTES, PROTOCOL_MAX_BYTES
+from tiercut.clock import Clock
+
+_URL = "memory:"
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """As the broker holds it."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    expires_s: float | None
+    properties: Properties
+    content_type: str | None
+    response_topic: str | None
+    correlation: bytes | None
+
+
+@dataclass(slots=True, eq=False)
+class _Packet:
+    """A message on its way to one client; ``inboxes`` are fixed when it comes from the retained ones."""
+
+    message: _Message
+    qos: int
+    retained: bool = False
+    inboxes: list[Inbox] | None = None
+    duplicate: bool = False
+
+
+class MemoryBroker:
+    """What `MemoryBus` connects to.
+
+    Args:
+        max_payload_bytes: Larger ones are refused, as by a Maximum Packet Size.
+    """
+
+    def __init__(self, *, clock: Clock, max_payload_bytes: int = PROTOCOL_MAX_BYTES - PACKET_OVERHEAD_BYTES) -> None:
+        self.clock = clock
+        self.max_payload_bytes = max_payload_bytes
+        self._buses: list[MemoryBus] = []
+        self._retained: dict[str, _Message] = {}
+
+    def cut(self, bus: MemoryBus) -> None:
+        """Break a bus's connection: its will is published, its publishes wait, QoS 1 messages wait for it."""
+        will = bus.lose()
+        if will is not None:
+            self.route(_retained(*will))
+
+    def restore(self, bus: MemoryBus) -> None:
+        """The bus has reconnected: announcements, what it did not acknowledge, and what has waited."""
+        bus.reconnect()
+
+    def join(self, bus: MemoryBus) -> None:
+        """A bus connects."""
+        self._buses.append(bus)
+
+    def leave(self, bus: MemoryBus) -> None:
+        """A bus has disconnected."""
+        self._buses.remove(bus)
+
+    def route(self, message: _Message) -> None:
+        """Take a message, and hand it to all whom it concerns."""
+        if message.retain:
+            if message.payload:
+                self._retained[message.topic] = message
+            else:
+                self._retained.pop(message.topic, None)
+        for bus in list(self._buses):
+            bus.offer(message)
+
+    def retained(self, topic_filter: str) -> list[_Message]:
+        """Retained messages that match a filter and have not expired."""
+        now_s = self.clock.monotonic_s()
+        self._retained = {
+            topic: message
+            for topic, message in self._retained.items()
+            if message.expires_s is None or message.expires_s > now_s
+        }
+        return [message for topic, message in self._retained.items() if topic_matches_sub(topic_filter, topic)]
+
+
+class MemoryBus:
+    """A `tiercut.bus.Bus` on a `MemoryBroker`; arguments and attributes as of `tiercut.bus.mqtt.MqttBus`."""
+
+    def __init__(
+        self,
+        broker: MemoryBroker,
+        *,
+        will: tuple[str, bytes] | None = None,
+        receive_maximum: int = 32,
+        qos0_queue: int = 1024,
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self._broker = broker
+        self._will = will
+        self._receive_maximum = receive_maximum
+        self._qos0_queue = qos0_queue
+        self._connected = False
+        self._closed = False
+        self._routes = Routes()
+        self._announced: dict[str, _Message] = {}
+        #: publishes made without a connection, in order
+        self._unsent: deque[tuple[_Message, asyncio.Future[None]]] = deque()
+        #: QoS 1 packets that wait for credit or for the connection
+        self._queued: deque[_Packet] = deque()
+        self._unacked: OrderedDict[int, _Packet] = OrderedDict()
+        self._packet_ids = count(1)
+        self._acks = AckOrder(self._acked)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there now."""
+        return self._connected
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """As the broker was made."""
+        return self._broker.max_payload_bytes
+
+    @property
+    def emulated(self) -> str | None:
+        """No link is emulated here."""
+        return None
+
+    async def __aenter__(self) -> Self:
+        self._broker.join(self)
+        self._connected = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self, *, goodbye: tuple[str, bytes] | None = None) -> None:
+        """See `tiercut.bus.ManagedBus.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        last = goodbye or self._will
+        if self._connected:
+            if last is not None:
+                self._broker.route(_retained(*last))
+            self._connected = False
+        self._broker.leave(self)
+        for _, taken in self._unsent:
+            if not taken.done():
+                taken.set_exception(closed_error(_URL))
+        self._unsent.clear()
+        for route in self._routes:
+            for inbox in route.inboxes:
+                inbox.end()
+
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        expiry_s: int | None = None,
+        properties: Properties = (),
+        content_type: str | None = None,
+        response_topic: str | None = None,
+        correlation: bytes | None = None,
+    ) -> Sent:
+        """See `tiercut.bus.Bus.publish`."""
+        check_topic(topic)
+        check_qos(qos)
+        if self._closed:
+            raise closed_error(_URL)
+        if len(payload) > self.max_payload_bytes:
+            raise too_large_error(topic, len(payload), self.max_payload_bytes)
+        expires_s = None if expiry_s is None else self._broker.clock.monotonic_s() + expiry_s
+        message = _Message(
+            topic, payload, qos, retain, expires_s, tuple(properties), content_type, response_topic, correlation
+        )
+        if self._connected:
+            self._hand_over(message)
+            await asyncio.sleep(0)  # others get their turn, as they do while a real broker answers
+        else:
+            taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._unsent.append((message, taken))
+            await taken
+        return Sent(seconds=0.0, payload_bytes=len(payload))
+
+    async def announce(self, topic: str, payload: bytes, *, properties: Properties = ()) -> None:
+        """See `tiercut.bus.Bus.announce`."""
+        check_topic(topic)
+        if self._closed:
+            raise closed_error(_URL)
+        self._announced[topic] = _retained(topic, payload, properties)
+        if self._connected:
+            self._hand_over(self._announced[topic])
+
+    async def subscribe(self, topic_filter: str, *, qos: int = 1) -> Subscription:
+        """See `tiercut.bus.Bus.subscribe`."""
+        check_filter(topic_filter)
+        check_qos(qos)
+        if self._closed:
+            raise closed_error(_URL)
+        inbox = Inbox(
+            topic_filter,
+            qos0_limit=self._qos0_queue,
+            unsubscribe=self._unsubscribe,
+            dropped=lambda: self.counters.update(dropped_qos0_queue_full=1),
+        )
+        self._routes.add(inbox, qos=qos)
+        for message in self._broker.retained(topic_filter):
+            self._deliver(_Packet(message, min(qos, message.qos), retained=True, inboxes=[inbox]))
+        return inbox
+
+    # --- The broker's side ------------------------------------------------------------------------------------------
+
+    def offer(self, message: _Message) -> None:
+        """The broker has a message; it is this bus's if a filter matches."""
+        granted = [route.qos for route in self._routes if topic_matches_sub(route.topic_filter, message.topic)]
+        if granted:
+            self._deliver(_Packet(message, min(message.qos, max(granted))))
+
+    def lose(self) -> tuple[str, bytes] | None:
+        """The connection breaks; returns the will."""
+        if not self._connected:
+            return None
+        self._connected = False
+        self._acks.forget()
+        for packet in self._unacked.values():
+            packet.duplicate = True
+        self._queued.extendleft(reversed(self._unacked.values()))
+        self._unacked.clear()
+        return self._will
+
+    def reconnect(self) -> None:
+        """The connection is there again, and with it the session."""
+        if self._connected or self._closed:
+            return
+        self._connected = True
+        self.counters["reconnects"] += 1
+        for message in self._announced.values():
+            self._hand_over(message)
+        while self._unsent:
+            message, taken = self._unsent.popleft()
+            if not taken.done():
+                self._hand_over(message)
+                taken.set_result(None)
+        self._deliver_queued()
+
+    def _hand_over(self, message: _Message) -> None:
+        self.counters["messages_out"] += 1
+        self.counters["bytes_out"] += len(message.payload)
+        self._broker.route(message)
+
+    def _deliver(self, packet: _Packet) -> None:
+        if packet.qos:
+            self._queued.append(packet)
+            self._deliver_queued()
+        elif self._connected:
+            self._put(packet, self._receivers(packet), [])
+
+    def _deliver_queued(self) -> None:
+        while self._connected and self._queued and len(self._unacked) < self._receive_maximum:
+            packet = self._queued.popleft()
+            expires_s = packet.message.expires_s
+            if expires_s is not None and expires_s <= self._broker.clock.monotonic_s():
+                continue
+            packet_id = next(self._packet_ids)
+            self._unacked[packet_id] = packet
+            inboxes = self._receivers(packet)
+            self._put(packet, inboxes, self._acks.take(packet_id, len(inboxes)))
+
+    def _receivers(self, packet: _Packet) -> list[Inbox]:
+        return self._routes.inboxes(packet.message.topic) if packet.inboxes is None else packet.inboxes
+
+    def _put(self, packet: _Packet, inboxes: list[Inbox], acks: Sequence[Callable[[], None]]) -> None:
+        message = packet.message
+        self.counters["messages_in"] += 1
+        self.counters["bytes_in"] += len(message.payload)
+        if not inboxes:
+            self.counters["dropped_no_subscription"] += 1
+        for index, inbox in enumerate(inboxes):
+            delivery = Delivery(
+                topic=message.topic,
+                payload=message.payload,
+                received_s=self._broker.clock.monotonic_s(),
+                retain=packet.retained,
+                duplicate=packet.duplicate,
+                properties=message.properties,
+                content_type=message.content_type,
+                response_topic=message.response_topic,
+                correlation=message.correlation,
+                ack=acks[index] if acks else nothing,
+            )
+            inbox.put(delivery, qos0=not packet.qos)
+
+    def _acked(self, packet_id: int) -> None:
+        self._unacked.pop(packet_id, None)
+        self._deliver_queued()
+
+    async def _unsubscribe(self, inbox: Inbox) -> None:
+        self._routes.remove(inbox)
+
+
+def _retained(topic: str, payload: bytes, properties: Properties = ()) -> _Message:
+    return _Message(topic, payload, 1, True, None, tuple(properties), None, None, None)

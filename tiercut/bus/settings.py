@@ -1,0 +1,174 @@
+"""How to reach a broker, and how much may be under way on the connection."""
+
+from __future__ import annotations
+
+import ssl
+import uuid
+from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import unquote, urlsplit
+
+from tiercut.errors import SettingsError
+
+#: Payloads un-acknowledged at one time; three frames of a large activation, well under a second on 100 Mbps.
+OUTGOING_BUDGET_BYTES = 8 * 1024 * 1024
+#: The protocol's largest Remaining Length: MQTT 5 §1.5.5.
+PROTOCOL_MAX_BYTES = 268_435_455
+#: Room for topic and properties in a packet.
+PACKET_OVERHEAD_BYTES = 1024
+
+_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+_MAX_UINT16 = 65_535
+
+
+def _new_client_id() -> str:
+    return f"tiercut-{uuid.uuid4().hex[:12]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MqttSettings:
+    """One connection to one broker.
+
+    Attributes:
+        url: ``mqtt://host[:1883]``, or ``mqtts://host[:8883]`` for TLS; ``user:password@`` may precede the host.
+        client_id: Must be unique at the broker: a second client with the same one throws the first out.
+        ca_file: PEM of the authority that signed the broker's certificate; ``None``: the system's.
+        cert_file: PEM of our own certificate, with ``key_file``, where the broker asks for one.
+        keepalive_s: A silent broker is given up after at most twice this time. One packet must get through the link
+            within it: at 1 Mbps, 60 s are 7.5 MB.
+        receive_maximum: QoS 1 messages the broker may have under way to us (MQTT 5 §3.1.2.11.3).
+        session_expiry_s: How long the broker keeps what is queued for us after a lost connection.
+        clean_start: Forget what an earlier process with this ``client_id`` left; reconnects always resume.
+        outgoing_budget_bytes: Payload bytes that may be un-acknowledged; a single larger message passes alone.
+        max_packet_bytes: Cap on what we send, below the broker's own limit; ``None``: the broker's limit alone.
+        max_incoming_bytes: Largest packet the broker may send us; it drops larger ones (MQTT 5 §3.1.2.11.4).
+        qos0_queue: QoS 0 messages that may wait in one subscription; the oldest is dropped and counted.
+        connect_timeout_s: For TCP, TLS and CONNACK each.
+        backoff_min_s: Upper limit of the first wait before a reconnect; doubled up to ``backoff_max_s``.
+    """
+
+    url: str
+    client_id: str = field(default_factory=_new_client_id)
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = field(default=None, repr=False)
+    keepalive_s: int = 60
+    receive_maximum: int = 32
+    session_expiry_s: int = 60
+    clean_start: bool = True
+    outgoing_budget_bytes: int = OUTGOING_BUDGET_BYTES
+    max_packet_bytes: int | None = None
+    max_incoming_bytes: int = 64 * 1024 * 1024
+    qos0_queue: int = 1024
+    connect_timeout_s: float = 5.0
+    backoff_min_s: float = 0.25
+    backoff_max_s: float = 15.0
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.url)
+            port = parts.port
+        except ValueError as error:  # a port that is no number, a broken IPv6 address
+            raise _bad_url(self.url, str(error)) from error
+        if parts.scheme not in _DEFAULT_PORTS:
+            raise _bad_url(self.url, f"the scheme {parts.scheme!r}" if parts.scheme else "no scheme")
+        if not parts.hostname:
+            raise _bad_url(self.url, "no host")
+        if port == 0:
+            raise _bad_url(self.url, "port 0")
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise _bad_url(self.url, f"something after the port: {self.url.split('@')[-1]!r}")
+        if parts.username is not None:  # out of the printable url
+            object.__setattr__(self, "username", self.username or unquote(parts.username))
+            object.__setattr__(self, "password", self.password or unquote(parts.password or "") or None)
+            object.__setattr__(self, "url", f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+        self._check_ranges()
+        self._check_pairs()
+
+    def _check_ranges(self) -> None:
+        _check_range("receive_maximum", self.receive_maximum, 1, _MAX_UINT16)
+        _check_range("keepalive_s", self.keepalive_s, 1, _MAX_UINT16)
+        _check_range("session_expiry_s", self.session_expiry_s, 0, 0xFFFFFFFF)
+        _check_range("outgoing_budget_bytes", self.outgoing_budget_bytes, 1, None)
+        _check_range("max_incoming_bytes", self.max_incoming_bytes, 2 * PACKET_OVERHEAD_BYTES, PROTOCOL_MAX_BYTES)
+        _check_range("qos0_queue", self.qos0_queue, 1, None)
+        _check_range("connect_timeout_s", self.connect_timeout_s, 0.001, None)
+        _check_range("backoff_min_s", self.backoff_min_s, 0.001, None)
+        _check_range("backoff_max_s", self.backoff_max_s, self.backoff_min_s, None)
+        if self.max_packet_bytes is not None:
+            _check_range("max_packet_bytes", self.max_packet_bytes, 2 * PACKET_OVERHEAD_BYTES, PROTOCOL_MAX_BYTES)
+
+    def _check_pairs(self) -> None:
+        if self.password is not None and self.username is None:
+            raise SettingsError(
+                "password", expected="a username with it", came="none", fix="set username, or drop the password"
+            )
+        if (self.cert_file is None) != (self.key_file is None):
+            raise SettingsError(
+                "cert_file and key_file", expected="both or neither", came="one of them", fix="set the other one too"
+            )
+        if not self.tls and (self.ca_file or self.cert_file):
+            raise SettingsError(
+                "ca_file or cert_file",
+                expected="a url with mqtts://",
+                came=self.url,
+                fix="use mqtts://, or drop the file",
+            )
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.url.startswith("mqtts:")
+
+    @property
+    def host(self) -> str:
+        """Name or address of the broker."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """TCP port of the broker."""
+        parts = urlsplit(self.url)
+        return parts.port or _DEFAULT_PORTS[parts.scheme]
+
+
+def _bad_url(url: str, came: str) -> SettingsError:
+    shown = url.rpartition("@")[2]  # never the password
+    return SettingsError(
+        f"the broker's url {shown!r}",
+        expected="mqtt://host:1883 or mqtts://host:8883",
+        came=came,
+        fix="correct the url",
+    )
+
+
+def _check_range(name: str, value: float, low: float, high: float | None) -> None:
+    if value < low or (high is not None and value > high):
+        limits = f"at least {low}" if high is None else f"{low} to {high}"
+        raise SettingsError(name, expected=limits, came=str(value), fix=f"set {name} within the limits")
+
+
+@lru_cache(maxsize=8)
+def tls_context(ca_file: str | None, cert_file: str | None, key_file: str | None) -> ssl.SSLContext:
+    """One context per set of files in the process: loading the system's authorities takes tens of milliseconds.
+
+    Raises:
+        SettingsError: a file is missing or is no PEM.
+    """
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        if ca_file is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trust this authority alone
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.load_verify_locations(ca_file)
+        if cert_file is not None:
+            context.load_cert_chain(cert_file, key_file)
+    except OSError as error:  # ssl.SSLError is one
+        files = ", ".join(repr(name) for name in (ca_file, cert_file, key_file) if name)
+        raise SettingsError(
+            "the TLS files", expected=f"readable PEM in {files}", came=str(error), fix="correct the path or the file"
+        ) from error
+    return context

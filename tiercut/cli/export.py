@@ -1,0 +1,119 @@
+"""``tiercut export``: a torch or ONNX model becomes a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiercut.cuts import ITEM_BYTES
+from tiercut.errors import SettingsError
+from tiercut.preprocess import RESIZES, FrameSpec
+
+EXAMPLES = """examples:
+  tiercut export tiercut.zoo.efficientnet_lite0:model --out bundles/efficientnet-lite0
+  tiercut export detector.onnx --out bundles/detector --input-shape 1,3,320,320
+  tiercut export mymodels:resnet --out bundles/resnet --labels classes.txt \\
+      --image-size 224x224 --mean 123.7,116.3,103.5 --std 58.4,57.1,57.4 --crop-ratio 0.875
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "export",
+        help="turn a torch or ONNX model into a bundle",
+        description="Turn a model into a bundle: a folder that nodes can cut and run.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", help="package.module:function that returns a torch module, a .pt2 or an .onnx file")
+    parser.add_argument("--out", required=True, type=Path, help="folder of the bundle; a bundle there is replaced")
+    parser.add_argument("--name", help="name of the bundle (default: the model's, or the folder's)")
+    parser.add_argument(
+        "--input-shape",
+        action="append",
+        default=[],
+        metavar="N,N,…[:TYPE]",
+        help="shape of an input, once per input, as 1,3,224,224 or 1,128:int64 (default type: float32)",
+    )
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one per line")
+    images = parser.add_argument_group("images", "take uint8 images; the graph normalises them: (pixel - mean) / std")
+    images.add_argument("--image-size", metavar="HxW", help="height and width that the model takes")
+    images.add_argument("--channels", type=int, choices=(1, 3), default=3, help="1: grey, 3: red, green, blue")
+    images.add_argument("--mean", default="0", metavar="X[,X,X]", help="on the scale 0 to 255 (default: 0)")
+    images.add_argument("--std", default="1", metavar="X[,X,X]", help="on the scale 0 to 255 (default: 1)")
+    images.add_argument("--resize", choices=RESIZES, default="crop", help="keep proportions, or all of the frame")
+    images.add_argument("--crop-ratio", type=float, default=1.0, metavar="R", help="part of the frame to keep")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, and say what came of it.
+
+    Raises:
+        SettingsError: a flag or the file of labels is wrong.
+        ExportError: the model cannot become a bundle.
+    """
+    frame = _frame(args)
+    labels = None if args.labels is None else _labels(args.labels)
+    shapes = [_shape(text) for text in args.input_shape]
+    from tiercut.authoring import export  # noqa: PLC0415 - after the flags were checked: it may need torch
+    from tiercut.verify import random_example  # noqa: PLC0415 - the same
+
+    example: list[NDArray[np.generic]] | None = [random_example(*shape) for shape in shapes] or None
+    sys.path.insert(0, str(Path.cwd()))  # package.module is looked for here, as python -m does
+    try:
+        bundle = export(args.model, example, args.out, name=args.name, labels=labels, preprocess=frame)
+    finally:
+        sys.path.remove(str(Path.cwd()))
+    worth = sum(not cut.dominated for cut in bundle.cuts)
+    print(f"{bundle.folder}: {bundle.name}, {bundle.end + 1} cut points, {worth} of them worth choosing")
+    print(f"model {bundle.model}")
+    return 0
+
+
+def _frame(args: argparse.Namespace) -> FrameSpec | None:
+    if args.image_size is None:
+        return None
+    match = re.fullmatch(r"(\d+)x(\d+)", args.image_size)
+    if match is None:
+        raise _wrong("--image-size", "height and width as 224x224", args.image_size)
+    return FrameSpec(
+        size=(int(match[1]), int(match[2])),
+        channels=args.channels,
+        resize=args.resize,
+        crop_ratio=args.crop_ratio,
+        mean=_numbers("--mean", args.mean),
+        std=_numbers("--std", args.std),
+    )
+
+
+def _numbers(flag: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise _wrong(flag, "one number, or three as 0.5,0.5,0.5", text) from error
+
+
+def _shape(text: str) -> tuple[tuple[int, ...], str]:
+    numbers, _, dtype = text.partition(":")
+    dtype = dtype or "float32"
+    if not re.fullmatch(r"\d+(,\d+)*", numbers) or dtype not in ITEM_BYTES:
+        raise _wrong("--input-shape", f"numbers as 1,3,224,224, and after a colon one of {', '.join(ITEM_BYTES)}", text)
+    return tuple(int(n) for n in numbers.split(",")), dtype
+
+
+def _labels(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _wrong("--labels", "a text file with a name per line", f"'{path}' ({error})") from error
+
+
+def _wrong(flag: str, expected: str, came: str) -> SettingsError:
+    return SettingsError(f"{flag} is not valid", expected=expected, came=came, fix=f"correct {flag}")

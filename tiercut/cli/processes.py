@@ -1,0 +1,135 @@
+"""Programs of tiercut as child processes: for the demo, the benchmarks and the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tiercut.errors import BusError
+
+STOP_S = 5.0
+LOG_TAIL_LINES = 8
+
+#: Settings of a program as its file says them: scalars, lists, and lists of tables.
+ProgramSettings = Mapping[str, Any]
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Processes:
+    """Starts programs on entry, in order, and stops them on exit, in the opposite order.
+
+    Args:
+        folder: Where their settings and logs go: ``<name>.toml`` and ``<name>.log``.
+        programs: Name → (program such as ``edge_node``, its settings).
+    """
+
+    def __init__(self, folder: Path, programs: Mapping[str, tuple[str, ProgramSettings]]) -> None:
+        self._folder = folder
+        self._programs = programs
+        self._running: dict[str, asyncio.subprocess.Process] = {}
+
+    async def __aenter__(self) -> Self:
+        try:
+            for name in self._programs:
+                await self.start(name)
+        except BaseException:
+            await self._stop_all()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop_all()
+
+    async def start(self, name: str) -> None:
+        """Start a program (again)."""
+        program, settings = self._programs[name]
+        path = self._folder / f"{name}.toml"
+        path.write_text(to_toml(settings), encoding="utf-8")
+        with (self._folder / f"{name}.log").open("ab") as log:
+            self._running[name] = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", program, "--settings", str(path), stdout=log, stderr=log, start_new_session=True
+            )
+
+    async def stop(self, name: str) -> int:
+        """SIGTERM, then SIGKILL after 5 s; returns the exit status."""
+        process = self._running.pop(name)
+        if process.returncode is None:
+            process.terminate()
+        try:
+            async with asyncio.timeout(STOP_S):
+                return await process.wait()
+        except TimeoutError:
+            process.kill()
+            return await process.wait()
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL: no goodbye."""
+        process = self._running.pop(name)
+        process.kill()
+        await process.wait()
+
+    def pid(self, name: str) -> int:
+        """Process id of a running program."""
+        return self._running[name].pid
+
+    async def watch(self) -> None:
+        """Wait until a program ends by itself, which none should.
+
+        Raises:
+            BusError: one has; with the end of its log.
+        """
+        waiting = {asyncio.create_task(process.wait()): name for name, process in self._running.items()}
+        try:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+        task = done.pop()
+        raise BusError(
+            f"{waiting[task]} ended by itself",
+            expected="a running program",
+            came=f"exit status {task.result()}",
+            fix=f"see the end of its log:\n{self.tail(waiting[task])}",
+        )
+
+    def tail(self, name: str) -> str:
+        """The last lines of a program's log."""
+        lines = (self._folder / f"{name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-LOG_TAIL_LINES:])
+
+    def tails(self) -> str:
+        """The last lines of every program's log."""
+        return "\n".join(f"--- {name}\n{self.tail(name)}" for name in self._programs)
+
+    async def _stop_all(self) -> None:
+        for name in reversed(list(self._running)):
+            await self.stop(name)
+
+
+def to_toml(settings: ProgramSettings) -> str:
+    """Settings as TOML: scalars and lists first, then lists of tables (JSON's scalars and lists are TOML's too)."""
+    tables = {name: value for name, value in settings.items() if _is_tables(value)}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items() if name not in tables]
+    for name, rows in tables.items():
+        for row in rows:
+            lines += ["", f"[[{name}]]", *(f"{key} = {json.dumps(value)}" for key, value in row.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _is_tables(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)

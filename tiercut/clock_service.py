@@ -1,0 +1,77 @@
+"""Asks other nodes for their clocks and answers those who ask (`clocksync` does the arithmetic)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+
+from tiercut.bus import Bus, Delivery
+from tiercut.clock import Clock
+from tiercut.clocksync import ClockOffsets
+from tiercut.errors import BadMessage
+from tiercut.jsonwire import decode_clock_probe, encode_clock_probe
+from tiercut.logs import Throttle
+from tiercut.messages import ClockProbe
+from tiercut.topics import CLOCK
+
+log = logging.getLogger(__name__)
+
+#: A clock is asked this often until enough is known of it (the filter wants several exchanges) …
+ASK_EVERY_S = 0.2
+#: … and then again after this long, because crystals drift.
+ASK_AGAIN_S = 30.0
+
+
+class ClockService:
+    """One node's side of the exchange.
+
+    Args:
+        own_topic: The node's clock topic: answers come there.
+        clock: Its clock.
+        offsets: What is learned.
+    """
+
+    def __init__(self, *, own_topic: str, clock: Clock, offsets: ClockOffsets) -> None:
+        self._own_topic = own_topic
+        self._clock = clock
+        self._offsets = offsets
+        self._throttle = Throttle(ASK_EVERY_S)
+
+    async def ask(self, bus: Bus, topic: str, clock_id: str) -> None:
+        """Ask the node behind a clock topic, unless its clock is known well or was asked just now."""
+        now_s = self._clock.monotonic_s()
+        if not self._offsets.stale(clock_id, now_s, after_s=ASK_AGAIN_S):
+            return
+        if not self._throttle.allows(clock_id, now_s):
+            return
+        question = ClockProbe(clock_id=self._clock.id, asked_s=self._clock.monotonic_s())
+        await bus.publish(topic, encode_clock_probe(question), qos=0, response_topic=self._own_topic)
+
+    async def listen(self, bus: Bus, deliveries: AsyncIterator[Delivery]) -> None:
+        """Answer questions and take in answers until the bus is closed."""
+        async for delivery in deliveries:
+            delivery.ack()
+            try:
+                probe = decode_clock_probe(delivery.payload)
+            except BadMessage as error:
+                log.debug("clock message set aside", extra={"reason": str(error)})
+                continue
+            if probe.heard_s is not None and probe.answered_s is not None:
+                self._offsets.add(
+                    probe.clock_id,
+                    asked_s=probe.asked_s,
+                    heard_s=probe.heard_s,
+                    answered_s=probe.answered_s,
+                    back_s=delivery.received_s,
+                )
+            elif delivery.response_topic and CLOCK.parse(delivery.response_topic):
+                await self._answer(bus, delivery.response_topic, probe, heard_s=delivery.received_s)
+
+    async def _answer(self, bus: Bus, topic: str, question: ClockProbe, *, heard_s: float) -> None:
+        answer = ClockProbe(
+            clock_id=self._clock.id,
+            asked_s=question.asked_s,
+            heard_s=heard_s,
+            answered_s=self._clock.monotonic_s(),
+        )
+        await bus.publish(topic, encode_clock_probe(answer), qos=0)

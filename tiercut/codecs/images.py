@@ -1,0 +1,94 @@
+"""Codecs of camera frames at cut 0, by Pillow: ``jpeg``, ``png``, ``webp``."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tiercut.codecs.base import Array, Bytes, check_fits, check_input, declared_bytes, refuse_tensor
+from tiercut.codecs.headers import ImageSize
+
+#: Longest side, in pixels, that all three formats can carry.
+MAX_SIDE = 16383
+
+#: What Pillow is known to raise on damaged files.
+DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, RuntimeError, struct.error, zlib.error)
+
+
+class ImageCodec:
+    """uint8 frames, ``(height, width, channels)`` or ``(1, height, width, channels)`` with 1 or 3 channels, RGB.
+
+    Attributes:
+        name: What plans and messages call it; also Pillow's name of the format.
+        lossless: Decoding gives the frame back bit for bit.
+        bytes_per_element: What `estimate_bytes` multiplies by.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        size_of: Callable[[bytes], ImageSize],
+        *,
+        lossless: bool,
+        bytes_per_element: float,
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.name = name
+        self.lossless = lossless
+        self.bytes_per_element = bytes_per_element
+        self._size_of = size_of
+        self._settings = settings
+
+    def accepts(self, dtype: str, shape: Sequence[int]) -> bool:
+        """One uint8 frame, channels last."""
+        sides = shape[-3:-1]
+        return (
+            dtype == "uint8"
+            and (len(shape) == 3 or (len(shape) == 4 and shape[0] == 1))  # noqa: PLR2004 - HWC, NHWC
+            and shape[-1] in {1, 3}
+            and all(1 <= side <= MAX_SIDE for side in sides)
+        )
+
+    def encode(self, array: Array) -> bytes:
+        """The frame as a file; ``InputError`` for an array that is no frame."""
+        check_input(self, array)
+        height, width, channels = array.shape[-3:]
+        pixels = np.ascontiguousarray(array).reshape((height, width) if channels == 1 else (height, width, 3))
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, self.name, **self._settings)
+        return file.getvalue()
+
+    def decode(self, data: Bytes, *, dtype: str, shape: Sequence[int]) -> Array:
+        """The frame; ``BadTensor`` for a file of another format or size, found before a pixel is decoded."""
+        declared_bytes(dtype, shape)
+        check_fits(self, dtype, shape)
+        data = bytes(data)
+        height, width, channels = shape[-3:]
+        size = self._size_of(data)
+        # WebP has no grey: three equal channels stand for it.
+        if (size.height, size.width) != (height, width) or size.channels != (3 if self.name == "webp" else channels):
+            raise refuse_tensor("image_header", expected=f"{height}x{width}x{channels} in the file", came=size)
+        try:
+            with Image.open(io.BytesIO(data), formats=[self.name]) as image:
+                if image.size != (width, height):
+                    raise refuse_tensor("image_header", expected=f"{(width, height)}", came=image.size)
+                pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+        except (*DAMAGED, Image.DecompressionBombError) as error:
+            raise refuse_tensor("image_damaged", expected=f"a whole {self.name} file", came=error) from error
+        return pixels.reshape(tuple(shape))
+
+    def estimate_bytes(self, dtype: str, shape: Sequence[int]) -> int:
+        """Typical bytes of a photograph; half to twice as many are common."""
+        return round(declared_bytes(dtype, shape) * self.bytes_per_element) + 600
+
+    def error_bound(self, array: Array) -> float:
+        """0 for PNG; the others promise nothing for a single pixel, so infinite."""
+        del array
+        return 0.0 if self.lossless else math.inf

@@ -1,0 +1,83 @@
+"""zstd behind a codec: ``raw+zstd``, ``fp16+zstd``, ``int8+zstd``."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+import zstandard
+
+from tiercut.codecs.base import Array, Bytes, check_fits, check_input, declared_bytes, refuse_tensor
+from tiercut.codecs.tensors import PackedCodec
+
+LEVEL = 1
+
+
+class _Contexts(threading.local):
+    """One compressor and one decompressor per thread: building them costs more than using them, sharing them races."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=LEVEL)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_contexts = _Contexts()
+
+
+class Zstd:
+    """A codec followed by one zstd frame of level 1 (RFC 8878) that declares its content's size.
+
+    Attributes:
+        inner: The codec in front.
+        ratios: Size behind zstd in parts of the size before it, by element type: what `estimate_bytes` multiplies by.
+        lossless: As the codec in front.
+    """
+
+    def __init__(self, inner: PackedCodec, ratios: Mapping[str, float]) -> None:
+        self.inner = inner
+        self.ratios = ratios
+        self.lossless = inner.lossless
+
+    @property
+    def name(self) -> str:
+        """Name of the codec in front, with ``+zstd``."""
+        return f"{self.inner.name}+zstd"
+
+    def accepts(self, dtype: str, shape: Sequence[int]) -> bool:
+        """What the codec in front accepts."""
+        return self.inner.accepts(dtype, shape)
+
+    def encode(self, array: Array) -> bytes:
+        """The array as bytes; ``InputError`` for one that the codec does not accept."""
+        check_input(self, array)
+        return _contexts.compressor.compress(self.inner.pack(array))
+
+    def decode(self, data: Bytes, *, dtype: str, shape: Sequence[int]) -> Array:
+        """The array back; ``BadTensor`` for bytes that are not exactly one such array.
+
+        The frame's declared size is compared with what the shape needs before anything is inflated, and inflating
+        stops there: a bomb costs nothing.
+        """
+        declared_bytes(dtype, shape)
+        check_fits(self, dtype, shape)
+        sizes = self.inner.packed_sizes(dtype, shape)
+        try:
+            declared = zstandard.get_frame_parameters(data).content_size
+            if declared not in sizes:
+                wanted = " or ".join(map(str, sizes))
+                raise refuse_tensor("tensor_size", expected=f"{wanted} bytes in a zstd frame", came=declared)
+            packed = _contexts.decompressor.decompress(data, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise refuse_tensor("zstd_damaged", expected="one whole zstd frame", came=error) from error
+        if len(packed) != declared:
+            raise refuse_tensor("zstd_damaged", expected=f"{declared} bytes in the frame", came=len(packed))
+        return self.inner.unpack(packed, dtype, shape)
+
+    def estimate_bytes(self, dtype: str, shape: Sequence[int]) -> int:
+        """Typical bytes; how far off they are depends on the data (see `tiercut.codecs`)."""
+        ratio = self.ratios.get(dtype, self.ratios["other"])
+        return round(self.inner.estimate_bytes(dtype, shape) * ratio) + 13
+
+    def error_bound(self, array: Array) -> float:
+        """The bound of the codec in front."""
+        return self.inner.error_bound(array)

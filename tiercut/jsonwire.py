@@ -1,0 +1,156 @@
+"""JSON of the topics that people read too: plans, dropped frames, presence, clock probes.
+
+Read as strictly as the envelope: at most `MAX_JSON_BYTES`, each key once, no NaN, every field of its type. Unknown keys
+are ignored, so a newer sender may say more. Results are written by `results`, and read by others.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tiercut.messages import ClockProbe, Dropped, NodeStatus, StreamPlan, refuse
+from tiercut.wirefields import Fields, finite, plan_from_map, plan_to_map
+
+MAX_JSON_BYTES = 64 * 1024
+#: Sentences for people; longer ones are cut when written and refused when read.
+MAX_SENTENCE = 1024
+MAX_ENTRIES = 1024
+
+
+def encode_stream_plan(message: StreamPlan) -> bytes:
+    """The JSON of a stream's plan topic."""
+    return _dump(
+        {
+            "stream": message.stream,
+            "model": message.model,
+            "model_name": message.model_name,
+            "plan": plan_to_map(message.plan),
+            "reason": message.reason[:MAX_SENTENCE],
+        }
+    )
+
+
+def decode_stream_plan(data: bytes) -> StreamPlan:
+    """The plan in such a JSON; ``BadEnvelope`` for anything else."""
+    root = _load(data, "plan message")
+    return StreamPlan(
+        stream=root.name("stream"),
+        model=root.text("model"),
+        model_name=root.text("model_name"),
+        plan=plan_from_map(root.child("plan")),
+        reason=root.optional_text("reason", limit=MAX_SENTENCE) or "",
+    )
+
+
+def encode_dropped(message: Dropped) -> bytes:
+    """The JSON of a stream's dropped topic."""
+    return _dump(
+        {
+            "stream": message.stream,
+            "seq": message.seq,
+            "where": message.where,
+            "reason": message.reason,
+            "message": message.message[:MAX_SENTENCE],
+        }
+    )
+
+
+def decode_dropped(data: bytes) -> Dropped:
+    """The dropped frame in such a JSON; ``BadEnvelope`` for anything else."""
+    root = _load(data, "dropped message")
+    return Dropped(
+        stream=root.name("stream"),
+        seq=root.integer("seq"),
+        where=root.name("where"),
+        reason=root.name("reason"),
+        message=root.optional_text("message", limit=MAX_SENTENCE) or "",
+    )
+
+
+def encode_node_status(message: NodeStatus) -> bytes:
+    """The JSON of a node's status topic."""
+    return _dump(
+        {
+            "node": message.node,
+            "tier": message.tier,
+            "state": message.state,
+            "version": message.version,
+            "clock_id": message.clock_id,
+            "models": message.models,
+            "load": message.load,
+            "emulated_link": message.emulated_link,
+        }
+    )
+
+
+def decode_node_status(data: bytes) -> NodeStatus:
+    """The presence in such a JSON; ``BadEnvelope`` for anything else."""
+    root = _load(data, "status message")
+    models, load = root.mapping("models", limit=MAX_ENTRIES), root.mapping("load", limit=MAX_ENTRIES)
+    for name, identity in models.items():
+        if not isinstance(identity, str):
+            raise root.bad_type(f"models.{name}"[:80], identity)
+    for name, figure in load.items():
+        if not isinstance(figure, (int, float)):
+            raise root.bad_type(f"load.{name}"[:80], figure)
+    return NodeStatus(
+        node=root.text("node"),
+        tier=root.text("tier"),
+        state=root.text("state"),  # type: ignore[arg-type] # the constructor checks it
+        version=root.text("version"),
+        clock_id=root.optional_text("clock_id") or "",
+        models=models,
+        load={name: finite(figure, "load") for name, figure in load.items()},
+        emulated_link=root.optional_text("emulated_link", limit=MAX_SENTENCE),
+    )
+
+
+def encode_clock_probe(message: ClockProbe) -> bytes:
+    """The JSON of a question for a node's clock, or of its answer."""
+    return _dump(
+        {
+            "clock_id": message.clock_id,
+            "asked_s": message.asked_s,
+            "heard_s": message.heard_s,
+            "answered_s": message.answered_s,
+        }
+    )
+
+
+def decode_clock_probe(data: bytes) -> ClockProbe:
+    """The probe in such a JSON; ``BadEnvelope`` for anything else."""
+    root = _load(data, "clock probe")
+    return ClockProbe(
+        clock_id=root.text("clock_id"),
+        asked_s=root.number("asked_s"),
+        heard_s=root.optional_number("heard_s"),
+        answered_s=root.optional_number("answered_s"),
+    )
+
+
+def _dump(message: dict[str, Any]) -> bytes:
+    return json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _load(data: bytes, where: str) -> Fields:
+    """The object in a JSON text, within the limits."""
+    if len(data) > MAX_JSON_BYTES:
+        raise refuse("envelope_too_big", expected=f"at most {MAX_JSON_BYTES} bytes of JSON", came=len(data))
+    try:
+        return Fields(
+            json.loads(bytes(data).decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant), where
+        )
+    except (ValueError, RecursionError) as error:
+        raise refuse("not_json", expected="one JSON object in UTF-8", came=str(error)) from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise refuse("duplicate_key", expected="each key once in an object", came="one twice")
+    return made
+
+
+def _no_constant(text: str) -> float:
+    raise refuse("bad_number", expected="finite numbers", came=text)

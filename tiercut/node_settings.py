@@ -1,0 +1,99 @@
+"""Settings that the nodes of all tiers have."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tiercut.bus.link import LinkSettings
+from tiercut.bus.settings import MqttSettings
+from tiercut.errors import BadMessage, SettingsError
+from tiercut.intake import HELD_CHUNKS
+from tiercut.messages import check_name
+from tiercut.settings import setting
+
+#: How long brokers keep frames for a node that is away.
+SESSION_EXPIRY_S = 600
+
+
+def default_node() -> str:
+    """The machine's host name, as far as it can be a level of a topic."""
+    name = "".join(c if c.isalnum() or c in "_.-" else "-" for c in socket.gethostname().split(".")[0])
+    return name.strip("-._") or "node"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSettings:
+    """A node of tiercut."""
+
+    site: str = setting("name of the site", default="home")
+    node: str = setting("this node's id, unique in its tier (default: the host name)", default="")
+    broker_url: str = setting(
+        "the site's broker, mqtt://HOST:PORT or mqtts://HOST:PORT", default="mqtt://127.0.0.1:1883"
+    )
+    cloud_broker_url: str = setting("the cloud's broker, when it is another one", default="")
+    username: str | None = setting("user name at the brokers", default=None)
+    password: str | None = setting("password at the brokers", default=None, secret=True)
+    ca_file: Path | None = setting("certificate authority that signed the brokers' certificates", default=None)
+    cert_file: Path | None = setting("this node's certificate", default=None)
+    key_file: Path | None = setting("this node's private key", default=None)
+    bundles: Path = setting("folder of bundle folders", default=Path("bundles"))
+    threads: int = setting("ONNX Runtime threads per segment", default=1)
+    workers: int = setting("frames of different streams computed at once", default=1)
+    segment_cache_mb: int = setting("memory for segments held ready, MB", default=512)
+    fall_back: bool = setting("run the rest of a model when the next node is gone", default=True)
+    emulated_mbps: float | None = setting("try a slow link: rate of frames sent on, Mbit/s", default=None)
+    emulated_delay_ms: float = setting("try a slow link: delay of frames sent on, ms", default=0.0)
+    status_every_s: float = setting("seconds between status messages", default=5.0)
+    log_level: Literal["debug", "info", "warning", "error"] = setting("least level that is logged", default="info")
+    log_style: Literal["text", "json"] = setting("logs for people or for machines", default="text")
+
+    def __post_init__(self) -> None:
+        if not self.node:
+            object.__setattr__(self, "node", default_node())
+        for name in ("site", "node"):
+            try:
+                check_name(getattr(self, name), field_name=name)
+            except BadMessage as error:
+                raise SettingsError(
+                    f"bad setting {name}", expected=error.expected, came=error.came, fix="choose another name"
+                ) from error
+        for name in ("threads", "workers", "segment_cache_mb"):
+            if getattr(self, name) < 1:
+                raise SettingsError(
+                    f"bad setting {name}", expected="1 or more", came=str(getattr(self, name)), fix="correct it"
+                )
+
+    @property
+    def emulated_link(self) -> LinkSettings | None:
+        """The link to emulate, ``None`` for the real one alone."""
+        if self.emulated_mbps is None and not self.emulated_delay_ms:
+            return None
+        return LinkSettings(rate_mbps=self.emulated_mbps, delay_s=self.emulated_delay_ms / 1e3)
+
+    def mqtt(self, url: str, *, client_id: str, keeps_work: bool) -> MqttSettings:
+        """How to reach a broker as this node.
+
+        Args:
+            url: The broker.
+            client_id: Names the session at the broker.
+            keeps_work: The broker keeps what comes for the node while it restarts, and for `SESSION_EXPIRY_S` at most.
+        """
+        return MqttSettings(
+            url=url,
+            client_id=client_id,
+            username=self.username,
+            password=self.password,
+            ca_file=_text(self.ca_file),
+            cert_file=_text(self.cert_file),
+            key_file=_text(self.key_file),
+            receive_maximum=2 * HELD_CHUNKS,
+            clean_start=not keeps_work,
+            session_expiry_s=SESSION_EXPIRY_S,
+        )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,176 @@
+"""What people and other systems read: the JSON of a result, and its CloudEvents attributes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiercut.bundle import Bundle
+from tiercut.messages import Dropped, Stage, Work, check_name, refuse
+
+RESULT_TYPE = "tiercut.result.v1"
+DROPPED_TYPE = "tiercut.dropped.v1"
+CONTENT_TYPE = "application/json"
+MAX_OUTCOME_BYTES = 256 * 1024
+
+TOP = 5
+#: An output of at most so many numbers is given whole, a larger one as a summary.
+WHOLE_OUTPUT = 16
+
+
+def attributes(work: Work, *, kind: str, unix_s: float) -> list[tuple[str, str]]:
+    """CloudEvents 1.0 attributes of a frame's outcome, as user properties (MQTT binding, section 3.1).
+
+    ``(source, id)`` names the event: QoS 1 may deliver it twice, and this is the key to tell. The capture time is part
+    of the id because a device that starts again counts its frames from 0.
+    """
+    return [
+        ("specversion", "1.0"),
+        ("id", f"{work.seq}-{round(work.captured_unix_s * 1e3)}"),
+        ("source", f"/tiercut/{work.site}/{work.stream}"),
+        ("type", kind),
+        ("time", _iso(unix_s)),
+    ]
+
+
+def build(
+    work: Work,
+    outputs: Mapping[str, NDArray[Any]],
+    bundle: Bundle,
+    *,
+    finished_by: str,
+    latency_s: float | None,
+    fallback: str | None,
+) -> bytes:
+    """The result of a frame as JSON.
+
+    Args:
+        work: The frame's header with the stages so far.
+        outputs: The model's outputs by name.
+        bundle: The model.
+        finished_by: Node id.
+        latency_s: Capture to now, ``None`` while the offset to the device's clock is unknown.
+        fallback: Why a node ran more than its plan says.
+    """
+    plan = work.plan
+    result: dict[str, Any] = {
+        "stream": work.stream,
+        "seq": work.seq,
+        "label": work.label,
+        "captured_at": _iso(work.captured_unix_s),
+        **_reading(outputs, bundle),
+        "plan": {
+            "epoch": plan.epoch,
+            "first_cut": plan.first_cut,
+            "second_cut": plan.second_cut,
+            "exit": plan.exit,
+            "device": plan.device,
+            "edge": plan.edge,
+            "cloud": plan.cloud,
+            "codecs": list(plan.codecs),
+        },
+        "finished_by": finished_by,
+        "fallback": fallback,
+        "stages": [_stage(stage) for stage in work.stages],
+        "latency_ms": None if latency_s is None else _ms(latency_s),
+        "emulated_links": sorted({stage.where for stage in work.stages if stage.emulated}),
+        "model": {"name": bundle.name, "sha256": work.model},
+    }
+    return json.dumps(result, separators=(",", ":")).encode()
+
+
+def build_dropped(dropped: Dropped) -> bytes:
+    """The JSON of a frame that has no result."""
+    return json.dumps(
+        {
+            "stream": dropped.stream,
+            "seq": dropped.seq,
+            "where": dropped.where,
+            "reason": dropped.reason,
+            "message": dropped.message,
+        },
+        separators=(",", ":"),
+    ).encode()
+
+
+def read_outcome(payload: bytes) -> tuple[str, int]:
+    """Stream and seq of a result or a drop.
+
+    Raises:
+        BadEnvelope: it is neither.
+    """
+    if len(payload) > MAX_OUTCOME_BYTES:
+        raise refuse("too_large", expected=f"an outcome of at most {MAX_OUTCOME_BYTES} bytes", came=len(payload))
+    try:
+        outcome = json.loads(payload)
+        stream, seq = outcome["stream"], outcome["seq"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise refuse("bad_outcome", expected="a JSON object with stream and seq", came=payload[:60]) from error
+    if not isinstance(stream, str) or not isinstance(seq, int):
+        raise refuse("bad_outcome", expected="stream as text and seq as a whole number", came=payload[:60])
+    check_name(stream, field_name="stream")
+    return stream, seq
+
+
+def top_labels(scores: NDArray[Any], labels: Sequence[str], *, softmax: bool, top: int = TOP) -> list[dict[str, Any]]:
+    """The ``top`` best of one row of scores, best first.
+
+    Args:
+        scores: ``(classes,)``, logits when ``softmax``.
+        labels: A name per class.
+        softmax: Turn the scores into probabilities first.
+        top: How many.
+    """
+    values = scores.astype(np.float64).ravel()
+    if softmax:
+        values = np.exp(values - values.max())
+        values /= values.sum()
+    best = np.argsort(values)[::-1][:top]
+    return [{"class": int(i), "label": labels[int(i)], "score": round(float(values[i]), 6)} for i in best]
+
+
+def _reading(outputs: Mapping[str, NDArray[Any]], bundle: Bundle) -> dict[str, Any]:
+    """Labels where the model has them, a summary of each output where not."""
+    if bundle.labels:
+        spec = bundle.outputs[0]
+        scores = outputs[spec.name]
+        return {"labels": top_labels(scores, bundle.labels, softmax=spec.scores == "softmax")}
+    return {"outputs": [_summary(name, array) for name, array in outputs.items()]}
+
+
+def _summary(name: str, array: NDArray[Any]) -> dict[str, Any]:
+    summary: dict[str, Any] = {"name": name, "shape": list(array.shape), "dtype": str(array.dtype)}
+    if array.size <= WHOLE_OUTPUT:
+        return {**summary, "values": [_finite(value) for value in array.ravel().tolist()]}
+    values = array.astype(np.float64)
+    return {
+        **summary,
+        "min": _finite(float(values.min())),
+        "max": _finite(float(values.max())),
+        "mean": _finite(float(values.mean())),
+        "argmax": int(values.argmax()),
+    }
+
+
+def _finite(value: float) -> float | str:
+    """JSON has no NaN and no infinity: those are said in words."""
+    return value if np.isfinite(value) else str(value)
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    return {"where": stage.where, "kind": stage.kind, "ms": _ms(stage.seconds)} | (
+        {"emulated": True} if stage.emulated else {}
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1e3, 3)
+
+
+def _iso(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

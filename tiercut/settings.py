@@ -1,0 +1,214 @@
+"""Settings of a program: a TOML file, then the environment, then flags; each wins over the one before.
+
+A program's settings are a frozen dataclass. A field ``uplink_mbps: float | None`` is ``uplink_mbps = 5.85`` in the
+file, ``TIERCUT_UPLINK_MBPS`` in the environment and ``--uplink-mbps`` as a flag. A field that is itself a tuple of
+dataclasses (``streams``) is a list of tables in the file (``[[streams]]``) and stands there only. The ``help`` of a
+field's metadata is the flag's help; ``secret`` masks it wherever settings are shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from tiercut.errors import SettingsError
+
+ENVIRONMENT_PREFIX = "TIERCUT_"
+MASK = "********"
+
+Settings = TypeVar("Settings")
+
+
+def setting(help: str, *, default: Any = dataclasses.MISSING, secret: bool = False) -> Any:  # noqa: A002 - argparse's word
+    """A field of a settings class."""
+    return dataclasses.field(default=default, metadata={"help": help, "secret": secret})
+
+
+def load(
+    cls: type[Settings],
+    arguments: Sequence[str],
+    *,
+    program: str,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read the settings of a program.
+
+    Args:
+        cls: A frozen dataclass made of `setting` fields.
+        arguments: Command line without the program's name.
+        program: How the program is called, for ``--help``.
+        environment: ``os.environ`` when not given.
+
+    Raises:
+        SettingsError: names the setting, where it was set, what was expected.
+        SystemExit: after ``--help``, or on an unknown flag (status 2).
+    """
+    parser = argparse.ArgumentParser(prog=program, description=(cls.__doc__ or "").splitlines()[0])
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="TOML file of settings")
+    scalars = {name: kind for name, kind in _fields(cls).items() if not _is_table_list(kind)}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # a TypeVar cannot be bound to "a dataclass"
+        if field.name in scalars:
+            flag = f"--{field.name.replace('_', '-')}"
+            parser.add_argument(flag, metavar="VALUE", help=field.metadata.get("help"))
+    given = vars(parser.parse_args(arguments))
+    values = _from_file(cls, given.pop("settings"))
+    source = os.environ if environment is None else environment
+    for name, kind in scalars.items():
+        variable = ENVIRONMENT_PREFIX + name.upper()
+        if variable in source:
+            values[name] = _parse(source[variable], kind, where=f"environment variable {variable}")
+        if given[name] is not None:
+            values[name] = _parse(given[name], kind, where=f"flag --{name.replace('_', '-')}")
+    return _build(cls, values, where="settings")
+
+
+def shown(settings: object) -> dict[str, Any]:
+    """The settings as a dict for people: secrets masked, the password in a URL too."""
+    result: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]  # any settings object
+        value = getattr(settings, field.name)
+        if field.metadata.get("secret") and value:
+            value = MASK
+        elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+            value = [shown(item) for item in value]
+        elif dataclasses.is_dataclass(value):
+            value = shown(value)
+        result[field.name] = str(value) if isinstance(value, Path) else value
+    return result
+
+
+def _fields(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _is_table_list(kind: Any) -> bool:
+    return get_origin(kind) is tuple and dataclasses.is_dataclass(get_args(kind)[0])
+
+
+def _from_file(cls: type, path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"cannot read the settings file {path}",
+            expected="a readable TOML file",
+            came=error.strerror or str(error),
+            fix="correct --settings",
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(
+            f"cannot read the settings file {path}", expected="TOML", came=str(error), fix="correct that line"
+        ) from error
+    return _checked_table(cls, table, where=str(path))
+
+
+def _checked_table(cls: type, table: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    fields = _fields(cls)
+    for name in table:
+        if name not in fields:
+            raise SettingsError(
+                f"unknown setting '{name}' in {where}",
+                expected=f"one of {', '.join(sorted(fields))}",
+                came=f"'{name}'",
+                fix="correct the name or remove it",
+            )
+    return {name: _convert(value, fields[name], where=f"'{name}' in {where}") for name, value in table.items()}
+
+
+def _build(cls: type[Settings], values: Mapping[str, Any], *, where: str) -> Settings:
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # a TypeVar cannot be bound to "a dataclass"
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and field.name not in values:
+            raise SettingsError(
+                f"the setting '{field.name}' of {where} is missing",
+                expected=field.metadata.get("help", "a value"),
+                came="nothing",
+                fix=f"set {field.name} in the settings file",
+            )
+    return cls(**values)
+
+
+def _convert(value: Any, kind: Any, *, where: str) -> Any:  # noqa: PLR0911 - one return per kind of value
+    """A value from TOML as the field's type."""
+    if _is_table_list(kind):
+        inner = get_args(kind)[0]
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise _wrong(where, "a list of tables ([[name]])", value)
+        return tuple(
+            _build(inner, _checked_table(inner, item, where=where), where=f"{where}[{i}]")
+            for i, item in enumerate(value)
+        )
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, dict):
+            raise _wrong(where, "a table", value)
+        return _build(kind, _checked_table(kind, value, where=where), where=where)
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_convert(item, get_args(kind)[0], where=where) for item in value)
+    if isinstance(value, str):
+        return _parse(value, kind, where=where)
+    plain = _plain(kind)
+    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, plain) and isinstance(value, bool) == (plain is bool):
+        return value
+    if plain is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    raise _wrong(where, _name(kind), value)
+
+
+def _parse(text: str, kind: Any, *, where: str) -> Any:
+    """A value from text as the field's type."""
+    if text == "" and type(None) in get_args(kind):
+        return None
+    plain = _plain(kind)
+    choices = [
+        choice for option in (kind, *get_args(kind)) if get_origin(option) is Literal for choice in get_args(option)
+    ]
+    if choices:
+        if text not in choices:
+            raise _wrong(where, f"one of {', '.join(choices)}", text)
+        return text
+    if get_origin(kind) is tuple:
+        return tuple(_parse(part.strip(), get_args(kind)[0], where=where) for part in text.split(",") if part.strip())
+    if plain is bool:
+        return _parse_bool(text, where=where)
+    try:
+        return plain(text)
+    except ValueError as error:
+        raise _wrong(where, _name(kind), text) from error
+
+
+def _parse_bool(text: str, *, where: str) -> bool:
+    words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+    if text.lower() not in words:
+        raise _wrong(where, "true or false", text)
+    return words[text.lower()]
+
+
+def _plain(kind: Any) -> type:
+    """The type of ``kind`` without ``None``."""
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(option for option in get_args(kind) if option is not type(None))
+    if get_origin(kind) is Literal:
+        return str
+    return typing.cast("type", kind)
+
+
+def _name(kind: Any) -> str:
+    return {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path"}.get(
+        _plain(kind), str(kind)
+    )
+
+
+def _wrong(where: str, expected: str, came: object) -> SettingsError:
+    return SettingsError(f"bad value for {where}", expected=expected, came=repr(came), fix="correct it")

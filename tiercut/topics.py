@@ -1,0 +1,109 @@
+"""Every topic, in one table: pattern, message, QoS, retain, who publishes, who listens."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from tiercut.messages import NAME
+
+ROOT = "tiercut/v1"
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One row of the table.
+
+    Attributes:
+        pattern: Topic with ``{site}``, ``{tier}``, ``{node}``, ``{stream}`` where those names stand.
+        message: What is on it.
+        qos: Quality of service of its messages.
+        retain: The broker keeps the last message.
+        publisher: Who may publish.
+        listeners: Who subscribes.
+    """
+
+    pattern: str
+    message: str
+    qos: int
+    retain: bool
+    publisher: str
+    listeners: str
+
+    def of(self, **names: str) -> str:
+        """The topic for these names (all that the pattern has)."""
+        return self.pattern.format_map(names)
+
+    def filter(self, **names: str) -> str:
+        """The topic filter for these names; ``+`` for those not given."""
+        return re.sub(r"\{(\w+)\}", lambda found: names.get(found[1], "+"), self.pattern)
+
+    @cached_property
+    def _regex(self) -> re.Pattern[str]:
+        return re.compile(re.sub(r"\\\{(\w+)\\\}", rf"(?P<\1>{NAME.pattern})", re.escape(self.pattern)))
+
+    def parse(self, topic: str) -> dict[str, str] | None:
+        """The names in a topic, ``None`` when it is none of this row."""
+        found = self._regex.fullmatch(topic)
+        return found.groupdict() if found else None
+
+
+WORK = Topic(
+    f"{ROOT}/{{site}}/{{tier}}/{{node}}/work",
+    "Work: an envelope, or a chunk of one",
+    qos=1,
+    retain=False,
+    publisher="the node of the tier before",
+    listeners="the node",
+)
+STATUS = Topic(
+    f"{ROOT}/{{site}}/{{tier}}/{{node}}/status",
+    "NodeStatus, JSON; the will says offline",
+    qos=1,
+    retain=True,
+    publisher="the node",
+    listeners="hub, nodes of the site, people",
+)
+CLOCK = Topic(
+    f"{ROOT}/{{site}}/{{tier}}/{{node}}/clock",
+    "ClockProbe, JSON: a question (with a response topic) or its answer",
+    qos=0,
+    retain=False,
+    publisher="nodes that receive frames from the node, and the node in answer",
+    listeners="the node",
+)
+RETURN = Topic(
+    f"{ROOT}/{{site}}/{{tier}}/{{node}}/return",
+    "what the cloud made of a frame: the JSON of RESULT or DROPPED, for the node that forwarded it from a site's bus",
+    qos=1,
+    retain=False,
+    publisher="cloud nodes",
+    listeners="the node, which publishes it again on its site's bus",
+)
+PLAN = Topic(
+    f"{ROOT}/{{site}}/stream/{{stream}}/plan",
+    "StreamPlan, JSON",
+    qos=1,
+    retain=True,
+    publisher="hub",
+    listeners="the stream's device, people",
+)
+RESULT = Topic(
+    f"{ROOT}/{{site}}/stream/{{stream}}/result",
+    "Result, JSON with CloudEvents attributes as user properties",
+    qos=1,
+    retain=False,
+    publisher="whoever finishes the frame on the site's bus",
+    listeners="the stream's device (a place on the way is free again), people",
+)
+DROPPED = Topic(
+    f"{ROOT}/{{site}}/stream/{{stream}}/dropped",
+    "Dropped, JSON with CloudEvents attributes as user properties",
+    qos=1,
+    retain=False,
+    publisher="whoever drops the frame",
+    listeners="the stream's device (a place on the way is free again), people",
+)
+
+TOPICS = (WORK, STATUS, CLOCK, RETURN, PLAN, RESULT, DROPPED)
