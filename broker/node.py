@@ -10,7 +10,7 @@ from broker.embedded import EmbeddedBroker
 from broker.settings import PlanSettings, Settings
 from tiercut import __version__
 from tiercut.bundle import Bundle
-from tiercut.bus import Subscription
+from tiercut.bus import Bus, Subscription
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import Clock, SystemClock
 from tiercut.codecs import codec
@@ -21,6 +21,7 @@ from tiercut.messages import NodeState, NodeStatus, StreamPlan
 from tiercut.node import OpenBus
 from tiercut.peers import Peers
 from tiercut.plan import Plan
+from tiercut.stopping import Stopped, unless
 from tiercut.store import ModelStore
 from tiercut.topics import PLAN, STATUS
 
@@ -74,15 +75,23 @@ class Hub:
             stack.enter_context(self._broker())
             will = (self._topic, encode_node_status(self._status("offline")))
             bus = await stack.enter_async_context(self._open_bus(self.settings.broker_url, will=will))
-            for plan in self.plans:
-                await bus.announce(PLAN.of(site=self.settings.site, stream=plan.stream), encode_stream_plan(plan))
-            statuses = await bus.subscribe(STATUS.filter())
-            await bus.announce(self._topic, encode_node_status(self._status("online")))
+            try:
+                statuses = await unless(stop, self._set_up(bus))
+            except Stopped:
+                self.log.info("stopped before its broker was there")
+                return
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(self._watch(statuses), name="statuses")
                 self.log.info("ready", extra={"broker": self.settings.broker_url, "plans": len(self.plans)})
                 await stop.wait()
                 watching.cancel()
+
+    async def _set_up(self, bus: Bus) -> Subscription:
+        for plan in self.plans:
+            await bus.announce(PLAN.of(site=self.settings.site, stream=plan.stream), encode_stream_plan(plan))
+        statuses = await bus.subscribe(STATUS.filter())
+        await bus.announce(self._topic, encode_node_status(self._status("online")))
+        return statuses
 
     def _broker(self) -> EmbeddedBroker | nullcontext[None]:
         if not self.settings.embedded_broker:

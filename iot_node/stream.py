@@ -21,8 +21,8 @@ from tiercut.clock import Clock
 from tiercut.errors import InputError, SensorError, SettingsError
 from tiercut.messages import MAX_TEXT, ClockStamp, Stage, StreamPlan, Work
 from tiercut.plan import Plan
+from tiercut.processing import Arrays, Job
 from tiercut.window import Window
-from tiercut.worker import Arrays, Job
 
 #: How often frames without an outcome are looked for.
 OVERDUE_EVERY_S = 1.0
@@ -81,7 +81,7 @@ class Stream:
         #: the single place between sensor and window
         self._next: Prepared | None = None
         #: frames under way that can be sent again (``every`` only): at most ``in_flight``
-        self._kept: dict[int, Job] = {}
+        self._kept: dict[int, tuple[Prepared, Plan]] = {}
         self._changed = asyncio.Condition()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"sensor-{settings.name}")
 
@@ -129,7 +129,7 @@ class Stream:
             self._log.info("sensor ended")
         except (SensorError, InputError) as error:  # this stream ends; the device's other streams go on
             self._counters["sensors_failed"] += 1
-            self._log.error("sensor failed", extra={"reason": str(error)})  # noqa: TRY400 - the sentence says it all
+            self._log.error("sensor failed", extra={"reason": str(error)})
         finally:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -144,20 +144,19 @@ class Stream:
                     continue
                 self._window.start(prepared.seq, self._clock.monotonic_s())
                 self._changed.notify_all()
-            job = self._job(prepared, plan)
             if self.settings.delivery == "every":
-                self._kept[prepared.seq] = job
-            self._submit(job)
+                self._kept[prepared.seq] = prepared, plan
+            self._submit(self._job(prepared, plan))
 
     async def watch_overdue(self) -> None:
         """Give up frames without an outcome (``latest``), or send them again (``every``)."""
         while True:
             await asyncio.sleep(OVERDUE_EVERY_S)
             for seq in self._window.overdue(self._clock.monotonic_s()):
-                if job := self._kept.get(seq):
+                if kept := self._kept.get(seq):
                     self._counters["frames_resent"] += 1
                     self._window.sent_again(seq, self._clock.monotonic_s())
-                    self._submit(job)
+                    self._submit(self._job(*kept))
                 else:
                     self._counters["dropped.lost"] += 1
                     self._log.warning("frame lost: neither a result nor a reason came", extra={"seq": seq})
@@ -176,18 +175,10 @@ class Stream:
         if captured is None:
             return None
         at_s, at_unix_s = self._clock.monotonic_s(), self._clock.unix_s()
-        inputs = self.bundle.cuts[0].tensors
-        array = self.bundle.frame.to_input(captured.frame)
-        if len(inputs) != 1:
-            raise InputError(
-                "a sensor cannot feed this model",
-                expected="a model with one input",
-                came=f"{len(inputs)}: {[spec.name for spec in inputs]}",
-                fix="export the model with one input",
-            )
+        arrays = self.bundle.to_inputs(captured.frame)
         return Prepared(
             seq=seq,
-            arrays={inputs[0].name: array},
+            arrays=arrays,
             label=None if captured.label is None else captured.label[:MAX_TEXT],
             captured_s=at_s,
             captured_unix_s=at_unix_s,

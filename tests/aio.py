@@ -31,7 +31,13 @@ async def _bounded(test: Coroutine[Any, Any, None]) -> None:
     assert not left, f"tasks left behind: {left}"
 
 
-class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what has no event."""
+    while not condition():  # noqa: ASYNC110 - no event, as said
+        await asyncio.sleep(0.001)
+
+
+class _JumpingSelector(selectors.DefaultSelector):
     """Does not wait: it moves the clock instead."""
 
     def __init__(self, clock: ManualClock) -> None:

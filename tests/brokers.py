@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -46,6 +47,8 @@ class Mosquitto:
         lines = [f"listener {self.port} 127.0.0.1", *config]
         if not any(line.startswith("allow_anonymous") for line in config):
             lines.append("allow_anonymous true")
+        if os.geteuid() == 0:
+            lines.append("user root")  # else it becomes a user who cannot read pytest's folders
         self._config.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def __enter__(self) -> Self:
@@ -83,12 +86,12 @@ def certificates(folder: Path) -> tuple[Path, Path, Path]:
     ca, ca_key, cert, key, request = (folder / name for name in ("ca.pem", "ca.key", "cert.pem", "key.pem", "req.pem"))
     extensions = folder / "san.cnf"
     extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n", encoding="utf-8")
+    signed = ["-CA", ca, "-CAkey", ca_key, "-CAcreateserial"]
     new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     for command in (
         ["req", "-x509", *new_key, "-keyout", ca_key, "-out", ca, "-days", "2", "-subj", "/CN=test authority"],
         ["req", *new_key, "-keyout", key, "-out", request, "-subj", "/CN=localhost"],
-        ["x509", "-req", "-in", request, "-out", cert, "-days", "2", "-extfile", extensions]
-        + ["-CA", ca, "-CAkey", ca_key, "-CAcreateserial"],
+        ["x509", "-req", "-in", request, *signed, "-out", cert, "-days", "2", "-extfile", extensions],
     ):
         subprocess.run([program("openssl"), *map(str, command)], check=True, capture_output=True)
     return ca, cert, key

@@ -61,6 +61,7 @@ def test_frame_at_the_models_end_is_finished_wherever_it_is() -> None:
 def test_node_goes_on_alone_when_the_next_one_is_gone() -> None:
     action = decide(frame(5), at("edge", "e", reachable=nowhere))
     assert action == Run(5, END, fallback="cloud 'c' is not reachable")
+    assert decide(frame(END), at("edge", "e", reachable=nowhere)) == Finish()
 
 
 def test_latest_frame_is_dropped_when_the_node_may_not_go_on_alone() -> None:

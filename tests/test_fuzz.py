@@ -7,7 +7,7 @@ import runpy
 from collections import Counter
 from pathlib import Path
 
-import msgpack  # type: ignore[import-untyped] # has no stubs
+import msgpack
 import numpy as np
 import psutil
 

@@ -43,6 +43,13 @@ def test_streams_take_turns() -> None:
     assert order == ["busy", "quiet", "busy"]
 
 
+def test_frames_put_back_come_before_those_that_wait() -> None:
+    lanes: Lanes[int] = Lanes()
+    lanes.put("s", 3, "every")
+    lanes.put_back("s", [1, 2])
+    assert lanes.drain() == [1, 2, 3]
+
+
 def test_drained_lanes_hand_back_what_waited() -> None:
     lanes: Lanes[int] = Lanes()
     lanes.put("a", 1, "every")

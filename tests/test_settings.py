@@ -1,5 +1,6 @@
 """Settings: file, environment, flags; errors that name the place."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -85,3 +86,12 @@ def test_secrets_are_masked_when_shown() -> None:
     settings = Program(password="hunter2", rows=(Row(name="a"),))
     assert shown(settings)["password"] == MASK
     assert "hunter2" not in str(shown(settings))
+
+
+def test_password_in_a_url_is_masked_when_shown() -> None:
+    assert shown(Row(name="mqtt://me:hunter2@host:1883"))["name"] == f"mqtt://me:{MASK}@host:1883"
+
+
+def test_shown_settings_are_plain_values() -> None:
+    settings = Program(folder=Path("/x"), rows=(Row(name="a"),), names=("b",))
+    assert json.loads(json.dumps(shown(settings)))["rows"] == [{"name": "a", "share": 1.0}]

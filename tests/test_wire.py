@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped] # has no stubs
+import msgpack
 import numpy as np
 import pytest
 

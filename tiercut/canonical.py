@@ -21,6 +21,8 @@ from tiercut.preprocess import FrameSpec
 STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 #: Operators that hold graphs of their own, run or not run depending on values.
 CONTROL_FLOW = {"If", "Loop", "Scan", "SequenceMap"}
+#: Operators that give something else at every call.
+RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 #: Weights of at least so many bytes stand outside the graph file; smaller ones are shapes and constants.
 OUTSIDE_BYTES = 1024
 
@@ -147,6 +149,14 @@ def _check_operators(graph: onnx.GraphProto) -> None:
             expected="a feed-forward graph, the same nodes for every input",
             came=f"the operators {', '.join(branching)}",
             fix="replace branches and loops by tensor operations (torch.where, fixed repetitions)",
+        )
+    random = sorted({node.op_type for node in graph.node if node.op_type in RANDOM})
+    if random:
+        raise ExportError(
+            "the model makes random numbers",
+            expected="the same output for the same input",
+            came=f"the operators {', '.join(random)}",
+            fix="switch the model's randomness off, or give the numbers as an input",
         )
     foreign = _not_standard(onnx.ModelProto(graph=graph))
     if foreign:

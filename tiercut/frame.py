@@ -25,7 +25,7 @@ DROP_REASONS = {
     "bad_tensors": "its tensors are not those of its cut",
     "segment_failed": "the model's segment raised an error",
     "unreachable": "the next node is not there and this one may not go on alone",
-    "no_plan": "the stream has no plan yet",
+    "refused": "the broker does not take its message",
     "lost": "no result and no reason came back in time",
 }
 
@@ -125,7 +125,7 @@ def _refuse(frame: FrameState, here: Here, end: int) -> Drop | None:
         return Drop("misrouted", f"the plan sends it to {here.tier} {plan.node(here.tier)!r}, it came to {here.node!r}")
     if plan.second_cut > end or frame.cut > end:
         return Drop("bad_cuts", f"cuts {plan.first_cut}, {plan.second_cut}, now {frame.cut}; the model ends at {end}")
-    if frame.cut > plan.segment_end(here.tier, end):
+    if plan.segment_end(here.tier, end) < frame.cut < end:  # at the end it is finished, whoever ran the rest
         return Drop("misrouted", f"it is at cut {frame.cut}, behind the {here.tier}'s segment")
     return None
 

@@ -34,6 +34,11 @@ class Lanes(Generic[Item]):
         lane.append(item)
         return replaced
 
+    def put_back(self, stream: str, items: list[Item]) -> None:
+        """Put frames that were taken before in front of those that wait, in their order."""
+        lane = self._waiting.setdefault(stream, deque())
+        lane.extendleft(reversed(items))
+
     def take(self) -> tuple[str, Item] | None:
         """The next frame of the lane that has waited longest for its turn; ``None`` when no lane is ready."""
         for stream, lane in self._waiting.items():

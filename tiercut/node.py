@@ -28,15 +28,19 @@ from tiercut.messages import ClockStamp, Dropped, NodeState, NodeStatus, Stage, 
 from tiercut.node_settings import NodeSettings
 from tiercut.peers import Peers
 from tiercut.plan import Tier
+from tiercut.processing import Job, Processor
+from tiercut.stopping import Stopped, unless
 from tiercut.store import ModelStore
 from tiercut.topics import CLOCK, DROPPED, RESULT, RETURN, STATUS, WORK
 from tiercut.wire import encode_work
-from tiercut.worker import Job, Worker
+from tiercut.worker import Worker
 
 #: How long frames in hand may take to finish after SIGTERM; with the goodbye a node is gone within 5 s.
 DRAIN_S = 3.0
 #: A frame of a ``latest`` stream is of no use to anybody after this long in a broker.
 LATEST_EXPIRY_S = 10
+#: How often frames are looked for that are being sent to a node that is gone.
+LINK_CHECK_S = 0.1
 
 
 class OpenBus(Protocol):
@@ -71,12 +75,19 @@ class Node:
         )
         self.offsets = ClockOffsets(self.clock.id)
         self.peers = Peers()
-        self.worker = Worker(
+        processor = Processor(
             tier=self.tier,
             node=settings.node,
             clock=self.clock,
             models=self.models,
             offsets=self.offsets,
+            reachable=self.reachable,
+            counters=self.counters,
+            may_fall_back=settings.fall_back,
+        )
+        self.worker = Worker(
+            node=settings.node,
+            processor=processor,
             outlets=self,
             counters=self.counters,
             threads=settings.workers,
@@ -100,17 +111,23 @@ class Node:
             self.uplink = self.home
             if self.uplink_url != self.home_url:
                 self.uplink = await stack.enter_async_context(self._open_bus(self.uplink_url, will=will))
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(task, name=name) for name, task in await self.tasks()]
-                self.log.info("ready", extra={"site": self.settings.site, "tier": self.tier, "home": self.home_url})
-                await stop.wait()
-                self.log.info("stopping", extra={"waiting": self.worker.waiting})
-                for task in tasks:
-                    task.cancel()
-            given_up = await self.worker.drain(DRAIN_S)
-            if given_up:
-                self.log.warning("frames not finished: the broker keeps them", extra={"frames": given_up})
+            try:
+                await self._work(stop, await unless(stop, self.tasks()))
+            except Stopped:
+                self.log.info("stopped before its broker was there")
             # closing the buses says goodbye: they publish their will
+
+    async def _work(self, stop: asyncio.Event, tasks: list[tuple[str, Coroutine[None, None, None]]]) -> None:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(task, name=name) for name, task in tasks]
+            self.log.info("ready", extra={"site": self.settings.site, "tier": self.tier, "home": self.home_url})
+            await stop.wait()
+            self.log.info("stopping", extra={"waiting": self.worker.waiting})
+            for task in running:
+                task.cancel()
+        given_up = await self.worker.drain(DRAIN_S)
+        if given_up:
+            self.log.warning("frames not finished: the broker keeps them", extra={"frames": given_up})
 
     @property
     def home_url(self) -> str:
@@ -136,7 +153,7 @@ class Node:
             tasks.append(("returns", self._republish(aiter(returned))))
             tasks += await self._answer_clock(self.uplink)
         await self._announce("online")
-        tasks.append(("status", self._report()))
+        tasks += [("status", self._report()), ("links", self._watch_links())]
         return tasks
 
     async def _answer_clock(self, bus: Bus) -> list[tuple[str, Coroutine[None, None, None]]]:
@@ -182,6 +199,12 @@ class Node:
             await asyncio.sleep(self.settings.status_every_s)
             self.intake.expire()
             await self._announce("online")
+
+    async def _watch_links(self) -> None:
+        """Frames on their way to a node that has gone are taken back: see `Worker.withdraw_unreachable`."""
+        while True:
+            await asyncio.sleep(LINK_CHECK_S)
+            self.worker.withdraw_unreachable()
 
     async def _watch_peers(self, statuses: AsyncIterator[Delivery]) -> None:
         async for delivery in statuses:

@@ -103,8 +103,10 @@ class FrameSpec:
         height, width = self.size
         image = Image.fromarray(pixels).convert("L" if self.channels == GREY else "RGB")
         box = self._box(image.width, image.height)
-        if box != (0, 0, width, height) or image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BICUBIC, box=box)
+        if box != (0, 0, *image.size):
+            image = image.crop(box)  # not resize's own box, which lets pixels outside of it shine through
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BICUBIC)
         return np.asarray(image, dtype=np.uint8).reshape(self.shape)
 
     def _box(self, width: int, height: int) -> tuple[int, int, int, int]:

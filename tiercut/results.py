@@ -43,6 +43,7 @@ def build(
     outputs: Mapping[str, NDArray[Any]],
     bundle: Bundle,
     *,
+    stages: Sequence[Stage],
     finished_by: str,
     latency_s: float | None,
     fallback: str | None,
@@ -50,9 +51,10 @@ def build(
     """The result of a frame as JSON.
 
     Args:
-        work: The frame's header with the stages so far.
+        work: The frame's envelope as it came.
         outputs: The model's outputs by name.
         bundle: The model.
+        stages: What took how long, in order.
         finished_by: Node id.
         latency_s: Capture to now, ``None`` while the offset to the device's clock is unknown.
         fallback: Why a node ran more than its plan says.
@@ -76,9 +78,9 @@ def build(
         },
         "finished_by": finished_by,
         "fallback": fallback,
-        "stages": [_stage(stage) for stage in work.stages],
+        "stages": [_stage(stage) for stage in stages],
         "latency_ms": None if latency_s is None else _ms(latency_s),
-        "emulated_links": sorted({stage.where for stage in work.stages if stage.emulated}),
+        "emulated_links": sorted({stage.where for stage in stages if stage.emulated}),
         "model": {"name": bundle.name, "sha256": work.model},
     }
     return json.dumps(result, separators=(",", ":")).encode()
@@ -136,10 +138,10 @@ def top_labels(scores: NDArray[Any], labels: Sequence[str], *, softmax: bool, to
 
 def _reading(outputs: Mapping[str, NDArray[Any]], bundle: Bundle) -> dict[str, Any]:
     """Labels where the model has them, a summary of each output where not."""
-    if bundle.labels:
-        spec = bundle.outputs[0]
-        scores = outputs[spec.name]
-        return {"labels": top_labels(scores, bundle.labels, softmax=spec.scores == "softmax")}
+    labels = bundle.labels or ()
+    for spec in bundle.outputs:
+        if labels and outputs[spec.name].size == len(labels):
+            return {"labels": top_labels(outputs[spec.name], labels, softmax=spec.scores == "softmax")}
     return {"outputs": [_summary(name, array) for name, array in outputs.items()]}
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
 import tomllib
 import types
 import typing
@@ -70,18 +71,23 @@ def load(
 
 
 def shown(settings: object) -> dict[str, Any]:
-    """The settings as a dict for people: secrets masked, the password in a URL too."""
-    result: dict[str, Any] = {}
-    for field in dataclasses.fields(settings):  # type: ignore[arg-type]  # any settings object
-        value = getattr(settings, field.name)
-        if field.metadata.get("secret") and value:
-            value = MASK
-        elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
-            value = [shown(item) for item in value]
-        elif dataclasses.is_dataclass(value):
-            value = shown(value)
-        result[field.name] = str(value) if isinstance(value, Path) else value
-    return result
+    """The settings as plain values for people: secrets masked, the password in a URL too."""
+    return {
+        field.name: MASK
+        if field.metadata.get("secret") and getattr(settings, field.name)
+        else _plain_value(getattr(settings, field.name))
+        for field in dataclasses.fields(settings)  # type: ignore[arg-type]  # any settings object
+    }
+
+
+def _plain_value(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return shown(value)
+    if isinstance(value, (tuple, list)):
+        return [_plain_value(item) for item in value]
+    if isinstance(value, str):
+        return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", rf"\1:{MASK}@", value)
+    return str(value) if isinstance(value, Path) else value
 
 
 def _fields(cls: type) -> dict[str, Any]:

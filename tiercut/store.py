@@ -35,7 +35,7 @@ class ModelStore:
     def refresh(self) -> None:
         """Read the folder again. A damaged bundle is logged and left out: it must not stop the others."""
         with self._lock:
-            for path in sorted(self.folder.glob("*/bundle.json")):
+            for path in sorted(self.folder.glob("[!.]*/bundle.json")):  # with a dot: being written
                 stamp = path.stat().st_mtime_ns
                 if self._seen_folders.get(str(path)) == stamp:
                     continue

@@ -50,7 +50,7 @@ def random_example(shape: Sequence[int], dtype: str) -> NDArray[np.generic]:
     return np.zeros(shape, kind)
 
 
-def verify(bundle: Bundle, draft: _Draft, frame: FrameSpec | None) -> None:
+def verify(bundle: Bundle, draft: Draft, frame: FrameSpec | None) -> None:
     """Compare the whole bundle with the original on the example, or on a frame of noise.
 
     Raises:

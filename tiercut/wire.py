@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped] # has no stubs
+import msgpack
 
 from tiercut.codecs import DTYPES, declared_bytes
 from tiercut.errors import BadTensor

@@ -1,68 +1,32 @@
-"""Carries out what `frame.decide` says: frames wait in lanes, threads compute, results and next hops are published.
+"""Carries out what `frame.decide` says: frames wait in lanes, threads process them, results and next hops are published.
 
-One `Worker` per node. Events come in on the event loop (`submit`); decoding, computing and encoding of a frame happen
-in one go on a thread, so that the loop stays free and a frame pays for one change of thread; what comes out is handed
-to the node's `Outlets`. While a frame is being sent the next one of its stream computes.
+One `Worker` per node, on its event loop. A frame goes to a thread once (`processing`), so that the loop stays free and
+the frame pays for one change of thread each way; what comes back is handed to the node's `Outlets`. While a frame is
+being sent the next one of its stream is processed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from numpy.typing import NDArray
-
-from tiercut import results
-from tiercut.clock import Clock
-from tiercut.clocksync import ClockOffsets
-from tiercut.codecs import decode_tensor, encode_tensor
-from tiercut.errors import BadMessage, TiercutError
-from tiercut.frame import Drop, Finish, Forward, FrameState, Here, Run, decide
+from tiercut.errors import BusError, PacketTooLarge, PublishRefused
+from tiercut.frame import Drop, Finish, Forward
 from tiercut.lanes import Lanes
-from tiercut.messages import Dropped, Stage, StageKind, Work, refuse
+from tiercut.messages import Dropped, Work
 from tiercut.plan import Tier
-from tiercut.store import ModelStore
+from tiercut.processing import Job, Processed, Processor
 
 log = logging.getLogger(__name__)
 
-Arrays = dict[str, NDArray[Any]]
-
 #: Frames of one stream that may be on their way out of a node at once. Two keep the link busy; more only wait.
 SENDING_PER_STREAM = 2
-
-
-@dataclass(slots=True)
-class Job:
-    """A frame at this node.
-
-    Attributes:
-        work: Its header; ``work.tensors`` as they came, unless ``arrays`` says otherwise.
-        arrived_s: When it came, on this node's clock.
-        ack: Called when another node has it, or when its outcome is published.
-        arrays: The tensors alive at ``work.cut``, decoded; ``None`` until they are.
-        fallback: Why this node runs more than its part.
-    """
-
-    work: Work
-    arrived_s: float
-    ack: Callable[[], None]
-    arrays: Arrays | None = None
-    fallback: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Processed:
-    """A frame that a thread has done its part for: what comes next, the result's JSON if any, the thread's seconds."""
-
-    job: Job
-    action: Forward | Finish | Drop
-    result: bytes
-    seconds: float
 
 
 class Outlets(Protocol):
@@ -89,46 +53,43 @@ class Worker:
     """The frames of one node.
 
     Args:
-        tier: The node's tier.
         node: Its id.
-        clock: Its clock.
-        models: Its models.
-        offsets: What it knows of other clocks.
+        processor: What its threads do.
         outlets: Where frames go.
-        counters: Where it counts: ``frames_arrived``, ``frames_forwarded``, ``frames_finished``, ``fallbacks``,
-            ``dropped.<reason>``.
-        threads: Frames of different streams that compute at once.
-        may_fall_back: Whether it runs the rest of a model when the next node is gone.
+        counters: Where it counts: ``frames_arrived``, ``frames_forwarded``, ``frames_finished``,
+            ``frames_withdrawn``, ``dropped.<reason>``.
+        threads: Frames of different streams that are processed at once.
+        may_fall_back: Whether frames on their way to a node that is gone are taken back.
     """
 
     def __init__(
         self,
         *,
-        tier: Tier,
         node: str,
-        clock: Clock,
-        models: ModelStore,
-        offsets: ClockOffsets,
+        processor: Processor,
         outlets: Outlets,
         counters: Counter[str],
         threads: int = 1,
         may_fall_back: bool = True,
     ) -> None:
-        self._tier: Tier = tier
         self._node = node
-        self._clock = clock
-        self._models = models
-        self._offsets = offsets
+        self._processor = processor
         self._outlets = outlets
         self._counters = counters
         self._may_fall_back = may_fall_back
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="segment")
         self._lanes: Lanes[Job] = Lanes()
+        #: frames on threads
         self._running = 0
-        #: stream → frames on their way out
-        self._sending: dict[str, set[asyncio.Task[None]]] = {}
+        #: lane → frames on their way out, in order
+        self._sending: dict[str, dict[asyncio.Task[None], Processed]] = {}
+        #: lanes whose next frame must wait until one of theirs is sent
+        self._full: set[str] = set()
+        #: counts the calls of `withdraw_unreachable` that took something back
+        self._withdrawn = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
         #: seconds of thread time used for frames, ever
         self.busy_s = 0.0
 
@@ -140,63 +101,134 @@ class Worker:
     def submit(self, job: Job) -> None:
         """A frame has come (event loop only)."""
         self._counters["frames_arrived"] += 1
-        for late in self._lanes.put(_lane(job.work), job, job.work.delivery):
+        for late in self._lanes.put(_lane(job), job, job.work.delivery):
             self._spawn(self._drop(late, Drop("newer_frame", f"frame {job.work.seq} came while it waited")))
         self._start_ready()
 
     async def drain(self, timeout_s: float) -> int:
         """Finish what is in hand; returns how many frames were given up (they stay unacknowledged)."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout_s)
-        given_up = len(self._tasks) + len(self._lanes.drain())
+        self._note_idle()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        given_up = self._running + len(self._tasks) + len(self._lanes.drain())
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._pool.shutdown(wait=False, cancel_futures=True)
         return given_up
 
-    def _start_ready(self) -> None:
-        while self._running < self._threads and (ready := self._lanes.take()):
-            lane, job = ready
-            self._running += 1
-            self._spawn(self._work_on(lane, job))
+    # ------------------------------------------------------------------ to the threads and back
 
-    def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.create_task(coroutine)
+    def _start_ready(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._running < self._threads and (ready := self._lanes.take()):
+            self._running += 1
+            self._pool.submit(self._on_thread, loop, *ready, self._withdrawn)
+        self._note_idle()
+
+    def _on_thread(self, loop: asyncio.AbstractEventLoop, lane: str, job: Job, withdrawn: int) -> None:
+        done = self._processor.process(job)
+        with contextlib.suppress(RuntimeError):  # the loop has closed: the node did not wait for this frame
+            loop.call_soon_threadsafe(self._processed, lane, done, withdrawn)
+
+    def _processed(self, lane: str, done: Processed, withdrawn_before: int) -> None:
+        """Start sending a frame, and give its lane free when there is room for one more to send."""
+        self._running -= 1
+        self.busy_s += done.seconds
+        if self._withdrawn != withdrawn_before:  # decided before the next node was lost: think again, in order
+            self._lanes.put_back(lane, [done.job])
+            self._lanes.done(lane)
+        else:
+            task = self._spawn(self._send(done))
+            sending = self._sending.setdefault(lane, {})
+            sending[task] = done
+            task.add_done_callback(functools.partial(self._sent, lane))
+            if len(sending) < SENDING_PER_STREAM:
+                self._lanes.done(lane)
+            else:
+                self._full.add(lane)
+        self._start_ready()
+
+    def _sent(self, lane: str, task: asyncio.Task[None]) -> None:
+        sending = self._sending[lane]
+        del sending[task]
+        if not sending:
+            del self._sending[lane]
+        if lane in self._full:
+            self._full.discard(lane)
+            self._lanes.done(lane)
+        self._start_ready()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
 
-    async def _work_on(self, lane: str, job: Job) -> None:
-        """Compute a frame, start sending it, and give its lane free when there is room for one more to send."""
-        try:
-            done = await asyncio.get_running_loop().run_in_executor(self._pool, self._process, job)
-        finally:
-            self._running -= 1
-        self.busy_s += done.seconds
-        sending = self._sending.setdefault(lane, set())
-        task = self._spawn(self._send(done))
-        sending.add(task)
-        task.add_done_callback(sending.discard)
-        self._start_ready()
-        while len(sending) >= SENDING_PER_STREAM:
-            await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
-        if not sending:
-            self._sending.pop(lane, None)
-        self._lanes.done(lane)
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a frame could not be handed on", exc_info=error)
+        self._note_idle()
+
+    def _note_idle(self) -> None:
+        if self._running or self._tasks or len(self._lanes):
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+    # ------------------------------------------------------------------ out
+
+    def withdraw_unreachable(self) -> None:
+        """Take back frames that are being sent to a node that is gone, and decide about them again (event loop only).
+
+        Without it they would wait for the node, and their streams behind them.
+        """
+        for lane, sending in self._sending.items():
+            lost = {task: done.job for task, done in sending.items() if self._is_lost(done)}
+            if not lost:
+                continue
+            self._withdrawn += 1
+            self._counters["frames_withdrawn"] += len(lost)
+            for task in lost:
+                task.cancel()
+            self._lanes.put_back(lane, list(lost.values()))
         self._start_ready()
 
+    def _is_lost(self, done: Processed) -> bool:
+        to = done.action
+        return self._may_fall_back and isinstance(to, Forward) and not self._outlets.reachable(to.tier, to.node)
+
     async def _send(self, done: Processed) -> None:
+        try:
+            await self._carry_out(done)
+        except (PublishRefused, PacketTooLarge) as error:
+            await self._give_up(done, error)
+        except BusError as error:  # closed: the frame stays unacknowledged, so the broker keeps it
+            log.info("frame not sent", extra={"stream": done.work.stream, "reason": str(error)})
+
+    async def _carry_out(self, done: Processed) -> None:
         match done.action:
             case Forward():
-                await self._outlets.forward(done.job.work, done.action)
+                await self._outlets.forward(done.work, done.action)
                 self._counters["frames_forwarded"] += 1
                 done.job.ack()
             case Finish():
-                await self._outlets.finish(done.job.work, done.result)
+                await self._outlets.finish(done.work, done.result)
                 self._counters["frames_finished"] += 1
                 done.job.ack()
             case Drop():
                 await self._drop(done.job, done.action)
+
+    async def _give_up(self, done: Processed, error: BusError) -> None:
+        """The broker does not take it: say so where it still can be said."""
+        log.error("publish refused", extra={"stream": done.work.stream, "reason": str(error)})
+        if isinstance(done.action, Forward):
+            await self._drop(done.job, Drop("refused", str(error)))
+        else:
+            self._counters["dropped.refused"] += 1
+            done.job.ack()
 
     async def _drop(self, job: Job, drop: Drop) -> None:
         work = job.work
@@ -208,117 +240,7 @@ class Worker:
         )
         job.ack()
 
-    # ------------------------------------------------------------------ on a thread
 
-    def _process(self, job: Job) -> Processed:
-        """All that a thread does for a frame; returns what is left to do with it on the loop."""
-        started_s = self._clock.monotonic_s()
-        job = _with_stage(job, self._node, "queue", started_s - job.arrived_s)
-        try:
-            job, action, result = self._step(job)
-        except BadMessage as error:
-            action, result = Drop("bad_tensors", str(error)), b""
-        except TiercutError as error:
-            action, result = Drop("segment_failed", str(error)), b""
-        except Exception as error:  # a fault of ours in one frame must not end the node for all the others
-            log.exception("frame failed", extra={"stream": job.work.stream, "seq": job.work.seq})
-            action, result = Drop("segment_failed", f"{type(error).__name__}: {error}"), b""
-        return Processed(job, action, result, self._clock.monotonic_s() - started_s)
-
-    def _step(self, job: Job) -> tuple[Job, Forward | Finish | Drop, bytes]:
-        """Run segments until the frame leaves, and make ready what leaves."""
-        while isinstance(action := decide(self._state(job), self._here(job.work.model)), Run):
-            job = self._run(job, action)
-        if isinstance(action, Forward):
-            return self._encode(job, action.codec), action, b""
-        return job, action, self._result(job) if isinstance(action, Finish) else b""
-
-    def _here(self, model: str) -> Here:
-        bundle = self._models.find(model)
-        return Here(
-            tier=self._tier,
-            node=self._node,
-            end=None if bundle is None else bundle.end,
-            reachable=self._outlets.reachable,
-            may_fall_back=self._may_fall_back,
-        )
-
-    def _state(self, job: Job) -> FrameState:
-        work = job.work
-        return FrameState(
-            plan=work.plan,
-            cut=work.cut,
-            delivery=work.delivery,
-            age_s=self._age_s(work),
-            deadline_s=work.deadline_s,
-        )
-
-    def _age_s(self, work: Work) -> float | None:
-        now_s = self._clock.monotonic_s()
-        offset = self._offsets.offset(work.captured.clock_id, now_s)
-        return None if offset is None else now_s - (work.captured.seconds + offset.seconds)
-
-    def _run(self, job: Job, run: Run) -> Job:
-        if run.fallback is not None:
-            self._counters["fallbacks"] += 1
-            job = replace(job, fallback=run.fallback)
-        job = self._decode(job)
-        segment = self._models.segment(job.work.model, run.start, run.stop)
-        started_s = self._clock.monotonic_s()
-        arrays = segment(job.arrays or {})
-        seconds = self._clock.monotonic_s() - started_s
-        job = replace(job, arrays=arrays, work=replace(job.work, cut=run.stop, tensors=()))
-        return _with_stage(job, self._node, "compute", seconds)
-
-    def _decode(self, job: Job) -> Job:
-        if job.arrays is not None:
-            return job
-        started_s = self._clock.monotonic_s()
-        self._check_tensors(job.work)
-        arrays = {tensor.name: decode_tensor(tensor) for tensor in job.work.tensors}
-        job = replace(job, arrays=arrays)
-        return _with_stage(job, self._node, "decode", self._clock.monotonic_s() - started_s)
-
-    def _check_tensors(self, work: Work) -> None:
-        """Before anything is decoded: exactly the tensors that are alive at the frame's cut, in their shapes."""
-        bundle = self._models.find(work.model)
-        if bundle is None:
-            raise AssertionError("tensors are decoded for a model that the node does not have")
-        expected = {spec.name: (spec.dtype, tuple(spec.shape)) for spec in bundle.cuts[work.cut].tensors}
-        came = {tensor.name: (tensor.dtype, tensor.shape) for tensor in work.tensors}
-        if came != expected:
-            raise refuse("bad_tensors", expected=f"the tensors of cut {work.cut}: {expected}", came=came)
-
-    def _encode(self, job: Job, codec: str) -> Job:
-        plan = job.work.plan
-        if job.arrays is None and plan.codecs and all(name == codec for name in plan.codecs):
-            return job  # relayed as it came
-        job = self._decode(job)
-        started_s = self._clock.monotonic_s()
-        tensors = tuple(encode_tensor(name, array, codec) for name, array in (job.arrays or {}).items())
-        job = replace(job, work=replace(job.work, tensors=tensors))
-        return _with_stage(job, self._node, "encode", self._clock.monotonic_s() - started_s)
-
-    def _result(self, job: Job) -> bytes:
-        bundle = self._models.find(job.work.model)
-        if bundle is None:
-            raise AssertionError("a frame was finished with a model that the node does not have")
-        job = self._decode(job)
-        return results.build(
-            job.work,
-            job.arrays or {},
-            bundle,
-            finished_by=self._node,
-            latency_s=self._age_s(job.work),
-            fallback=job.fallback,
-        )
-
-
-def _lane(work: Work) -> str:
+def _lane(job: Job) -> str:
     """Streams of different sites may have one name."""
-    return f"{work.site}/{work.stream}"
-
-
-def _with_stage(job: Job, where: str, kind: StageKind, seconds: float) -> Job:
-    stage = Stage(where, kind, max(seconds, 0.0))
-    return replace(job, work=replace(job.work, stages=(*job.work.stages, stage)))
+    return f"{job.work.site}/{job.work.stream}"

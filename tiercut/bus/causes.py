@@ -8,7 +8,7 @@ import ssl
 
 from paho.mqtt.reasoncodes import ReasonCode
 
-from tiercut.bus.connection import Refused
+from tiercut.bus.handshake import Refused
 from tiercut.bus.settings import MqttSettings
 from tiercut.errors import BrokerRefused, BrokerUnreachable, BusError, PacketTooLarge, PublishRefused
 

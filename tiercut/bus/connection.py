@@ -7,12 +7,9 @@ at once instead of after the next turn of the loop, and the socket is watched fo
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
-import threading
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -21,61 +18,15 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from tiercut.bus.settings import PROTOCOL_MAX_BYTES, MqttSettings, tls_context
+from tiercut.bus.dial import in_daemon_thread, tune
+from tiercut.bus.handshake import Accepted, Events, Refused
+from tiercut.bus.settings import MqttSettings, tls_context
 
-#: Send and receive buffers of the socket. The kernel doubles and caps them; with the usual Linux cap (208 KiB) they
-#: still take a 150 kB packet whole. paho copies the rest of a packet at every partial write.
-_SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
 #: Packets read in one turn of the loop, so that a flood leaves time for other work.
 _PACKETS_PER_TURN = 32
 _MISC_INTERVAL_S = 1.0
 #: Packet identifiers tried when paho still uses the next one (MQTT 5 §2.2.1: 65,535 of them).
 _IDENTIFIER_TRIES = 65_535
-
-
-class Events(Protocol):
-    """What a connection tells; all of it on the loop's thread, in the order in which it happens."""
-
-    def on_accepted(self, accepted: Accepted) -> None:
-        """CONNACK came; paho sends what is un-acknowledged again after this returns."""
-
-    def on_message(self, message: MQTTMessage) -> None:
-        """PUBLISH came."""
-
-    def on_acked(self, packet_id: int, reason: ReasonCode) -> None:
-        """PUBACK came."""
-
-    def on_written(self, packet_id: int) -> None:
-        """A QoS 0 message is on the socket."""
-
-    def on_subscribed(self, packet_id: int, reason: ReasonCode) -> None:
-        """SUBACK came, for the one filter of its SUBSCRIBE."""
-
-    def on_turn(self) -> None:
-        """All that could be read was read: the time to send what there is now room for."""
-
-    def on_lost(self, reason: str) -> None:
-        """The connection is gone, after it had been accepted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What the broker says of itself in CONNACK (MQTT 5 §3.2.2.3), with the protocol's defaults."""
-
-    session_present: bool = False
-    receive_maximum: int = 65_535
-    max_packet_bytes: int = PROTOCOL_MAX_BYTES
-    max_qos: int = 1
-    retain_available: bool = True
-    subscription_ids: bool = True
-
-
-class Refused(Exception):
-    """The broker answered CONNECT with a reason code that is no success."""
-
-    def __init__(self, reason: ReasonCode) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
 
 
 class Connection:
@@ -142,11 +93,12 @@ class Connection:
         self._client.connect_async(
             settings.host, settings.port, settings.keepalive_s, clean_start=clean_start, properties=properties
         )
-        await self._dial()
+        host = self._settings.host
+        await in_daemon_thread(self._client.reconnect, late=self.abort, name=f"dial-{host}")
         sock = self._client.socket()
         if not isinstance(sock, socket.socket):
             raise ConnectionResetError("closed while connecting")
-        _tune(sock)
+        tune(sock)
         self._answer = self._loop.create_future()
         self._watched = sock
         self._loop.add_reader(sock, self._read)
@@ -235,30 +187,6 @@ class Connection:
         # As paho documents it, this terminates an established connection; it has no other public way.
         self._client.connect_async(self._settings.host, self._settings.port)
 
-    async def _dial(self) -> None:
-        """Run paho's blocking reconnect() in a thread that never keeps the process from ending."""
-        dialled: asyncio.Future[None] = self._loop.create_future()
-
-        def settle(error: OSError | ValueError | None) -> None:
-            if dialled.done():
-                self._client.connect_async(self._settings.host, self._settings.port)  # closes the late socket
-            elif error is not None:
-                dialled.set_exception(error)
-            else:
-                dialled.set_result(None)
-
-        def dial() -> None:
-            error: OSError | ValueError | None = None
-            try:
-                self._client.reconnect()
-            except (OSError, ValueError) as caught:  # ValueError: a host name that IDNA refuses
-                error = caught
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                self._loop.call_soon_threadsafe(settle, error)
-
-        threading.Thread(target=dial, name=f"dial-{self._settings.host}", daemon=True).start()
-        await dialled
-
     def _read(self) -> None:
         for _ in range(_PACKETS_PER_TURN):
             before = self._packets
@@ -309,7 +237,7 @@ class Connection:
         if reason.is_failure:
             answer.set_exception(Refused(reason))
             return
-        accepted = _accepted(flags.session_present, properties)
+        accepted = Accepted.read(flags.session_present, properties)
         self._accepted = True
         self._events.on_accepted(accepted)
         answer.set_result(accepted)
@@ -353,29 +281,6 @@ class Connection:
             self._misc.cancel()
             self._misc = None
         self._closed.set()
-
-
-def _accepted(session_present: bool, properties: Properties | None) -> Accepted:
-    default = Accepted()
-
-    def told(name: str, otherwise: int) -> int:
-        return int(getattr(properties, name, otherwise))
-
-    return Accepted(
-        session_present=session_present,
-        receive_maximum=told("ReceiveMaximum", default.receive_maximum),
-        max_packet_bytes=told("MaximumPacketSize", default.max_packet_bytes),
-        max_qos=min(1, told("MaximumQoS", 1)),
-        retain_available=bool(told("RetainAvailable", 1)),
-        subscription_ids=bool(told("SubscriptionIdentifierAvailable", 1)),
-    )
-
-
-def _tune(sock: socket.socket) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        with contextlib.suppress(OSError):  # some systems refuse instead of capping; then their default it is
-            sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)
 
 
 def _ignore(*_: Any) -> None:

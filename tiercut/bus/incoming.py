@@ -12,7 +12,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from tiercut.bus import Delivery, Subscription
 from tiercut.bus.acks import AckOrder
 from tiercut.bus.causes import subscribe_error
-from tiercut.bus.connection import Accepted, Connection
+from tiercut.bus.connection import Connection
+from tiercut.bus.handshake import Accepted
 from tiercut.bus.inbox import Inbox, nothing
 from tiercut.bus.routes import Route, Routes
 from tiercut.bus.settings import MqttSettings

@@ -20,90 +20,24 @@ from tiercut.bus import Delivery, Properties, Sent, Subscription
 from tiercut.bus.acks import AckOrder
 from tiercut.bus.causes import closed_error, too_large_error
 from tiercut.bus.inbox import Inbox, nothing
+from tiercut.bus.memory_broker import MemoryBroker, Message, retained
 from tiercut.bus.packets import check_filter, check_qos, check_topic
 from tiercut.bus.routes import Routes
-from tiercut.bus.settings import PACKET_OVERHEAD_BYTES, PROTOCOL_MAX_BYTES
-from tiercut.clock import Clock
+
+__all__ = ["MemoryBroker", "MemoryBus"]
 
 _URL = "memory:"
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    """As the broker holds it."""
-
-    topic: str
-    payload: bytes
-    qos: int
-    retain: bool
-    expires_s: float | None
-    properties: Properties
-    content_type: str | None
-    response_topic: str | None
-    correlation: bytes | None
 
 
 @dataclass(slots=True, eq=False)
 class _Packet:
     """A message on its way to one client; ``inboxes`` are fixed when it comes from the retained ones."""
 
-    message: _Message
+    message: Message
     qos: int
     retained: bool = False
     inboxes: list[Inbox] | None = None
     duplicate: bool = False
-
-
-class MemoryBroker:
-    """What `MemoryBus` connects to.
-
-    Args:
-        max_payload_bytes: Larger ones are refused, as by a Maximum Packet Size.
-    """
-
-    def __init__(self, *, clock: Clock, max_payload_bytes: int = PROTOCOL_MAX_BYTES - PACKET_OVERHEAD_BYTES) -> None:
-        self.clock = clock
-        self.max_payload_bytes = max_payload_bytes
-        self._buses: list[MemoryBus] = []
-        self._retained: dict[str, _Message] = {}
-
-    def cut(self, bus: MemoryBus) -> None:
-        """Break a bus's connection: its will is published, its publishes wait, QoS 1 messages wait for it."""
-        will = bus.lose()
-        if will is not None:
-            self.route(_retained(*will))
-
-    def restore(self, bus: MemoryBus) -> None:
-        """The bus has reconnected: announcements, what it did not acknowledge, and what has waited."""
-        bus.reconnect()
-
-    def join(self, bus: MemoryBus) -> None:
-        """A bus connects."""
-        self._buses.append(bus)
-
-    def leave(self, bus: MemoryBus) -> None:
-        """A bus has disconnected."""
-        self._buses.remove(bus)
-
-    def route(self, message: _Message) -> None:
-        """Take a message, and hand it to all whom it concerns."""
-        if message.retain:
-            if message.payload:
-                self._retained[message.topic] = message
-            else:
-                self._retained.pop(message.topic, None)
-        for bus in list(self._buses):
-            bus.offer(message)
-
-    def retained(self, topic_filter: str) -> list[_Message]:
-        """Retained messages that match a filter and have not expired."""
-        now_s = self.clock.monotonic_s()
-        self._retained = {
-            topic: message
-            for topic, message in self._retained.items()
-            if message.expires_s is None or message.expires_s > now_s
-        }
-        return [message for topic, message in self._retained.items() if topic_matches_sub(topic_filter, topic)]
 
 
 class MemoryBus:
@@ -125,9 +59,9 @@ class MemoryBus:
         self._connected = False
         self._closed = False
         self._routes = Routes()
-        self._announced: dict[str, _Message] = {}
+        self._announced: dict[str, Message] = {}
         #: publishes made without a connection, in order
-        self._unsent: deque[tuple[_Message, asyncio.Future[None]]] = deque()
+        self._unsent: deque[tuple[Message, asyncio.Future[None]]] = deque()
         #: QoS 1 packets that wait for credit or for the connection
         self._queued: deque[_Packet] = deque()
         self._unacked: OrderedDict[int, _Packet] = OrderedDict()
@@ -167,7 +101,7 @@ class MemoryBus:
         last = goodbye or self._will
         if self._connected:
             if last is not None:
-                self._broker.route(_retained(*last))
+                self._broker.route(retained(*last))
             self._connected = False
         self._broker.leave(self)
         for _, taken in self._unsent:
@@ -199,7 +133,7 @@ class MemoryBus:
         if len(payload) > self.max_payload_bytes:
             raise too_large_error(topic, len(payload), self.max_payload_bytes)
         expires_s = None if expiry_s is None else self._broker.clock.monotonic_s() + expiry_s
-        message = _Message(
+        message = Message(
             topic, payload, qos, retain, expires_s, tuple(properties), content_type, response_topic, correlation
         )
         if self._connected:
@@ -216,7 +150,7 @@ class MemoryBus:
         check_topic(topic)
         if self._closed:
             raise closed_error(_URL)
-        self._announced[topic] = _retained(topic, payload, properties)
+        self._announced[topic] = retained(topic, payload, properties)
         if self._connected:
             self._hand_over(self._announced[topic])
 
@@ -239,7 +173,7 @@ class MemoryBus:
 
     # --- The broker's side ------------------------------------------------------------------------------------------
 
-    def offer(self, message: _Message) -> None:
+    def offer(self, message: Message) -> None:
         """The broker has a message; it is this bus's if a filter matches."""
         granted = [route.qos for route in self._routes if topic_matches_sub(route.topic_filter, message.topic)]
         if granted:
@@ -272,7 +206,7 @@ class MemoryBus:
                 taken.set_result(None)
         self._deliver_queued()
 
-    def _hand_over(self, message: _Message) -> None:
+    def _hand_over(self, message: Message) -> None:
         self.counters["messages_out"] += 1
         self.counters["bytes_out"] += len(message.payload)
         self._broker.route(message)
@@ -325,7 +259,3 @@ class MemoryBus:
 
     async def _unsubscribe(self, inbox: Inbox) -> None:
         self._routes.remove(inbox)
-
-
-def _retained(topic: str, payload: bytes, properties: Properties = ()) -> _Message:
-    return _Message(topic, payload, 1, True, None, tuple(properties), None, None, None)

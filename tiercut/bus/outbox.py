@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, eq=False)
-class Outgoing:
+class Message:
     """One message on its way to the broker.
 
     Attributes:
@@ -44,6 +44,7 @@ class Outgoing:
         """It will not be taken."""
         if not self.taken.done():
             self.taken.set_exception(error)
+            self.taken.exception()  # nobody waits for an announcement of the bus's own: no complaint about that
 
 
 class Outbox:
@@ -58,11 +59,11 @@ class Outbox:
         self._under_way_bytes = 0
         #: QoS 1 messages that may be under way: the server's Receive Maximum (MQTT 5 §4.9)
         self.credit = 65_535
-        self._waiting: deque[Outgoing] = deque()
+        self._waiting: deque[Message] = deque()
         #: packet identifier → QoS 1 message
-        self._unacked: dict[int, Outgoing] = {}
+        self._unacked: dict[int, Message] = {}
         #: packet identifier → QoS 0 message that is not on the socket yet
-        self._unwritten: dict[int, Outgoing] = {}
+        self._unwritten: dict[int, Message] = {}
 
     @property
     def under_way_bytes(self) -> int:
@@ -74,15 +75,15 @@ class Outbox:
         """QoS 1 messages handed over and not yet acknowledged."""
         return len(self._unacked)
 
-    def add(self, message: Outgoing) -> None:
+    def add(self, message: Message) -> None:
         """Queue up."""
         self._waiting.append(message)
 
-    def add_first(self, messages: Iterable[Outgoing]) -> None:
+    def add_first(self, messages: Iterable[Message]) -> None:
         """Queue in front of all others, keeping the order among themselves."""
         self._waiting.extendleft(reversed(list(messages)))
 
-    def next(self) -> Outgoing | None:
+    def next(self) -> Message | None:
         """The message to hand over now, or ``None`` while there is none or no room for it."""
         waiting = self._waiting
         while waiting and waiting[0].taken.done():  # its caller was cancelled
@@ -96,16 +97,16 @@ class Outbox:
             return None
         return waiting.popleft()
 
-    def sent(self, packet_id: int, message: Outgoing) -> None:
+    def sent(self, packet_id: int, message: Message) -> None:
         """It was handed to the connection under this identifier."""
         (self._unacked if message.qos else self._unwritten)[packet_id] = message
         self._under_way_bytes += len(message.payload)
 
-    def acked(self, packet_id: int) -> Outgoing | None:
+    def acked(self, packet_id: int) -> Message | None:
         """The broker answered for a QoS 1 message; ``None`` when we know no such message."""
         return self._leave(self._unacked, packet_id)
 
-    def written(self, packet_id: int) -> Outgoing | None:
+    def written(self, packet_id: int) -> Message | None:
         """A QoS 0 message is on the socket."""
         return self._leave(self._unwritten, packet_id)
 
@@ -139,7 +140,7 @@ class Outbox:
         self._waiting.clear()
         self._under_way_bytes = 0
 
-    def _leave(self, group: dict[int, Outgoing], packet_id: int) -> Outgoing | None:
+    def _leave(self, group: dict[int, Message], packet_id: int) -> Message | None:
         message = group.pop(packet_id, None)
         if message is not None:
             self._under_way_bytes -= len(message.payload)

@@ -14,6 +14,8 @@ from tiercut.errors import SettingsError
 OUTGOING_BUDGET_BYTES = 8 * 1024 * 1024
 #: The protocol's largest Remaining Length: MQTT 5 §1.5.5.
 PROTOCOL_MAX_BYTES = 268_435_455
+#: Largest packet sent unless told otherwise: what the embedded broker takes.
+MAX_PACKET_BYTES = 8 * 1024 * 1024
 #: Room for topic and properties in a packet.
 PACKET_OVERHEAD_BYTES = 1024
 
@@ -40,7 +42,8 @@ class MqttSettings:
         session_expiry_s: How long the broker keeps what is queued for us after a lost connection.
         clean_start: Forget what an earlier process with this ``client_id`` left; reconnects always resume.
         outgoing_budget_bytes: Payload bytes that may be un-acknowledged; a single larger message passes alone.
-        max_packet_bytes: Cap on what we send, below the broker's own limit; ``None``: the broker's limit alone.
+        max_packet_bytes: Cap on what we send; a lower limit of the broker's counts, where the broker says it. rumqttd
+            and Mosquitto 2.0 do not, and rumqttd closes the connection on a larger packet.
         max_incoming_bytes: Largest packet the broker may send us; it drops larger ones (MQTT 5 §3.1.2.11.4).
         qos0_queue: QoS 0 messages that may wait in one subscription; the oldest is dropped and counted.
         connect_timeout_s: For TCP, TLS and CONNACK each.
@@ -59,7 +62,7 @@ class MqttSettings:
     session_expiry_s: int = 60
     clean_start: bool = True
     outgoing_budget_bytes: int = OUTGOING_BUDGET_BYTES
-    max_packet_bytes: int | None = None
+    max_packet_bytes: int = MAX_PACKET_BYTES
     max_incoming_bytes: int = 64 * 1024 * 1024
     qos0_queue: int = 1024
     connect_timeout_s: float = 5.0
@@ -97,8 +100,7 @@ class MqttSettings:
         _check_range("connect_timeout_s", self.connect_timeout_s, 0.001, None)
         _check_range("backoff_min_s", self.backoff_min_s, 0.001, None)
         _check_range("backoff_max_s", self.backoff_max_s, self.backoff_min_s, None)
-        if self.max_packet_bytes is not None:
-            _check_range("max_packet_bytes", self.max_packet_bytes, 2 * PACKET_OVERHEAD_BYTES, PROTOCOL_MAX_BYTES)
+        _check_range("max_packet_bytes", self.max_packet_bytes, 2 * PACKET_OVERHEAD_BYTES, PROTOCOL_MAX_BYTES)
 
     def _check_pairs(self) -> None:
         if self.password is not None and self.username is None:

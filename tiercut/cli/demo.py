@@ -13,8 +13,8 @@ from pathlib import Path
 from tiercut.bundle import Bundle
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
-from tiercut.cli.demo_site import DemoSite
-from tiercut.cli.demo_view import JsonLines, LiveTable, View
+from tiercut.cli.demo_site import HUB, NODES, DemoSite
+from tiercut.cli.demo_view import About, JsonLines, LiveTable, View
 from tiercut.cli.processes import Processes
 from tiercut.clock import SystemClock
 from tiercut.cut_names import resolve_cut
@@ -22,6 +22,7 @@ from tiercut.errors import BundleError, BusError
 from tiercut.topics import RESULT
 
 RESULT_TIMEOUT_S = 60.0
+BROKER_POLL_S = 0.05
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -89,18 +90,24 @@ async def _demo(args: argparse.Namespace, view: View) -> int:
         )
         view.step("starting broker, device, edge and cloud")
         async with site.processes(Path(scratch)) as processes:
-            view.about(bundle, first=first, second=second, codec=args.codec, hint=_hint(site), link=site.emulated)
-            await _show(site, processes, view, args.frames)
+            await processes.start(HUB)
+            await _show(site, processes, view, args.frames, about=_about(site, bundle))
     return 0
 
 
-def _hint(site: DemoSite) -> str:
-    return f"mosquitto_sub -p {site.port} -V 5 -t {shlex.quote(RESULT.filter(site=site.name))}"
+def _about(site: DemoSite, bundle: Bundle) -> About:
+    return About(
+        model=bundle.name,
+        cuts=(site.first, site.second, bundle.end),
+        codec=site.codec,
+        link=site.emulated,
+        hint=f"mosquitto_sub -p {site.port} -V 5 -t {shlex.quote(RESULT.filter(site=site.name))}",
+    )
 
 
-async def _show(site: DemoSite, processes: Processes, view: View, frames: int | None) -> None:
-    """Show results until enough have come; a node that ends is an error."""
-    results = asyncio.create_task(_results(site, processes, view, frames), name="results")
+async def _show(site: DemoSite, processes: Processes, view: View, frames: int | None, *, about: About) -> None:
+    """Show results until enough have come; a program that ends by itself is an error."""
+    results = asyncio.create_task(_results(site, processes, view, frames, about), name="results")
     watch = asyncio.create_task(processes.watch(), name="watch")
     done, pending = await asyncio.wait({results, watch}, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
@@ -110,9 +117,24 @@ async def _show(site: DemoSite, processes: Processes, view: View, frames: int | 
         task.result()
 
 
-async def _results(site: DemoSite, processes: Processes, view: View, frames: int | None) -> None:
-    async with MqttBus(MqttSettings(url=site.url), clock=SystemClock(), wait=True) as bus:
+async def _answers(site: DemoSite) -> None:
+    """Wait until the broker takes connections; a hub that ended is `Processes.watch`'s matter."""
+    while True:
+        with contextlib.suppress(ConnectionRefusedError):
+            _, writer = await asyncio.open_connection("127.0.0.1", site.port)
+            writer.close()
+            return
+        await asyncio.sleep(BROKER_POLL_S)
+
+
+async def _results(site: DemoSite, processes: Processes, view: View, frames: int | None, about: About) -> None:
+    """Subscribe first and start the nodes then, so that the first frame is seen too."""
+    await _answers(site)
+    async with MqttBus(MqttSettings(url=site.url), clock=SystemClock()) as bus:
         arriving = aiter(await bus.subscribe(RESULT.filter(site=site.name)))
+        for name in NODES:
+            await processes.start(name)
+        view.about(about)
         count = 0
         while count != frames:
             try:

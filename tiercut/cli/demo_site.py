@@ -12,6 +12,9 @@ from tiercut.errors import ExportError
 #: Photographs that scikit-image ships, in the order in which the demo's camera sees them.
 PHOTOGRAPHS = ("chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg", "astronaut.png", "camera.png")
 
+HUB = "hub"
+CLOUD, EDGE, DEVICE = NODES = ("cloud-1", "edge-1", "device-1")
+
 
 def photographs() -> list[Path]:
     """The demo's photographs.
@@ -69,17 +72,17 @@ class DemoSite:
         return f"EMULATED links: {rate}, {self.delay_ms:g} ms"
 
     def processes(self, folder: Path) -> Processes:
-        """Its programs, to be started in this order; settings and logs go to ``folder``."""
+        """Its programs, ready to be started: the hub, then the nodes; settings and logs go to ``folder``."""
         common = {"site": self.name, "broker_url": self.url, "bundles": str(self.bundles)}
         slow: dict[str, Any] = {"emulated_delay_ms": self.delay_ms}
         if self.mbps is not None:
             slow["emulated_mbps"] = self.mbps
-        hub = common | {"node": "hub", "embedded_broker": True, "plans": [self._plan()]}
+        hub = common | {"node": HUB, "embedded_broker": True, "plans": [self._plan()]}
         programs: dict[str, tuple[str, ProgramSettings]] = {
-            "hub": ("broker", hub),
-            "cloud-1": ("cloud_node", common | {"node": "cloud-1"}),
-            "edge-1": ("edge_node", common | slow | {"node": "edge-1"}),
-            "device-1": ("iot_node", common | slow | {"node": "device-1", "streams": [self._stream()]}),
+            HUB: ("broker", hub),
+            CLOUD: ("cloud_node", common | {"node": CLOUD}),
+            EDGE: ("edge_node", common | slow | {"node": EDGE}),
+            DEVICE: ("iot_node", common | slow | {"node": DEVICE, "streams": [self._stream()]}),
         }
         return Processes(folder, programs)
 
@@ -97,9 +100,9 @@ class DemoSite:
         return {
             "stream": "camera",
             "model": self.model,
-            "device": "device-1",
-            "edge": "edge-1",
-            "cloud": "cloud-1",
+            "device": DEVICE,
+            "edge": EDGE,
+            "cloud": CLOUD,
             "first_cut": str(self.first),
             "second_cut": str(self.second),
             "codecs": [self.codec, self.codec],

@@ -5,13 +5,32 @@ from __future__ import annotations
 import json
 import sys
 from collections import deque
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from tiercut.bundle import Bundle
 from tiercut.errors import ExportError
 
 ROWS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What runs.
+
+    Attributes:
+        model: Name of the bundle.
+        cuts: First cut, second cut, end of the model.
+        codec: Codec of both hops.
+        link: A sentence about emulated links.
+        hint: Command that shows the results from outside.
+    """
+
+    model: str
+    cuts: tuple[int, int, int]
+    codec: str
+    link: str | None
+    hint: str
 
 
 class View(Protocol):
@@ -27,7 +46,7 @@ class View(Protocol):
         """Say what is being prepared."""
         ...
 
-    def about(self, bundle: Bundle, *, first: int, second: int, codec: str, hint: str, link: str | None) -> None:
+    def about(self, about: About) -> None:
         """Say what runs, and how to see its results from outside."""
         ...
 
@@ -51,10 +70,11 @@ class JsonLines:
         """On standard error."""
         print(text, file=sys.stderr, flush=True)
 
-    def about(self, bundle: Bundle, *, first: int, second: int, codec: str, hint: str, link: str | None) -> None:
+    def about(self, about: About) -> None:
         """On standard error."""
-        self.step(f"{bundle.name}: cuts {first} and {second} of {bundle.end}, {codec}; {link or 'no emulated link'}")
-        self.step(f"see the results from outside: {hint}")
+        first, second, end = about.cuts
+        self.step(f"{about.model}: cuts {first} and {second} of {end}, {about.codec}; {about.link or 'real links'}")
+        self.step(f"see the results from outside: {about.hint}")
 
     def result(self, payload: bytes) -> None:
         """One line."""
@@ -94,10 +114,12 @@ class LiveTable:
         """A spinner with a text."""
         self._status.update(text)
 
-    def about(self, bundle: Bundle, *, first: int, second: int, codec: str, hint: str, link: str | None) -> None:
+    def about(self, about: About) -> None:
         """Title and caption of the table; the spinner goes on until the first result."""
-        self._title = f"{bundle.name} · device [0, {first}) → edge [{first}, {second}) → cloud [{second}, {bundle.end})"
-        self._caption = f"{codec} on both hops · {link or 'real links of this machine'} · Ctrl-C ends\n{hint}"
+        first, second, end = about.cuts
+        self._title = f"{about.model} · device [0, {first}) → edge [{first}, {second}) → cloud [{second}, {end})"
+        self._caption = f"{about.codec} on both hops · {about.link or 'real links of this machine'} · Ctrl-C ends\n"
+        self._caption += f"from outside: {about.hint}"
         self.step("waiting for the first result")
 
     def result(self, payload: bytes) -> None:

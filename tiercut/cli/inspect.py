@@ -78,7 +78,7 @@ def _head(bundle: Bundle) -> Iterable[str]:
 def _table(bundle: Bundle, *, everything: bool) -> Iterable[str]:
     total = max(1, bundle.cuts[-1].macs)
     shown = [cut for cut in bundle.cuts if everything or not cut.dominated]
-    yield f"{'cut':>5}   {'after node':<{AFTER_WIDTH}} {'tensors':<{TENSORS_WIDTH}} {'size':>8} {'MACs':>6} {'params':>7}"
+    yield f"{'cut':>5}   {'after node':<{AFTER_WIDTH}} {'tensors':<{TENSORS_WIDTH}} {'size':>8}   MACs  params"
     for cut in shown:
         marker = "-" if cut.dominated else " "
         yield (
@@ -88,9 +88,9 @@ def _table(bundle: Bundle, *, everything: bool) -> Iterable[str]:
         )
     hidden = len(bundle.cuts) - len(shown)
     if hidden:
-        yield f"{hidden} more cuts are never worth choosing: another sends no more after no more work (--all shows them)"
+        yield f"{hidden} more cuts are never worth choosing: another sends no more, after no more work (--all)"
     elif everything:
-        yield "- never worth choosing: another sends no more after no more work"
+        yield "- never worth choosing: another sends no more, after no more work"
 
 
 def _tensors(tensors: Sequence[TensorSpec]) -> str:

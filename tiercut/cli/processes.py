@@ -29,7 +29,7 @@ def free_port() -> int:
 
 
 class Processes:
-    """Starts programs on entry, in order, and stops them on exit, in the opposite order.
+    """Programs to be started by name; those that run are stopped on exit, the last started first.
 
     Args:
         folder: Where their settings and logs go: ``<name>.toml`` and ``<name>.log``.
@@ -42,12 +42,6 @@ class Processes:
         self._running: dict[str, asyncio.subprocess.Process] = {}
 
     async def __aenter__(self) -> Self:
-        try:
-            for name in self._programs:
-                await self.start(name)
-        except BaseException:
-            await self._stop_all()
-            raise
         return self
 
     async def __aexit__(

@@ -1,0 +1,49 @@
+"""Resident memory of a device node that runs EfficientNet-Lite0's head, and whether torch is in its process.
+
+python -m bench.memory
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import psutil
+
+from bench.machine import machine
+from bench.site import model, site, take
+from tiercut.bundle import Bundle
+from tiercut.cut_names import resolve_cut
+
+FRAMES = 200
+LIMIT_MB = 150
+
+
+async def measure(bundle: Bundle) -> None:
+    """Print resident memory per process after some frames."""
+    first, second = resolve_cut(bundle, "20%"), resolve_cut(bundle, "60%")
+    stream = {"fps": 50, "frames": FRAMES}
+    with tempfile.TemporaryDirectory() as folder:
+        async with site(Path(folder), bundle, first=first, second=second, codec="int8+zstd", stream=stream) as (
+            processes,
+            arriving,
+        ):
+            await take(arriving, FRAMES)
+            for name, what in {"d": "device", "e": "edge", "c": "cloud", "hub": "hub"}.items():
+                process = psutil.Process(processes.pid(name))
+                resident_mb = process.memory_info().rss / 1e6
+                torch = any("torch" in mapped.path for mapped in process.memory_maps())
+                limit = f"   (to reach: {LIMIT_MB} MB)" if name == "d" else ""
+                print(f"{what:<7} {resident_mb:6.1f} MB, torch loaded: {torch}{limit}")
+
+
+def main() -> None:
+    """Measure and print."""
+    bundle = model()
+    print(machine())
+    asyncio.run(measure(bundle))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""A site of real processes on Mosquitto, for measurements."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tiercut.bundle import Bundle
+from tiercut.bus.mqtt import MqttBus
+from tiercut.bus.settings import MqttSettings
+from tiercut.cli.demo import cache_folder, prepare_bundle
+from tiercut.cli.processes import Processes, free_port
+from tiercut.clock import SystemClock
+from tiercut.topics import RESULT
+
+BROKER = """listener {port} 127.0.0.1
+allow_anonymous true
+set_tcp_nodelay true
+max_inflight_messages 0
+max_queued_messages 10000
+"""
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A result as a subscriber saw it: its JSON, and the seconds from capture to its arrival here."""
+
+    result: dict[str, Any]
+    end_to_end_s: float
+
+    def stages_s(self, *kinds: str) -> float:
+        """Seconds in stages of these kinds."""
+        return sum(stage["ms"] for stage in self.result["stages"] if stage["kind"] in kinds) / 1e3
+
+    def node_s(self, node: str, *kinds: str) -> float:
+        """Seconds in stages of these kinds at one node."""
+        stages = self.result["stages"]
+        return sum(s["ms"] for s in stages if s["where"] == node and s["kind"] in kinds) / 1e3
+
+
+@contextlib.contextmanager
+def mosquitto(folder: Path) -> Iterator[int]:
+    """Mosquitto on a free port of the loopback."""
+    port = free_port()
+    config = folder / "mosquitto.conf"
+    config.write_text(BROKER.format(port=port), encoding="utf-8")
+    process = subprocess.Popen(["mosquitto", "-c", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def model() -> Bundle:
+    """EfficientNet-Lite0, exported once."""
+    return prepare_bundle(cache_folder())
+
+
+@asynccontextmanager
+async def site(
+    folder: Path, bundle: Bundle, *, first: int, second: int, codec: str, stream: dict[str, Any]
+) -> AsyncIterator[tuple[Processes, AsyncIterator[Arrived]]]:
+    """One device, edge and cloud node on one broker; gives the processes and the results as they arrive."""
+    with mosquitto(folder) as port:
+        common = {"site": "bench", "broker_url": f"mqtt://127.0.0.1:{port}", "bundles": str(bundle.folder.parent)}
+        plan = {
+            "stream": "s",
+            "model": bundle.name,
+            "device": "d",
+            "edge": "e",
+            "cloud": "c",
+            "first_cut": str(first),
+            "second_cut": str(second),
+            "codecs": [codec, codec],
+        }
+        source = {"name": "s", "model": bundle.name, "sensor": "noise", "delivery": "every", **stream}
+        programs = {
+            "hub": ("broker", common | {"node": "hub", "plans": [plan]}),
+            "c": ("cloud_node", common | {"node": "c"}),
+            "e": ("edge_node", common | {"node": "e"}),
+            "d": ("iot_node", common | {"node": "d", "streams": [source]}),
+        }
+        bus = MqttBus(MqttSettings(url=str(common["broker_url"])), clock=SystemClock(), wait=True)
+        async with Processes(folder, programs) as processes, bus:
+            subscription = await bus.subscribe(RESULT.filter(site="bench"))
+            for name in programs:
+                await processes.start(name)
+            yield processes, _arriving(aiter(subscription))
+
+
+async def _arriving(deliveries: AsyncIterator[Any]) -> AsyncIterator[Arrived]:
+    """One machine, so one clock: capture and arrival are both its wall clock's."""
+    async for delivery in deliveries:
+        now_s = time.time()
+        delivery.ack()
+        result = json.loads(delivery.payload)
+        yield Arrived(result, now_s - _unix_s(result["captured_at"]))
+
+
+def _unix_s(text: str) -> float:
+    from datetime import datetime  # noqa: PLC0415 - the only place
+
+    return datetime.fromisoformat(text).timestamp()
+
+
+async def take(arriving: AsyncIterator[Arrived], count: int, *, timeout_s: float = 120) -> list[Arrived]:
+    """The next ``count`` results."""
+    async with asyncio.timeout(timeout_s):
+        return [await anext(arriving) for _ in range(count)]

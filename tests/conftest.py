@@ -1,0 +1,37 @@
+"""Fixtures that several files of tests use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tiercut
+from tests.models import ARCHITECTURES, chain_module, image
+from tiercut.preprocess import FrameSpec
+
+LABELS = ("cat", "dog", "fox", "owl")
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two small image models: ``chain`` with labels, ``residual`` without."""
+    folder = tmp_path_factory.mktemp("bundles")
+    frame = FrameSpec(size=(16, 16), resize="stretch", mean=(127.0,), std=(128.0,))
+    tiercut.export(chain_module().eval(), (image(),), folder / "chain", labels=LABELS, preprocess=frame)
+    module, example = ARCHITECTURES["residual"]()
+    small = FrameSpec(size=(8, 8), resize="stretch", mean=(127.0,), std=(128.0,))
+    tiercut.export(module, example, folder / "residual", preprocess=small)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chain(bundles: Path) -> tiercut.Bundle:
+    """The model ``chain``."""
+    return tiercut.Bundle.load(bundles / "chain")
+
+
+@pytest.fixture(scope="session")
+def residual(bundles: Path) -> tiercut.Bundle:
+    """The model ``residual``."""
+    return tiercut.Bundle.load(bundles / "residual")

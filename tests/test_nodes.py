@@ -1,0 +1,243 @@
+"""What device, edge, cloud and hub do together, on buses in memory and with real models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iot_node.sensors import open_sensor
+from iot_node.settings import StreamSettings
+from tests.aio import async_test
+from tests.sites import CLOUD_URL, SITE_URL, Outcomes, by_hand, new_site, noise
+from tiercut.bundle import Bundle
+from tiercut.bus.link import LinkSettings
+from tiercut.bus.linked import LinkedBus
+from tiercut.bus.memory import MemoryBus
+from tiercut.clock import SystemClock
+from tiercut.errors import BundleError, CutError, SettingsError
+from tiercut.jsonwire import encode_stream_plan
+from tiercut.messages import StreamPlan
+from tiercut.plan import Plan
+from tiercut.results import top_labels
+from tiercut.topics import PLAN, WORK
+
+
+@async_test
+async def test_frame_is_cut_twice_and_gives_the_whole_models_result(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    nodes = site.hub(by_hand(chain)), site.cloud(), site.edge(), site.device(noise(chain))
+    async with site.running(*nodes) as outcomes:
+        await outcomes.until(results=10)
+    frame = next(open_sensor(noise(chain))).frame
+    whole = chain.segment(0, chain.end).run(chain.to_inputs(frame))
+    expected = top_labels(whole[chain.outputs[0].name], chain.labels or (), softmax=True)
+    first = outcomes.results[0]
+    assert [label["label"] for label in first["labels"]] == [label["label"] for label in expected]
+    assert np.allclose([x["score"] for x in first["labels"]], [x["score"] for x in expected], atol=1e-4)
+    assert first["finished_by"] == "c"
+    assert [s["where"] for s in first["stages"] if s["kind"] == "compute"] == ["d", "e", "c"]
+
+
+@async_test
+async def test_every_frame_has_one_result_in_order(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    nodes = site.hub(by_hand(chain)), site.cloud(), site.edge(), site.device(noise(chain, frames=60))
+    async with site.running(*nodes) as outcomes:
+        await outcomes.until(results=60)
+    assert outcomes.seqs() == list(range(60))
+    assert not outcomes.dropped
+
+
+@async_test
+async def test_result_comes_back_to_the_sites_bus_from_the_clouds(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles, two_brokers=True)
+    nodes = site.hub(by_hand(chain)), site.cloud(), site.edge(), site.device(noise(chain))
+    async with site.running(*nodes) as outcomes:
+        await outcomes.until(results=10)
+    assert outcomes.seqs() == list(range(10))
+    assert {result["finished_by"] for result in outcomes.results} == {"c"}
+    assert dict(outcomes.deliveries[-1].properties)["type"] == "tiercut.result.v1"
+
+
+@async_test
+async def test_device_with_a_way_to_the_cloud_skips_the_edge(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles, two_brokers=True)
+    straight = by_hand(chain, edge=None, first_cut="4", second_cut="4", codecs=("int8",))
+    async with site.running(site.hub(straight), site.cloud(), site.device(noise(chain))) as outcomes:
+        await outcomes.until(results=10)
+    assert [s["where"] for s in outcomes.results[0]["stages"] if s["kind"] == "compute"] == ["d", "c"]
+
+
+@async_test
+async def test_device_alone_needs_nobody(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    end = str(chain.end)
+    alone = by_hand(chain, edge=None, cloud=None, first_cut=end, second_cut=end, codecs=())
+    async with site.running(site.hub(alone), site.device(noise(chain))) as outcomes:
+        await outcomes.until(results=10)
+    assert {result["finished_by"] for result in outcomes.results} == {"d"}
+
+
+@async_test
+async def test_two_streams_with_two_models_share_the_nodes(bundles: Path, chain: Bundle, residual: Bundle) -> None:
+    site = new_site(bundles)
+    hub = site.hub(by_hand(chain), by_hand(residual, "door", codecs=("fp16", "int8+zstd")))
+    device = site.device(noise(chain, frames=30), noise(residual, "door", frames=30))
+    async with site.running(hub, site.cloud(workers=2), site.edge(workers=2), device) as outcomes:
+        await outcomes.until(results=60)
+    assert outcomes.seqs("cam") == outcomes.seqs("door") == list(range(30))
+    door = next(result for result in outcomes.results if result["stream"] == "door")
+    assert door["outputs"][0]["values"]
+
+
+@async_test
+async def test_latest_stream_drops_old_frames_and_counts_them(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    device = site.device(noise(chain, frames=300, delivery="latest", in_flight=1))
+    async with site.running(site.hub(by_hand(chain)), site.cloud(), site.edge(), device) as outcomes:
+        await outcomes.until(results=5)
+        await _until(lambda: device.counters["frames_captured"] == 300)
+        await _until(lambda: len(outcomes.results) + device.counters["dropped.newer_frame"] == 300)
+    assert outcomes.seqs() == sorted(outcomes.seqs())
+    assert device.counters["dropped.newer_frame"] > 0
+
+
+@async_test
+async def test_edge_finishes_alone_while_the_cloud_is_gone_and_hands_on_again_after(
+    bundles: Path, chain: Bundle
+) -> None:
+    site = new_site(bundles, two_brokers=True)
+    device = site.device(noise(chain, frames=None, fps=100, timeout_s=0.5))
+    async with site.running(site.hub(by_hand(chain)), site.cloud(), site.edge(), device) as outcomes:
+        await _until_finished_by(outcomes, "c")
+        site.brokers[CLOUD_URL].cut(site.buses["c", CLOUD_URL])  # its will says that it is offline
+        await _until_finished_by(outcomes, "e")
+        assert outcomes.results[-1]["fallback"] == "cloud 'c' is not reachable"
+        site.brokers[CLOUD_URL].restore(site.buses["c", CLOUD_URL])
+        await _until_finished_by(outcomes, "c")
+    seqs = outcomes.seqs()
+    assert sorted(set(seqs)) == list(range(max(seqs) + 1))
+
+
+@async_test
+async def test_edge_finishes_alone_while_its_uplink_is_cut(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles, two_brokers=True)
+    device = site.device(noise(chain, frames=None, fps=100, delivery="latest", timeout_s=1.0))
+    async with site.running(site.hub(by_hand(chain)), site.cloud(), site.edge(), device) as outcomes:
+        await _until_finished_by(outcomes, "c")
+        site.brokers[CLOUD_URL].cut(site.buses["e", CLOUD_URL])
+        await _until_finished_by(outcomes, "e")
+        site.brokers[CLOUD_URL].restore(site.buses["e", CLOUD_URL])
+        await _until_finished_by(outcomes, "c")
+
+
+@async_test
+async def test_large_frames_travel_in_chunks_through_small_packets(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles, max_payload_bytes=3000)
+    plan = by_hand(chain, first_cut="3", second_cut="3", codecs=("raw", "raw"))
+    assert chain.cuts[3].bytes > 3000
+    async with site.running(site.hub(plan), site.cloud(), site.edge(), site.device(noise(chain))) as outcomes:
+        await outcomes.until(results=10)
+    assert outcomes.seqs() == list(range(10))
+
+
+@async_test
+async def test_bad_messages_are_counted_and_stop_nothing(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    edge = site.edge()
+    topic = WORK.of(site="home", tier="edge", node="e")
+    nodes = site.hub(by_hand(chain)), site.cloud(), edge, site.device(noise(chain))
+    async with MemoryBus(site.brokers[SITE_URL]) as stranger, site.running(*nodes) as outcomes:
+        for payload in (b"", b"\xc1", b"\x80", b"hello", b"\xdf\xff\xff\xff\xff", b"\xc1" * 100):
+            await stranger.publish(topic, payload)
+        await outcomes.until(results=10)
+        await _until(lambda: sum(n for name, n in edge.counters.items() if name.startswith("bad.")) == 6)
+    assert outcomes.seqs() == list(range(10))
+
+
+@async_test
+async def test_frame_of_an_unknown_model_is_dropped_with_its_reason(
+    bundles: Path, chain: Bundle, tmp_path: Path
+) -> None:
+    site = new_site(bundles)
+    edge = site.edge(bundles=tmp_path)  # no bundle there
+    async with site.running(site.hub(by_hand(chain)), site.cloud(), edge, site.device(noise(chain))) as outcomes:
+        await outcomes.until(dropped=10)
+    assert {drop["reason"] for drop in outcomes.dropped} == {"unknown_model"}
+    assert outcomes.dropped[0]["where"] == "e"
+    assert "bundles folder" in outcomes.dropped[0]["message"]
+    assert edge.counters["dropped.unknown_model"] == 10
+
+
+@async_test
+async def test_frame_past_its_deadline_is_dropped(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    device = site.device(noise(chain, deadline_ms=0.001))
+    async with site.running(site.hub(by_hand(chain)), site.cloud(), site.edge(), device) as outcomes:
+        await outcomes.until(dropped=10)
+    assert {drop["reason"] for drop in outcomes.dropped} == {"past_deadline"}
+
+
+@async_test
+async def test_device_refuses_a_plan_that_does_not_fit_and_keeps_the_last(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    device = site.device(noise(chain, frames=None, fps=100))
+    wrong = Plan(epoch=2, first_cut=1, second_cut=999, device="d", edge="e", cloud="c", codecs=("raw", "raw"))
+    offered = StreamPlan(stream="cam", model=chain.model, model_name="chain", plan=wrong)
+    nodes = site.hub(by_hand(chain)), site.cloud(), site.edge(), device
+    async with MemoryBus(site.brokers[SITE_URL]) as stranger, site.running(*nodes) as outcomes:
+        await outcomes.until(results=1)
+        for payload in (encode_stream_plan(offered), b"{}", b"no json"):
+            await stranger.publish(PLAN.of(site="home", stream="cam"), payload)
+        await _until(lambda: device.counters["plans_refused"] == 3)
+        seen = len(outcomes.results)
+        await outcomes.until(results=seen + 3)
+    assert {result["plan"]["epoch"] for result in outcomes.results} == {1}
+
+
+@async_test
+async def test_emulated_link_is_told_in_status_and_results(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    device = site.device(noise(chain, frames=3), emulated_delay_ms=30.0)
+    inner = site.opener("d")
+
+    def slow(url: str, *, will: tuple[str, bytes]) -> LinkedBus:
+        return LinkedBus(inner(url, will=will), LinkSettings(delay_s=0.03), clock=SystemClock())
+
+    device._open_bus = slow
+    async with site.running(site.hub(by_hand(chain)), site.cloud(), site.edge(), device) as outcomes:
+        await outcomes.until(results=3)
+    assert outcomes.results[0]["emulated_links"] == ["e"]
+    wire = next(s for s in outcomes.results[0]["stages"] if s["where"] == "e" and s["kind"] == "wire")
+    assert wire["emulated"]
+    assert wire["ms"] >= 30
+
+
+def test_device_without_the_streams_bundle_says_how_to_make_it(bundles: Path) -> None:
+    with pytest.raises(BundleError, match="tiercut export"):
+        new_site(bundles).device(StreamSettings(name="cam", model="no-such", sensor="noise"))
+
+
+def test_hub_refuses_a_plan_that_the_model_does_not_have(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    with pytest.raises(CutError, match="tiercut inspect"):
+        site.hub(by_hand(chain, second_cut="999"))
+    with pytest.raises(SettingsError, match="codec"):
+        site.hub(by_hand(chain, codecs=("raw", "zip")))
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - counters have nothing to wait on
+        await asyncio.sleep(0.01)
+
+
+async def _until_finished_by(outcomes: Outcomes, node: str) -> None:
+    start = len(outcomes.results)
+    async with outcomes.changed:
+        await outcomes.changed.wait_for(
+            lambda: any(result["finished_by"] == node for result in outcomes.results[start:])
+        )

@@ -1,0 +1,148 @@
+"""The outgoing half of the MQTT bus: publishes and announcements, as far as the broker and the budget allow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from paho.mqtt.reasoncodes import ReasonCode
+
+from tiercut.bus import Properties, Sent
+from tiercut.bus.causes import publish_error, too_large_error
+from tiercut.bus.connection import Connection
+from tiercut.bus.handshake import Accepted
+from tiercut.bus.outbox import Message, Outbox
+from tiercut.bus.packets import overhead_bytes, pack
+from tiercut.bus.settings import PACKET_OVERHEAD_BYTES, MqttSettings
+from tiercut.clock import Clock
+from tiercut.errors import BusError, PacketTooLarge
+
+
+class Outgoing:
+    """Sends in the order of the calls, and again after a loss what was not acknowledged."""
+
+    def __init__(self, settings: MqttSettings, *, clock: Clock, counters: Counter[str]) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._counters = counters
+        self._broker = Accepted()
+        self._outbox = Outbox(budget_bytes=settings.outgoing_budget_bytes)
+        #: topic → payload, properties: what every connection begins with
+        self._announced: dict[str, tuple[bytes, Properties]] = {}
+        #: the connection while it can be written to
+        self._connection: Connection | None = None
+
+    @property
+    def max_packet_bytes(self) -> int:
+        """The broker's Maximum Packet Size (MQTT 5 §3.2.2.3.6), or the settings' cap below it."""
+        return min(self._settings.max_packet_bytes, self._broker.max_packet_bytes)
+
+    @property
+    def under_way_bytes(self) -> int:
+        """Payload bytes sent and not yet acknowledged."""
+        return self._outbox.under_way_bytes
+
+    async def publish(self, message: Message) -> Sent:
+        """Queue up, and wait until the broker has taken it."""
+        self._check_size(message)
+        self._outbox.add(message)
+        self.pump()
+        return await message.taken
+
+    async def announce(self, topic: str, payload: bytes, properties: Properties) -> None:
+        """Publish with this connection and all later ones; without a connection, do not wait for one."""
+        message = _announcement(topic, payload, properties)
+        self._check_size(message)
+        self._announced[topic] = (payload, properties)
+        if self._connection is not None:
+            await self.publish(message)
+
+    async def say_last(self, topic: str, payload: bytes, *, timeout_s: float) -> None:
+        """Publish before all that waits; nothing is announced after it.
+
+        Raises:
+            TimeoutError: no answer.
+            BusError: the broker refuses, or it is too large.
+        """
+        self._announced.clear()
+        message = _announcement(topic, payload, ())
+        self._check_size(message)
+        self._outbox.add_first([message])
+        self.pump()
+        async with asyncio.timeout(timeout_s):
+            await message.taken
+
+    def accepted(self, connection: Connection, accepted: Accepted) -> None:
+        """Take the broker's limits; decide who sends the un-acknowledged messages again.
+
+        In the session that knows them, the connection does, with DUP (MQTT 5 §4.4). A new session does not know them,
+        and they are new messages there.
+        """
+        self._broker = accepted
+        self._outbox.credit = accepted.receive_maximum
+        resume = accepted.session_present and self._outbox.unacked <= accepted.receive_maximum
+        if not resume:
+            connection.drop_unacked()
+        self._outbox.requeue(self._clock.monotonic_s(), unacked=not resume)
+
+    def begin(self, connection: Connection) -> None:
+        """The connection can be written to: announcements go first."""
+        self._connection = connection
+        self._outbox.add_first(_announcement(topic, *what) for topic, what in self._announced.items())
+
+    def lost(self) -> None:
+        """The connection is gone; what is under way waits for the next one."""
+        self._connection = None
+
+    def pump(self) -> None:
+        """Hand over what credit and budget allow."""
+        while (connection := self._connection) is not None and (message := self._outbox.next()) is not None:
+            try:
+                self._check_size(message)  # the broker may be another one than at the call
+            except PacketTooLarge as error:
+                message.fail(error)
+                continue
+            message.qos = min(message.qos, self._broker.max_qos)
+            message.sent_s = self._clock.monotonic_s()
+            retain = message.retain and self._broker.retain_available
+            packet_id = connection.publish(message.topic, message.payload, message.qos, retain, message.properties)
+            self._outbox.sent(packet_id, message)
+            connection.flush()
+
+    def acked(self, packet_id: int, reason: ReasonCode) -> None:
+        """PUBACK came: the broker took a message, or refused it."""
+        message = self._outbox.acked(packet_id)
+        if message is None:
+            return
+        if reason.is_failure:
+            self._counters["publish_refused"] += 1
+            message.fail(publish_error(message.topic, reason))
+        else:
+            self._finish(message)
+
+    def written(self, packet_id: int) -> None:
+        """A QoS 0 message is on the socket, which is all one can know of it."""
+        message = self._outbox.written(packet_id)
+        if message is not None:
+            self._finish(message)
+
+    def end(self, error: BusError) -> None:
+        """The bus is closing."""
+        self._outbox.fail_all(error)
+
+    def _finish(self, message: Message) -> None:
+        self._counters["messages_out"] += 1
+        self._counters["bytes_out"] += len(message.payload)
+        message.finish(self._clock.monotonic_s())
+
+    def _check_size(self, message: Message) -> None:
+        size = len(message.payload) + max(message.overhead_bytes, PACKET_OVERHEAD_BYTES)
+        if size > self.max_packet_bytes:
+            limit = self.max_packet_bytes - PACKET_OVERHEAD_BYTES
+            raise too_large_error(message.topic, len(message.payload), limit)
+
+
+def _announcement(topic: str, payload: bytes, properties: Properties) -> Message:
+    taken: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
+    packed = pack(properties, None, None, None, None)
+    return Message(topic, payload, 1, True, packed, overhead_bytes(topic, properties), taken, announcement=True)

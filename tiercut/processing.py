@@ -1,0 +1,215 @@
+"""What a thread does for a frame: decode, run segments, decide, encode, all in one go.
+
+Pure but for the models it runs: a frame goes in as a `Job`, and comes out as `Processed` with what is left to do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tiercut import results
+from tiercut.bundle import Bundle
+from tiercut.clock import Clock
+from tiercut.clocksync import ClockOffsets
+from tiercut.codecs import decode_tensor, encode_tensor
+from tiercut.errors import BadMessage, TiercutError
+from tiercut.frame import Drop, Finish, Forward, FrameState, Here, Run, decide
+from tiercut.messages import EncodedTensor, Stage, StageKind, Work, refuse
+from tiercut.plan import Tier
+from tiercut.store import ModelStore
+
+log = logging.getLogger(__name__)
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A frame at this node: what came, and how far it has got.
+
+    Attributes:
+        work: Its envelope as it came.
+        arrived_s: When it came, on this node's clock.
+        ack: Called when another node has it, or when its outcome is published.
+        arrays: The tensors alive at ``cut``, decoded; ``None`` until they are.
+        cut: Cut point it has got to.
+        stages: What took how long so far, in order.
+        fallback: Why this node runs more than its part.
+    """
+
+    work: Work
+    arrived_s: float
+    ack: Callable[[], None]
+    arrays: Arrays | None = None
+    cut: int = field(init=False)
+    stages: list[Stage] = field(init=False)
+    fallback: str | None = None
+
+    def __post_init__(self) -> None:
+        self.cut = self.work.cut
+        self.stages = list(self.work.stages)
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """A frame that a thread has done its part for.
+
+    Attributes:
+        job: The frame.
+        action: What comes next.
+        work: With `Forward`, its envelope for the next node.
+        result: With `Finish`, the result's JSON.
+        seconds: The thread's time.
+    """
+
+    job: Job
+    action: Forward | Finish | Drop
+    work: Work
+    result: bytes = b""
+    seconds: float = 0.0
+
+
+class Processor:
+    """Does a node's part for frames; safe from several threads at a time.
+
+    Args:
+        tier: The node's tier.
+        node: Its id.
+        clock: Its clock.
+        models: Its models.
+        offsets: What it knows of other clocks.
+        reachable: Whether a node of a tier can be sent to now; must not block.
+        counters: Counts ``fallbacks``.
+        may_fall_back: Whether it runs the rest of a model when the next node is gone.
+    """
+
+    def __init__(
+        self,
+        *,
+        tier: Tier,
+        node: str,
+        clock: Clock,
+        models: ModelStore,
+        offsets: ClockOffsets,
+        reachable: Callable[[Tier, str], bool],
+        counters: Counter[str],
+        may_fall_back: bool,
+    ) -> None:
+        self._tier: Tier = tier
+        self._node = node
+        self._clock = clock
+        self._models = models
+        self._offsets = offsets
+        self._reachable = reachable
+        self._counters = counters
+        self._may_fall_back = may_fall_back
+
+    def process(self, job: Job) -> Processed:
+        """The node's part of a frame; whatever fails makes a `Drop` with its reason."""
+        started_s = self._clock.monotonic_s()
+        self._note(job, "queue", started_s - job.arrived_s)
+        try:
+            done = self._step(job)
+        except BadMessage as error:
+            done = Processed(job, Drop("bad_tensors", str(error)), job.work)
+        except TiercutError as error:
+            done = Processed(job, Drop("segment_failed", str(error)), job.work)
+        except Exception as error:  # a fault of ours in one frame must not end the node for all the others
+            log.exception("frame failed", extra={"stream": job.work.stream, "seq": job.work.seq})
+            done = Processed(job, Drop("segment_failed", f"{type(error).__name__}: {error}"), job.work)
+        return replace(done, seconds=self._clock.monotonic_s() - started_s)
+
+    def _step(self, job: Job) -> Processed:
+        """Run segments until the frame leaves, and make ready what leaves."""
+        bundle = self._models.find(job.work.model)
+        here = Here(
+            tier=self._tier,
+            node=self._node,
+            end=None if bundle is None else bundle.end,
+            reachable=self._reachable,
+            may_fall_back=self._may_fall_back,
+        )
+        while isinstance(action := decide(self._state(job), here), Run):
+            self._run(job, action, _known(bundle))
+        match action:
+            case Forward():
+                tensors = self._encode(job, action.codec, _known(bundle))
+                work = replace(job.work, cut=job.cut, tensors=tensors, stages=tuple(job.stages))
+                return Processed(job, action, work)
+            case Finish():
+                return Processed(job, action, job.work, self._result(job, _known(bundle)))
+            case Drop():
+                return Processed(job, action, job.work)
+
+    def _state(self, job: Job) -> FrameState:
+        work = job.work
+        return FrameState(
+            plan=work.plan,
+            cut=job.cut,
+            delivery=work.delivery,
+            age_s=self._age_s(work),
+            deadline_s=work.deadline_s,
+        )
+
+    def _age_s(self, work: Work) -> float | None:
+        now_s = self._clock.monotonic_s()
+        offset = self._offsets.offset(work.captured.clock_id, now_s)
+        return None if offset is None else now_s - (work.captured.seconds + offset.seconds)
+
+    def _run(self, job: Job, run: Run, bundle: Bundle) -> None:
+        if run.fallback is not None:
+            self._counters["fallbacks"] += 1
+            job.fallback = run.fallback
+        arrays = self._decoded(job, bundle)
+        segment = self._models.segment(bundle.model, run.start, run.stop)
+        started_s = self._clock.monotonic_s()
+        job.arrays = segment(arrays)
+        self._note(job, "compute", self._clock.monotonic_s() - started_s)
+        job.cut = run.stop
+
+    def _decoded(self, job: Job, bundle: Bundle) -> Arrays:
+        """The frame's tensors, decoded once; before that they must be exactly those that are alive at its cut."""
+        if job.arrays is None:
+            started_s = self._clock.monotonic_s()
+            expected = {spec.name: (spec.dtype, spec.shape) for spec in bundle.cuts[job.cut].tensors}
+            came = {tensor.name: (tensor.dtype, tensor.shape) for tensor in job.work.tensors}
+            if came != expected:
+                raise refuse("bad_tensors", expected=f"the tensors of cut {job.cut}: {expected}", came=came)
+            job.arrays = {tensor.name: decode_tensor(tensor) for tensor in job.work.tensors}
+            self._note(job, "decode", self._clock.monotonic_s() - started_s)
+        return job.arrays
+
+    def _encode(self, job: Job, codec: str, bundle: Bundle) -> tuple[EncodedTensor, ...]:
+        if job.arrays is None and set(job.work.plan.codecs) == {codec}:
+            return job.work.tensors  # relayed as they came
+        arrays = self._decoded(job, bundle)
+        started_s = self._clock.monotonic_s()
+        tensors = tuple(encode_tensor(name, array, codec) for name, array in arrays.items())
+        self._note(job, "encode", self._clock.monotonic_s() - started_s)
+        return tensors
+
+    def _result(self, job: Job, bundle: Bundle) -> bytes:
+        return results.build(
+            job.work,
+            self._decoded(job, bundle),
+            bundle,
+            stages=job.stages,
+            finished_by=self._node,
+            latency_s=self._age_s(job.work),
+            fallback=job.fallback,
+        )
+
+    def _note(self, job: Job, kind: StageKind, seconds: float) -> None:
+        job.stages.append(Stage(self._node, kind, max(seconds, 0.0)))
+
+
+def _known(bundle: Bundle | None) -> Bundle:
+    if bundle is None:
+        raise AssertionError("decide() let a frame on whose model the node does not have")
+    return bundle
