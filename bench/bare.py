@@ -17,7 +17,8 @@ from typing import Any
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
-from paho.mqtt.client import CallbackAPIVersion, Client, MQTTMessage, MQTTv5
+from paho.mqtt.client import Client, MQTTMessage, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion
 
 from tiercut.bundle import Bundle
 from tiercut.codecs import CODECS
@@ -31,7 +32,7 @@ def connect(port: int, topic: str | None, handler: Callable[[bytes], None]) -> C
     client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
 
     def on_message(_client: Client, _data: Any, message: MQTTMessage) -> None:
-        handler(message.payload)
+        handler(bytes(message.payload))
 
     client.on_message = on_message
     client.connect("127.0.0.1", port)

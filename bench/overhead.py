@@ -71,7 +71,7 @@ class Job:
 
 
 async def tiercut_times(job: Job) -> list[Arrived]:
-    """tiercut's own nodes."""
+    """Tiercut's own nodes."""
     stream = {"fps": FPS, "frames": job.frames + WARM_UP}  # each frame is done before the next one is captured
     cuts = {"first": job.first, "second": job.second}
     with tempfile.TemporaryDirectory() as folder:

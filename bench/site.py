@@ -17,7 +17,7 @@ from tiercut.bundle import Bundle
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.cli.demo import cache_folder, prepare_bundle
-from tiercut.cli.processes import Processes, free_port
+from tiercut.cli.processes import Processes, ProgramSettings, free_port
 from tiercut.clock import SystemClock
 from tiercut.topics import RESULT
 
@@ -38,12 +38,12 @@ class Arrived:
 
     def stages_s(self, *kinds: str) -> float:
         """Seconds in stages of these kinds."""
-        return sum(stage["ms"] for stage in self.result["stages"] if stage["kind"] in kinds) / 1e3
+        return sum(float(stage["ms"]) for stage in self.result["stages"] if stage["kind"] in kinds) / 1e3
 
     def node_s(self, node: str, *kinds: str) -> float:
         """Seconds in stages of these kinds at one node."""
         stages = self.result["stages"]
-        return sum(s["ms"] for s in stages if s["where"] == node and s["kind"] in kinds) / 1e3
+        return sum(float(s["ms"]) for s in stages if s["where"] == node and s["kind"] in kinds) / 1e3
 
 
 @contextlib.contextmanager
@@ -71,7 +71,11 @@ async def site(
 ) -> AsyncIterator[tuple[Processes, AsyncIterator[Arrived]]]:
     """One device, edge and cloud node on one broker; gives the processes and the results as they arrive."""
     with mosquitto(folder) as port:
-        common = {"site": "bench", "broker_url": f"mqtt://127.0.0.1:{port}", "bundles": str(bundle.folder.parent)}
+        common: dict[str, Any] = {
+            "site": "bench",
+            "broker_url": f"mqtt://127.0.0.1:{port}",
+            "bundles": str(bundle.folder.parent),
+        }
         plan = {
             "stream": "s",
             "model": bundle.name,
@@ -83,7 +87,7 @@ async def site(
             "codecs": [codec, codec],
         }
         source = {"name": "s", "model": bundle.name, "sensor": "noise", "delivery": "every", **stream}
-        programs = {
+        programs: dict[str, tuple[str, ProgramSettings]] = {
             "hub": ("broker", common | {"node": "hub", "plans": [plan]}),
             "c": ("cloud_node", common | {"node": "c"}),
             "e": ("edge_node", common | {"node": "e"}),

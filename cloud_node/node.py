@@ -27,5 +27,5 @@ class CloudNode(Node):
 
     async def tasks(self) -> list[tuple[str, Coroutine[None, None, None]]]:
         """The common tasks, and the frames that any site sends to this node."""
-        work = await self.home.subscribe(WORK.filter(tier=self.tier, node=self.settings.node))
-        return [*await super().tasks(), ("work", self.receive_work(aiter(work)))]
+        await self.home.subscribe(WORK.filter(tier=self.tier, node=self.settings.node), handler=self.receive_work)
+        return await super().tasks()

@@ -17,5 +17,6 @@ class EdgeNode(Node):
 
     async def tasks(self) -> list[tuple[str, Coroutine[None, None, None]]]:
         """The common tasks, and the frames sent to this edge."""
-        work = await self.home.subscribe(WORK.of(site=self.settings.site, tier=self.tier, node=self.settings.node))
-        return [*await super().tasks(), ("work", self.receive_work(aiter(work)))]
+        topic = WORK.of(site=self.settings.site, tier=self.tier, node=self.settings.node)
+        await self.home.subscribe(topic, handler=self.receive_work)
+        return await super().tasks()

@@ -49,7 +49,8 @@ class Stream:
         node: The device's id.
         bundle: Its model.
         clock: The device's clock.
-        counters: Where it counts: ``frames_captured``, ``frames_resent``, ``dropped.<reason>``.
+        counters: Where it counts: ``frames_captured``, ``frames_done`` (their outcome is known), ``frames_resent``,
+            ``dropped.<reason>``.
         submit: Takes a frame to the worker.
 
     Raises:
@@ -106,7 +107,8 @@ class Stream:
     async def outcome(self, seq: int) -> None:
         """A frame's result, or the reason why there is none, was published."""
         async with self._changed:
-            self._window.end(seq)
+            if self._window.end(seq):
+                self._counters["frames_done"] += 1
             self._kept.pop(seq, None)
             self._changed.notify_all()
 

@@ -37,13 +37,13 @@ class ClockService:
         self._offsets = offsets
         self._throttle = Throttle(ASK_EVERY_S)
 
-    async def ask(self, bus: Bus, topic: str, clock_id: str) -> None:
-        """Ask the node behind a clock topic, unless its clock is known well or was asked just now."""
+    def wants(self, clock_id: str) -> bool:
+        """Whether a clock should be asked now: neither known well nor asked a moment ago (then it counts as asked)."""
         now_s = self._clock.monotonic_s()
-        if not self._offsets.stale(clock_id, now_s, after_s=ASK_AGAIN_S):
-            return
-        if not self._throttle.allows(clock_id, now_s):
-            return
+        return self._offsets.stale(clock_id, now_s, after_s=ASK_AGAIN_S) and self._throttle.allows(clock_id, now_s)
+
+    async def ask(self, bus: Bus, topic: str) -> None:
+        """Ask the node behind a clock topic."""
         question = ClockProbe(clock_id=self._clock.id, asked_s=self._clock.monotonic_s())
         await bus.publish(topic, encode_clock_probe(question), qos=0, response_topic=self._own_topic)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, get_args
 
 from tiercut.errors import BadEnvelope
@@ -30,9 +31,14 @@ def refuse(reason: str, *, expected: str, came: object, what: str = "a message i
     return BadEnvelope(what, expected=expected, came=str(shown), fix="correct the sender", reason=reason)
 
 
+@lru_cache(maxsize=4096)
+def _is_name(value: str) -> bool:
+    return NAME.fullmatch(value) is not None
+
+
 def check_name(value: str, *, field_name: str) -> None:
     """Refuse a name that could not be one level of a topic."""
-    if not NAME.fullmatch(value):
+    if not _is_name(value):
         raise refuse("bad_name", expected=f"{field_name} as {NAME.pattern}", came=value)
 
 

@@ -97,6 +97,9 @@ class Node:
         self._names = {"site": settings.site, "tier": self.tier, "node": settings.node}
         self._clocks = ClockService(own_topic=CLOCK.of(**self._names), clock=self.clock, offsets=self.offsets)
         self._open_bus = open_bus
+        #: clock topics to be asked
+        self._ask_queue: asyncio.Queue[str] = asyncio.Queue()
+        self._stopping = False
         self._busy_before_s = (self.clock.monotonic_s(), 0.0)
         self.home: Bus
         self.uplink: Bus
@@ -122,6 +125,7 @@ class Node:
             running = [group.create_task(task, name=name) for name, task in tasks]
             self.log.info("ready", extra={"site": self.settings.site, "tier": self.tier, "home": self.home_url})
             await stop.wait()
+            self._stopping = True
             self.log.info("stopping", extra={"waiting": self.worker.waiting})
             for task in running:
                 task.cancel()
@@ -153,7 +157,7 @@ class Node:
             tasks.append(("returns", self._republish(aiter(returned))))
             tasks += await self._answer_clock(self.uplink)
         await self._announce("online")
-        tasks += [("status", self._report()), ("links", self._watch_links())]
+        tasks += [("status", self._report()), ("links", self._watch_links()), ("ask clocks", self._ask_clocks())]
         return tasks
 
     async def _answer_clock(self, bus: Bus) -> list[tuple[str, Coroutine[None, None, None]]]:
@@ -220,13 +224,14 @@ class Node:
 
     # ------------------------------------------------------------------ frames in
 
-    async def receive_work(self, deliveries: AsyncIterator[Delivery]) -> None:
-        """Feed the worker from a subscription to work topics."""
-        async for delivery in deliveries:
-            arrived = self.intake.take(delivery)
-            if arrived is not None:
-                await self._ask_clocks(arrived.work)
-                self.worker.submit(self._job(arrived))
+    def receive_work(self, delivery: Delivery) -> None:
+        """Feed the worker: the handler of a subscription to work topics."""
+        if self._stopping:  # not acknowledged, so the broker keeps it
+            return
+        arrived = self.intake.take(delivery)
+        if arrived is not None:
+            self.worker.submit(self._job(arrived))
+            self._ask_clock(arrived.work)
 
     def _job(self, arrived: Arrived) -> Job:
         work = arrived.work
@@ -236,14 +241,17 @@ class Node:
             work = replace(work, stages=(*work.stages, Stage(self.settings.node, "wire", wire_s, work.emulated)))
         return Job(work=work, arrived_s=arrived.received_s, ack=arrived.ack)
 
-    async def _ask_clocks(self, work: Work) -> None:
+    def _ask_clock(self, work: Work) -> None:
         """Ask the node that sent a frame for its clock, when there is need."""
-        if work.sent.clock_id == self.clock.id:
-            return
-        tier = next(start for start, to in work.plan.hops if to == self.tier)
-        node = work.plan.node(tier)
-        if node is not None:
-            await self._clocks.ask(self.home, CLOCK.of(site=work.site, tier=tier, node=node), work.sent.clock_id)
+        start = next((start for start, to in work.plan.hops if to == self.tier), None)
+        node = None if start is None else work.plan.node(start)
+        if start is not None and node is not None and self._clocks.wants(work.sent.clock_id):
+            self._ask_queue.put_nowait(CLOCK.of(site=work.site, tier=start, node=node))
+
+    async def _ask_clocks(self) -> None:
+        while True:
+            topic = await self._ask_queue.get()
+            await self._clocks.ask(self.home, topic)
 
     # ------------------------------------------------------------------ frames out (worker.Outlets)
 

@@ -128,11 +128,12 @@ def top_labels(scores: NDArray[Any], labels: Sequence[str], *, softmax: bool, to
         softmax: Turn the scores into probabilities first.
         top: How many.
     """
-    values = scores.astype(np.float64).ravel()
+    values = scores.ravel()
+    best = np.argpartition(values, -top)[-top:] if top < values.size else np.arange(values.size)
+    best = best[np.argsort(values[best])[::-1]]
     if softmax:
-        values = np.exp(values - values.max())
+        values = np.exp(values - values[best[0]])
         values /= values.sum()
-    best = np.argsort(values)[::-1][:top]
     return [{"class": int(i), "label": labels[int(i)], "score": round(float(values[i]), 6)} for i in best]
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     Tensors = Mapping[str, NDArray[np.generic]]
 
 #: A session holds more than weights and activations: weights as packed for its kernels, its allocator's slack, the
-#: graph. For six of eight segments of EfficientNet-Lite0 this gave 0.65 to 1.6 times what was measured, two took less as
-#: they found freed memory (2026-11-21).
+#: graph. For six of eight segments of EfficientNet-Lite0 this gave 0.65 to 1.6 times what was measured; two took less,
+#: as they found freed memory (2026-11-21).
 SLACK = 1.5
 SESSION_BYTES = 500_000
 

@@ -186,6 +186,8 @@ def _stage(entry: object) -> Stage:
     if not isinstance(entry, list) or len(entry) < 4:  # noqa: PLR2004 - where, kind, seconds, emulated
         raise refuse("bad_stage", expected="[where, kind, seconds, emulated]", came=type(entry).__name__)
     where, kind, seconds, emulated = entry[:4]
+    if type(seconds) is float and type(where) is type(kind) is str and type(emulated) is bool:  # nearly always
+        return Stage(where, kind, seconds, emulated)  # type: ignore[arg-type] # it checks the kind
     if not (isinstance(where, str) and isinstance(kind, str) and _is_number(seconds) and isinstance(emulated, bool)):
         raise refuse("bad_stage", expected="[text, text, number, flag]", came=[type(each).__name__ for each in entry])
     return Stage(where, kind, finite(seconds, "stages"), emulated)  # type: ignore[arg-type] # it checks the kind

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from tiercut.codecs import CODECS
@@ -175,23 +176,48 @@ def plan_from_map(fields: Fields) -> Plan:
     Raises:
         BadEnvelope: a field is missing or wrong, or the plan does not hold together.
     """
-    codecs = tuple(fields.sequence("codecs", limit=2))
+    codecs = fields.sequence("codecs", limit=2)
     for each in codecs:
         if not isinstance(each, str):
             raise fields.bad_type("codecs", each)
+    return _checked_plan(
+        fields.integer("epoch"),
+        fields.integer("first_cut"),
+        fields.integer("second_cut"),
+        fields.text("exit"),
+        fields.text("device"),
+        fields.optional_text("edge"),
+        fields.optional_text("cloud"),
+        tuple(codecs),
+    )
+
+
+@lru_cache(maxsize=256)
+def _checked_plan(  # noqa: PLR0917 - the key of a cache
+    epoch: int,
+    first: int,
+    second: int,
+    variant: str,
+    device: str,
+    edge: str | None,
+    cloud: str | None,
+    codecs: tuple[str, ...],
+) -> Plan:
+    """The plan of these values; a stream's frames carry the same one over and over, so it is checked once."""
+    for each in codecs:
         check_codec(each)
-    for key in ("edge", "cloud"):
-        if fields.optional_text(key) is not None:
-            fields.name(key)
+    for key, name in (("device", device), ("edge", edge), ("cloud", cloud)):
+        if name is not None:
+            check_name(name, field_name=key)
     try:
         return Plan(
-            epoch=fields.integer("epoch"),
-            first_cut=fields.integer("first_cut"),
-            second_cut=fields.integer("second_cut"),
-            exit=fields.text("exit"),
-            device=fields.name("device"),
-            edge=fields.optional_text("edge"),
-            cloud=fields.optional_text("cloud"),
+            epoch=epoch,
+            first_cut=first,
+            second_cut=second,
+            exit=variant,
+            device=device,
+            edge=edge,
+            cloud=cloud,
             codecs=codecs,
         )
     except SettingsError as error:

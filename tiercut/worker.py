@@ -1,4 +1,4 @@
-"""Carries out what `frame.decide` says: frames wait in lanes, threads process them, results and next hops are published.
+"""Carries out what `frame.decide` says: frames wait in lanes, threads process them, what comes out is published.
 
 One `Worker` per node, on its event loop. A frame goes to a thread once (`processing`), so that the loop stays free and
 the frame pays for one change of thread each way; what comes back is handed to the node's `Outlets`. While a frame is

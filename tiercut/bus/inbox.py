@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from tiercut.bus import Delivery
+from tiercut.bus import Delivery, Handler
 
 
 def nothing() -> None:
@@ -22,6 +22,7 @@ class Inbox:
     Args:
         unsubscribe: Called once, with this inbox, when it is closed.
         dropped: Called for each message that gave way.
+        handler: Called with each delivery as it arrives, on the event loop, instead of anybody iterating.
     """
 
     def __init__(
@@ -31,11 +32,13 @@ class Inbox:
         qos0_limit: int,
         unsubscribe: Callable[[Inbox], Awaitable[None]],
         dropped: Callable[[], None],
+        handler: Handler | None = None,
     ) -> None:
         self.topic_filter = topic_filter
         self._qos0_limit = qos0_limit
         self._unsubscribe = unsubscribe
         self._dropped = dropped
+        self._handler = handler
         self._deliveries: deque[tuple[Delivery, bool]] = deque()
         self._qos0 = 0
         self._readers: deque[asyncio.Future[None]] = deque()
@@ -47,6 +50,9 @@ class Inbox:
     def put(self, delivery: Delivery, *, qos0: bool) -> None:
         """A message arrived."""
         if self._ended:
+            return
+        if self._handler is not None:
+            self._handler(delivery)
             return
         if qos0:
             if self._qos0 >= self._qos0_limit:

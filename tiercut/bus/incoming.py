@@ -9,7 +9,7 @@ from collections import Counter
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
-from tiercut.bus import Delivery, Subscription
+from tiercut.bus import Delivery, Handler, Subscription
 from tiercut.bus.acks import AckOrder
 from tiercut.bus.causes import subscribe_error
 from tiercut.bus.connection import Connection
@@ -48,13 +48,14 @@ class Incoming:
         self._holds_unclaimed = False
         self._release: asyncio.TimerHandle | None = None
 
-    async def subscribe(self, topic_filter: str, qos: int) -> Subscription:
+    async def subscribe(self, topic_filter: str, qos: int, handler: Handler | None) -> Subscription:
         """Subscribe, now or with the next connection, and wait for SUBACK."""
         inbox = Inbox(
             topic_filter,
             qos0_limit=self._settings.qos0_queue,
             unsubscribe=self._unsubscribe,
             dropped=lambda: self._counters.update(dropped_qos0_queue_full=1),
+            handler=handler,
         )
         own, *others = self._routes.add(inbox, qos=qos)
         agreed: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
-from tiercut.bus import ManagedBus, Properties, Sent, Subscription
+from tiercut.bus import Handler, ManagedBus, Properties, Sent, Subscription
 from tiercut.bus.link import Link, LinkSettings
 from tiercut.bus.settings import OUTGOING_BUDGET_BYTES
 from tiercut.clock import Clock
@@ -135,9 +135,9 @@ class LinkedBus:
         finally:
             self._give_room(size)
 
-    async def subscribe(self, topic_filter: str, *, qos: int = 1) -> Subscription:
+    async def subscribe(self, topic_filter: str, *, qos: int = 1, handler: Handler | None = None) -> Subscription:
         """As the bus behind."""
-        return await self._bus.subscribe(topic_filter, qos=qos)
+        return await self._bus.subscribe(topic_filter, qos=qos, handler=handler)
 
     async def announce(self, topic: str, payload: bytes, *, properties: Properties = ()) -> None:
         """As the bus behind."""

@@ -16,7 +16,7 @@ from typing import Self
 
 from paho.mqtt.client import topic_matches_sub
 
-from tiercut.bus import Delivery, Properties, Sent, Subscription
+from tiercut.bus import Delivery, Handler, Properties, Sent, Subscription
 from tiercut.bus.acks import AckOrder
 from tiercut.bus.causes import closed_error, too_large_error
 from tiercut.bus.inbox import Inbox, nothing
@@ -154,7 +154,7 @@ class MemoryBus:
         if self._connected:
             self._hand_over(self._announced[topic])
 
-    async def subscribe(self, topic_filter: str, *, qos: int = 1) -> Subscription:
+    async def subscribe(self, topic_filter: str, *, qos: int = 1, handler: Handler | None = None) -> Subscription:
         """See `tiercut.bus.Bus.subscribe`."""
         check_filter(topic_filter)
         check_qos(qos)
@@ -165,6 +165,7 @@ class MemoryBus:
             qos0_limit=self._qos0_queue,
             unsubscribe=self._unsubscribe,
             dropped=lambda: self.counters.update(dropped_qos0_queue_full=1),
+            handler=handler,
         )
         self._routes.add(inbox, qos=qos)
         for message in self._broker.retained(topic_filter):

@@ -12,7 +12,7 @@ from typing import Self
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
-from tiercut.bus import Properties, Sent, Subscription
+from tiercut.bus import Handler, Properties, Sent, Subscription
 from tiercut.bus.causes import closed_error, connect_error
 from tiercut.bus.connection import Connection
 from tiercut.bus.handshake import Accepted, Refused
@@ -168,12 +168,12 @@ class MqttBus:
         self._check_open()
         await self._outgoing.announce(topic, payload, properties)
 
-    async def subscribe(self, topic_filter: str, *, qos: int = 1) -> Subscription:
+    async def subscribe(self, topic_filter: str, *, qos: int = 1, handler: Handler | None = None) -> Subscription:
         """See `tiercut.bus.Bus.subscribe`."""
         check_filter(topic_filter)
         check_qos(qos)
         self._check_open()
-        return await self._incoming.subscribe(topic_filter, qos)
+        return await self._incoming.subscribe(topic_filter, qos, handler)
 
     # --- Events of the connection -----------------------------------------------------------------------------------
 
