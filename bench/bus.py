@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import socket
 import statistics
 import subprocess
@@ -18,11 +16,11 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.bus_peers import Job, arguments
+from bench.machine import machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,24 +38,6 @@ max_inflight_messages 0
 max_queued_messages 0
 max_queued_bytes 0
 """
-
-
-def machine() -> str:
-    """What the figures were measured on."""
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    cores = len(os.sched_getaffinity(0))
-    broker = subprocess.run(["mosquitto", "-h"], capture_output=True, text=True, check=False).stdout.splitlines()[0]
-    return (
-        f"{cpu}, {cores} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}, "
-        f"paho-mqtt {version('paho-mqtt')}, {broker}"
-    )
 
 
 @contextmanager

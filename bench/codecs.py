@@ -8,31 +8,20 @@ behind a ReLU6, 56x56; 803 kB of float32 each. Needs the packages of the extra '
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from bench.machine import machine
 from tiercut.codecs import CODECS
 
 Array = npt.NDArray[Any]
 REPEATS = 100
-
-
-def machine() -> str:
-    """What the figures were measured on."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "zstandard", "pillow"))
-    return f"{next(names, platform.machine())}, {os.cpu_count()} cores, Python {platform.python_version()}, {packages}"
 
 
 def photograph() -> Array:
