@@ -23,7 +23,7 @@ class StreamSettings:
     model: str = setting("name of the bundle")
     sensor: SensorKind = setting("where frames come from: images, pan, video or noise")
     path: tuple[Path, ...] = setting("images: files or folders; pan: a photograph; video: a file", default=())
-    fps: float | None = setting("frames per second (default: as many as are taken; a video's own rate)", default=None)
+    fps: float | None = setting("frames per second (default: as many as are taken)", default=None)
     loop: bool = setting("start again at the end of the images or the video", default=True)
     frames: int | None = setting("stop after this many frames", default=None)
     delivery: DeliveryMode = setting("latest: the newest frame wins; every: the sensor waits", default="latest")

@@ -1,0 +1,27 @@
+"""Cuts as people write them."""
+
+import pytest
+
+from tiercut.bundle import Bundle
+from tiercut.cut_names import resolve_cut
+from tiercut.errors import CutError
+
+
+def test_number_is_the_cut_itself(chain: Bundle) -> None:
+    assert resolve_cut(chain, "3") == 3
+
+
+def test_ends_are_shares_too(chain: Bundle) -> None:
+    assert (resolve_cut(chain, "0%"), resolve_cut(chain, "100%")) == (0, chain.end)
+
+
+def test_share_of_the_work_is_near_that_share(chain: Bundle) -> None:
+    cut = chain.cuts[resolve_cut(chain, "60%")]
+    shares = [abs(each.macs / chain.cuts[-1].macs - 0.6) for each in chain.cuts[1:-1]]
+    assert abs(cut.macs / chain.cuts[-1].macs - 0.6) <= max(min(shares), 0.05)
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "999", "120%", "%", "1.5"])
+def test_what_is_no_cut_says_where_to_look(chain: Bundle, text: str) -> None:
+    with pytest.raises(CutError, match="tiercut inspect"):
+        resolve_cut(chain, text)

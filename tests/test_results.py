@@ -1,0 +1,83 @@
+"""What a result says, and how an outcome is read."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tiercut import results
+from tiercut.bundle import Bundle
+from tiercut.errors import BadEnvelope
+from tiercut.messages import ClockStamp, Dropped, Stage, Work
+from tiercut.plan import Plan
+
+
+def work(model: str) -> Work:
+    stamp = ClockStamp("clock", 1.0)
+    return Work(
+        site="home",
+        stream="cam",
+        seq=7,
+        model=model,
+        plan=Plan(epoch=3, first_cut=1, second_cut=2, device="d", edge="e", cloud="c", codecs=("raw", "int8")),
+        delivery="every",
+        cut=2,
+        tensors=(),
+        captured_unix_s=0.5,
+        captured=stamp,
+        sent=stamp,
+    )
+
+
+def test_top_labels_are_probabilities_best_first() -> None:
+    best = results.top_labels(np.array([[0.0, 2.0, 1.0]], np.float32), ["a", "b", "c"], softmax=True, top=2)
+    assert [label["label"] for label in best] == ["b", "c"]
+    assert best[0]["score"] == pytest.approx(np.exp(2) / (1 + np.exp(1) + np.exp(2)), abs=1e-5)
+
+
+def test_fewer_classes_than_asked_for_are_all_given() -> None:
+    assert len(results.top_labels(np.array([0.2, 0.8]), ["a", "b"], softmax=False)) == 2
+
+
+def test_result_names_plan_stages_and_links(chain: Bundle) -> None:
+    stages = [Stage("d", "compute", 0.001), Stage("e", "wire", 0.02, emulated=True)]
+    outputs = {chain.outputs[0].name: np.array([[3.0, 1.0, 0.0, 0.0]], np.float32)}
+    result = json.loads(
+        results.build(work(chain.model), outputs, chain, stages=stages, finished_by="c", latency_s=0.03, fallback=None)
+    )
+    assert result["labels"][0]["label"] == "cat"
+    assert result["plan"]["codecs"] == ["raw", "int8"]
+    assert result["stages"][1] == {"where": "e", "kind": "wire", "ms": 20.0, "emulated": True}
+    assert result["emulated_links"] == ["e"]
+    assert result["captured_at"] == "1970-01-01T00:00:00.500000Z"
+
+
+def test_model_without_labels_gives_a_summary_that_is_json(residual: Bundle) -> None:
+    outputs = {"small": np.array([1.0, np.nan]), "large": np.arange(100.0)}
+    built = results.build(
+        work(residual.model), outputs, residual, stages=(), finished_by="c", latency_s=None, fallback=None
+    )
+    small, large = json.loads(built)["outputs"]
+    assert small["values"] == [1.0, "nan"]
+    assert (large["min"], large["max"], large["argmax"]) == (0.0, 99.0, 99)
+
+
+def test_attributes_tell_frames_of_two_runs_apart(chain: Bundle) -> None:
+    attributes = dict(results.attributes(work(chain.model), kind=results.RESULT_TYPE, unix_s=1.0))
+    assert attributes["source"] == "/tiercut/home/cam"
+    assert attributes["id"] == "7-500"
+
+
+def test_outcome_is_read_from_results_and_drops() -> None:
+    dropped = results.build_dropped(Dropped(stream="cam", seq=4, where="e", reason="newer_frame"))
+    assert results.read_outcome(dropped) == ("cam", 4)
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"[]", b"{}", b'{"stream":"a/b","seq":1}', b'{"stream":1,"seq":1}', b"[" * 9999]
+)
+def test_what_is_no_outcome_is_refused(payload: bytes) -> None:
+    with pytest.raises(BadEnvelope):
+        results.read_outcome(payload)
