@@ -42,14 +42,14 @@ def test_fewer_classes_than_asked_for_are_all_given() -> None:
 
 
 def test_result_names_plan_stages_and_links(chain: Bundle) -> None:
-    stages = [Stage("d", "compute", 0.001), Stage("e", "wire", 0.02, emulated=True)]
+    stages = [Stage("d", "compute", 0.001), Stage("e", "wire", 0.02, emulated=True, payload_bytes=9)]
     outputs = {chain.outputs[0].name: np.array([[3.0, 1.0, 0.0, 0.0]], np.float32)}
     result = json.loads(
         results.build(work(chain.model), outputs, chain, stages=stages, finished_by="c", latency_s=0.03, fallback=None)
     )
     assert result["labels"][0]["label"] == "cat"
     assert result["plan"]["codecs"] == ["raw", "int8"]
-    assert result["stages"][1] == {"where": "e", "kind": "wire", "ms": 20.0, "emulated": True}
+    assert result["stages"][1] == {"where": "e", "kind": "wire", "ms": 20.0, "bytes": 9, "emulated": True}
     assert result["emulated_links"] == ["e"]
     assert result["captured_at"] == "1970-01-01T00:00:00.500000Z"
 

@@ -29,10 +29,11 @@ HELD_CHUNKS = 32
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A frame that came from the bus: its envelope, when its last byte came, and the acknowledgement owed for it."""
+    """A frame from the bus: its envelope, when its last byte came, its size, and the acknowledgement owed for it."""
 
     work: Work
     received_s: float
+    payload_bytes: int
     ack: Callable[[], None]
 
 
@@ -97,7 +98,7 @@ class Intake:
         except BadMessage:
             _ack_all(owed)
             raise
-        return Arrived(work, delivery.received_s, lambda: _ack_all(owed))
+        return Arrived(work, delivery.received_s, len(payload), lambda: _ack_all(owed))
 
 
 def _check_topics(work: Work, topic: str) -> None:

@@ -65,12 +65,14 @@ class Stage:
             sender's publish to the receiver's last byte.
         seconds: Length, >= 0.
         emulated: The wire had an emulated link in front of it, so the figure is no measurement of a network.
+        payload_bytes: What crossed the wire; 0 for other kinds.
     """
 
     where: str
     kind: StageKind
     seconds: float
     emulated: bool = False
+    payload_bytes: int = 0
 
     def __post_init__(self) -> None:
         check_name(self.where, field_name="stage.where")
@@ -78,6 +80,8 @@ class Stage:
             raise refuse("bad_stage", expected=f"a kind of {STAGE_KINDS}", came=self.kind)
         if not (math.isfinite(self.seconds) and self.seconds >= 0):
             raise refuse("bad_stage", expected="seconds >= 0", came=self.seconds)
+        if self.payload_bytes < 0:
+            raise refuse("bad_stage", expected="payload_bytes >= 0", came=self.payload_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,7 +238,8 @@ class Node:
         offset = self.offsets.offset(work.sent.clock_id, arrived.received_s)
         if offset is not None:
             wire_s = max(arrived.received_s - (work.sent.seconds + offset.seconds), 0.0)
-            work = replace(work, stages=(*work.stages, Stage(self.settings.node, "wire", wire_s, work.emulated)))
+            wire = Stage(self.settings.node, "wire", wire_s, work.emulated, arrived.payload_bytes)
+            work = replace(work, stages=(*work.stages, wire))
         return Job(work=work, arrived_s=arrived.received_s, ack=arrived.ack)
 
     def _ask_clock(self, work: Work) -> None:

@@ -166,9 +166,12 @@ def _finite(value: float) -> float | str:
 
 
 def _stage(stage: Stage) -> dict[str, Any]:
-    return {"where": stage.where, "kind": stage.kind, "ms": _ms(stage.seconds)} | (
-        {"emulated": True} if stage.emulated else {}
-    )
+    said: dict[str, Any] = {"where": stage.where, "kind": stage.kind, "ms": _ms(stage.seconds)}
+    if stage.kind == "wire":
+        said["bytes"] = stage.payload_bytes
+    if stage.emulated:
+        said["emulated"] = True
+    return said
 
 
 def _ms(seconds: float) -> float:

@@ -57,7 +57,7 @@ def encode_work(work: Work) -> bytes:
         "captured_unix_s": work.captured_unix_s,
         "captured": [work.captured.clock_id, work.captured.seconds],
         "sent": [work.sent.clock_id, work.sent.seconds],
-        "stages": [[stage.where, stage.kind, stage.seconds, stage.emulated] for stage in work.stages],
+        "stages": [[s.where, s.kind, s.seconds, s.emulated, s.payload_bytes] for s in work.stages],
         "deadline_s": work.deadline_s,
         "label": work.label,
         "return_to": work.return_to,
@@ -184,13 +184,14 @@ def _stamp(root: Fields, key: str) -> ClockStamp:
 
 def _stage(entry: object) -> Stage:
     if not isinstance(entry, list) or len(entry) < 4:  # noqa: PLR2004 - where, kind, seconds, emulated
-        raise refuse("bad_stage", expected="[where, kind, seconds, emulated]", came=type(entry).__name__)
-    where, kind, seconds, emulated = entry[:4]
-    if type(seconds) is float and type(where) is type(kind) is str and type(emulated) is bool:  # nearly always
-        return Stage(where, kind, seconds, emulated)  # type: ignore[arg-type] # it checks the kind
-    if not (isinstance(where, str) and isinstance(kind, str) and _is_number(seconds) and isinstance(emulated, bool)):
-        raise refuse("bad_stage", expected="[text, text, number, flag]", came=[type(each).__name__ for each in entry])
-    return Stage(where, kind, finite(seconds, "stages"), emulated)  # type: ignore[arg-type] # it checks the kind
+        raise refuse("bad_stage", expected="[where, kind, seconds, emulated, bytes]", came=type(entry).__name__)
+    where, kind, seconds, emulated, size = (*entry[:5], 0)[:5]
+    types = isinstance(where, str) and isinstance(kind, str) and isinstance(emulated, bool) and type(size) is int
+    if not (types and _is_number(seconds)):
+        raise refuse(
+            "bad_stage", expected="[text, text, number, flag, integer]", came=[type(e).__name__ for e in entry]
+        )
+    return Stage(where, kind, finite(seconds, "stages"), emulated, size)  # type: ignore[arg-type] # it checks the kind
 
 
 def _is_number(value: object) -> bool:

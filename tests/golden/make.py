@@ -48,7 +48,7 @@ def sample_work(codec: str, array: npt.NDArray[Any] | None = None) -> Work:
         captured_unix_s=1764000000.25,
         captured=ClockStamp("cam-1", 12.5),
         sent=ClockStamp("cam-1", 12.75),
-        stages=(Stage("cam", "compute", 0.125), Stage("nuc", "wire", 0.0625, emulated=True)),
+        stages=(Stage("cam", "compute", 0.125), Stage("nuc", "wire", 0.0625, emulated=True, payload_bytes=1234)),
         deadline_s=0.5,
         label="porch.jpg",
         return_to=None,
