@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from typing import ClassVar
 
-from tiercut.node import Node
+from tiercut.node import Node, Tasks
 from tiercut.plan import Tier
 from tiercut.topics import CLOCK, WORK
 
@@ -25,7 +24,7 @@ class CloudNode(Node):
         """Edges and devices ask under the name of their site."""
         return CLOCK.filter(tier=self.tier, node=self.settings.node)
 
-    async def tasks(self) -> list[tuple[str, Coroutine[None, None, None]]]:
+    async def tasks(self) -> Tasks:
         """The common tasks, and the frames that any site sends to this node."""
         await self.home.subscribe(WORK.filter(tier=self.tier, node=self.settings.node), handler=self.receive_work)
         return await super().tasks()

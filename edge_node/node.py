@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from typing import ClassVar
 
-from tiercut.node import Node
+from tiercut.node import Node, Tasks
 from tiercut.plan import Tier
 from tiercut.topics import WORK
 
@@ -15,7 +14,7 @@ class EdgeNode(Node):
 
     tier: ClassVar[Tier] = "edge"
 
-    async def tasks(self) -> list[tuple[str, Coroutine[None, None, None]]]:
+    async def tasks(self) -> Tasks:
         """The common tasks, and the frames sent to this edge."""
         topic = WORK.of(site=self.settings.site, tier=self.tier, node=self.settings.node)
         await self.home.subscribe(topic, handler=self.receive_work)

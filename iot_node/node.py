@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import ClassVar
 
 from iot_node.settings import Settings
-from iot_node.stream import Stream
+from iot_node.stream import Stream, sends_too_early
 from tiercut import results
 from tiercut.bus import Delivery
 from tiercut.clock import Clock
-from tiercut.errors import BadMessage, SettingsError
+from tiercut.errors import BadMessage, TiercutError
 from tiercut.jsonwire import decode_stream_plan
-from tiercut.node import Node, OpenBus
-from tiercut.plan import Tier
+from tiercut.messages import PrepareSegment
+from tiercut.node import Node, OpenBus, Tasks
+from tiercut.plan import Plan, Tier
 from tiercut.topics import DROPPED, PLAN, RESULT
+
+#: How long a device waits for the next node's status before its first frame, and how often it looks.
+FIRST_PEER_S = 3.0
+FIRST_PEER_POLL_S = 0.02
 
 
 class IotNode(Node):
@@ -43,41 +49,58 @@ class IotNode(Node):
             for stream in settings.streams
         }
 
-    async def tasks(self) -> list[tuple[str, Coroutine[None, None, None]]]:
+    async def tasks(self) -> Tasks:
         """The common tasks, and per stream: plan, outcomes, reading, starting, overdue frames."""
         tasks = await super().tasks()
         for name, stream in self.streams.items():
             names = {"site": self.settings.site, "stream": name}
-            finished = await self.home.subscribe(RESULT.of(**names))
-            dropped = await self.home.subscribe(DROPPED.of(**names))
+            for topic in (RESULT, DROPPED):
+                await self.home.subscribe(topic.of(**names), handler=partial(self._outcome_heard, stream))
             plans = await self.home.subscribe(PLAN.of(**names))
             tasks += [
-                (f"{name}: plan", self._follow_plans(stream, aiter(plans))),
-                (f"{name}: results", self._note_outcomes(stream, aiter(finished))),
-                (f"{name}: dropped", self._note_outcomes(stream, aiter(dropped))),
-                (f"{name}: sensor", stream.read()),
-                (f"{name}: start", stream.start()),
-                (f"{name}: overdue", stream.watch_overdue()),
+                (f"{name}: plan", partial(self._follow_plans, stream, aiter(plans))),
+                (f"{name}: sensor", stream.read),
+                (f"{name}: start", stream.start),
+                (f"{name}: overdue", stream.watch_overdue),
             ]
         return tasks
+
+    def refuses(self, asked: PrepareSegment) -> str | None:
+        """A plan that would send raw frames of a stream that keeps them here."""
+        stream = self.streams.get(asked.stream)
+        if stream is None:
+            return f"device '{self.settings.node}' has no stream '{asked.stream}'"
+        return sends_too_early(asked.stop, stream.settings.min_first_cut)
 
     async def _follow_plans(self, stream: Stream, plans: AsyncIterator[Delivery]) -> None:
         async for delivery in plans:
             delivery.ack()
             try:
                 offered = decode_stream_plan(delivery.payload)
+                stream.check(offered)
                 await asyncio.to_thread(self.models.segment, stream.bundle.model, 0, offered.plan.first_cut)
-                await stream.new_plan(offered)
-            except (BadMessage, SettingsError) as error:
+            except TiercutError as error:
                 self.counters["plans_refused"] += 1
                 self.log.error("plan refused", extra={"stream": stream.settings.name, "reason": str(error)})  # noqa: TRY400 - the sentence says it all
-
-    async def _note_outcomes(self, stream: Stream, outcomes: AsyncIterator[Delivery]) -> None:
-        async for delivery in outcomes:
-            delivery.ack()
-            try:
-                _, seq = results.read_outcome(delivery.payload)
-            except BadMessage as error:
-                self.counters[f"bad.{error.reason}"] += 1
                 continue
-            await stream.outcome(seq)
+            if stream.plan is None:
+                await self._wait_for_next(offered.plan)
+            await stream.new_plan(offered)
+
+    async def _wait_for_next(self, plan: Plan) -> None:
+        """At the start, retained statuses may come after the plan: wait a little before falling back for ever."""
+        until_s = self.clock.monotonic_s() + FIRST_PEER_S
+        for _, tier in plan.hops[:1]:
+            node = plan.node(tier)
+            while node is not None and not self.peers.online(tier, node) and self.clock.monotonic_s() < until_s:  # noqa: ASYNC110 - statuses come to a table
+                await asyncio.sleep(FIRST_PEER_POLL_S)
+
+    def _outcome_heard(self, stream: Stream, delivery: Delivery) -> None:
+        delivery.ack()
+        try:
+            name, seq = results.read_outcome(delivery.payload)
+        except BadMessage as error:
+            self.counters[f"bad.{error.reason}"] += 1
+            return
+        if name == stream.settings.name:
+            stream.outcome(seq, dict(delivery.properties).get("id"))

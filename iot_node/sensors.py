@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from iot_node.settings import StreamSettings
 from tiercut.errors import SensorError
@@ -78,7 +78,7 @@ def _read_image(path: Path) -> Frame:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # PIL raises all of these
         raise SensorError(
             f"cannot read {path}", expected="an image file", came=str(error), fix="replace the file or leave it out"
         ) from error

@@ -27,6 +27,7 @@ class StreamSettings:
     loop: bool = setting("start again at the end of the images or the video", default=True)
     frames: int | None = setting("stop after this many frames", default=None)
     delivery: DeliveryMode = setting("latest: the newest frame wins; every: the sensor waits", default="latest")
+    min_first_cut: int = setting("least cut on this device; 1 or more keeps raw frames here, whoever asks", default=0)
     in_flight: int = setting("frames that may be under way to their results", default=6)
     deadline_ms: float | None = setting("age after which a result is of no use", default=None)
     timeout_s: float = setting("seconds after which a frame without outcome is given up, or sent again", default=10.0)
@@ -41,9 +42,14 @@ class StreamSettings:
             raise SettingsError(
                 "bad stream name", expected=error.expected, came=error.came, fix="choose another name"
             ) from error
-        limits = {"in_flight": self.in_flight, "width": self.width, "height": self.height, "timeout_s": self.timeout_s}
-        if self.fps is not None:
-            limits["fps"] = self.fps
+        limits: dict[str, float] = {
+            "in_flight": self.in_flight,
+            "width": self.width,
+            "height": self.height,
+            "timeout_s": self.timeout_s,
+        }
+        optional = {"fps": self.fps, "frames": self.frames, "deadline_ms": self.deadline_ms}
+        limits |= {name: value for name, value in optional.items() if value is not None}
         for name, value in limits.items():
             if value <= 0:
                 raise SettingsError(

@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from iot_node.sensors import Captured, open_sensor
 from iot_node.settings import StreamSettings
+from tiercut import results
 from tiercut.bundle import Bundle
 from tiercut.clock import Clock
 from tiercut.errors import InputError, SensorError, SettingsError
@@ -83,34 +85,56 @@ class Stream:
         self._next: Prepared | None = None
         #: frames under way that can be sent again (``every`` only): at most ``in_flight``
         self._kept: dict[int, tuple[Prepared, Plan]] = {}
+        #: frames under way that are still in this device's worker or outbox
+        self._inside: set[int] = set()
+        #: CloudEvents id of each frame under way
+        self._events: dict[int, str] = {}
         self._changed = asyncio.Condition()
+        #: set when a place in the window may have become free
+        self._room = asyncio.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"sensor-{settings.name}")
 
     # ------------------------------------------------------------------ what the node tells
 
-    async def new_plan(self, offered: StreamPlan) -> None:
-        """Follow a plan from the next frame on.
+    def check(self, offered: StreamPlan) -> None:
+        """Refuse a plan that does not fit this stream.
 
         Raises:
-            SettingsError: the plan does not fit this stream; the last one stays.
+            SettingsError: says why; the last plan stays.
         """
-        check_plan(offered, self.bundle, node=self._node)
+        check_plan(
+            offered, self.bundle, stream=self.settings.name, node=self._node, min_first_cut=self.settings.min_first_cut
+        )
+
+    async def new_plan(self, offered: StreamPlan) -> None:
+        """Follow a plan from the next frame on; `check` it before."""
         async with self._changed:
             self.plan = offered.plan
             self._changed.notify_all()
         plan = offered.plan
-        self._log.info(
-            "plan",
-            extra={"epoch": plan.epoch, "first": plan.first_cut, "second": plan.second_cut, "why": offered.reason},
-        )
+        cuts = {"first": plan.first_cut, "second": plan.second_cut}
+        self._log.info("plan", extra={"epoch": plan.epoch, **cuts, "why": offered.reason})
 
-    async def outcome(self, seq: int) -> None:
-        """A frame's result, or the reason why there is none, was published."""
-        async with self._changed:
-            if self._window.end(seq):
-                self._counters["frames_done"] += 1
-            self._kept.pop(seq, None)
-            self._changed.notify_all()
+    def outcome(self, seq: int, event: str | None = None) -> None:
+        """A frame's result, or the reason why there is none, was published.
+
+        Args:
+            seq: Its number.
+            event: Its CloudEvents id: a frame of that number from before a restart of this device has another.
+        """
+        expected = self._events.get(seq)
+        if event is not None and expected is not None and event != expected:
+            return
+        if self._forget(seq):
+            self._counters["frames_done"] += 1
+
+    def _forget(self, seq: int) -> bool:
+        known = self._window.end(seq)
+        self._events.pop(seq, None)
+        self._kept.pop(seq, None)
+        self._inside.discard(seq)
+        self._room.set()
+        return known
 
     # ------------------------------------------------------------------ tasks
 
@@ -132,6 +156,9 @@ class Stream:
         except (SensorError, InputError) as error:  # this stream ends; the device's other streams go on
             self._counters["sensors_failed"] += 1
             self._log.error("sensor failed", extra={"reason": str(error)})
+        except Exception:  # noqa: BLE001 - a driver may raise anything, and must not end the device's other streams
+            self._counters["sensors_failed"] += 1
+            self._log.exception("sensor failed")
         finally:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -139,35 +166,42 @@ class Stream:
         """Let frames set out as the window has room."""
         while True:
             async with self._changed:
-                await self._changed.wait_for(lambda: self._next and self.plan and self._window.has_room)
+                await self._changed.wait_for(lambda: self._next and self.plan)
+            while not self._window.has_room:
+                self._room.clear()
+                await self._room.wait()
+            async with self._changed:
                 prepared, plan = self._next, self.plan
                 self._next = None
-                if prepared is None or plan is None:  # wait_for has just seen both; this is for the type checker
-                    continue
-                self._window.start(prepared.seq, self._clock.monotonic_s())
                 self._changed.notify_all()
+            if prepared is None or plan is None:  # both were just seen; this is for the type checker
+                continue
+            self._window.start(prepared.seq, self._clock.monotonic_s())
+            self._events[prepared.seq] = results.event_id(prepared.seq, prepared.captured_unix_s)
             if self.settings.delivery == "every":
                 self._kept[prepared.seq] = prepared, plan
-            self._submit(self._job(prepared, plan))
+            self._send(prepared, plan)
 
     async def watch_overdue(self) -> None:
         """Give up frames without an outcome (``latest``), or send them again (``every``)."""
         while True:
             await asyncio.sleep(OVERDUE_EVERY_S)
             for seq in self._window.overdue(self._clock.monotonic_s()):
+                if seq in self._inside:  # still on this device, waiting for a thread or for its broker
+                    continue
                 if kept := self._kept.get(seq):
                     self._counters["frames_resent"] += 1
                     self._window.sent_again(seq, self._clock.monotonic_s())
-                    self._submit(self._job(*kept))
-                else:
+                    self._send(*kept)
+                elif self._forget(seq):
                     self._counters["dropped.lost"] += 1
                     self._log.warning("frame lost: neither a result nor a reason came", extra={"seq": seq})
-                    await self.outcome(seq)
 
     # ------------------------------------------------------------------ steps
 
     async def _wait_for_place(self) -> None:
-        if self.settings.delivery == "every":
+        """Without a rate of its own a sensor gives as many frames as are taken, whatever the delivery mode."""
+        if self.settings.delivery == "every" or self.settings.fps is None:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._next is None)
 
@@ -181,7 +215,7 @@ class Stream:
         return Prepared(
             seq=seq,
             arrays=arrays,
-            label=None if captured.label is None else captured.label[:MAX_TEXT],
+            label=_printable(captured.label),
             captured_s=at_s,
             captured_unix_s=at_unix_s,
             prepare_s=self._clock.monotonic_s() - at_s,
@@ -194,6 +228,10 @@ class Stream:
                 self._counters["dropped.newer_frame"] += 1
             self._next = prepared
             self._changed.notify_all()
+
+    def _send(self, prepared: Prepared, plan: Plan) -> None:
+        self._inside.add(prepared.seq)
+        self._submit(self._job(prepared, plan))
 
     def _job(self, prepared: Prepared, plan: Plan) -> Job:
         stamp = ClockStamp(self._clock.id, prepared.captured_s)
@@ -215,15 +253,25 @@ class Stream:
             label=prepared.label,
         )
         arrived_s = prepared.captured_s + prepared.prepare_s
-        return Job(work=work, arrived_s=arrived_s, ack=lambda: None, arrays=prepared.arrays)
+        left = partial(self._inside.discard, prepared.seq)
+        return Job(work=work, arrived_s=arrived_s, ack=left, arrays=prepared.arrays)
 
 
-def check_plan(offered: StreamPlan, bundle: Bundle, *, node: str) -> None:
-    """Refuse a plan for another device or model, or with cuts that the model does not have.
+def _printable(label: str | None) -> str | None:
+    """A name that UTF-8 can say (a file's may be any bytes), not longer than a message may have it."""
+    return None if label is None else label.encode("utf-8", "replace").decode()[:MAX_TEXT]
+
+
+def check_plan(offered: StreamPlan, bundle: Bundle, *, stream: str, node: str, min_first_cut: int) -> None:
+    """Refuse a plan for another device or model, with cuts that the model does not have, or that sends raw frames.
 
     Raises:
         SettingsError: says which.
     """
+    if offered.stream != stream:
+        raise SettingsError(
+            "a plan came for another stream", expected=f"'{stream}'", came=f"'{offered.stream}'", fix="correct the hub"
+        )
     if offered.plan.device != node:
         raise SettingsError(
             f"the plan of stream '{offered.stream}' is for another device",
@@ -239,3 +287,20 @@ def check_plan(offered: StreamPlan, bundle: Bundle, *, node: str) -> None:
             fix="give hub and device the same bundle",
         )
     offered.plan.check_fits(bundle.end, model=bundle.name)
+    trouble = sends_too_early(offered.plan.first_cut, min_first_cut)
+    if trouble:
+        raise SettingsError(
+            f"the plan of stream '{offered.stream}' is refused",
+            expected=f"first_cut {min_first_cut} or more",
+            came=f"first_cut {offered.plan.first_cut}",
+            fix="give the hub the same min_first_cut as this device",
+        )
+
+
+def sends_too_early(first_cut: int, min_first_cut: int) -> str | None:
+    """Why a first cut would send what is to stay on the device; ``None`` when it would not."""
+    if first_cut >= min_first_cut:
+        return None
+    return (
+        f"this device keeps frames up to cut {min_first_cut} (min_first_cut), the plan would send them at {first_cut}"
+    )

@@ -19,7 +19,7 @@ def message(size: int, *, qos: int = 1, announcement: bool = False) -> Message:
 
 def test_acknowledgements_go_out_in_the_order_of_reception() -> None:
     sent: list[int] = []
-    acks = AckOrder(sent.append)
+    acks = AckOrder(sent.append, patience=9)
     (first,), (second,), (third,) = (acks.take(packet_id, 1) for packet_id in (7, 3, 9))
     second()
     third()
@@ -29,9 +29,21 @@ def test_acknowledgements_go_out_in_the_order_of_reception() -> None:
     assert sent == [7, 3, 9]
 
 
+def test_head_that_holds_back_finished_messages_is_acknowledged_when_credit_runs_low() -> None:
+    sent: list[int] = []
+    acks = AckOrder(sent.append, patience=3)
+    for packet_id in (1, 2):
+        acks.take(packet_id, 1)
+    later = acks.take(3, 1)
+    assert sent == []  # nothing behind the head is finished: the broker is to wait
+    later[0]()
+    assert sent == [1]
+    assert acks.early == 1
+
+
 def test_message_is_acknowledged_when_all_its_subscriptions_have() -> None:
     sent: list[int] = []
-    acks = AckOrder(sent.append)
+    acks = AckOrder(sent.append, patience=9)
     one, other = acks.take(1, 2)
     one()
     one()
@@ -43,7 +55,7 @@ def test_message_is_acknowledged_when_all_its_subscriptions_have() -> None:
 
 def test_acknowledgement_of_a_lost_connection_says_nothing() -> None:
     sent: list[int] = []
-    acks = AckOrder(sent.append)
+    acks = AckOrder(sent.append, patience=9)
     (old,) = acks.take(1, 1)
     acks.forget()
     (new,) = acks.take(1, 1)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import psutil
 import pytest
+
+from tests.bundles import bundle_of
+from tiercut.cli import demo, main
+from tiercut.cli.demo import cuts_by_hand
+from tiercut.errors import SettingsError
 
 
 @pytest.mark.slow
 def test_demo_names_the_cat_and_the_coffee() -> None:
-    command = [sys.executable, "-m", "tiercut", "demo", "--json", "--frames", "6", "--fps", "20"]
+    command = [sys.executable, "-m", "tiercut", "demo", "--json", "--frames", "6", "--fps", "20", "--first", "20%"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert ended.returncode == 0, ended.stderr
     results = [json.loads(line) for line in ended.stdout.splitlines()]
@@ -29,3 +40,77 @@ def test_demo_with_an_impossible_cut_says_where_to_look() -> None:
     assert ended.returncode == 4
     assert "tiercut inspect" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--codec", "int7"),
+        ("--frames", "0"),
+        ("--fps", "0"),
+        ("--fps", "nan"),
+        ("--mbps", "0"),
+        ("--delay-ms", "-1"),
+    ],
+)
+def test_wrong_flag_ends_the_demo_before_anything_starts(
+    flags: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "--json", *flags]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"tiercut: {flags[0]} is not valid: expected ")
+    assert said.count("\n") == 1
+
+
+def arguments(*flags: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    demo.add_parser(parser.add_subparsers())
+    return parser.parse_args(["demo", *flags])
+
+
+def test_first_cut_behind_the_second_is_refused() -> None:
+    with pytest.raises(SettingsError, match="--first is not valid: expected a cut up to --second, 1, got 2"):
+        cuts_by_hand(bundle_of("chain"), arguments("--first", "2", "--second", "1"))
+    with pytest.raises(SettingsError, match="by default"):
+        cuts_by_hand(bundle_of("chain"), arguments("--first", "100%"))
+
+
+@contextmanager
+def running_demo() -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """A demo that has shown a result, and all its processes."""
+    command = [sys.executable, "-m", "tiercut", "demo", "--json", "--first", "20%"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())["finished_by"] == "cloud-1"
+            yield process, psutil.Process(process.pid).children(recursive=True)
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_no_process_outlives_the_demo(number: signal.Signals) -> None:
+    with running_demo() as (process, children):
+        assert len(children) >= 5
+        process.send_signal(number)
+        ended = process.wait(20)
+        _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+    assert ended == {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGKILL: -9}[number]
+
+
+@pytest.mark.slow
+def test_node_that_dies_ends_the_demo_with_its_name() -> None:
+    command = [sys.executable, "-m", "tiercut", "demo", "--json", "--first", "20%"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        until_s = time.monotonic() + 60
+        edges: list[psutil.Process] = []
+        while not edges and time.monotonic() < until_s:
+            children = psutil.Process(process.pid).children()
+            edges = [child for child in children if "edge_node" in child.cmdline()]
+            time.sleep(0.05)
+        edges[0].kill()
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 5
+    assert "edge-1 ended by itself: expected a running program, got exit status -9" in said

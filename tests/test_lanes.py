@@ -4,14 +4,14 @@ from tiercut.lanes import Lanes
 
 
 def test_latest_frame_replaces_those_that_wait() -> None:
-    lanes: Lanes[int] = Lanes()
+    lanes: Lanes[int] = Lanes(int)
     assert lanes.put("s", 1, "latest") == []
     assert lanes.put("s", 2, "latest") == [1]
     assert lanes.take() == ("s", 2)
 
 
 def test_every_frame_is_kept_in_order() -> None:
-    lanes: Lanes[int] = Lanes()
+    lanes: Lanes[int] = Lanes(int)
     for number in range(3):
         assert lanes.put("s", number, "every") == []
     taken = []
@@ -22,7 +22,7 @@ def test_every_frame_is_kept_in_order() -> None:
 
 
 def test_lane_gives_out_one_frame_at_a_time() -> None:
-    lanes: Lanes[int] = Lanes()
+    lanes: Lanes[int] = Lanes(int)
     lanes.put("s", 1, "every")
     lanes.put("s", 2, "every")
     assert lanes.take() == ("s", 1)
@@ -32,7 +32,7 @@ def test_lane_gives_out_one_frame_at_a_time() -> None:
 
 
 def test_streams_take_turns() -> None:
-    lanes: Lanes[int] = Lanes()
+    lanes: Lanes[int] = Lanes(int)
     for number in range(2):
         lanes.put("busy", number, "every")
     lanes.put("quiet", 9, "every")
@@ -43,15 +43,16 @@ def test_streams_take_turns() -> None:
     assert order == ["busy", "quiet", "busy"]
 
 
-def test_frames_put_back_come_before_those_that_wait() -> None:
-    lanes: Lanes[int] = Lanes()
+def test_frames_put_back_find_their_place() -> None:
+    lanes: Lanes[int] = Lanes(int)
     lanes.put("s", 3, "every")
-    lanes.put_back("s", [1, 2])
-    assert lanes.drain() == [1, 2, 3]
+    lanes.put_back("s", [0])
+    lanes.put_back("s", [2, 1])
+    assert lanes.drain() == [0, 1, 2, 3]
 
 
 def test_drained_lanes_hand_back_what_waited() -> None:
-    lanes: Lanes[int] = Lanes()
+    lanes: Lanes[int] = Lanes(int)
     lanes.put("a", 1, "every")
     lanes.put("b", 2, "every")
     assert sorted(lanes.drain()) == [1, 2]

@@ -15,13 +15,13 @@ import psutil
 import pytest
 
 from tests.aio import async_test
-from tests.brokers import Mosquitto, free_port, program
+from tests.brokers import Mosquitto, program
 from tiercut.bundle import Bundle
 from tiercut.bus import Delivery
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
-from tiercut.cli.processes import Processes, to_toml
 from tiercut.clock import SystemClock
+from tiercut.processes import Processes, free_port, to_toml
 from tiercut.topics import RESULT, STATUS
 
 
@@ -191,3 +191,18 @@ def test_secrets_are_masked_in_the_settings_that_are_printed(tmp_path: Path) -> 
     assert "********" in lines[0]
     assert "hunter2" not in "".join(lines)
     assert "no broker at" in lines[1]
+
+
+@async_test
+async def test_edge_comes_online_while_its_uplink_is_down(chain: Bundle, tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as site:
+        wanted = programs(site, site, chain)
+        wanted["e"][1]["cloud_broker_url"] = f"mqtt://127.0.0.1:{free_port()}"
+        async with (
+            Processes(tmp_path, wanted) as running,
+            MqttBus(MqttSettings(url=site.url), clock=SystemClock()) as bus,
+        ):
+            await running.start("e")
+            status = await anext(aiter(await bus.subscribe(STATUS.of(site="t", tier="edge", node="e"))))
+            assert json.loads(status.payload)["state"] == "online"
+            assert await running.stop("e") == 0

@@ -74,7 +74,17 @@ def test_video_without_opencv_says_what_to_install(tmp_path: Path, monkeypatch: 
         next(open_sensor(stream("video", tmp_path / "v.mp4")))
 
 
-@pytest.mark.parametrize("wrong", [{"in_flight": 0}, {"fps": -1.0}, {"timeout_s": 0.0}, {"name": "a/b"}])
+WRONG = [
+    {"in_flight": 0},
+    {"fps": -1.0},
+    {"timeout_s": 0.0},
+    {"name": "a/b"},
+    {"deadline_ms": -5.0},
+    {"frames": -1},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_stream_settings_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(SettingsError):
         StreamSettings(**{"name": "s", "model": "m", "sensor": "noise", **wrong})  # type: ignore[arg-type]

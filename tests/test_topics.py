@@ -4,7 +4,7 @@ import pytest
 
 from tiercut.topics import RESULT, TOPICS, WORK, Topic
 
-NAMES = {"site": "home", "tier": "edge", "node": "edge-1", "stream": "door.cam_2"}
+NAMES = {"site": "home", "tier": "edge", "node": "edge-1", "stream": "door.cam_2", "model": "5a" * 32}
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.pattern)

@@ -26,6 +26,7 @@ DROP_REASONS = {
     "segment_failed": "the model's segment raised an error",
     "unreachable": "the next node is not there and this one may not go on alone",
     "refused": "the broker does not take its message",
+    "fault": "a fault of tiercut's, with a traceback in the log",
     "lost": "no result and no reason came back in time",
 }
 

@@ -12,7 +12,7 @@ from tiercut.chunks import Abandoned, Assembler, is_chunk
 from tiercut.clock import Clock
 from tiercut.errors import BadMessage
 from tiercut.logs import Throttle
-from tiercut.messages import Work, refuse
+from tiercut.messages import MAX_STAGES_ARRIVING, Work, refuse
 from tiercut.topics import RETURN, WORK
 from tiercut.wire import decode_work
 
@@ -103,6 +103,8 @@ class Intake:
 
 def _check_topics(work: Work, topic: str) -> None:
     """An envelope may only speak for the site of the topic it came on, and only ask for answers to that site."""
+    if len(work.stages) > MAX_STAGES_ARRIVING:
+        raise refuse("too_many", expected=f"at most {MAX_STAGES_ARRIVING} stages so far", came=len(work.stages))
     names = WORK.parse(topic)
     if names is None or names["site"] != work.site:
         raise refuse("wrong_site", expected=f"the site of the topic {topic}", came=work.site)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tiercut.messages import ClockProbe, Dropped, NodeStatus, StreamPlan, refuse
+from tiercut.messages import ClockProbe, Dropped, NodeStatus, PrepareSegment, Ready, StreamPlan, refuse
 from tiercut.wirefields import Fields, finite, plan_from_map, plan_to_map
 
 MAX_JSON_BYTES = 64 * 1024
@@ -80,6 +80,8 @@ def encode_node_status(message: NodeStatus) -> bytes:
             "models": message.models,
             "load": message.load,
             "emulated_link": message.emulated_link,
+            "reaches_cloud": message.reaches_cloud,
+            "power_watts": message.power_watts,
         }
     )
 
@@ -103,6 +105,8 @@ def decode_node_status(data: bytes) -> NodeStatus:
         models=models,
         load={name: finite(figure, "load") for name, figure in load.items()},
         emulated_link=root.optional_text("emulated_link", limit=MAX_SENTENCE),
+        reaches_cloud=root.flag("reaches_cloud"),
+        power_watts=root.optional_number("power_watts") or 0.0,
     )
 
 
@@ -126,6 +130,58 @@ def decode_clock_probe(data: bytes) -> ClockProbe:
         asked_s=root.number("asked_s"),
         heard_s=root.optional_number("heard_s"),
         answered_s=root.optional_number("answered_s"),
+    )
+
+
+def encode_prepare(message: PrepareSegment) -> bytes:
+    """The JSON of a node's prepare topic."""
+    return _dump(
+        {
+            "site": message.site,
+            "stream": message.stream,
+            "epoch": message.epoch,
+            "model": message.model,
+            "start": message.start,
+            "stop": message.stop,
+        }
+    )
+
+
+def decode_prepare(data: bytes) -> PrepareSegment:
+    """The request in such a JSON; ``BadEnvelope`` for anything else."""
+    root = _load(data, "prepare message")
+    return PrepareSegment(
+        site=root.text("site"),
+        stream=root.text("stream"),
+        epoch=root.integer("epoch"),
+        model=root.text("model"),
+        start=root.integer("start"),
+        stop=root.integer("stop"),
+    )
+
+
+def encode_ready(message: Ready) -> bytes:
+    """The JSON of a stream's ready topic."""
+    return _dump(
+        {
+            "stream": message.stream,
+            "epoch": message.epoch,
+            "node": message.node,
+            "ok": message.ok,
+            "message": message.message[:MAX_SENTENCE],
+        }
+    )
+
+
+def decode_ready(data: bytes) -> Ready:
+    """The answer in such a JSON; ``BadEnvelope`` for anything else."""
+    root = _load(data, "ready message")
+    return Ready(
+        stream=root.text("stream"),
+        epoch=root.integer("epoch"),
+        node=root.text("node"),
+        ok=root.flag("ok"),
+        message=root.optional_text("message", limit=MAX_SENTENCE) or "",
     )
 
 

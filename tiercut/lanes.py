@@ -1,8 +1,9 @@
-"""Frames that wait at a node: one lane per stream, so that order is kept and one stream cannot starve another."""
+"""Frames that wait at a node: one lane per stream, so that order is kept and streams take turns."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from tiercut.plan import DeliveryMode
@@ -15,9 +16,13 @@ class Lanes(Generic[Item]):
 
     A lane is *busy* from `take` until `done`: its next frame is not handed out before, which keeps a stream in order
     whatever number of threads works on the node's lanes. Ready lanes take turns.
+
+    Args:
+        number: The number of a frame in its stream, by which frames that are put back find their place.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, number: Callable[[Item], int]) -> None:
+        self._number = number
         #: stream → waiting frames; a lane without frames is removed, so the number of lanes is bounded by the frames
         self._waiting: OrderedDict[str, deque[Item]] = OrderedDict()
         self._busy: set[str] = set()
@@ -35,9 +40,9 @@ class Lanes(Generic[Item]):
         return replaced
 
     def put_back(self, stream: str, items: list[Item]) -> None:
-        """Put frames that were taken before in front of those that wait, in their order."""
-        lane = self._waiting.setdefault(stream, deque())
-        lane.extendleft(reversed(items))
+        """Put frames that were taken before among those that wait, in the order of their numbers."""
+        waiting = self._waiting.get(stream, ())
+        self._waiting[stream] = deque(sorted((*items, *waiting), key=self._number))
 
     def take(self) -> tuple[str, Item] | None:
         """The next frame of the lane that has waited longest for its turn; ``None`` when no lane is ready."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,6 +21,11 @@ MAX_TENSORS = 256
 MAX_DIMENSIONS = 8
 MAX_STAGES = 64
 MAX_TEXT = 256
+#: Stages that a frame may arrive with; each node adds a few.
+MAX_STAGES_ARRIVING = MAX_STAGES - 16
+#: Bounds of times, so that no arithmetic and no calendar goes over them: a century, and the year 9999.
+MAX_SECONDS = 4e9
+MAX_UNIX_S = 253_402_300_799.0
 MAX_TENSOR_BYTES = 256 * 1024 * 1024
 
 
@@ -50,7 +54,7 @@ class ClockStamp:
     seconds: float
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.clock_id) <= MAX_TEXT or not math.isfinite(self.seconds):
+        if not 0 < len(self.clock_id) <= MAX_TEXT or not abs(self.seconds) <= MAX_SECONDS:
             raise refuse("bad_clock", expected="a clock's id and finite seconds", came=(self.clock_id, self.seconds))
 
 
@@ -64,7 +68,7 @@ class Stage:
             tensors of bytes, ``compute`` runs the segment, ``encode`` makes bytes of tensors, ``wire`` is from the
             sender's publish to the receiver's last byte.
         seconds: Length, >= 0.
-        emulated: The wire had an emulated link in front of it, so the figure is no measurement of a network.
+        emulated: An emulated link was in front of the wire, or the node was slowed on purpose: no measurement.
         payload_bytes: What crossed the wire; 0 for other kinds.
     """
 
@@ -78,7 +82,7 @@ class Stage:
         check_name(self.where, field_name="stage.where")
         if self.kind not in STAGE_KINDS:
             raise refuse("bad_stage", expected=f"a kind of {STAGE_KINDS}", came=self.kind)
-        if not (math.isfinite(self.seconds) and self.seconds >= 0):
+        if not 0 <= self.seconds <= MAX_SECONDS:
             raise refuse("bad_stage", expected="seconds >= 0", came=self.seconds)
         if self.payload_bytes < 0:
             raise refuse("bad_stage", expected="payload_bytes >= 0", came=self.payload_bytes)
@@ -166,9 +170,9 @@ class Work:
                 expected=f"at most {MAX_TENSORS} tensors and {MAX_STAGES} stages",
                 came=(len(self.tensors), len(self.stages)),
             )
-        if not math.isfinite(self.captured_unix_s):
-            raise refuse("bad_clock", expected="a finite captured_unix_s", came=self.captured_unix_s)
-        if self.deadline_s is not None and not (math.isfinite(self.deadline_s) and self.deadline_s > 0):
+        if not 0 <= self.captured_unix_s <= MAX_UNIX_S:
+            raise refuse("bad_clock", expected="captured_unix_s from 1970 to 9999", came=self.captured_unix_s)
+        if self.deadline_s is not None and not 0 < self.deadline_s <= MAX_SECONDS:
             raise refuse("bad_deadline", expected="deadline_s > 0", came=self.deadline_s)
         for text in (self.label, self.return_to):
             if text is not None and len(text) > MAX_TEXT:
@@ -228,6 +232,8 @@ class NodeStatus:
         models: Identities of the bundles it has, by name.
         load: Figures of now: ``waiting`` frames, ``busy`` fraction of the last period, counters.
         emulated_link: A sentence about an emulated link in front of it.
+        reaches_cloud: It can send to cloud nodes without an edge between.
+        power_watts: Drawn while computing; 0 where it is not known.
     """
 
     node: str
@@ -238,9 +244,13 @@ class NodeStatus:
     models: dict[str, str] = field(default_factory=dict)
     load: dict[str, float] = field(default_factory=dict)
     emulated_link: str | None = None
+    reaches_cloud: bool = True
+    power_watts: float = 0.0
 
     def __post_init__(self) -> None:
         check_name(self.node, field_name="node")
+        if self.power_watts < 0:
+            raise refuse("bad_status", expected="power_watts >= 0", came=self.power_watts)
         if self.tier not in (*TIERS, "hub") or self.state not in NODE_STATES:
             raise refuse("bad_status", expected="a known tier and state", came=(self.tier, self.state))
 
@@ -260,3 +270,53 @@ class ClockProbe:
     asked_s: float
     heard_s: float | None = None
     answered_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareSegment:
+    """Asks a node to load the segment that a plan to come will need.
+
+    Attributes:
+        site: Site of the stream.
+        stream: Stream name.
+        epoch: Epoch of the plan to come.
+        model: Identity of the bundle.
+        start: First cut of the segment.
+        stop: Its last cut.
+    """
+
+    site: str
+    stream: str
+    epoch: int
+    model: str
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        check_name(self.site, field_name="site")
+        check_name(self.stream, field_name="stream")
+        if self.epoch < 0 or not 0 <= self.start <= self.stop:
+            raise refuse("bad_number", expected="0 <= start <= stop", came=(self.epoch, self.start, self.stop))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A node's answer: the segment is loaded, or will not be, and why.
+
+    Attributes:
+        stream: Stream name.
+        epoch: Epoch of the plan to come.
+        node: Node id.
+        ok: It is loaded.
+        message: Why not.
+    """
+
+    stream: str
+    epoch: int
+    node: str
+    ok: bool
+    message: str = ""
+
+    def __post_init__(self) -> None:
+        check_name(self.stream, field_name="stream")
+        check_name(self.node, field_name="node")

@@ -9,13 +9,14 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import ClassVar, Protocol
 
 from tiercut import __version__, results
-from tiercut.bus import Bus, Delivery
+from tiercut.bus import Bus, Delivery, ManagedBus
+from tiercut.bus.linked import LinkedBus
 from tiercut.chunks import split
 from tiercut.clock import Clock, SystemClock
 from tiercut.clock_service import ClockService
@@ -24,29 +25,37 @@ from tiercut.errors import BadMessage
 from tiercut.frame import Forward
 from tiercut.intake import Arrived, Intake
 from tiercut.jsonwire import decode_node_status, encode_node_status
-from tiercut.messages import ClockStamp, Dropped, NodeState, NodeStatus, Stage, Work, refuse
+from tiercut.messages import ClockStamp, Dropped, NodeState, NodeStatus, PrepareSegment, Stage, Work, refuse
 from tiercut.node_settings import NodeSettings
 from tiercut.peers import Peers
 from tiercut.plan import Tier
+from tiercut.preparation import Preparation, find_profile
 from tiercut.processing import Job, Processor
+from tiercut.profile_wire import encode_profile
+from tiercut.returns import Returns
+from tiercut.settings import masked_url
 from tiercut.stopping import Stopped, unless
 from tiercut.store import ModelStore
-from tiercut.topics import CLOCK, DROPPED, RESULT, RETURN, STATUS, WORK
+from tiercut.topics import CLOCK, DROPPED, PREPARE, PROFILE, RESULT, RETURN, STATUS, WORK
 from tiercut.wire import encode_work
 from tiercut.worker import Worker
 
 #: How long frames in hand may take to finish after SIGTERM; with the goodbye a node is gone within 5 s.
-DRAIN_S = 3.0
+DRAIN_S = 2.0
 #: A frame of a ``latest`` stream is of no use to anybody after this long in a broker.
 LATEST_EXPIRY_S = 10
 #: How often frames are looked for that are being sent to a node that is gone.
 LINK_CHECK_S = 0.1
 
 
+#: Named tasks of a node, started when all of them are known.
+Tasks = list[tuple[str, Callable[[], Coroutine[None, None, None]]]]
+
+
 class OpenBus(Protocol):
     """Opens a bus: MQTT in programs, in memory in tests."""
 
-    def __call__(self, url: str, *, will: tuple[str, bytes]) -> AbstractAsyncContextManager[Bus]:
+    def __call__(self, url: str, *, will: tuple[str, bytes]) -> ManagedBus:
         """A bus to the broker at ``url`` that leaves ``will`` (topic, retained payload) when it breaks off."""
         ...
 
@@ -75,7 +84,7 @@ class Node:
         )
         self.offsets = ClockOffsets(self.clock.id)
         self.peers = Peers()
-        processor = Processor(
+        self._processor = Processor(
             tier=self.tier,
             node=settings.node,
             clock=self.clock,
@@ -84,10 +93,11 @@ class Node:
             reachable=self.reachable,
             counters=self.counters,
             may_fall_back=settings.fall_back,
+            slowdown=settings.emulated_slowdown,
         )
         self.worker = Worker(
             node=settings.node,
-            processor=processor,
+            processor=self._processor,
             outlets=self,
             counters=self.counters,
             threads=settings.workers,
@@ -97,10 +107,15 @@ class Node:
         self._names = {"site": settings.site, "tier": self.tier, "node": settings.node}
         self._clocks = ClockService(own_topic=CLOCK.of(**self._names), clock=self.clock, offsets=self.offsets)
         self._open_bus = open_bus
+        self._preparation = Preparation(node=settings.node, models=self.models, refuses=self.refuses)
+        #: requests to load a segment
+        self._asked: asyncio.Queue[Delivery] = asyncio.Queue()
         #: clock topics to be asked
         self._ask_queue: asyncio.Queue[str] = asyncio.Queue()
         self._stopping = False
         self._busy_before_s = (self.clock.monotonic_s(), 0.0)
+        self._returns = Returns(site=settings.site, counters=self.counters)
+        self._buses: list[ManagedBus] = []
         self.home: Bus
         self.uplink: Bus
 
@@ -109,21 +124,28 @@ class Node:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then finish what is in hand and say goodbye."""
         async with AsyncExitStack() as stack:
-            will = (STATUS.of(**self._names), encode_node_status(self._status("offline")))
-            self.home = await stack.enter_async_context(self._open_bus(self.home_url, will=will))
-            self.uplink = self.home
-            if self.uplink_url != self.home_url:
-                self.uplink = await stack.enter_async_context(self._open_bus(self.uplink_url, will=will))
             try:
+                await unless(stop, self._open(stack))
                 await self._work(stop, await unless(stop, self.tasks()))
             except Stopped:
                 self.log.info("stopped before its broker was there")
-            # closing the buses says goodbye: they publish their will
+            # closing says goodbye: a bus publishes its will
+            await asyncio.gather(*(bus.close() for bus in self._buses))
 
-    async def _work(self, stop: asyncio.Event, tasks: list[tuple[str, Coroutine[None, None, None]]]) -> None:
+    async def _open(self, stack: AsyncExitStack) -> None:
+        will = (STATUS.of(**self._names), encode_node_status(self._status("offline")))
+        urls = [self.home_url] if self.uplink_url == self.home_url else [self.home_url, self.uplink_url]
+        for url in urls:
+            bus = self._open_bus(url, will=will)
+            await stack.enter_async_context(bus)
+            self._buses.append(bus)
+        self.home, self.uplink = self._buses[0], self._buses[-1]
+
+    async def _work(self, stop: asyncio.Event, tasks: Tasks) -> None:
         async with asyncio.TaskGroup() as group:
-            running = [group.create_task(task, name=name) for name, task in tasks]
-            self.log.info("ready", extra={"site": self.settings.site, "tier": self.tier, "home": self.home_url})
+            running = [group.create_task(start(), name=name) for name, start in tasks]
+            home = masked_url(self.home_url)
+            self.log.info("ready", extra={"site": self.settings.site, "tier": self.tier, "home": home})
             await stop.wait()
             self._stopping = True
             self.log.info("stopping", extra={"waiting": self.worker.waiting})
@@ -143,32 +165,71 @@ class Node:
         """The broker that leads to the cloud."""
         return self.settings.cloud_broker_url or self.settings.broker_url
 
-    async def tasks(self) -> list[tuple[str, Coroutine[None, None, None]]]:
-        """Subscribe, and name the tasks of this node's life. A tier adds its own."""
-        tasks = await self._answer_clock(self.home)
-        site = await self.home.subscribe(STATUS.filter(site=self.settings.site))
-        clouds = await self.uplink.subscribe(STATUS.filter(tier="cloud"))
-        tasks += [
-            ("peers of the site", self._watch_peers(aiter(site))),
-            ("peers in the cloud", self._watch_peers(aiter(clouds))),
-        ]
-        if self.uplink is not self.home:
-            returned = await self.uplink.subscribe(RETURN.of(**self._names))
-            tasks.append(("returns", self._republish(aiter(returned))))
-            tasks += await self._answer_clock(self.uplink)
-        await self._announce("online")
-        tasks += [("status", self._report()), ("links", self._watch_links()), ("ask clocks", self._ask_clocks())]
-        return tasks
+    @property
+    def reaches_cloud(self) -> bool:
+        """Cloud nodes are on its uplink bus: one was heard of there."""
+        return self.peers.any("cloud")
 
-    async def _answer_clock(self, bus: Bus) -> list[tuple[str, Coroutine[None, None, None]]]:
-        probes = await bus.subscribe(self.clock_filter, qos=0)
-        side = "home" if bus is self.home else "uplink"
-        return [(f"clock on {side}", self._clocks.listen(bus, aiter(probes)))]
+    async def tasks(self) -> Tasks:
+        """Subscribe on the home bus, and name the tasks of this node's life. A tier adds its own."""
+        home = self.home
+        await home.subscribe(STATUS.filter(site=self.settings.site), handler=self._peer_heard)
+        await home.subscribe(PREPARE.of(**self._names), handler=self._prepare_asked)
+        clocks = await home.subscribe(self.clock_filter, qos=0)
+        tasks: Tasks = [("clock", lambda: self._clocks.listen(home, aiter(clocks)))]
+        if self.uplink is home:
+            await home.subscribe(STATUS.filter(tier="cloud"), handler=self._peer_heard)
+        else:
+            tasks.append(("uplink", self._serve_uplink))
+        await self._announce("online")
+        return [
+            *tasks,
+            ("profiles", self._announce_profiles),
+            ("status", self._report),
+            ("links", self._watch_links),
+            ("ask clocks", self._ask_clocks),
+            ("prepare", self._answer_prepare),
+            ("emulation", self._emulate),
+        ]
+
+    async def _serve_uplink(self) -> None:
+        """What comes over the way to the cloud; a task of its own, as a site goes on while that way is cut."""
+        await self.uplink.subscribe(STATUS.filter(tier="cloud"), handler=self._peer_heard)
+        clocks = await self.uplink.subscribe(self.clock_filter, qos=0)
+        returned = await self.uplink.subscribe(RETURN.of(**self._names))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._clocks.listen(self.uplink, aiter(clocks)), name="clock on the uplink")
+            group.create_task(self._returns.serve(self.home, aiter(returned)), name="returns")
 
     @property
     def clock_filter(self) -> str:
         """Where others ask for this node's clock."""
         return CLOCK.of(**self._names)
+
+    # ------------------------------------------------------------------ getting ready
+
+    def refuses(self, asked: PrepareSegment) -> str | None:
+        """Why a segment is not to be run here; a tier may have reasons."""
+        del asked
+        return None
+
+    def _prepare_asked(self, delivery: Delivery) -> None:
+        self._asked.put_nowait(delivery)
+
+    async def _answer_prepare(self) -> None:
+        while True:
+            await self._preparation.answer(self.home, await self._asked.get())
+
+    async def _announce_profiles(self) -> None:
+        """Say how fast this node is with each of its models; measuring or predicting takes a while, on a thread."""
+        settings = self.settings
+        for bundle in self.models.bundles():
+            profile = await asyncio.to_thread(
+                find_profile, bundle, settings.profiles, threads=settings.threads, measure_s=settings.measure_s
+            )
+            if profile is not None:
+                topic = PROFILE.of(**self._names, model=bundle.model)
+                await self.home.announce(topic, encode_profile(profile))
 
     # ------------------------------------------------------------------ presence
 
@@ -181,8 +242,32 @@ class Node:
             clock_id=self.clock.id,
             models=self.models.names(),
             load=self.load() if state == "online" else {},
-            emulated_link=str(link) if (link := self.settings.emulated_link) else None,
+            emulated_link=self._emulated(),
+            reaches_cloud=self.reaches_cloud,
+            power_watts=self.settings.power_watts,
         )
+
+    def _emulated(self) -> str | None:
+        """What of this node is not real, in words."""
+        link = self._buses[-1].emulated if self._buses else None
+        slowdown = self._processor.slowdown
+        words = [link, f"emulated slowdown: {slowdown:g}" if slowdown > 1 else None]
+        return "; ".join(word for word in words if word) or None
+
+    async def _emulate(self) -> None:
+        """Change what is emulated when its time has come."""
+        start_s = self.clock.monotonic_s()
+        for step in sorted(self.settings.emulation, key=lambda each: each.at_s):
+            await asyncio.sleep(max(0.0, start_s + step.at_s - self.clock.monotonic_s()))
+            if step.slowdown is not None:
+                self._processor.slowdown = step.slowdown
+            for bus in self._buses:
+                if isinstance(bus, LinkedBus):
+                    link = bus.link.settings
+                    delay_s = link.delay_s if step.delay_ms is None else step.delay_ms / 1e3
+                    bus.link.settings = replace(link, rate_mbps=step.mbps or link.rate_mbps, delay_s=delay_s)
+            self.log.warning("emulation changed", extra={"now": self._emulated()})
+            await self._announce("online")
 
     def load(self) -> dict[str, float]:
         """Figures of now: frames waiting, the share of thread time used since the last call, all counters."""
@@ -195,7 +280,7 @@ class Node:
 
     async def _announce(self, state: NodeState) -> None:
         payload = encode_node_status(self._status(state))
-        for bus in {id(bus): bus for bus in (self.home, self.uplink)}.values():
+        for bus in self._buses:
             await bus.announce(STATUS.of(**self._names), payload)
 
     async def _report(self) -> None:
@@ -210,17 +295,19 @@ class Node:
             await asyncio.sleep(LINK_CHECK_S)
             self.worker.withdraw_unreachable()
 
-    async def _watch_peers(self, statuses: AsyncIterator[Delivery]) -> None:
-        async for delivery in statuses:
-            delivery.ack()
-            try:
-                status = decode_node_status(delivery.payload)
-            except BadMessage as error:
-                self.counters[f"bad.{error.reason}"] += 1
-                continue
-            before = self.peers.heard(status)
-            if before is None or before.state != status.state:
-                self.log.info("peer", extra={"tier": status.tier, "peer": status.node, "state": status.state})
+    def _peer_heard(self, delivery: Delivery) -> None:
+        delivery.ack()
+        try:
+            status = decode_node_status(delivery.payload)
+            names = STATUS.parse(delivery.topic)
+            if names is None or (names["tier"], names["node"]) != (status.tier, status.node):
+                raise refuse("bad_status", expected=f"the node of {delivery.topic}", came=(status.tier, status.node))
+        except BadMessage as error:
+            self.counters[f"bad.{error.reason}"] += 1
+            return
+        before = self.peers.heard(status)
+        if before is None or before.state != status.state:
+            self.log.info("peer", extra={"tier": status.tier, "peer": status.node, "state": status.state})
 
     # ------------------------------------------------------------------ frames in
 
@@ -268,11 +355,15 @@ class Node:
         captured = work.captured
         if (offset := self.offsets.offset(captured.clock_id, now_s)) is not None:
             captured = ClockStamp(self.clock.id, captured.seconds + offset.seconds)  # the next node asks only us
+        return_to = None
+        if bus is not self.home:
+            return_to = RETURN.of(**self._names)
+            self._returns.forwarded(work.stream)
         work = replace(
             work,
             captured=captured,
             sent=ClockStamp(self.clock.id, now_s),
-            return_to=RETURN.of(**self._names) if bus is not self.home else None,
+            return_to=return_to,
             emulated=bus.emulated is not None,
         )
         expiry_s = LATEST_EXPIRY_S if work.delivery == "latest" else None
@@ -294,27 +385,6 @@ class Node:
         """Publish that there is no result."""
         topic = work.return_to or DROPPED.of(site=work.site, stream=work.stream)
         await self._publish_outcome(topic, results.build_dropped(dropped), work, results.DROPPED_TYPE)
-
-    async def _republish(self, returned: AsyncIterator[Delivery]) -> None:
-        """Put on the site's bus what the cloud made of this node's frames."""
-        topics = {results.RESULT_TYPE: RESULT, results.DROPPED_TYPE: DROPPED}
-        async for delivery in returned:
-            topic = topics.get(dict(delivery.properties).get("type", ""))
-            try:
-                if topic is None:
-                    raise refuse("bad_return", expected=f"a type of {list(topics)}", came=delivery.properties)
-                stream, _ = results.read_outcome(delivery.payload)
-            except BadMessage as error:
-                self.counters[f"bad.{error.reason}"] += 1
-                delivery.ack()
-                continue
-            await self.home.publish(
-                topic.of(site=self.settings.site, stream=stream),
-                delivery.payload,
-                properties=delivery.properties,
-                content_type=delivery.content_type,
-            )
-            delivery.ack()
 
     async def _publish_outcome(self, topic: str, payload: bytes, work: Work, kind: str) -> None:
         attributes = results.attributes(work, kind=kind, unix_s=self.clock.unix_s())

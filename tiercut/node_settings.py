@@ -25,6 +25,21 @@ def default_node() -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EmulationStep:
+    """A change of what a node emulates, some time after its start; what is not given stays."""
+
+    at_s: float = setting("seconds after the node's start")
+    mbps: float | None = setting("rate of frames sent on, Mbit/s", default=None)
+    delay_ms: float | None = setting("delay of frames sent on, ms", default=None)
+    slowdown: float | None = setting("factor on the time that segments take", default=None)
+
+    def __post_init__(self) -> None:
+        _check_emulation(self.mbps, self.delay_ms, self.slowdown)
+        if self.at_s < 0:
+            raise SettingsError("bad setting at_s", expected="0 or more", came=str(self.at_s), fix="correct it")
+
+
+@dataclass(frozen=True, kw_only=True)
 class NodeSettings:
     """A node of tiercut."""
 
@@ -43,9 +58,14 @@ class NodeSettings:
     threads: int = setting("ONNX Runtime threads per segment", default=1)
     workers: int = setting("frames of different streams computed at once", default=1)
     segment_cache_mb: int = setting("memory for segments held ready, MB", default=512)
+    profiles: Path = setting("folder of profiles (tiercut profile writes them)", default=Path("profiles"))
+    measure_s: float = setting("seconds to measure a model that has no profile (0: predict it)", default=0.0)
+    power_watts: float = setting("drawn while computing, W, for the objective energy", default=0.0)
     fall_back: bool = setting("run the rest of a model when the next node is gone", default=True)
     emulated_mbps: float | None = setting("try a slow link: rate of frames sent on, Mbit/s", default=None)
     emulated_delay_ms: float = setting("try a slow link: delay of frames sent on, ms", default=0.0)
+    emulated_slowdown: float = setting("try a slow node: factor on the time that segments take", default=1.0)
+    emulation: tuple[EmulationStep, ...] = setting("changes of what is emulated, by time", default=())
     status_every_s: float = setting("seconds between status messages", default=5.0)
     log_level: Literal["debug", "info", "warning", "error"] = setting("least level that is logged", default="info")
     log_style: Literal["text", "json"] = setting("logs for people or for machines", default="text")
@@ -66,10 +86,20 @@ class NodeSettings:
                     f"bad setting {name}", expected="1 or more", came=str(getattr(self, name)), fix="correct it"
                 )
 
+        for name in ("status_every_s", "measure_s", "power_watts"):
+            least = 0.1 if name == "status_every_s" else 0.0
+            value = getattr(self, name)
+            if not value >= least:
+                raise SettingsError(
+                    f"bad setting {name}", expected=f"{least:g} or more", came=str(value), fix="correct it"
+                )
+        _check_emulation(self.emulated_mbps, self.emulated_delay_ms, self.emulated_slowdown)
+
     @property
     def emulated_link(self) -> LinkSettings | None:
-        """The link to emulate, ``None`` for the real one alone."""
-        if self.emulated_mbps is None and not self.emulated_delay_ms:
+        """The link to emulate at first, ``None`` for the real one alone."""
+        later = any(step.mbps is not None or step.delay_ms is not None for step in self.emulation)
+        if self.emulated_mbps is None and not self.emulated_delay_ms and not later:
             return None
         return LinkSettings(rate_mbps=self.emulated_mbps, delay_s=self.emulated_delay_ms / 1e3)
 
@@ -93,6 +123,17 @@ class NodeSettings:
             clean_start=not keeps_work,
             session_expiry_s=SESSION_EXPIRY_S,
         )
+
+
+def _check_emulation(mbps: float | None, delay_ms: float | None, slowdown: float | None) -> None:
+    wrong = {
+        "mbps": (mbps is not None and mbps <= 0, "more than 0", mbps),
+        "delay_ms": (delay_ms is not None and delay_ms < 0, "0 or more", delay_ms),
+        "slowdown": (slowdown is not None and slowdown < 1, "1 or more", slowdown),
+    }
+    for name, (bad, expected, came) in wrong.items():
+        if bad:
+            raise SettingsError(f"bad emulated {name}", expected=expected, came=str(came), fix="correct it")
 
 
 def _text(path: Path | None) -> str | None:

@@ -27,6 +27,6 @@ class Peers:
         status = self._last.get((tier, node))
         return status is not None and status.state == "online"
 
-    def known(self, tier: str, node: str) -> bool:
-        """Whether the node has been heard of at all."""
-        return (tier, node) in self._last
+    def any(self, tier: str) -> bool:
+        """Whether any node of a tier was ever heard of."""
+        return any(known == tier for known, _ in self._last)

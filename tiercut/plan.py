@@ -11,6 +11,12 @@ from tiercut.errors import SettingsError
 Tier = Literal["device", "edge", "cloud"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
+
+def known_tier(text: str) -> Tier | None:
+    """The tier of a name, ``None`` when it is none."""
+    return next((tier for tier in TIERS if tier == text), None)
+
+
 #: Frames on their way: the newest wins and older ones are dropped, or none is and the sensor waits.
 DeliveryMode = Literal["latest", "every"]
 DELIVERY_MODES: tuple[DeliveryMode, ...] = get_args(DeliveryMode)

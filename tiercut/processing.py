@@ -6,6 +6,7 @@ Pure but for the models it runs: a frame goes in as a `Job`, and comes out as `P
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from tiercut.clocksync import ClockOffsets
 from tiercut.codecs import decode_tensor, encode_tensor
 from tiercut.errors import BadMessage, TiercutError
 from tiercut.frame import Drop, Finish, Forward, FrameState, Here, Run, decide
+from tiercut.logs import Throttle
 from tiercut.messages import EncodedTensor, Stage, StageKind, Work, refuse
 from tiercut.plan import Tier
 from tiercut.store import ModelStore
@@ -86,6 +88,7 @@ class Processor:
         offsets: What it knows of other clocks.
         reachable: Whether a node of a tier can be sent to now; must not block.
         counters: Counts ``fallbacks``.
+        slowdown: Factor on the time that segments take, to try a slow node; results say so.
         may_fall_back: Whether it runs the rest of a model when the next node is gone.
     """
 
@@ -100,6 +103,7 @@ class Processor:
         reachable: Callable[[Tier, str], bool],
         counters: Counter[str],
         may_fall_back: bool,
+        slowdown: float = 1.0,
     ) -> None:
         self._tier: Tier = tier
         self._node = node
@@ -109,6 +113,8 @@ class Processor:
         self._reachable = reachable
         self._counters = counters
         self._may_fall_back = may_fall_back
+        self.slowdown = slowdown
+        self._throttle = Throttle(10.0)
 
     def process(self, job: Job) -> Processed:
         """The node's part of a frame; whatever fails makes a `Drop` with its reason."""
@@ -121,7 +127,8 @@ class Processor:
         except TiercutError as error:
             done = Processed(job, Drop("segment_failed", str(error)), job.work)
         except Exception as error:  # a fault of ours in one frame must not end the node for all the others
-            log.exception("frame failed", extra={"stream": job.work.stream, "seq": job.work.seq})
+            if self._throttle.allows(type(error).__name__, started_s):
+                log.exception("frame failed", extra={"stream": job.work.stream, "seq": job.work.seq})
             done = Processed(job, Drop("segment_failed", f"{type(error).__name__}: {error}"), job.work)
         return replace(done, seconds=self._clock.monotonic_s() - started_s)
 
@@ -170,7 +177,10 @@ class Processor:
         segment = self._models.segment(bundle.model, run.start, run.stop)
         started_s = self._clock.monotonic_s()
         job.arrays = segment(arrays)
-        self._note(job, "compute", self._clock.monotonic_s() - started_s)
+        slowdown = self.slowdown
+        if slowdown > 1:
+            time.sleep((self._clock.monotonic_s() - started_s) * (slowdown - 1))
+        self._note(job, "compute", self._clock.monotonic_s() - started_s, emulated=slowdown > 1)
         job.cut = run.stop
 
     def _decoded(self, job: Job, bundle: Bundle) -> Arrays:
@@ -205,8 +215,8 @@ class Processor:
             fallback=job.fallback,
         )
 
-    def _note(self, job: Job, kind: StageKind, seconds: float) -> None:
-        job.stages.append(Stage(self._node, kind, max(seconds, 0.0)))
+    def _note(self, job: Job, kind: StageKind, seconds: float, *, emulated: bool = False) -> None:
+        job.stages.append(Stage(self._node, kind, max(seconds, 0.0), emulated))
 
 
 def _known(bundle: Bundle | None) -> Bundle:

@@ -9,11 +9,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
 from tiercut import logs, settings
-from tiercut.bus import Bus
+from tiercut.bus import ManagedBus
 from tiercut.bus.linked import LinkedBus
 from tiercut.bus.mqtt import MqttBus
 from tiercut.clock import SystemClock
@@ -46,7 +45,7 @@ class MqttOpener:
         self._settings = node_settings
         self._client = client
 
-    def __call__(self, url: str, *, will: tuple[str, bytes]) -> AbstractAsyncContextManager[Bus]:
+    def __call__(self, url: str, *, will: tuple[str, bytes]) -> ManagedBus:
         """A bus that keeps trying until the broker is there."""
         client_id = f"tiercut-{self._settings.site}-{self._client}-{self._settings.node}"
         mqtt = self._settings.mqtt(url, client_id=client_id, keeps_work=self._client in ("edge", "cloud"))

@@ -16,11 +16,18 @@ from tiercut.messages import Dropped, Stage, Work, check_name, refuse
 RESULT_TYPE = "tiercut.result.v1"
 DROPPED_TYPE = "tiercut.dropped.v1"
 CONTENT_TYPE = "application/json"
+#: CloudEvents attributes that an outcome has, as user properties.
+ATTRIBUTES = ("specversion", "id", "source", "type", "time")
 MAX_OUTCOME_BYTES = 256 * 1024
 
 TOP = 5
 #: An output of at most so many numbers is given whole, a larger one as a summary.
 WHOLE_OUTPUT = 16
+
+
+def event_id(seq: int, captured_unix_s: float) -> str:
+    """What names a frame's outcome within its stream, over restarts of its device."""
+    return f"{seq}-{round(captured_unix_s * 1e3)}"
 
 
 def attributes(work: Work, *, kind: str, unix_s: float) -> list[tuple[str, str]]:
@@ -31,7 +38,7 @@ def attributes(work: Work, *, kind: str, unix_s: float) -> list[tuple[str, str]]
     """
     return [
         ("specversion", "1.0"),
-        ("id", f"{work.seq}-{round(work.captured_unix_s * 1e3)}"),
+        ("id", event_id(work.seq, work.captured_unix_s)),
         ("source", f"/tiercut/{work.site}/{work.stream}"),
         ("type", kind),
         ("time", _iso(unix_s)),
@@ -80,10 +87,11 @@ def build(
         "fallback": fallback,
         "stages": [_stage(stage) for stage in stages],
         "latency_ms": None if latency_s is None else _ms(latency_s),
-        "emulated_links": sorted({stage.where for stage in stages if stage.emulated}),
+        "emulated_links": _emulated(stages, "wire"),
+        "emulated_nodes": _emulated(stages, "compute"),
         "model": {"name": bundle.name, "sha256": work.model},
     }
-    return json.dumps(result, separators=(",", ":")).encode()
+    return json.dumps(result, separators=(",", ":"), allow_nan=False).encode()
 
 
 def build_dropped(dropped: Dropped) -> bytes:
@@ -134,7 +142,7 @@ def top_labels(scores: NDArray[Any], labels: Sequence[str], *, softmax: bool, to
     if softmax:
         values = np.exp(values - values[best[0]])
         values /= values.sum()
-    return [{"class": int(i), "label": labels[int(i)], "score": round(float(values[i]), 6)} for i in best]
+    return [{"class": int(i), "label": labels[int(i)], "score": _finite(round(float(values[i]), 6))} for i in best]
 
 
 def _reading(outputs: Mapping[str, NDArray[Any]], bundle: Bundle) -> dict[str, Any]:
@@ -172,6 +180,10 @@ def _stage(stage: Stage) -> dict[str, Any]:
     if stage.emulated:
         said["emulated"] = True
     return said
+
+
+def _emulated(stages: Sequence[Stage], kind: str) -> list[str]:
+    return sorted({stage.where for stage in stages if stage.emulated and stage.kind == kind})
 
 
 def _ms(seconds: float) -> float:

@@ -80,13 +80,18 @@ def shown(settings: object) -> dict[str, Any]:
     }
 
 
+def masked_url(url: str) -> str:
+    """A URL with its password masked."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", rf"\1:{MASK}@", url)
+
+
 def _plain_value(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return shown(value)
     if isinstance(value, (tuple, list)):
         return [_plain_value(item) for item in value]
     if isinstance(value, str):
-        return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", rf"\1:{MASK}@", value)
+        return masked_url(value)
     return str(value) if isinstance(value, Path) else value
 
 

@@ -51,6 +51,10 @@ class ModelStore:
         """Name → identity of every bundle."""
         return {bundle.name: bundle.model for bundle in self._bundles.values()}
 
+    def bundles(self) -> list[Bundle]:
+        """Every bundle, by name."""
+        return sorted(self._bundles.values(), key=lambda bundle: bundle.name)
+
     def find(self, model: str) -> Bundle | None:
         """The bundle of an identity; the folder is read again when it is not known (it may have come since)."""
         if model not in self._bundles:

@@ -81,6 +81,38 @@ RETURN = Topic(
     publisher="cloud nodes",
     listeners="the node, which publishes it again on its site's bus",
 )
+PROFILE = Topic(
+    f"{ROOT}/{{site}}/{{tier}}/{{node}}/profile/{{model}}",
+    "Profile, JSON of the form tiercut-profile/1",
+    qos=1,
+    retain=True,
+    publisher="the node",
+    listeners="hub",
+)
+PREPARE = Topic(
+    f"{ROOT}/{{site}}/{{tier}}/{{node}}/prepare",
+    "PrepareSegment, JSON",
+    qos=1,
+    retain=False,
+    publisher="hub",
+    listeners="the node",
+)
+READY = Topic(
+    f"{ROOT}/{{site}}/stream/{{stream}}/ready",
+    "Ready, JSON",
+    qos=1,
+    retain=False,
+    publisher="the node that was asked, on the bus where it was asked",
+    listeners="hub",
+)
+EXPLAIN = Topic(
+    f"{ROOT}/{{site}}/stream/{{stream}}/explain",
+    "why a stream has its plan, and what is known of its nodes and links, JSON",
+    qos=1,
+    retain=True,
+    publisher="hub",
+    listeners="people, tiercut watch",
+)
 PLAN = Topic(
     f"{ROOT}/{{site}}/stream/{{stream}}/plan",
     "StreamPlan, JSON",
@@ -106,4 +138,4 @@ DROPPED = Topic(
     listeners="the stream's device (a place on the way is free again), people",
 )
 
-TOPICS = (WORK, STATUS, CLOCK, RETURN, PLAN, RESULT, DROPPED)
+TOPICS = (WORK, STATUS, CLOCK, RETURN, PROFILE, PREPARE, READY, EXPLAIN, PLAN, RESULT, DROPPED)

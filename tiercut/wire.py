@@ -191,7 +191,7 @@ def _stage(entry: object) -> Stage:
         raise refuse(
             "bad_stage", expected="[text, text, number, flag, integer]", came=[type(e).__name__ for e in entry]
         )
-    return Stage(where, kind, finite(seconds, "stages"), emulated, size)  # type: ignore[arg-type] # it checks the kind
+    return Stage(where, kind, finite(seconds, "stages"), emulated, size)
 
 
 def _is_number(value: object) -> bool:

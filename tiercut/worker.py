@@ -79,7 +79,7 @@ class Worker:
         self._may_fall_back = may_fall_back
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="segment")
-        self._lanes: Lanes[Job] = Lanes()
+        self._lanes: Lanes[Job] = Lanes(lambda job: job.work.seq)
         #: frames on threads
         self._running = 0
         #: lane → frames on their way out, in order
@@ -102,7 +102,8 @@ class Worker:
         """A frame has come (event loop only)."""
         self._counters["frames_arrived"] += 1
         for late in self._lanes.put(_lane(job), job, job.work.delivery):
-            self._spawn(self._drop(late, Drop("newer_frame", f"frame {job.work.seq} came while it waited")))
+            reason = Drop("newer_frame", f"frame {job.work.seq} came while it waited")
+            self._spawn(self._send(Processed(late, reason, late.work)))
         self._start_ready()
 
     async def drain(self, timeout_s: float) -> int:
@@ -168,8 +169,6 @@ class Worker:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.error("a frame could not be handed on", exc_info=error)
         self._note_idle()
 
     def _note_idle(self) -> None:
@@ -201,12 +200,17 @@ class Worker:
         return self._may_fall_back and isinstance(to, Forward) and not self._outlets.reachable(to.tier, to.node)
 
     async def _send(self, done: Processed) -> None:
+        stream = done.job.work.stream
         try:
             await self._carry_out(done)
         except (PublishRefused, PacketTooLarge) as error:
             await self._give_up(done, error)
         except BusError as error:  # closed: the frame stays unacknowledged, so the broker keeps it
-            log.info("frame not sent", extra={"stream": done.work.stream, "reason": str(error)})
+            log.info("frame not sent", extra={"stream": stream, "reason": str(error)})
+        except Exception:  # a fault of ours in one frame: acknowledged, or it would come again and block all others
+            self._counters["dropped.fault"] += 1
+            log.exception("frame not sent", extra={"stream": stream})
+            done.job.ack()
 
     async def _carry_out(self, done: Processed) -> None:
         match done.action:
@@ -223,11 +227,15 @@ class Worker:
 
     async def _give_up(self, done: Processed, error: BusError) -> None:
         """The broker does not take it: say so where it still can be said."""
-        log.error("publish refused", extra={"stream": done.work.stream, "reason": str(error)})
-        if isinstance(done.action, Forward):
-            await self._drop(done.job, Drop("refused", str(error)))
-        else:
-            self._counters["dropped.refused"] += 1
+        log.error("publish refused", extra={"stream": done.job.work.stream, "reason": str(error)})
+        try:
+            if isinstance(done.action, Forward):
+                await self._drop(done.job, Drop("refused", str(error)))
+            else:
+                self._counters["dropped.refused"] += 1
+        except BusError:  # nor may it be said on the bus: the counter and the log have it
+            log.info("drop not published", extra={"stream": done.job.work.stream})
+        finally:
             done.job.ack()
 
     async def _drop(self, job: Job, drop: Drop) -> None:

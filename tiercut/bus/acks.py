@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
+
+#: With less credit than this a reader wants strict order, and gets it.
+LEAST_CREDIT = 8
+
+
+def patience(receive_maximum: int) -> float:
+    """Three quarters of the credit; without end where there is little of it."""
+    return math.inf if receive_maximum < LEAST_CREDIT else receive_maximum * 3 // 4
 
 
 class _Entry:
@@ -23,12 +32,20 @@ class AckOrder:
     disconnect a client that does otherwise. One object serves all connections of a bus: `forget` starts a new
     connection, after which acknowledgements of older messages do nothing (the broker sends those messages again).
 
+    A message whose work takes long holds back those behind it, and each takes one of the broker's credits. So that it
+    cannot stop all others for ever, the head is acknowledged early when most of the credit is used up behind it: if
+    this process then dies, that one message is lost.
+
     Args:
         send: Send the PUBACK of a packet identifier.
+        patience: Messages that may wait for acknowledgement before a head that holds back others is acknowledged.
     """
 
-    def __init__(self, send: Callable[[int], None]) -> None:
+    def __init__(self, send: Callable[[int], None], *, patience: float) -> None:
         self._send = send
+        self._patience = patience
+        #: acknowledged before its time, ever
+        self.early = 0
         #: in order of reception; the head is never done
         self._entries: deque[_Entry] = deque()
 
@@ -42,6 +59,7 @@ class AckOrder:
         entries.append(entry)
         if not holders:
             self._drain(entries)
+        self._hurry(entries)
         return [self._make_ack(entry, entries) for _ in range(holders)]
 
     def forget(self) -> None:
@@ -59,8 +77,16 @@ class AckOrder:
             entry.holders -= 1
             if entry.holders == 0 and entries is self._entries:
                 self._drain(entries)
+                self._hurry(entries)
 
         return ack
+
+    def _hurry(self, entries: deque[_Entry]) -> None:
+        """Acknowledge the head early while it holds back finished ones and little credit is left."""
+        while entries is self._entries and len(entries) >= self._patience and any(not e.holders for e in entries):
+            self.early += 1
+            self._send(entries.popleft().packet_id)
+            self._drain(entries)
 
     def _drain(self, entries: deque[_Entry]) -> None:
         # `entries` is compared at each turn: sending may find that the connection is gone.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from tiercut.bus import Delivery, Handler
+
+log = logging.getLogger(__name__)
 
 
 def nothing() -> None:
@@ -52,7 +55,7 @@ class Inbox:
         if self._ended:
             return
         if self._handler is not None:
-            self._handler(delivery)
+            self._handle(self._handler, delivery)
             return
         if qos0:
             if self._qos0 >= self._qos0_limit:
@@ -60,6 +63,14 @@ class Inbox:
             self._qos0 += 1
         self._deliveries.append((delivery, qos0))
         self._wake_one()
+
+    @staticmethod
+    def _handle(handler: Handler, delivery: Delivery) -> None:
+        try:
+            handler(delivery)
+        except Exception:  # a fault of the handler's must not end the connection, nor come again for ever
+            log.exception("a message was not handled", extra={"topic": delivery.topic})
+            delivery.ack()
 
     def end(self) -> None:
         """Nothing more will come: readers stop after what is there."""

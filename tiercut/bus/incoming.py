@@ -10,7 +10,7 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from tiercut.bus import Delivery, Handler, Subscription
-from tiercut.bus.acks import AckOrder
+from tiercut.bus.acks import AckOrder, patience
 from tiercut.bus.causes import subscribe_error
 from tiercut.bus.connection import Connection
 from tiercut.bus.handshake import Accepted
@@ -37,7 +37,7 @@ class Incoming:
         self._counters = counters
         self._log = logger
         self._routes = Routes()
-        self._acks = AckOrder(self._send_ack)
+        self._acks = AckOrder(self._send_ack, patience=patience(settings.receive_maximum))
         #: the connection while it can be written to
         self._connection: Connection | None = None
         self._identifiers_allowed = True

@@ -17,7 +17,7 @@ from typing import Self
 from paho.mqtt.client import topic_matches_sub
 
 from tiercut.bus import Delivery, Handler, Properties, Sent, Subscription
-from tiercut.bus.acks import AckOrder
+from tiercut.bus.acks import AckOrder, patience
 from tiercut.bus.causes import closed_error, too_large_error
 from tiercut.bus.inbox import Inbox, nothing
 from tiercut.bus.memory_broker import MemoryBroker, Message, retained
@@ -66,7 +66,7 @@ class MemoryBus:
         self._queued: deque[_Packet] = deque()
         self._unacked: OrderedDict[int, _Packet] = OrderedDict()
         self._packet_ids = count(1)
-        self._acks = AckOrder(self._acked)
+        self._acks = AckOrder(self._acked, patience=patience(receive_maximum))
 
     @property
     def connected(self) -> bool:

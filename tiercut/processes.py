@@ -15,6 +15,7 @@ from tiercut.errors import BusError
 
 STOP_S = 5.0
 LOG_TAIL_LINES = 8
+CHILD = "tiercut.process_child"
 
 #: Settings of a program as its file says them: scalars, lists, and lists of tables.
 ProgramSettings = Mapping[str, Any]
@@ -40,6 +41,10 @@ class Processes:
         self._folder = folder
         self._programs = programs
         self._running: dict[str, asyncio.subprocess.Process] = {}
+        #: what notices the end of each running program
+        self._watchers: dict[str, asyncio.Task[None]] = {}
+        #: (name, exit status) of programs that ended by themselves
+        self._ended: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
 
     async def __aenter__(self) -> Self:
         return self
@@ -50,18 +55,22 @@ class Processes:
         await self._stop_all()
 
     async def start(self, name: str) -> None:
-        """Start a program (again)."""
+        """Start a program (again); it ends with this process, however that ends."""
         program, settings = self._programs[name]
         path = self._folder / f"{name}.toml"
         path.write_text(to_toml(settings), encoding="utf-8")
         with (self._folder / f"{name}.log").open("ab") as log:
-            self._running[name] = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", program, "--settings", str(path), stdout=log, stderr=log, start_new_session=True
-            )
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", CHILD, program, "--settings", str(path),
+                stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log,
+                start_new_session=True,  # Ctrl-C is for this process, which stops them in order
+            )  # fmt: skip
+        self._running[name] = process
+        self._watchers[name] = asyncio.create_task(self._notice_end(name, process), name=f"end of {name}")
 
     async def stop(self, name: str) -> int:
         """SIGTERM, then SIGKILL after 5 s; returns the exit status."""
-        process = self._running.pop(name)
+        process = await self._let_go(name)
         if process.returncode is None:
             process.terminate()
         try:
@@ -73,8 +82,9 @@ class Processes:
 
     async def kill(self, name: str) -> None:
         """SIGKILL: no goodbye."""
-        process = self._running.pop(name)
-        process.kill()
+        process = await self._let_go(name)
+        if process.returncode is None:
+            process.kill()
         await process.wait()
 
     def pid(self, name: str) -> int:
@@ -82,33 +92,38 @@ class Processes:
         return self._running[name].pid
 
     async def watch(self) -> None:
-        """Wait until a program ends by itself, which none should.
+        """Wait until a program ends by itself, which none should; those started later are watched too.
 
         Raises:
             BusError: one has; with the end of its log.
         """
-        waiting = {asyncio.create_task(process.wait()): name for name, process in self._running.items()}
-        try:
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waiting:
-                task.cancel()
-        task = done.pop()
+        name, status = await self._ended.get()
         raise BusError(
-            f"{waiting[task]} ended by itself",
+            f"{name} ended by itself",
             expected="a running program",
-            came=f"exit status {task.result()}",
-            fix=f"see the end of its log:\n{self.tail(waiting[task])}",
+            came=f"exit status {status}",
+            fix=f"see the end of its log:\n{self.tail(name)}",
         )
 
     def tail(self, name: str) -> str:
-        """The last lines of a program's log."""
-        lines = (self._folder / f"{name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        """The last lines of a program's log; nothing before its start."""
+        log = self._folder / f"{name}.log"
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
         return "\n".join(lines[-LOG_TAIL_LINES:])
 
     def tails(self) -> str:
         """The last lines of every program's log."""
         return "\n".join(f"--- {name}\n{self.tail(name)}" for name in self._programs)
+
+    async def _notice_end(self, name: str, process: asyncio.subprocess.Process) -> None:
+        self._ended.put_nowait((name, await process.wait()))
+
+    async def _let_go(self, name: str) -> asyncio.subprocess.Process:
+        """No longer watch a program; its end is wanted."""
+        watcher = self._watchers.pop(name)
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
+        return self._running.pop(name)
 
     async def _stop_all(self) -> None:
         for name in reversed(list(self._running)):

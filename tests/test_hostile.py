@@ -1,0 +1,183 @@
+"""What strangers, faults and odd input do to a node: they are counted, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import iot_node.stream
+from iot_node.sensors import Captured, open_sensor
+from iot_node.settings import StreamSettings
+from tests.aio import async_test
+from tests.sites import SITE_URL, by_hand, new_site, noise
+from tiercut.bundle import Bundle
+from tiercut.bus import Delivery
+from tiercut.bus.memory import MemoryBus
+from tiercut.chunks import split
+from tiercut.codecs import encode_tensor
+from tiercut.jsonwire import encode_stream_plan
+from tiercut.messages import MAX_STAGES, ClockStamp, Stage, StreamPlan, Work
+from tiercut.plan import Plan
+from tiercut.topics import PLAN, WORK
+from tiercut.wire import encode_work
+
+EDGE_WORK = WORK.of(site="home", tier="edge", node="e")
+
+
+def frame_for_edge(chain: Bundle, seq: int = 0, stream: str = "stranger", **more: Any) -> Work:
+    """An honest frame at cut 0 for the edge ``e``, which runs all of the model."""
+    settings = StreamSettings(name="s", model="chain", sensor="noise")
+    inputs = chain.to_inputs(next(open_sensor(settings)).frame)
+    fields: dict[str, Any] = {
+        "site": "home",
+        "stream": stream,
+        "seq": seq,
+        "model": chain.model,
+        "plan": Plan(epoch=1, first_cut=0, second_cut=chain.end, device="x", edge="e", codecs=("raw",)),
+        "delivery": "every",
+        "cut": 0,
+        "tensors": tuple(encode_tensor(name, array, "raw") for name, array in inputs.items()),
+        "captured_unix_s": 1.0,
+        "captured": ClockStamp("far", 1.0),
+        "sent": ClockStamp("far", 1.0),
+        **more,
+    }
+    return Work(**fields)
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    while not condition():  # noqa: ASYNC110 - what a node knows has no event
+        await asyncio.sleep(0.01)
+
+
+@async_test
+async def test_mutated_frames_are_all_acknowledged_and_good_ones_still_pass(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    edge = site.edge()
+    chance = random.Random(5)  # noqa: S311 - repeatable
+    good = encode_work(frame_for_edge(chain))
+    async with site.running(edge) as outcomes, MemoryBus(site.brokers[SITE_URL]) as stranger:
+        for _ in range(600):
+            bad = bytearray(good)
+            for _ in range(chance.randint(1, 4)):
+                bad[chance.randrange(len(bad))] = chance.randrange(256)
+            await stranger.publish(EDGE_WORK, bytes(bad[: chance.randint(1, len(bad))]))
+        for seq in range(100):
+            await stranger.publish(EDGE_WORK, encode_work(frame_for_edge(chain, seq, "honest")))
+        await until(lambda: len(outcomes.seqs("honest")) == 100)
+        await until(lambda: not site.buses["e", SITE_URL]._unacked)
+    assert outcomes.seqs("honest") == list(range(100))
+
+
+@pytest.mark.parametrize("stages", [MAX_STAGES, MAX_STAGES - 1])
+def test_frame_with_too_many_stages_is_set_aside(bundles: Path, chain: Bundle, stages: int) -> None:
+    edge = new_site(bundles).edge()
+    acked: list[int] = []
+    many = tuple(Stage("x", "queue", 0.0) for _ in range(stages))
+    work = frame_for_edge(chain, stages=many, sent=ClockStamp(edge.clock.id, edge.clock.monotonic_s()))
+    edge.receive_work(Delivery(EDGE_WORK, encode_work(work), 0.0, ack=lambda: acked.append(1)))
+    assert edge.counters["bad.too_many"] == 1
+    assert acked
+
+
+@async_test
+async def test_chunk_whose_message_never_ends_does_not_stop_the_others(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    first, *_ = split(encode_work(frame_for_edge(chain, stream="half")), 300)
+    async with site.running(site.edge()) as outcomes, MemoryBus(site.brokers[SITE_URL]) as stranger:
+        await stranger.publish(EDGE_WORK, first)
+        for seq in range(200):
+            await stranger.publish(EDGE_WORK, encode_work(frame_for_edge(chain, seq, "honest")))
+        await until(lambda: len(outcomes.seqs("honest")) == 200)
+
+
+@async_test
+async def test_frame_that_waits_for_a_lost_cloud_does_not_stop_other_streams(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles, two_brokers=True)
+    to_cloud = Plan(epoch=1, first_cut=0, second_cut=1, device="x", edge="e", cloud="c", codecs=("raw", "raw"))
+    async with site.running(site.edge(fall_back=False)) as outcomes:
+        async with MemoryBus(site.brokers[SITE_URL]) as stranger:
+            site.brokers["mqtt://cloud"].cut(site.buses["e", "mqtt://cloud"])
+            await stranger.publish(EDGE_WORK, encode_work(frame_for_edge(chain, stream="waits", plan=to_cloud)))
+            for seq in range(200):
+                await stranger.publish(EDGE_WORK, encode_work(frame_for_edge(chain, seq, "honest")))
+            await until(lambda: len(outcomes.seqs("honest")) == 200)
+        site.brokers["mqtt://cloud"].restore(site.buses["e", "mqtt://cloud"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"first_cut": 5000, "second_cut": 5000},
+        {"device": "another"},
+    ],
+)
+def test_device_survives_a_plan_that_makes_no_sense(bundles: Path, chain: Bundle, wrong: dict[str, Any]) -> None:
+    @async_test
+    async def run() -> None:
+        site = new_site(bundles)
+        device = site.device(noise(chain, frames=None, fps=50))
+        fields = {"epoch": 2, "first_cut": 1, "second_cut": 1, "device": "d", "edge": "e", "cloud": "c", **wrong}
+        plan = Plan(**fields, codecs=("raw", "raw"))
+        message = encode_stream_plan(StreamPlan(stream="cam", model=chain.model, model_name="x", plan=plan))
+        nodes = site.hub(by_hand(chain)), site.cloud(), site.edge(), device
+        async with site.running(*nodes) as outcomes, MemoryBus(site.brokers[SITE_URL]) as stranger:
+            await outcomes.until(results=1)
+            await stranger.publish(PLAN.of(site="home", stream="cam"), message)
+            await until(lambda: device.counters["plans_refused"])
+            await outcomes.until(results=len(outcomes.results) + 5)
+
+    run()
+
+
+@async_test
+async def test_sensor_that_raises_anything_ends_its_stream_alone(
+    bundles: Path, chain: Bundle, residual: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(settings: StreamSettings) -> Iterator[Captured]:
+        if settings.name == "cam":
+            raise_later = iter([1, 0])
+            return (Captured(next(open_sensor(settings)).frame, str(1 // each)) for each in raise_later)
+        return open_sensor(settings)
+
+    monkeypatch.setattr(iot_node.stream, "open_sensor", broken)
+    site = new_site(bundles)
+    device = site.device(noise(chain), noise(residual, "door"))
+    hub = site.hub(by_hand(chain), by_hand(residual, "door"))
+    async with site.running(hub, site.cloud(), site.edge(), device) as outcomes:
+        await until(lambda: len(outcomes.seqs("door")) == 10)
+    assert device.counters["sensors_failed"] == 1
+
+
+@async_test
+async def test_label_that_utf8_cannot_say_is_made_printable(
+    bundles: Path, chain: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(settings: StreamSettings) -> Iterator[Captured]:
+        return (replace(captured, label="a\udcff.png") for captured in open_sensor(settings))
+
+    monkeypatch.setattr(iot_node.stream, "open_sensor", odd)
+    site = new_site(bundles)
+    async with site.running(site.hub(by_hand(chain)), site.cloud(), site.edge(), site.device(noise(chain))) as outcomes:
+        await outcomes.until(results=10)
+    assert {result["label"] for result in outcomes.results} == {"a?.png"}
+
+
+@async_test
+async def test_frames_are_not_sent_again_while_they_wait_for_their_own_broker(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    device = site.device(noise(chain, frames=None, fps=50, timeout_s=0.2))
+    async with site.running(site.hub(by_hand(chain)), site.cloud(), site.edge(), device) as outcomes:
+        await outcomes.until(results=5)
+        site.brokers[SITE_URL].cut(site.buses["d", SITE_URL])
+        await asyncio.sleep(2.5)
+        resent = device.counters["frames_resent"]
+        site.brokers[SITE_URL].restore(site.buses["d", SITE_URL])
+        await outcomes.until(results=len(outcomes.results) + 10)
+    assert resent <= 6  # at most those that had left the device

@@ -1,0 +1,95 @@
+"""A node gets ready before a plan needs it: loads the segment it is asked for, and knows how fast it is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from tiercut.bundle import Bundle
+from tiercut.bus import Bus, Delivery
+from tiercut.errors import BadMessage, SettingsError, TiercutError
+from tiercut.jsonwire import decode_prepare, encode_ready
+from tiercut.machine import this_machine
+from tiercut.measure import Options, measure_profile
+from tiercut.messages import PrepareSegment, Ready
+from tiercut.profile_store import ProfileStore
+from tiercut.profiles import Profile
+from tiercut.store import ModelStore
+from tiercut.topics import READY
+
+log = logging.getLogger(__name__)
+
+
+class Preparation:
+    """Answers the hub's requests to load segments.
+
+    Args:
+        node: The node's id.
+        models: Its models.
+        refuses: Says why a segment is not to be run here, ``None`` when it may.
+    """
+
+    def __init__(self, *, node: str, models: ModelStore, refuses: Callable[[PrepareSegment], str | None]) -> None:
+        self._node = node
+        self._models = models
+        self._refuses = refuses
+
+    async def answer(self, bus: Bus, delivery: Delivery) -> None:
+        """Load what a request asks for, and say on the same bus that it is ready, or why it is not."""
+        delivery.ack()
+        try:
+            asked = decode_prepare(delivery.payload)
+        except BadMessage as error:
+            log.warning("request set aside", extra={"reason": str(error)})
+            return
+        trouble = self._refuses(asked) or await asyncio.to_thread(self._load, asked)
+        if trouble:
+            log.error("plan refused", extra={"stream": asked.stream, "epoch": asked.epoch, "reason": trouble})
+        ready = Ready(stream=asked.stream, epoch=asked.epoch, node=self._node, ok=not trouble, message=trouble or "")
+        await bus.publish(READY.of(site=asked.site, stream=asked.stream), encode_ready(ready))
+
+    def _load(self, asked: PrepareSegment) -> str | None:
+        try:
+            self._models.segment(asked.model, asked.start, asked.stop)
+        except TiercutError as error:
+            return str(error)
+        return None
+
+
+def find_profile(bundle: Bundle, folder: Path, *, threads: int, measure_s: float) -> Profile | None:
+    """The profile of a bundle on this machine: kept, or measured now, or predicted; ``None`` when none can be had.
+
+    Blocks for ``measure_s`` where it measures.
+
+    Args:
+        bundle: The model.
+        folder: Where `tiercut profile` keeps them.
+        threads: Of a segment.
+        measure_s: Seconds to spend on measuring where there is none; 0 predicts instead.
+    """
+    store = ProfileStore(folder)
+    try:
+        kept = store.load(bundle.model, this_machine(threads).id)
+        if kept is not None:
+            return kept
+        if measure_s > 0:
+            profile = measure_profile(bundle, options=Options(threads=threads, seconds=measure_s))
+            store.save(profile)
+            return profile
+        return predicted(bundle, threads)
+    except SettingsError as error:
+        log.error("no profile", extra={"model": bundle.name, "reason": str(error)})  # noqa: TRY400 - the sentence says it all
+        return None
+
+
+def predicted(bundle: Bundle, threads: int) -> Profile:
+    """A profile that nobody measured, scaled to this machine by one timed convolution."""
+    from tiercut.calibrate import reference_seconds  # noqa: PLC0415 - imports onnx, only where it is needed
+    from tiercut.predict import load_predictor  # noqa: PLC0415 - the same
+
+    predictor = load_predictor()
+    scale = reference_seconds(threads) / predictor.reference_seconds
+    log.info("profile predicted", extra={"model": bundle.name, "scale": round(scale, 2)})
+    return predictor.predict(bundle, scale=scale, machine=this_machine(threads))
