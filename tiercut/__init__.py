@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tiercut.authoring import ModelSource, export
     from tiercut.bundle import Bundle
     from tiercut.cuts import CutPoint, TensorSpec
+    from tiercut.planner import solve
     from tiercut.preprocess import FrameSpec
     from tiercut.segments import Segment, SegmentCache
 
@@ -49,6 +50,7 @@ __all__ = [
     "TensorSpec",
     "TiercutError",
     "export",
+    "solve",
 ]
 
 _HOMES = {
@@ -60,6 +62,7 @@ _HOMES = {
     "SegmentCache": "segments",
     "TensorSpec": "cuts",
     "export": "authoring",
+    "solve": "planner",
 }
 
 

@@ -1,0 +1,172 @@
+"""How long a plan takes, and how far planning stream by stream is from the best for all.
+
+``python -m bench.planner`` takes a minute, on one core. Problems are drawn with a seed: a device before three edges and
+two cloud nodes, all linked. The gap is measured on small sites where every combination of plans can be tried.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.machine import machine
+from tests.joint_brute_force import best_together, frames_under_way, priced, small_site
+from tiercut.planner import Stream, plan_together, solve, solve_top
+
+OBJECTIVES = ("latency", "accuracy", "energy", "throughput")
+LIMITS: dict[str, dict[str, float]] = {
+    "no limits": {},
+    "deadline": {"deadline_seconds": 0.25},
+    "accuracy": {"max_accuracy_drop": 0.012},
+}
+
+
+def problem(seed: int, blocks: int = 160, variants: int = 5, **changes: Any) -> dict[str, Any]:
+    """A problem of 4 codecs, 3 edges and 2 cloud nodes; seconds and bytes as of image networks on small boards."""
+    draw = random.Random(seed)
+    names = [f"exit{index}" for index in range(variants)]
+
+    def node(name: str, tier: str, model_seconds: float) -> dict[str, Any]:
+        seconds = {
+            variant: [draw.uniform(0.2, 1.8) * model_seconds / blocks for _ in range(blocks)] for variant in names
+        }
+        return {"id": name, "tier": tier, "block_seconds": seconds, "queue_seconds": 0.001, "power_watts": 3.0}
+
+    nodes = [node("device", "device", 0.8)]
+    nodes += [node(f"edge{index}", "edge", 0.15) for index in range(3)]
+    nodes += [node(f"cloud{index}", "cloud", 0.02) for index in range(2)]
+    return {
+        "format": "tiercut-plan-problem/1",
+        "model": {
+            "name": "drawn",
+            "variants": [_variant(draw, name, index, blocks) for index, name in enumerate(names)],
+        },
+        "nodes": nodes,
+        "links": list(_links(draw, nodes)),
+        "codecs": [
+            {"name": f"codec{i}", "ratio": 2.0**i, "encode_seconds_per_mb": 0.004 * i, "accuracy_drop": 0.004 * i}
+            for i in range(1, 5)
+        ],
+        "objective": "latency",
+        **changes,
+    }
+
+
+def _variant(draw: random.Random, name: str, index: int, blocks: int) -> dict[str, Any]:
+    sizes = [150_000, *(int(800_000 * draw.uniform(0.5, 1) / (1 + 4 * k / blocks)) for k in range(1, blocks + 1))]
+    return {"name": name, "accuracy": 0.6 + 0.05 * index, "cut_bytes": sizes}
+
+
+def _links(draw: random.Random, nodes: Sequence[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+    onward = {("device", "edge"): 60, ("edge", "cloud"): 20, ("device", "cloud"): 8}
+    for start in nodes:
+        for end in nodes:
+            mbps = onward.get((start["tier"], end["tier"]))
+            if mbps is not None:
+                rate = mbps * draw.uniform(0.5, 1.5)
+                yield {"from": start["id"], "to": end["id"], "mbps": rate, "latency_seconds": 0.01, "watts": 1.0}
+
+
+def seconds(run: Callable[[], object], repeats: int) -> list[float]:
+    """Seconds of each of several runs."""
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - start)
+    return taken
+
+
+def one_stream(repeats: int) -> dict[str, dict[str, float]]:
+    """Milliseconds for one problem of the stated size, reading included: median and 95th percentile."""
+    table = {}
+    for objective in OBJECTIVES:
+        for limit, constraints in LIMITS.items():
+            taken: list[float] = []
+            for seed in range(5):
+                one = problem(seed, objective=objective, constraints={"min_first_cut": 1, **constraints})
+                taken += seconds(lambda one=one: solve(one), repeats)  # type: ignore[misc]
+            p95 = statistics.quantiles(taken, n=20)[-1]
+            table[f"{objective}, {limit}"] = {"p50_ms": 1e3 * statistics.median(taken), "p95_ms": 1e3 * p95}
+    return table
+
+
+def many_streams(count: int) -> dict[str, float]:
+    """Seconds for so many streams, each with a problem of its own, one after the other, at the stated size."""
+    problems = [problem(seed, objective=OBJECTIVES[seed % 4]) for seed in range(min(count, 40))]
+    start = time.perf_counter()
+    for index in range(count):
+        solve(problems[index % len(problems)])
+    return {"streams": count, "seconds": time.perf_counter() - start}
+
+
+def joint_gap(sites: int, streams: int) -> dict[str, float]:
+    """Frames under way against the best for all; and what comes of each stream planning as if it were alone."""
+    gaps, selfish, settled = [], [], 0
+    for seed in range(sites):
+        site = small_site(seed, streams)
+        best, _ = best_together(site)
+        joint = plan_together(site)
+        gaps.append(joint.frames_under_way / best - 1)
+        alone = [min(priced(stream), key=lambda plan: plan[0] + sum(plan[1].values())) for stream in site]
+        selfish.append(frames_under_way(site, alone) / best - 1)
+        settled += joint.settled
+    return {
+        "sites": sites,
+        "settled": settled,
+        "equal_to_best": sum(gap < 1e-9 for gap in gaps),
+        "median_gap": statistics.median(gaps),
+        "mean_gap": statistics.mean(gaps),
+        "greatest_gap": max(gaps),
+        "mean_gap_of_planning_alone": statistics.mean(selfish),
+    }
+
+
+def joint_time(count: int) -> dict[str, float]:
+    """Seconds for planning so many streams together: 40 blocks, one variant, shared edges and cloud nodes."""
+    shared = problem(1, blocks=40, variants=1)
+    streams = []
+    for index in range(count):
+        own = json.loads(json.dumps(shared).replace('"device"', f'"device{index}"'))
+        own["nodes"][0]["tier"] = "device"
+        streams.append(Stream(name=f"s{index}", problem=own, frames_per_second=0.2))
+    start = time.perf_counter()
+    joint = plan_together(streams)
+    return {"streams": count, "seconds": time.perf_counter() - start, "rounds": joint.rounds, "settled": joint.settled}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=20, help="runs per problem")
+    parser.add_argument("--streams", type=int, default=1000, help="streams in the long run")
+    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
+    args = parser.parse_args()
+    print(machine())
+    print("one stream: 160 blocks, 5 variants, 4 codecs and raw, 3 edges, 2 cloud nodes; milliseconds")
+    single = one_stream(args.repeats)
+    for name, row in single.items():
+        print(f"  {name:<24} p50 {row['p50_ms']:6.2f}   p95 {row['p95_ms']:6.2f}")
+    top = statistics.median(seconds(lambda: solve_top(problem(0), 5), 3))
+    print(f"  best 5 plans (solve_top) p50 {1e3 * top:6.0f}")
+    many = many_streams(args.streams)
+    print(f"{many['streams']} such streams, all four objectives in turn: {many['seconds']:.2f} s")
+    gaps = {streams: joint_gap(sites, streams) for streams, sites in ((2, 100), (3, 60))}
+    for streams, row in gaps.items():
+        print(f"{streams} streams together: {', '.join(f'{name} {value:.4g}' for name, value in row.items())}")
+    together = [joint_time(count) for count in (10, 100)]
+    for row in together:
+        print(f"{row['streams']} streams together: {row['seconds']:.2f} s, {row['rounds']} rounds")
+    if args.json:
+        figures = {"one": single, "top_seconds": top, "many": many, "gap": gaps, "together": together}
+        args.json.write_text(json.dumps({"machine": machine(), **figures}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

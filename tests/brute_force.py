@@ -1,0 +1,140 @@
+"""Every plan of a planning problem, one by one, straight from the form's text. Shares nothing with the planner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+RAW = {"name": "raw", "ratio": 1.0}
+Plan = dict[str, Any]
+
+
+def slack(value: float) -> float:
+    return 1e-12 + 1e-9 * abs(value)
+
+
+def best(problem: dict[str, Any]) -> Plan | None:
+    """The best plan within the constraints, by filtering: objective, latency, hops, accuracy, place."""
+    plans = [plan for plan in every_plan(problem) if within_constraints(problem, plan)]
+    if not plans:
+        return None
+    keys: dict[str, list[Callable[[Plan], float]]] = {
+        "latency": [lambda p: p["latency_seconds"]],
+        "accuracy": [lambda p: -p["accuracy"], lambda p: p["latency_seconds"]],
+        "energy": [lambda p: p["energy_joules"], lambda p: p["latency_seconds"]],
+        "throughput": [lambda p: p["bottleneck_seconds"], lambda p: p["latency_seconds"]],
+    }
+    for key in keys[problem["objective"]]:
+        least = min(key(plan) for plan in plans)
+        plans = [plan for plan in plans if key(plan) <= least + slack(least)]
+    fewest = min(len(plan["codecs"]) for plan in plans)
+    plans = [plan for plan in plans if len(plan["codecs"]) == fewest]
+    most = max(plan["accuracy"] for plan in plans)
+    return min((plan for plan in plans if plan["accuracy"] >= most - slack(1.0)), key=lambda plan: place(problem, plan))
+
+
+def place(problem: dict[str, Any], plan: Plan) -> list[int]:
+    """Which of two plans equal in all else goes first: variant, edge, codecs, first cut, cloud, second cut."""
+    nodes = [None, *(node["id"] for node in problem["nodes"])]
+    codecs = ["raw", *(codec["name"] for codec in problem.get("codecs", []))]
+    return [
+        [variant["name"] for variant in problem["model"]["variants"]].index(plan["variant"]),
+        nodes.index(plan["edge"]) or len(nodes),
+        *(codecs.index(name) for name in plan["codecs"]),
+        plan["first_cut"],
+        nodes.index(plan["cloud"]),
+        plan["second_cut"],
+    ]
+
+
+def within_constraints(problem: dict[str, Any], plan: Plan) -> bool:
+    limits = problem.get("constraints", {})
+    deadline, drop = limits.get("deadline_seconds"), limits.get("max_accuracy_drop")
+    top = max(variant["accuracy"] for variant in problem["model"]["variants"])
+    return (
+        plan["first_cut"] >= limits.get("min_first_cut", 0)
+        and (deadline is None or plan["latency_seconds"] <= deadline + slack(deadline))
+        and (drop is None or plan["accuracy"] >= top - drop - slack(1.0))
+    )
+
+
+def every_plan(problem: dict[str, Any]) -> Iterator[Plan]:
+    edges = [node for node in problem["nodes"] if node["tier"] == "edge"]
+    clouds = [node for node in problem["nodes"] if node["tier"] == "cloud"]
+    codecs = [RAW, *problem.get("codecs", [])]
+    for variant in problem["model"]["variants"]:
+        end = len(variant["cut_bytes"]) - 1
+        for edge in [*edges, None]:
+            for cloud in [*clouds, None]:
+                for chosen in pairs(codecs, (edge is not None) + (cloud is not None)):
+                    for first in range(end + 1):
+                        for second in range(first, end + 1):
+                            if shape_fits(first, second, end, edge, cloud):
+                                plan = price(problem, variant, (edge, cloud), chosen, (first, second))
+                                if plan is not None:
+                                    yield plan
+
+
+def pairs(codecs: list[dict[str, Any]], hops: int) -> list[list[dict[str, Any]]]:
+    if hops == 0:
+        return [[]]
+    if hops == 1:
+        return [[one] for one in codecs]
+    return [[one, other] for one in codecs for other in codecs]
+
+
+def shape_fits(first: int, second: int, end: int, edge: object, cloud: object) -> bool:
+    if cloud is None and edge is None:
+        return first == second == end
+    if cloud is None:
+        return first < end and second == end
+    if edge is None:
+        return first == second < end
+    return second < end
+
+
+def price(
+    problem: dict[str, Any],
+    variant: dict[str, Any],
+    route: tuple[dict[str, Any] | None, dict[str, Any] | None],
+    codecs: list[dict[str, Any]],
+    cuts: tuple[int, int],
+) -> Plan | None:
+    """The plan with its cost, None if a node, link or codec does not allow it."""
+    device = next(node for node in problem["nodes"] if node["tier"] == "device")
+    links = {(link["from"], link["to"]): link for link in problem["links"]}
+    end, (edge, cloud), (first, second) = len(variant["cut_bytes"]) - 1, route, cuts
+    stops = [(device, 0, first)]
+    stops += [(edge, first, second)] if edge else []
+    stops += [(cloud, second, end)] if cloud else []
+    seconds, joules = [], 0.0
+    for hop, (node, a, b) in enumerate(stops):
+        if b > a:
+            if variant["name"] not in node.get("block_seconds", {}):
+                return None
+            busy = sum(node["block_seconds"][variant["name"]][a:b]) * node.get("slowdown", 1)
+            seconds.append(busy + node.get("queue_seconds", 0))
+            joules += seconds[-1] * node.get("power_watts", 0) if node is device else 0.0
+        if hop + 1 < len(stops):
+            link, codec = links.get((node["id"], stops[hop + 1][0]["id"])), codecs[hop]
+            low, high = (0, end) if codec is RAW else codec.get("cuts", [1, end - 1])
+            if link is None or not low <= b <= high:
+                return None
+            size = variant["cut_bytes"][b]
+            transmit = size / codec["ratio"] * 8 / (link["mbps"] * 1e6)
+            coding = codec.get("encode_seconds_per_mb", 0) + codec.get("decode_seconds_per_mb", 0)
+            seconds.append(link["latency_seconds"] + transmit + size / 1e6 * coding)
+            joules += transmit * link.get("watts", 0) if node is device else 0.0
+    return {
+        "variant": variant["name"],
+        "device": device["id"],
+        "edge": edge["id"] if edge else None,
+        "cloud": cloud["id"] if cloud else None,
+        "first_cut": first,
+        "second_cut": second,
+        "codecs": [codec["name"] for codec in codecs],
+        "latency_seconds": sum(seconds),
+        "accuracy": variant["accuracy"] - sum(codec.get("accuracy_drop", 0) for codec in codecs),
+        "energy_joules": joules,
+        "bottleneck_seconds": max(seconds, default=0.0),
+    }

@@ -1,0 +1,12 @@
+"""The planner: where to cut, which nodes, which codecs. Pure: numbers in, plans out.
+
+The problem and the answer are those of the planning problem, version 1 (``docs/planning.md``).
+"""
+
+from tiercut.planner.alternatives import alternatives
+from tiercut.planner.best import evaluate, solve
+from tiercut.planner.joint import JointPlan, Stream, plan_together
+from tiercut.planner.problem import FORMAT
+from tiercut.planner.top import solve_top
+
+__all__ = ["FORMAT", "JointPlan", "Stream", "alternatives", "evaluate", "plan_together", "solve", "solve_top"]

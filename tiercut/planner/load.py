@@ -1,0 +1,57 @@
+"""What streams do to each other: every node and every link is shared, and slower the more of its time is taken.
+
+A stream that sends r frames a second, each of which keeps a node (or a line) busy for s seconds, takes the part r·s of
+its time. With the part u taken by the *other* streams, a stage lasts s / (1 - u): the mean of a processor that serves
+all its jobs in turns (M/G/1 processor sharing; Kleinrock, Queueing Systems II, chapter 4). A stream's own frames come
+one after the other and do not stand in each other's way. Above u = 0.9 the curve goes on as a straight line, so that
+what is overloaded is always worse than what is not, and more overloaded is worse still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from tiercut.planner.answer import Choice, stages_of
+from tiercut.planner.problem import Node, Problem
+
+#: Part of the time taken from which the curve is straight.
+STRAIGHT_FROM = 0.9
+
+#: What is taken, by node id or by both ids of a link with an arrow, as in ``stages[].where``.
+Load = Mapping[str, float]
+
+
+def stretch(taken: float) -> float:
+    """How much longer a stage lasts where the others take so much (1 is all of the time)."""
+    if taken <= STRAIGHT_FROM:
+        return 1 / (1 - taken)
+    free = 1 - STRAIGHT_FROM
+    return 1 / free + (taken - STRAIGHT_FROM) / free**2
+
+
+def load_of(problem: Problem, choice: Choice | None, frames_per_second: float) -> dict[str, float]:
+    """What one stream takes of nodes and links when it has them to itself."""
+    stages = () if choice is None else stages_of(problem, choice)
+    return {stage.where: frames_per_second * stage.busy_seconds for stage in stages}
+
+
+def loaded(problem: Problem, others: Load, without: Collection[str] = ()) -> Problem:
+    """The problem as one stream sees it beside the others; nodes and links in ``without`` cannot be used."""
+
+    def seen(node: Node) -> Node:
+        slowdown = node.slowdown * stretch(others.get(node.id, 0.0))
+        return replace(node, slowdown=slowdown, block_seconds={} if node.id in without else node.block_seconds)
+
+    links = {
+        (start, end): replace(link, mbps=link.mbps / stretch(others.get(f"{start} -> {end}", 0.0)))
+        for (start, end), link in problem.links.items()
+        if f"{start} -> {end}" not in without
+    }
+    return replace(
+        problem,
+        device=seen(problem.device),
+        edges=tuple(map(seen, problem.edges)),
+        clouds=tuple(map(seen, problem.clouds)),
+        links=links,
+    )
