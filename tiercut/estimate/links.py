@@ -1,0 +1,240 @@
+"""Rate and latency of a hop, from the transfers that the pipeline makes anyway.
+
+``seconds = latency + bytes * 8 / rate``: transfers of two sizes separate the two, so small messages (results, status,
+probes) count as much as frames. See `docs/profiles.md` for the method and its sources.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections import deque
+from dataclasses import dataclass
+
+from tiercut.errors import SettingsError
+from tiercut.estimate.changepoint import Cusum, NoiseScale
+from tiercut.estimate.line import Line, Point, fit
+
+#: Transfers kept per size class, a factor of 4 each: many frames do not push out the few small messages.
+_KEPT = 16
+#: Jitter of event loops and brokers that no size explains, seconds.
+_JITTER_S = 0.001
+#: Age at which a transfer's variance has doubled.
+_AGE_S = 60.0
+#: After a change: how far latency and seconds per byte may have moved, relative. Rates move more than routes do.
+_LATENCY_MOVES, _RATE_MOVES = 0.3, 3.0
+#: How far off the guess before the first transfer may be: seconds, and a factor on the time per byte.
+_GUESS_STD_S, _GUESS_FACTOR = 0.02, 10.0
+#: Sizes this far apart separate rate from latency.
+_APART = 4.0
+_PROBE_BYTES = (200, 16_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSample:
+    """One transfer.
+
+    Attributes:
+        at_s: When it ended, on one monotonic clock for all samples of an estimator.
+        payload_bytes: Its size.
+        seconds: How long it took, from publish on.
+    """
+
+    at_s: float
+    payload_bytes: int
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.at_s) and math.isfinite(self.seconds)) or min(self.payload_bytes, self.seconds) < 0:
+            raise SettingsError(
+                "a transfer cannot be", expected="finite times, seconds and bytes >= 0", came=str(self), fix="drop it"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkEstimate:
+    """What a hop does now; each figure with its standard deviation.
+
+    Attributes:
+        mbps: Rate, 10⁶ bits of payload per second.
+        mbps_std: Of ``mbps``, by way of the time per byte.
+        latency_seconds: One way.
+        latency_std: Of ``latency_seconds``.
+        split_known: Transfers of two sizes were seen since the last change; if not, their sum is known alone, and
+            ``latency_seconds`` is what was known before.
+        samples: Transfers it rests on; 0: it is a guess.
+        line: The fit, for times of other sizes.
+        ways: How many latencies are in the time of a transfer: 2 with the acknowledgement's way back.
+    """
+
+    mbps: float
+    mbps_std: float
+    latency_seconds: float
+    latency_std: float
+    split_known: bool
+    samples: int
+    line: Line
+    ways: int
+
+    def transfer_seconds(self, payload_bytes: int) -> float:
+        """Until the last byte of a payload has arrived."""
+        return self.line.seconds(payload_bytes, fixed=1 / self.ways)
+
+    def transfer_std(self, payload_bytes: int) -> float:
+        """Standard deviation of the time of such a transfer."""
+        return self.line.std_s(payload_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkChange:
+    """A step that was noticed.
+
+    Attributes:
+        at_s: Of the transfer that gave it away.
+        before: Estimate before it.
+        after: Estimate from the transfers since.
+    """
+
+    at_s: float
+    before: LinkEstimate
+    after: LinkEstimate
+
+    def __str__(self) -> str:
+        rates = f"{self.before.mbps:.3g} → {self.after.mbps:.3g} Mbps"
+        return f"{rates}, {self.before.latency_seconds * 1e3:.3g} → {self.after.latency_seconds * 1e3:.3g} ms"
+
+
+class LinkEstimator:
+    """Live estimate of one direction of one hop.
+
+    Feed it one kind of time: the ``wire`` stage where the clocks' offset is known, else publish → PUBACK.
+
+    Args:
+        mbps: Rate to expect before anything was seen.
+        latency_seconds: One way, likewise.
+        acknowledged: Times include the acknowledgement's way back, as publish → PUBACK does.
+        idle_s: Without a transfer for so long, a probe is due.
+    """
+
+    def __init__(
+        self, *, mbps: float = 10.0, latency_seconds: float = 0.01, acknowledged: bool = True, idle_s: float = 30.0
+    ) -> None:
+        self._ways = 2 if acknowledged else 1
+        fixed_s, byte_s = latency_seconds * self._ways, 8 / (mbps * 1e6)
+        #: What holds when no transfer says otherwise: the first guess, or the last estimate before a change.
+        self._prior = Line(fixed_s, byte_s, max(2 * fixed_s, _GUESS_STD_S) ** 2, (_GUESS_FACTOR * byte_s) ** 2)
+        self._line = self._prior
+        self._idle_s = idle_s
+        self._classes: dict[int, deque[tuple[float, Point]]] = {}
+        self._recent: deque[tuple[float, Point]] = deque(maxlen=_KEPT)
+        self._cusum = Cusum()
+        self._noise = NoiseScale()
+        self._seen = 0
+        self._last_end_s = -math.inf
+        self._asked_s = -math.inf
+
+    def observe(self, sample: LinkSample) -> LinkChange | None:
+        """Take a transfer; what changed, if this one gives it away.
+
+        Transfers of one link share it: one that set out while another was under way has waited for that one, and only
+        the time since that one's end is its own.
+        """
+        point = self._own_time(sample)
+        expected_s = self._line.seconds(point.bytes, fixed=point.fixed)
+        residual = math.log((point.seconds + _JITTER_S) / (expected_s + _JITTER_S))
+        self._seen += 1
+        self._keep(sample.at_s, point)
+        if self._seen == 1:  # a first guess may be far off, and that is no change
+            self._refit(sample.at_s)
+            return None
+        direction = self._cusum.update(residual / self._noise.sigma)
+        if direction is None:
+            self._noise.add(residual)
+            self._refit(sample.at_s)
+            return None
+        return self._adopt(sample.at_s, self._cusum.run(direction))
+
+    def estimate(self, now_s: float) -> LinkEstimate:
+        """The estimate now; without transfers its uncertainty grows."""
+        line = self._refit(now_s) if self._seen else self._line
+        mbps = 8e-6 / line.byte_s
+        kept = [point for each in self._classes.values() for _, point in each]
+        sizes = [max(1, point.bytes) for point in kept]
+        return LinkEstimate(
+            mbps=mbps,
+            mbps_std=mbps * math.sqrt(line.byte_var) / line.byte_s,
+            latency_seconds=line.fixed_s / self._ways,
+            latency_std=math.sqrt(line.fixed_var) / self._ways,
+            split_known=bool(sizes) and max(sizes) >= _APART * min(sizes),
+            samples=len(kept),
+            line=line,
+            ways=self._ways,
+        )
+
+    def overdue(self, payload_bytes: int, waited_s: float) -> bool:
+        """Whether a transfer under way takes so long that the link must have changed, or be gone."""
+        expected_s = self._line.seconds(payload_bytes) + _JITTER_S
+        return math.log((waited_s + _JITTER_S) / expected_s) > self._cusum.threshold * self._noise.sigma + math.log(2)
+
+    def needs_probe(self, now_s: float) -> bool:
+        """Whether a small paired probe is due: nothing was sent for long, and none was asked for lately."""
+        return now_s - max(self._last_end_s, self._asked_s) >= self._idle_s
+
+    def probe_bytes(self, now_s: float) -> tuple[int, int]:
+        """Sizes of the two messages of a probe, to be sent one after the other; `needs_probe` then waits again."""
+        self._asked_s = now_s
+        return _PROBE_BYTES
+
+    def _own_time(self, sample: LinkSample) -> Point:
+        """The part of a transfer's time that is its own, and whether latency is in it."""
+        started_s, free_s = sample.at_s - sample.seconds, self._last_end_s
+        self._last_end_s = max(free_s, sample.at_s)
+        if free_s - self._line.fixed_s > started_s and sample.at_s >= free_s:
+            return Point(0.0, sample.payload_bytes, sample.at_s - free_s, 1.0)
+        return Point(1.0, sample.payload_bytes, sample.seconds, 1.0)
+
+    def _keep(self, at_s: float, point: Point) -> None:
+        size_class = round(math.log(max(1, point.bytes), _APART))
+        kept = (at_s, point)
+        self._classes.setdefault(size_class, deque(maxlen=_KEPT)).append(kept)
+        self._recent.append(kept)
+
+    def _refit(self, now_s: float) -> Line:
+        relative = self._noise.sigma
+        points = []
+        for at_s, point in itertools.chain.from_iterable(self._classes.values()):
+            scale_s = relative * self._line.seconds(point.bytes, fixed=point.fixed)
+            age = max(0.0, now_s - at_s) / _AGE_S
+            points.append(point._replace(sigma_s=math.hypot(scale_s, _JITTER_S) * math.sqrt(1 + age**2)))
+        self._line = fit(points, self._prior)
+        return self._line
+
+    def _adopt(self, at_s: float, count: int) -> LinkChange:
+        """Forget all before the change, and hold on to what it says little about."""
+        since = list(self._recent)[-count:]
+        self._drop(since)  # they have bent the line a little
+        before = self.estimate(at_s)
+        old = before.line
+        ratios = [p.seconds / max(_JITTER_S, old.seconds(p.bytes, fixed=p.fixed)) for _, p in since]
+        growth = max(1.0, statistics.median(ratios))
+        self._prior = Line(
+            old.fixed_s,
+            old.byte_s,
+            (growth * _LATENCY_MOVES * max(old.fixed_s, _JITTER_S)) ** 2,
+            (growth * _RATE_MOVES * old.byte_s) ** 2,
+        )
+        self._classes.clear()
+        self._recent.clear()
+        self._cusum.reset()
+        self._line = self._prior
+        for sample in since:
+            self._keep(*sample)
+        for _ in range(3):  # a sample's noise is relative to the line
+            self._refit(at_s)
+        return LinkChange(at_s=at_s, before=before, after=self.estimate(at_s))
+
+    def _drop(self, samples: list[tuple[float, Point]]) -> None:
+        dropped = set(map(id, samples))
+        for size_class, kept in self._classes.items():
+            self._classes[size_class] = deque((each for each in kept if id(each) not in dropped), maxlen=_KEPT)

@@ -1,0 +1,209 @@
+"""Slowdown and queue of a node, from the stage times of the frames it ran, against its profile.
+
+``log(measured / profile) = load + bias(segment)``: load is the node's and moves quickly, bias is the profile's error
+for one segment and moves slowly. One segment alone cannot tell them apart: all of it then counts as load, which
+predicts that segment rightly. With two or more, what they do not share is the profile's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tiercut.errors import SettingsError
+from tiercut.estimate.changepoint import Cusum, NoiseScale
+from tiercut.profiles import Profile, block_seconds
+
+#: Segments shorter than this are timer and scheduler, not computation.
+_JITTER_S = 5e-5
+_KEPT = 24
+_QUEUE_KEPT = 8
+#: A node that nobody measures any more goes back to its profile with this half-life, so that it is tried again.
+_FORGET_S = 60.0
+#: Bounds of any correction: beyond, the profile is of another machine and is to be measured again.
+_MOST = 16.0
+#: Share of what a frame says about its segment's bias that is believed.
+_BIAS_STEP = 0.05
+#: Frames before a contradiction is said, and how far off a measured or predicted profile must be.
+_CERTAIN = 20
+_OFF: Mapping[str, float] = {"measured": 1.5, "predicted": 2.5}
+
+_Key = tuple[str, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadEstimate:
+    """What a node does now.
+
+    Attributes:
+        slowdown: Factor on its profile; ``slowdown`` of the planning problem.
+        slowdown_std: Its standard deviation.
+        queue_seconds: Typical wait before a frame starts.
+        samples: Frames it rests on; 0: it is a guess.
+    """
+
+    slowdown: float
+    slowdown_std: float
+    queue_seconds: float
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadChange:
+    """A step in a node's load that was noticed."""
+
+    at_s: float
+    before: LoadEstimate
+    after: LoadEstimate
+
+    def __str__(self) -> str:
+        return f"slowdown {self.before.slowdown:.2f} → {self.after.slowdown:.2f}"
+
+
+@dataclass(slots=True)
+class _Bias:
+    """Error of a profile for one segment.
+
+    Attributes:
+        log: Natural logarithm of measured / profile, without the node's load.
+        count: Frames it rests on.
+        ratios: The last measured / profile, load included.
+    """
+
+    log: float
+    count: int
+    ratios: deque[float]
+
+
+class LoadEstimator:
+    """Live estimate of one node, whichever models it runs."""
+
+    def __init__(self) -> None:
+        self._logs: deque[tuple[_Key, float]] = deque(maxlen=_KEPT)
+        self._queues: deque[float] = deque(maxlen=_QUEUE_KEPT)
+        self._biases: dict[_Key, _Bias] = {}
+        self._cusum = Cusum()
+        self._noise = NoiseScale(typical=0.1, least=0.05)
+        self._last_s = -math.inf
+
+    def observe(
+        self, now_s: float, profile: Profile, a: int, b: int, *, seconds: float, queue_seconds: float = 0.0
+    ) -> LoadChange | None:
+        """Take the ``compute`` stage of a frame; what changed, if this one gives it away.
+
+        Args:
+            now_s: When, on one clock for all frames of an estimator.
+            profile: Of the frame's model on this node, without corrections.
+            a: First cut of the segment.
+            b: Its last cut; an empty segment says nothing.
+            seconds: Length of the stage.
+            queue_seconds: Length of the ``queue`` stage before it.
+
+        Raises:
+            SettingsError: a time that cannot be, or a segment that the profile does not have.
+        """
+        if not (0 <= seconds < math.inf and 0 <= queue_seconds < math.inf):
+            raise SettingsError(
+                "a stage cannot be", expected="finite seconds >= 0", came=f"{seconds}, {queue_seconds}", fix="drop it"
+            )
+        self._queues.append(queue_seconds)
+        self._last_s = max(self._last_s, now_s)
+        expected_s = profile.seconds(a, b)
+        if a == b:
+            return None
+        ratio = _bounded(math.log((seconds + _JITTER_S) / (expected_s + _JITTER_S)))
+        return self._take((profile.model, a, b), ratio, now_s)
+
+    def estimate(self, now_s: float) -> LoadEstimate:
+        """The estimate now; back towards the profile where nothing was measured for long."""
+        age_s = max(0.0, now_s - self._last_s)
+        fading = 0.5 ** (age_s / _FORGET_S) if self._logs else 0.0
+        load, count = self._load(), len(self._logs)
+        slowdown = math.exp(load * fading)
+        forgotten = abs(load) * (1 - fading)  # it may be as loaded as ever
+        sampled = self._noise.sigma / math.sqrt(count) if count else math.log(2)
+        return LoadEstimate(
+            slowdown=slowdown,
+            slowdown_std=slowdown * math.hypot(sampled, forgotten),
+            queue_seconds=statistics.fmean(self._queues) * fading if self._queues else 0.0,
+            samples=count,
+        )
+
+    def corrected_blocks(self, profile: Profile) -> tuple[float, ...]:
+        """``block_seconds`` with the biases of the segments that were run; the slowdown comes on top of it."""
+        seconds = list(block_seconds(profile))
+        totals, weights = [0.0] * len(seconds), [0.0] * len(seconds)
+        for (model, a, b), bias in self._biases.items():
+            if model == profile.model:
+                for k in range(a, min(b, len(seconds))):
+                    totals[k] += bias.count * bias.log
+                    weights[k] += bias.count
+        return tuple(
+            each * math.exp(total / weight) if weight else each
+            for each, total, weight in zip(seconds, totals, weights, strict=True)
+        )
+
+    def contradictions(self, profile: Profile) -> list[str]:
+        """Where the profile is not what is measured and load does not explain it, for people.
+
+        Less time than the profile says, or one segment that is off while others are not.
+        """
+        bound = math.log(_OFF[profile.source])
+        return [
+            _contradiction(profile, a, b, statistics.median(bias.ratios))
+            for (model, a, b), bias in sorted(self._biases.items())
+            if model == profile.model
+            and bias.count >= _CERTAIN
+            and (abs(bias.log) > bound or statistics.median(bias.ratios) < -bound)
+        ]
+
+    def _take(self, key: _Key, ratio: float, now_s: float) -> LoadChange | None:
+        bias = self._biases.setdefault(key, _Bias(0.0, 0, deque(maxlen=_CERTAIN)))
+        bias.ratios.append(ratio)
+        bias.count += 1
+        first = not self._logs
+        residual = ratio - bias.log - self._load()
+        self._logs.append((key, ratio))
+        if first:
+            return None
+        direction = self._cusum.update(residual / self._noise.sigma)
+        if direction is None:
+            self._noise.add(residual)
+            self._learn_bias(bias, residual)
+            return None
+        before_logs, run = list(self._logs), self._cusum.run(direction)
+        return self._adopt(now_s, before_logs[:-run], before_logs[-run:])
+
+    def _learn_bias(self, bias: _Bias, residual: float) -> None:
+        """Only with segments to compare; in equal parts up and down, so that load stays load."""
+        if len({key for key, _ in self._logs}) > 1:
+            bias.log = _bounded(bias.log + _BIAS_STEP * max(-1.0, min(1.0, residual)))
+
+    def _load(self) -> float:
+        """Median of what biases do not explain: half of the samples may be outliers."""
+        return statistics.median(log - self._biases[key].log for key, log in self._logs) if self._logs else 0.0
+
+    def _adopt(self, now_s: float, earlier: list[tuple[_Key, float]], since: list[tuple[_Key, float]]) -> LoadChange:
+        self._logs = deque(earlier, maxlen=_KEPT)
+        before = self.estimate(now_s)
+        self._logs = deque(since, maxlen=_KEPT)
+        self._queues = deque(itertools.islice(self._queues, max(0, len(self._queues) - len(since)), None), _QUEUE_KEPT)
+        self._cusum.reset()
+        return LoadChange(at_s=now_s, before=before, after=self.estimate(now_s))
+
+
+def _bounded(log: float) -> float:
+    return max(-math.log(_MOST), min(math.log(_MOST), log))
+
+
+def _contradiction(profile: Profile, a: int, b: int, ratio: float) -> str:
+    says_ms = profile.seconds(a, b) * 1e3
+    cure = "run 'tiercut profile' on that machine" + (" again" if profile.source == "measured" else "")
+    return (
+        f"the {profile.source} profile of '{profile.model_name}' says {says_ms:.3g} ms for [{a}, {b}), measured are "
+        f"{says_ms * math.exp(ratio):.3g} ms; {cure}"
+    )
