@@ -17,8 +17,8 @@ from tiercut.bundle import Bundle
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.cli.demo import cache_folder, prepare_bundle
-from tiercut.cli.processes import Processes, ProgramSettings, free_port
 from tiercut.clock import SystemClock
+from tiercut.processes import Processes, ProgramSettings, free_port
 from tiercut.topics import RESULT
 
 BROKER = """listener {port} 127.0.0.1

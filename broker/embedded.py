@@ -10,6 +10,7 @@ its own publishes and subscribes either.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import socket
@@ -33,6 +34,7 @@ _PACKET_ROOM_BYTES = 64 * 1024
 _START_S = 10.0
 _STOP_S = 3.0
 _POLL_S = 0.01
+_WATCH_S = 0.2
 _MAX_PORT = 65_535
 
 _ROUTER = """id = 0
@@ -60,7 +62,7 @@ class EmbeddedBroker:
 
     Args:
         port: 0 picks a free one.
-        host: Address to listen on.
+        host: IPv4 address to listen on, or a name that has one.
         port_v311: A second listener, for clients that speak only MQTT 3.1.1; 0 picks a free port, ``None``: no such.
         max_payload_bytes: Largest payload it takes; it closes the connection on larger ones.
 
@@ -80,6 +82,7 @@ class EmbeddedBroker:
             if not 0 <= value <= _MAX_PORT:
                 raise SettingsError(name, expected=f"0 to {_MAX_PORT}", came=str(value), fix="choose a free TCP port")
         self.host = host
+        self._address = host
         self.port = port
         self.port_v311 = port_v311
         self.max_payload_bytes = max_payload_bytes
@@ -104,12 +107,7 @@ class EmbeddedBroker:
     @property
     def url(self) -> str:
         """For `tiercut.bus.settings.MqttSettings`."""
-        return f"mqtt://{self._reachable_host}:{self.port}"
-
-    @property
-    def watch_command(self) -> str:
-        """How a person looks at all results."""
-        return f"mosquitto_sub -V 5 -h {self._reachable_host} -p {self.port} -t 'tiercut/v1/+/stream/+/result'"
+        return f"mqtt://{_reachable(self.host)}:{self.port}"
 
     @property
     def running(self) -> bool:
@@ -120,10 +118,6 @@ class EmbeddedBroker:
     def pid(self) -> int | None:
         """Of its process, for measurements."""
         return self._process.pid if self._process is not None else None
-
-    @property
-    def _reachable_host(self) -> str:
-        return "127.0.0.1" if self.host in ("0.0.0.0", "") else self.host  # noqa: S104 - a comparison
 
     def __enter__(self) -> Self:
         self.start()
@@ -138,9 +132,10 @@ class EmbeddedBroker:
         """Start, and wait until it listens; blocks for about 0.2 s."""
         if self.running:
             return
-        self.port = _claim(self.host, self.port)
+        self._address = _address(self.host)
+        self.port = _claim(self._address, self.port)
         if self.port_v311 is not None:
-            self.port_v311 = _claim(self.host, self.port_v311)
+            self.port_v311 = _claim(self._address, self.port_v311)
         self._folder = tempfile.TemporaryDirectory(prefix="tiercut-broker-")
         config, self._errors = Path(self._folder.name, "rumqttd.toml"), Path(self._folder.name, "stderr")
         config.write_text(self._configuration(), encoding="utf-8")
@@ -175,13 +170,30 @@ class EmbeddedBroker:
             self._folder.cleanup()
             self._folder = None
 
+    async def watch(self) -> None:
+        """Wait until its process ends; returns when that was `stop`.
+
+        Raises:
+            BusError: it ended by itself; with the end of what it said.
+        """
+        process = self._process
+        while process is not None and process.poll() is None:  # noqa: ASYNC110 - waitpid has no event without a thread
+            await asyncio.sleep(_WATCH_S)
+        if process is not None and self._process is process:
+            raise BusError(
+                f"the embedded broker at {self.host}:{self.port} ended by itself",
+                expected="a running broker",
+                came=self._last_words(),
+                fix="start the program again, or use a broker of your own and give its url",
+            )
+
     def _configuration(self) -> str:
         text = _ROUTER.format(segment_bytes=_SEGMENT_BYTES, segments=_SEGMENTS)
         for version, port in (("v5", self.port), ("v4", self.port_v311)):
             if port is not None:
                 text += _LISTENER.format(
                     version=version,
-                    host=self.host,
+                    host=self._address,
                     port=port,
                     packet_bytes=self.max_payload_bytes + _PACKET_ROOM_BYTES,
                 )
@@ -189,11 +201,12 @@ class EmbeddedBroker:
 
     def _await_listening(self) -> None:
         ports = [port for port in (self.port, self.port_v311) if port is not None]
+        reachable = _reachable(self._address)
         until_s = time.monotonic() + _START_S
         while time.monotonic() < until_s:
             if not self.running:
                 break
-            if all(_listens(self._reachable_host, port) for port in ports):
+            if all(_listens(reachable, port) for port in ports):
                 return
             time.sleep(_POLL_S)
         raise BusError(
@@ -209,6 +222,23 @@ class EmbeddedBroker:
             return "none"
         lines = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return f"an end with status {self._process.returncode}: {lines[-1] if lines else 'no message'}"
+
+
+def _address(host: str) -> str:
+    """The IPv4 address of a host name: rumqttd takes no names."""
+    try:
+        return socket.gethostbyname(host)
+    except OSError as error:
+        raise BusError(
+            f"cannot start the embedded broker at {host}",
+            expected="an IPv4 address, or a name that has one",
+            came=f"'{(error.strerror or str(error)).lower()}'",
+            fix="choose an address of this machine, 127.0.0.1 for programs on it, 0.0.0.0 for all",
+        ) from error
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "") else host  # noqa: S104 - a comparison
 
 
 def _claim(host: str, port: int) -> int:

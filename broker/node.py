@@ -1,26 +1,29 @@
-"""The hub: publishes the streams' plans, retained, and keeps an eye on who is there."""
+"""The hub: publishes the plans given by hand, and lets the coordinator choose the others."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from broker.embedded import EmbeddedBroker
-from broker.settings import PlanSettings, Settings
+from broker.settings import PlanSettings, Settings, StreamSettings
+from broker.shell import CoordinatorShell
 from tiercut import __version__
 from tiercut.bundle import Bundle
-from tiercut.bus import Bus, Subscription
-from tiercut.bus.settings import MqttSettings
+from tiercut.bus import Bus
 from tiercut.clock import Clock, SystemClock
 from tiercut.codecs import codec
+from tiercut.coordinator.core import Coordinator
+from tiercut.coordinator.problem import StreamGoal
 from tiercut.cut_names import resolve_cut
-from tiercut.errors import BadMessage
-from tiercut.jsonwire import decode_node_status, encode_node_status, encode_stream_plan
+from tiercut.errors import SettingsError
+from tiercut.jsonwire import encode_node_status, encode_stream_plan
 from tiercut.messages import NodeState, NodeStatus, StreamPlan
 from tiercut.node import OpenBus
-from tiercut.peers import Peers
 from tiercut.plan import Plan
+from tiercut.settings import masked_url
 from tiercut.stopping import Stopped, unless
 from tiercut.store import ModelStore
 from tiercut.topics import PLAN, STATUS
@@ -50,11 +53,38 @@ def plan_by_hand(wanted: PlanSettings, bundle: Bundle) -> StreamPlan:
     return StreamPlan(stream=wanted.stream, model=bundle.model, model_name=bundle.name, plan=plan)
 
 
+def goal_of(wanted: StreamSettings, bundle: Bundle) -> StreamGoal:
+    """What the coordinator is to plan.
+
+    Raises:
+        SettingsError: there is no codec of a name, or the model ends before ``min_first_cut``.
+    """
+    for name in wanted.codecs:
+        codec(name)
+    if wanted.min_first_cut > bundle.end:
+        raise SettingsError(
+            f"bad setting min_first_cut of stream '{wanted.stream}'",
+            expected=f"0 to {bundle.end}, where '{bundle.name}' ends",
+            came=str(wanted.min_first_cut),
+            fix="choose one from the table that 'tiercut inspect BUNDLE' prints",
+        )
+    return StreamGoal(
+        name=wanted.stream,
+        model=bundle.model,
+        model_name=bundle.name,
+        cuts=bundle.cuts,
+        device=wanted.device,
+        objective=wanted.objective,
+        min_first_cut=wanted.min_first_cut,
+        codecs=wanted.codecs,
+    )
+
+
 class Hub:
     """The hub of a site.
 
     Raises:
-        BundleError: a plan's model is not in the bundles folder.
+        BundleError: a plan's or a stream's model is not in the bundles folder.
         SettingsError: a plan is wrong.
     """
 
@@ -62,42 +92,53 @@ class Hub:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
         self.log = logging.getLogger(settings.node)
-        self.peers = Peers()
         models = ModelStore(settings.bundles)
         self.plans = [plan_by_hand(wanted, models.named(wanted.model)) for wanted in settings.plans]
+        self.coordinator = Coordinator(settings.site)
+        for wanted in settings.streams:
+            self.coordinator.stream_wanted(goal_of(wanted, models.named(wanted.model)))
         self._models = models
         self._open_bus = open_bus
         self._topic = STATUS.of(site=settings.site, tier="hub", node=settings.node)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Publish the plans, watch the nodes, until ``stop`` is set. The plans stay on the bus."""
+        """Publish the plans given by hand, choose the others, until ``stop`` is set. The plans stay on the bus."""
         async with AsyncExitStack() as stack:
-            stack.enter_context(self._broker())
+            broker = self._broker()
+            if broker is not None:
+                stack.enter_context(broker)
             will = (self._topic, encode_node_status(self._status("offline")))
-            bus = await stack.enter_async_context(self._open_bus(self.settings.broker_url, will=will))
+            home = await stack.enter_async_context(self._open_bus(self.settings.broker_url, will=will))
+            uplink, cloud_url = home, self.settings.cloud_broker_url
+            if cloud_url and cloud_url != self.settings.broker_url:
+                uplink = await stack.enter_async_context(self._open_bus(cloud_url, will=will))
+            shell = CoordinatorShell(
+                site=self.settings.site, coordinator=self.coordinator, clock=self.clock, home=home, uplink=uplink
+            )
             try:
-                statuses = await unless(stop, self._set_up(bus))
+                await unless(stop, self._set_up(home, shell))
             except Stopped:
                 self.log.info("stopped before its broker was there")
                 return
             async with asyncio.TaskGroup() as group:
-                watching = group.create_task(self._watch(statuses), name="statuses")
-                self.log.info("ready", extra={"broker": self.settings.broker_url, "plans": len(self.plans)})
+                tasks = [group.create_task(task, name=name) for name, task in shell.tasks()]
+                if broker is not None:
+                    tasks.append(group.create_task(broker.watch(), name="embedded broker"))
+                counts = {"plans": len(self.plans), "streams": len(self.settings.streams)}
+                self.log.info("ready", extra={"broker": masked_url(self.settings.broker_url), **counts})
                 await stop.wait()
-                watching.cancel()
+                for task in tasks:
+                    task.cancel()
 
-    async def _set_up(self, bus: Bus) -> Subscription:
+    async def _set_up(self, home: Bus, shell: CoordinatorShell) -> None:
+        await shell.subscribe()
         for plan in self.plans:
-            await bus.announce(PLAN.of(site=self.settings.site, stream=plan.stream), encode_stream_plan(plan))
-        statuses = await bus.subscribe(STATUS.filter())
-        await bus.announce(self._topic, encode_node_status(self._status("online")))
-        return statuses
+            numbered = replace(plan, plan=replace(plan.plan, epoch=shell.next_epoch(plan)))
+            await home.announce(PLAN.of(site=self.settings.site, stream=plan.stream), encode_stream_plan(numbered))
+        await home.announce(self._topic, encode_node_status(self._status("online")))
 
-    def _broker(self) -> EmbeddedBroker | nullcontext[None]:
-        if not self.settings.embedded_broker:
-            return nullcontext()
-        address = MqttSettings(url=self.settings.broker_url)
-        return EmbeddedBroker(address.port, host=address.host)
+    def _broker(self) -> EmbeddedBroker | None:
+        return EmbeddedBroker.at(self.settings.broker_url) if self.settings.embedded_broker else None
 
     def _status(self, state: NodeState) -> NodeStatus:
         return NodeStatus(
@@ -108,15 +149,3 @@ class Hub:
             clock_id=self.clock.id,
             models=self._models.names(),
         )
-
-    async def _watch(self, statuses: Subscription) -> None:
-        async for delivery in statuses:
-            delivery.ack()
-            try:
-                status = decode_node_status(delivery.payload)
-            except BadMessage as error:
-                self.log.warning("status set aside", extra={"topic": delivery.topic, "reason": str(error)})
-                continue
-            before = self.peers.heard(status)
-            if before is None or before.state != status.state:
-                self.log.info("node", extra={"tier": status.tier, "peer": status.node, "state": status.state})

@@ -13,6 +13,8 @@ from typing import Self
 
 import pytest
 
+from tiercut.processes import free_port
+
 _START_S = 10.0
 
 
@@ -22,14 +24,6 @@ def program(name: str) -> str:
     if path is None:
         pytest.fail(f"the program {name!r} is missing: apt-get install mosquitto mosquitto-clients openssl")
     return path
-
-
-def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Mosquitto:

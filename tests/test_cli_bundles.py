@@ -54,6 +54,36 @@ def test_export_finds_a_function_in_the_current_folder(tmp_path: Path, monkeypat
     assert tiercut("export", "made_here:make", "--out", "b", "--input-shape", "1,4") == 0
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_export_of_a_module_that_takes_images_needs_no_example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int
+) -> None:
+    (tmp_path / f"images{channels}.py").write_text(
+        f"import torch\ndef detector(): return torch.nn.Conv2d({channels}, 4, 3)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    flags = ["--image-size", "6x8", "--channels", str(channels)]
+    assert tiercut("export", f"images{channels}:detector", "--out", "b", *flags) == 0
+    bundle = Bundle.load(tmp_path / "b")
+    assert [str(tensor) for tensor in bundle.inputs] == [f"uint8[1, 6, 8, {channels}]"]
+    assert bundle.outputs[0].shape == (1, 4, 4, 6)
+
+
+def test_examples_in_the_help_of_export_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = export.EXAMPLES.replace("\\\n", " ").splitlines()[1:]
+    (tmp_path / "mymodels.py").write_text(
+        "import torch\ndef resnet():\n"
+        "    pool = torch.nn.AdaptiveAvgPool2d(1)\n"
+        "    return torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), pool, torch.nn.Flatten())\n"
+    )
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    conv_onnx(tmp_path / "detector.onnx", shape=(1, 3, "h", "w"))
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        assert tiercut(*line.split()[1:]) == 0
+    assert Bundle.load("bundles/resnet").frame.crop_ratio == 0.875
+
+
 @pytest.mark.parametrize(
     "flags",
     [
@@ -85,6 +115,7 @@ def test_inspect_hides_cuts_never_worth_choosing(capsys: pytest.CaptureFixture[s
     short = capsys.readouterr().out
     tiercut("inspect", bundle.folder, "--all")
     assert f"{hidden} more cuts" in short
+    assert "no more bytes or elements" in short
     assert len(capsys.readouterr().out.splitlines()) == len(short.splitlines()) + hidden
 
 

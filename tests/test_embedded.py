@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,11 +14,12 @@ import pytest
 
 from broker.embedded import EmbeddedBroker
 from tests.aio import async_test
-from tests.brokers import free_port, program
+from tests.brokers import program
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.errors import BusError, SettingsError
+from tiercut.processes import free_port
 
 
 def listens(port: int) -> bool:
@@ -52,6 +55,38 @@ def test_broker_can_be_made_for_a_url() -> None:
     assert EmbeddedBroker.at("mqtt://127.0.0.1:1999").port == 1999
     with pytest.raises(SettingsError, match="expected mqtt://, got mqtts://h"):
         EmbeddedBroker.at("mqtts://h")
+
+
+@async_test
+async def test_name_of_a_host_is_resolved() -> None:
+    port = free_port()
+    with EmbeddedBroker.at(f"mqtt://localhost:{port}") as broker:
+        assert broker.url == f"mqtt://localhost:{port}"
+        async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus:
+            await bus.publish("a", b"hi")
+
+
+def test_unknown_host_is_one_clear_sentence() -> None:
+    with pytest.raises(BusError, match="expected an IPv4 address, or a name that has one"):
+        EmbeddedBroker.at("mqtt://no-such-host.invalid").start()
+
+
+@async_test
+async def test_broker_that_ends_by_itself_is_noticed() -> None:
+    with EmbeddedBroker() as broker:
+        watch = asyncio.create_task(broker.watch())
+        assert broker.pid is not None
+        os.kill(broker.pid, signal.SIGKILL)
+        with pytest.raises(BusError, match="ended by itself: expected a running broker, got an end with status -9"):
+            await watch
+
+
+@async_test
+async def test_broker_that_is_stopped_is_no_error() -> None:
+    with EmbeddedBroker() as broker:
+        watch = asyncio.create_task(broker.watch())
+        await asyncio.sleep(0)
+    await watch
 
 
 @pytest.mark.parametrize("version", ["5", "311"])

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from tests.aio import async_test, until
-from tests.brokers import Mosquitto, certificates, free_port, program
+from tests.brokers import Mosquitto, certificates, program
 from tiercut.bus import Delivery
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.errors import BrokerRefused, BrokerUnreachable, BusError, PacketTooLarge, SettingsError
+from tiercut.processes import free_port
 
 
 def bus_to(broker: Mosquitto, *, will: tuple[str, bytes] | None = None, **settings: Any) -> MqttBus:

@@ -66,7 +66,8 @@ def export(
         module_or_path: A torch module, ``"package.module:function"`` that returns one (alone, with example inputs, or
             as a `ModelSource`), or the path of a ``.pt2`` or ``.onnx`` file.
         example_inputs: Arguments of the model as arrays or tensors, one or several, by name for ONNX. Their shapes
-            become the bundle's. ``None``: those that come with the model, or for ONNX its declared shapes, batch 1.
+            become the bundle's. ``None``: those that come with the model, for ONNX its declared shapes, batch 1,
+            for a module with ``preprocess`` noise of the image's size, channels first.
         out_dir: Folder of the bundle.
         name: What people call it; the folder's name if not given.
         labels: Names of the classes, as many as an output's last dimension.
@@ -86,7 +87,7 @@ def export(
         source = source.module
     frame = preprocess if preprocess is not None and preprocess.kind == "image" else None
     with tempfile.TemporaryDirectory(prefix="tiercut-") as scratch, staged(target) as stage:
-        draft = _draft(source, example_inputs, Path(scratch))
+        draft = _draft(source, example_inputs, Path(scratch), frame)
         work = Path(scratch) / "canonical"
         work.mkdir()
         model = canonicalise(draft.model, draft.folder, shapes=[a.shape for a in draft.example], frame=frame, work=work)
@@ -132,13 +133,15 @@ def _call(text: str) -> ModelSource:
     return ModelSource(module=module, example_inputs=example)
 
 
-def _draft(source: torch.nn.Module | Path, example: object, scratch: Path) -> Draft:
+def _draft(source: torch.nn.Module | Path, example: object, scratch: Path, frame: FrameSpec | None) -> Draft:
     if isinstance(source, Path) and source.suffix == ".onnx":
         return _draft_onnx(source, example)
     if isinstance(source, Path):
         program = torch_source.load_program(source)
         args = torch_source.example_of(program) if example is None else _as_sequence(example)
     else:
+        if example is None and frame is not None:
+            example = random_example((1, frame.channels, *frame.size), "float32")
         args = None if example is None else _as_sequence(example)
         program = torch_source.export_module(source, _needed(args))
     raw = scratch / "torch.onnx"
@@ -257,7 +260,7 @@ def _needed(args: Sequence[object] | None) -> Sequence[object]:
 
 
 def _wrong_examples(expected: str, came: str) -> ExportError:
-    fix = "give 'example_inputs', on the command line --input-shape once per input"
+    fix = "give 'example_inputs', on the command line --input-shape once per input, or --image-size"
     return ExportError("the example inputs do not fit the model", expected=expected, came=came, fix=fix)
 
 

@@ -5,24 +5,35 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import os
 import shlex
+import signal
 import tempfile
 from pathlib import Path
 
 from tiercut.bundle import Bundle
+from tiercut.bus import Delivery
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
-from tiercut.cli.demo_site import HUB, NODES, DemoSite
+from tiercut.cli.demo_site import CLOUD, DEVICE, EDGE, HUB, DemoSite
 from tiercut.cli.demo_view import About, JsonLines, LiveTable, View
-from tiercut.cli.processes import Processes
 from tiercut.clock import SystemClock
+from tiercut.codecs import CODECS
 from tiercut.cut_names import resolve_cut
-from tiercut.errors import BundleError, BusError
-from tiercut.topics import RESULT
+from tiercut.errors import BundleError, BusError, SettingsError
+from tiercut.jsonwire import decode_node_status, decode_stream_plan
+from tiercut.processes import Processes
+from tiercut.topics import PLAN, RESULT, STATUS
 
 RESULT_TIMEOUT_S = 60.0
+ONLINE_TIMEOUT_S = 30.0
 BROKER_POLL_S = 0.05
+#: Who must be there before the device starts, so that its first frame already passes through all tiers.
+BEFORE_DEVICE = frozenset({HUB, CLOUD, EDGE})
+FIRST, SECOND = "20%", "60%"
+#: Exit status of a program ended by SIGTERM, as shells count it; Ctrl-C is 130.
+TERMINATED = 128 + signal.SIGTERM
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,11 +44,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Starts a broker and one node per tier as processes, cuts EfficientNet-Lite0 twice, streams "
         "scikit-image's photographs through it and shows the results as they come.",
     )
-    parser.add_argument("--first", default="20%", metavar="K", help="first cut: a number, or a share of the work")
-    parser.add_argument("--second", default="60%", metavar="K", help="second cut: a number, or a share of the work")
-    parser.add_argument(
-        "--codec", default="int8+zstd", metavar="NAME", help="codec of both hops (default: %(default)s)"
-    )
+    parser.add_argument("--first", metavar="K", help="give the first cut by hand: a number, or a share such as 20%%")
+    parser.add_argument("--second", metavar="K", help="give the second cut by hand: a number, or a share such as 60%%")
+    parser.add_argument("--codec", default="int8+zstd", metavar="NAME", help="codec of cuts by hand (%(default)s)")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N results")
     parser.add_argument("--fps", type=float, default=5.0, metavar="F", help="photographs per second (default: 5)")
     parser.add_argument("--mbps", type=float, metavar="R", help="emulate a link of R Mbit/s from device and edge")
@@ -47,9 +56,31 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare the model, start the site, show results until Ctrl-C or ``--frames``."""
+    """Prepare the model, start the site, show results until Ctrl-C, SIGTERM or ``--frames``.
+
+    Raises:
+        SettingsError: a flag is wrong; nothing has been started then.
+    """
+    check(args)
     view: View = JsonLines() if args.json else LiveTable()
-    return asyncio.run(_demo(args, view))
+    return asyncio.run(_until_terminated(args, view))
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse flags that no demo can follow.
+
+    Raises:
+        SettingsError: one is wrong.
+    """
+    if args.codec not in CODECS:
+        raise _wrong("--codec", f"one of {', '.join(CODECS)}", args.codec)
+    if args.frames is not None and args.frames < 1:
+        raise _wrong("--frames", "1 or more", args.frames)
+    for flag, value in (("--fps", args.fps), ("--mbps", args.mbps)):
+        if value is not None and not 0 < value < math.inf:
+            raise _wrong(flag, "a number above 0", value)
+    if not 0 <= args.delay_ms < math.inf:
+        raise _wrong("--delay-ms", "0 or more", args.delay_ms)
 
 
 def cache_folder() -> Path:
@@ -73,16 +104,35 @@ def prepare_bundle(folder: Path) -> Bundle:
     return efficientnet_lite0.export(target)
 
 
+async def _until_terminated(args: argparse.Namespace, view: View) -> int:
+    """SIGTERM stops everything in order, as Ctrl-C does; a second one ends at once."""
+    loop = asyncio.get_running_loop()
+    demo = asyncio.create_task(_demo(args, view), name="demo")
+    terminated = False
+
+    def terminate() -> None:
+        nonlocal terminated
+        terminated = True
+        loop.remove_signal_handler(signal.SIGTERM)
+        demo.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return await demo
+    except asyncio.CancelledError:
+        if terminated:
+            return TERMINATED
+        raise
+
+
 async def _demo(args: argparse.Namespace, view: View) -> int:
     with view, tempfile.TemporaryDirectory(prefix="tiercut-demo-") as scratch:
         view.step("preparing EfficientNet-Lite0 (the first time this takes half a minute)")
         bundle = await asyncio.to_thread(prepare_bundle, cache_folder())
-        first, second = resolve_cut(bundle, args.first), resolve_cut(bundle, args.second)
         site = DemoSite(
             bundles=cache_folder(),
             model=bundle.name,
-            first=first,
-            second=second,
+            cuts=cuts_by_hand(bundle, args),
             codec=args.codec,
             fps=args.fps,
             mbps=args.mbps,
@@ -95,10 +145,30 @@ async def _demo(args: argparse.Namespace, view: View) -> int:
     return 0
 
 
+def cuts_by_hand(bundle: Bundle, args: argparse.Namespace) -> tuple[int, int] | None:
+    """The cuts given by hand; ``None`` where neither cuts nor a link are given: then the coordinator chooses.
+
+    Raises:
+        CutError: the model has no such cut.
+        SettingsError: the first is behind the second.
+    """
+    if args.first is None and args.second is None and args.mbps is None and not args.delay_ms:
+        return None
+    first, second = (resolve_cut(bundle, text) for text in (args.first or FIRST, args.second or SECOND))
+    if first > second:
+        raise _wrong("--first", f"a cut up to --second, {second}{'' if args.second else ' by default'}", first)
+    return first, second
+
+
+def _wrong(flag: str, expected: str, came: object) -> SettingsError:
+    return SettingsError(f"{flag} is not valid", expected=expected, came=str(came), fix=f"correct {flag}")
+
+
 def _about(site: DemoSite, bundle: Bundle) -> About:
     return About(
         model=bundle.name,
-        cuts=(site.first, site.second, bundle.end),
+        cuts=site.cuts,
+        end=bundle.end,
         codec=site.codec,
         link=site.emulated,
         hint=f"mosquitto_sub -p {site.port} -V 5 -t {shlex.quote(RESULT.filter(site=site.name))}",
@@ -109,12 +179,19 @@ async def _show(site: DemoSite, processes: Processes, view: View, frames: int | 
     """Show results until enough have come; a program that ends by itself is an error."""
     results = asyncio.create_task(_results(site, processes, view, frames, about), name="results")
     watch = asyncio.create_task(processes.watch(), name="watch")
-    done, pending = await asyncio.wait({results, watch}, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
+    try:
+        done, _ = await asyncio.wait({results, watch}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (results, watch):
+            task.cancel()
+        await asyncio.gather(results, watch, return_exceptions=True)
     for task in done:
         task.result()
+
+
+def _plan_came(view: View, delivery: Delivery) -> None:
+    delivery.ack()
+    view.plan(decode_stream_plan(delivery.payload))
 
 
 async def _answers(site: DemoSite) -> None:
@@ -127,13 +204,48 @@ async def _answers(site: DemoSite) -> None:
         await asyncio.sleep(BROKER_POLL_S)
 
 
+class _Online:
+    """Which nodes have said that they are online."""
+
+    def __init__(self, wanted: frozenset[str]) -> None:
+        self._missing = set(wanted)
+        self._all = asyncio.Event()
+
+    def heard(self, delivery: Delivery) -> None:
+        """Take in a status."""
+        delivery.ack()
+        status = decode_node_status(delivery.payload)
+        if status.state == "online":
+            self._missing.discard(status.node)
+        if not self._missing:
+            self._all.set()
+
+    async def wait(self, processes: Processes) -> None:
+        """Until all have."""
+        try:
+            async with asyncio.timeout(ONLINE_TIMEOUT_S):
+                await self._all.wait()
+        except TimeoutError as error:
+            raise BusError(
+                "the demo does not start",
+                expected=f"hub, cloud and edge online within {ONLINE_TIMEOUT_S:.0f} s",
+                came=f"nothing from {', '.join(sorted(self._missing))}",
+                fix=f"see what the nodes say:\n{processes.tails()}",
+            ) from error
+
+
 async def _results(site: DemoSite, processes: Processes, view: View, frames: int | None, about: About) -> None:
-    """Subscribe first and start the nodes then, so that the first frame is seen too."""
+    """Subscribe first and start the nodes then, the device last, so that the first frame is seen too."""
     await _answers(site)
     async with MqttBus(MqttSettings(url=site.url), clock=SystemClock()) as bus:
         arriving = aiter(await bus.subscribe(RESULT.filter(site=site.name)))
-        for name in NODES:
+        await bus.subscribe(PLAN.filter(site=site.name), handler=lambda delivery: _plan_came(view, delivery))
+        online = _Online(BEFORE_DEVICE)
+        await bus.subscribe(STATUS.filter(site=site.name), handler=online.heard)
+        for name in (CLOUD, EDGE):
             await processes.start(name)
+        await online.wait(processes)
+        await processes.start(DEVICE)
         view.about(about)
         count = 0
         while count != frames:

@@ -6,14 +6,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tiercut.cli.processes import Processes, ProgramSettings, free_port
 from tiercut.errors import ExportError
+from tiercut.processes import Processes, ProgramSettings, free_port
 
 #: Photographs that scikit-image ships, in the order in which the demo's camera sees them.
 PHOTOGRAPHS = ("chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg", "astronaut.png", "camera.png")
 
 HUB = "hub"
-CLOUD, EDGE, DEVICE = NODES = ("cloud-1", "edge-1", "device-1")
+CLOUD, EDGE, DEVICE = ("cloud-1", "edge-1", "device-1")
+STREAM = "camera"
+
+#: What the coordinator is shown: a device ten times slower than this machine, an edge twice, ordinary links; then the
+#: device's link narrows, widens again, and the edge gets busy.
+STORY: dict[str, dict[str, Any]] = {
+    CLOUD: {},
+    EDGE: {
+        "emulated_slowdown": 2.0,
+        "emulated_mbps": 20.0,
+        "emulated_delay_ms": 10.0,
+        "emulation": [{"at_s": 60.0, "slowdown": 12.0}, {"at_s": 80.0, "slowdown": 2.0}],
+    },
+    DEVICE: {
+        "emulated_slowdown": 10.0,
+        "emulated_mbps": 50.0,
+        "emulated_delay_ms": 3.0,
+        "emulation": [{"at_s": 20.0, "mbps": 1.1}, {"at_s": 40.0, "mbps": 50.0}],
+    },
+}
+STORY_WORDS = "at 20 s the device's link narrows to 1.1 Mbit/s, at 40 s it widens; from 60 to 80 s the edge is busy"
 
 
 def photographs() -> list[Path]:
@@ -38,9 +58,9 @@ class DemoSite:
     Attributes:
         bundles: Folder of bundles.
         model: Name of the bundle.
-        first: First cut.
-        second: Second cut.
-        codec: Codec of both hops.
+        cuts: First and second cut, given by hand; ``None`` lets the coordinator choose, on emulated hardware that
+            changes as it runs (`STORY`).
+        codec: Codec of both hops, where the cuts are given by hand.
         fps: Photographs per second.
         mbps: Rate of the emulated link, ``None`` for the real one.
         delay_ms: Delay of the emulated link.
@@ -49,8 +69,7 @@ class DemoSite:
 
     bundles: Path
     model: str
-    first: int
-    second: int
+    cuts: tuple[int, int] | None
     codec: str
     fps: float
     mbps: float | None = None
@@ -66,6 +85,8 @@ class DemoSite:
     @property
     def emulated(self) -> str | None:
         """A sentence about the emulated links."""
+        if self.cuts is None:
+            return f"EMULATED: slow nodes and links that change; {STORY_WORDS}"
         if self.mbps is None and not self.delay_ms:
             return None
         rate = "any rate" if self.mbps is None else f"{self.mbps:g} Mbit/s"
@@ -73,22 +94,30 @@ class DemoSite:
 
     def processes(self, folder: Path) -> Processes:
         """Its programs, ready to be started: the hub, then the nodes; settings and logs go to ``folder``."""
-        common = {"site": self.name, "broker_url": self.url, "bundles": str(self.bundles)}
-        slow: dict[str, Any] = {"emulated_delay_ms": self.delay_ms}
-        if self.mbps is not None:
-            slow["emulated_mbps"] = self.mbps
-        hub = common | {"node": HUB, "embedded_broker": True, "plans": [self._plan()]}
+        common: dict[str, Any] = {"site": self.name, "broker_url": self.url, "bundles": str(self.bundles)}
+        hub = common | {"node": HUB, "embedded_broker": True}
+        nodes: dict[str, dict[str, Any]] = {CLOUD: {}, EDGE: self._slow(), DEVICE: self._slow()}
+        if self.cuts is None:
+            hub["streams"] = [{"stream": STREAM, "model": self.model, "device": DEVICE}]
+            common |= {"profiles": str(self.bundles.parent / "profiles"), "measure_s": 4.0, "status_every_s": 1.0}
+            nodes = STORY
+        else:
+            hub["plans"] = [self._plan(*self.cuts)]
         programs: dict[str, tuple[str, ProgramSettings]] = {
             HUB: ("broker", hub),
-            CLOUD: ("cloud_node", common | {"node": CLOUD}),
-            EDGE: ("edge_node", common | slow | {"node": EDGE}),
-            DEVICE: ("iot_node", common | slow | {"node": DEVICE, "streams": [self._stream()]}),
+            CLOUD: ("cloud_node", common | {"node": CLOUD} | nodes[CLOUD]),
+            EDGE: ("edge_node", common | {"node": EDGE} | nodes[EDGE]),
+            DEVICE: ("iot_node", common | {"node": DEVICE, "streams": [self._stream()]} | nodes[DEVICE]),
         }
         return Processes(folder, programs)
 
+    def _slow(self) -> dict[str, Any]:
+        rate = {} if self.mbps is None else {"emulated_mbps": self.mbps}
+        return {"emulated_delay_ms": self.delay_ms, **rate}
+
     def _stream(self) -> dict[str, Any]:
         return {
-            "name": "camera",
+            "name": STREAM,
             "model": self.model,
             "sensor": "images",
             "path": [str(path) for path in photographs()],
@@ -96,14 +125,14 @@ class DemoSite:
             "delivery": "every",
         }
 
-    def _plan(self) -> dict[str, Any]:
+    def _plan(self, first: int, second: int) -> dict[str, Any]:
         return {
-            "stream": "camera",
+            "stream": STREAM,
             "model": self.model,
             "device": DEVICE,
             "edge": EDGE,
             "cloud": CLOUD,
-            "first_cut": str(self.first),
-            "second_cut": str(self.second),
+            "first_cut": str(first),
+            "second_cut": str(second),
             "codecs": [self.codec, self.codec],
         }

@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from tiercut.errors import ExportError
+from tiercut.messages import StreamPlan
+from tiercut.plan import TIERS
 
 ROWS = 12
 
@@ -20,17 +22,28 @@ class About:
 
     Attributes:
         model: Name of the bundle.
-        cuts: First cut, second cut, end of the model.
+        cuts: First and second cut, ``None`` where the coordinator chooses.
+        end: Last cut of the model.
         codec: Codec of both hops.
         link: A sentence about emulated links.
         hint: Command that shows the results from outside.
     """
 
     model: str
-    cuts: tuple[int, int, int]
+    cuts: tuple[int, int] | None
+    end: int
     codec: str
     link: str | None
     hint: str
+
+    @property
+    def words(self) -> str:
+        """What runs where."""
+        if self.cuts is None:
+            return f"{self.model}: the coordinator chooses two cuts of {self.end}"
+        first, second = self.cuts
+        parts = f"device [0, {first}) → edge [{first}, {second}) → cloud [{second}, {self.end})"
+        return f"{self.model} · {parts} · {self.codec}"
 
 
 class View(Protocol):
@@ -48,6 +61,10 @@ class View(Protocol):
 
     def about(self, about: About) -> None:
         """Say what runs, and how to see its results from outside."""
+        ...
+
+    def plan(self, message: StreamPlan) -> None:
+        """Show that the stream has a new plan."""
         ...
 
     def result(self, payload: bytes) -> None:
@@ -72,9 +89,12 @@ class JsonLines:
 
     def about(self, about: About) -> None:
         """On standard error."""
-        first, second, end = about.cuts
-        self.step(f"{about.model}: cuts {first} and {second} of {end}, {about.codec}; {about.link or 'real links'}")
+        self.step(f"{about.words}; {about.link or 'real links'}")
         self.step(f"see the results from outside: {about.hint}")
+
+    def plan(self, message: StreamPlan) -> None:
+        """On standard error."""
+        self.step(_plan_words(message))
 
     def result(self, payload: bytes) -> None:
         """One line."""
@@ -96,6 +116,7 @@ class LiveTable:
         self._live = rich.live.Live(console=self._console, refresh_per_second=8, transient=False)
         self._status = self._console.status("starting")
         self._rows: deque[dict[str, Any]] = deque(maxlen=ROWS)
+        self._plans: deque[str] = deque(maxlen=5)
         self._count = 0
         self._title = ""
         self._caption = ""
@@ -116,11 +137,13 @@ class LiveTable:
 
     def about(self, about: About) -> None:
         """Title and caption of the table; the spinner goes on until the first result."""
-        first, second, end = about.cuts
-        self._title = f"{about.model} · device [0, {first}) → edge [{first}, {second}) → cloud [{second}, {end})"
-        self._caption = f"{about.codec} on both hops · {about.link or 'real links of this machine'} · Ctrl-C ends\n"
-        self._caption += f"from outside: {about.hint}"
+        self._title = about.words
+        self._caption = f"{about.link or 'real links of this machine'}\nCtrl-C ends · from outside: {about.hint}"
         self.step("waiting for the first result")
+
+    def plan(self, message: StreamPlan) -> None:
+        """One more line below the table."""
+        self._plans.append(_plan_words(message))
 
     def result(self, payload: bytes) -> None:
         """One more row."""
@@ -134,8 +157,10 @@ class LiveTable:
     def _table(self) -> Any:
         from rich.table import Table  # noqa: PLC0415 - only the demo has it
 
-        table = Table(title=self._title, caption=self._caption, caption_justify="left", title_justify="left")
+        caption = "\n".join((self._caption, *self._plans))
+        table = Table(title=self._title, caption=caption, caption_justify="left", title_justify="left")
         table.add_column("frame", justify="right")
+        table.add_column("cuts", justify="right")
         table.add_column("photograph")
         table.add_column("top label")
         table.add_column("score", justify="right")
@@ -147,27 +172,33 @@ class LiveTable:
         return table
 
 
+def _plan_words(message: StreamPlan) -> str:
+    plan = message.plan
+    route = " → ".join(tier for tier in TIERS if plan.node(tier))
+    codecs = ", ".join(plan.codecs) or "nothing is sent"
+    return f"plan {plan.epoch}: {route}, cuts {plan.first_cut} and {plan.second_cut}, {codecs}: {message.reason}"
+
+
 def _cells(result: dict[str, Any]) -> list[str]:
     best = result["labels"][0]
     plan, stages = result["plan"], result["stages"]
-    places = [plan["device"], plan["edge"], plan["cloud"]]
-    spent = {place: _spent(stages, place, wire=False) for place in places}
     total = result["latency_ms"]
     return [
         str(result["seq"]),
+        f"{plan['first_cut']}, {plan['second_cut']}",
         result["label"] or "",
         best["label"],
         f"{best['score']:.2f}",
-        spent[plan["device"]],
+        _spent(stages, plan["device"], wire=False),
         _spent(stages, plan["edge"], wire=True),
-        spent[plan["edge"]],
+        _spent(stages, plan["edge"], wire=False),
         _spent(stages, plan["cloud"], wire=True),
-        spent[plan["cloud"]],
+        _spent(stages, plan["cloud"], wire=False),
         "?" if total is None else f"{total:.1f}",
     ]
 
 
-def _spent(stages: list[dict[str, Any]], where: str, *, wire: bool) -> str:
+def _spent(stages: list[dict[str, Any]], where: str | None, *, wire: bool) -> str:
     """Milliseconds at a node, or on the wire to it; a dash where it took no part."""
     matching = [stage["ms"] for stage in stages if stage["where"] == where and (stage["kind"] == "wire") == wire]
     return f"{sum(matching):.1f}" if matching else "-"

@@ -12,6 +12,8 @@ from tiercut.cuts import TensorSpec
 
 #: The table fits a terminal of 100 columns.
 AFTER_WIDTH, TENSORS_WIDTH = 32, 28
+#: The rule of `CutPoint.dominated`.
+NEVER = "others send no more bytes or elements, after no more work"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -88,9 +90,9 @@ def _table(bundle: Bundle, *, everything: bool) -> Iterable[str]:
         )
     hidden = len(bundle.cuts) - len(shown)
     if hidden:
-        yield f"{hidden} more cuts are never worth choosing: another sends no more, after no more work (--all)"
+        yield f"{hidden} more cuts are never worth choosing (--all): {NEVER}"
     elif everything:
-        yield "- never worth choosing: another sends no more, after no more work"
+        yield f"- never worth choosing: {NEVER}"
 
 
 def _tensors(tensors: Sequence[TensorSpec]) -> str:

@@ -1,0 +1,236 @@
+"""The policies that a scenario is replayed with. Live ones are given a `Site` and what they hear, never a trace."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tiercut.coordinator.core import Action, Coordinator, Prepare, PublishPlan
+from tiercut.coordinator.problem import as_plan, build
+from tiercut.coordinator.view import SiteView
+from tiercut.messages import Ready
+from tiercut.plan import Plan
+from tiercut.planner import solve
+from tiercut.simulate.site import Site
+from tiercut.simulate.truth import Truth, crossed, one_server, regressed
+from tiercut.simulate.world import TICK_S, World
+
+#: A site has been up for so long before the first frame: plans are made and segments loaded.
+WARM_UP_S = 5.0
+#: The random policy draws a new plan so often.
+RANDOM_EVERY_S = 10.0
+
+
+class Quiet:
+    """A policy that hears nothing, the base of all."""
+
+    def presence(self, node: str, *, online: bool, now_s: float) -> None:
+        """Not of interest."""
+
+    def result(self, document: Mapping[str, Any], now_s: float) -> None:
+        """Not of interest."""
+
+    def passes(self, now_s: float) -> None:
+        """Not of interest."""
+
+
+class Fixed(Quiet):
+    """One plan for ever."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def choose(self, now_s: float) -> Plan | None:  # noqa: ARG002 - whenever
+        """The plan."""
+        return self._plan
+
+
+class Tiercut:
+    """The coordinator itself, with nodes that load segments in ``load_s``."""
+
+    def __init__(self, site: Site, *, load_s: float) -> None:
+        self.coordinator = Coordinator("simulated")
+        self._site = site
+        self._load_s = load_s
+        self._plan: Plan | None = None
+        self._loading: list[tuple[float, Ready]] = []
+        self._last_tick_s = -WARM_UP_S - TICK_S
+        self.coordinator.stream_wanted(site.goal)
+        for node in site.nodes:
+            self.coordinator.status_heard(site.status(node, online=True), site="simulated")
+            self.coordinator.profile_heard(node.tier, node.id, node.profile, site="simulated")
+        self.passes(0.0)
+
+    def presence(self, node: str, *, online: bool, now_s: float) -> None:  # noqa: ARG002 - a status has no time
+        """A node's status."""
+        known = next(each for each in self._site.nodes if each.id == node)
+        self.coordinator.status_heard(self._site.status(known, online=online), site="simulated")
+
+    def result(self, document: Mapping[str, Any], now_s: float) -> None:
+        """A result."""
+        self.passes(now_s)
+        self.coordinator.result_heard(document, now_s)
+
+    def passes(self, now_s: float) -> None:
+        """Ticks and answers of nodes, each at its time."""
+        while True:
+            tick_s = self._last_tick_s + TICK_S
+            ready_s = min((time for time, _ in self._loading), default=float("inf"))
+            if min(tick_s, ready_s) > now_s:
+                return
+            if ready_s <= tick_s:
+                due = next(entry for entry in self._loading if entry[0] == ready_s)
+                self._loading.remove(due)
+                self._carry_out(self.coordinator.ready_heard(due[1], ready_s), ready_s)
+            else:
+                self._last_tick_s = tick_s
+                self._carry_out(self.coordinator.tick(tick_s), tick_s)
+
+    def choose(self, now_s: float) -> Plan | None:  # noqa: ARG002 - what was published last
+        """The plan that was published last."""
+        return self._plan
+
+    def _carry_out(self, actions: list[Action], now_s: float) -> None:
+        for action in actions:
+            match action:
+                case Prepare():
+                    message = action.message
+                    ready = Ready(stream=message.stream, epoch=message.epoch, node=action.node, ok=True)
+                    self._loading.append((now_s + self._load_s, ready))
+                case PublishPlan():
+                    self._plan = action.message.plan
+                case _:
+                    pass
+
+
+class Live(Quiet):
+    """A policy that solves anew for each frame, on what the coordinator's estimators say.
+
+    It needs no loading: those that are modelled here keep the whole network on both sides.
+
+    Args:
+        site: What is there.
+        narrow: What is left of the problem for it to choose from.
+    """
+
+    def __init__(self, site: Site, narrow: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self._site = site
+        self._view = SiteView()
+        self._narrow = narrow
+        self._plan: Plan | None = None
+        for node in site.nodes:
+            self._view.node(node.tier, node.id, site="simulated").profiles[node.profile.model] = node.profile
+        device = next(node for node in site.nodes if node.tier == "device")
+        self._view.node("device", device.id, site="simulated").reaches_cloud = site.direct
+
+    def presence(self, node: str, *, online: bool, now_s: float) -> None:  # noqa: ARG002 - it holds until the next
+        """A node's status."""
+        known = next(each for each in self._site.nodes if each.id == node)
+        self._view.node(known.tier, node, site="simulated").online = online
+
+    def result(self, document: Mapping[str, Any], now_s: float) -> None:
+        """A result corrects estimates."""
+        self._view.result_came(document, self._site.goal.end, now_s)
+
+    def choose(self, now_s: float) -> Plan | None:
+        """The best now."""
+        problem = build(self._site.goal, self._view, now_s)
+        if problem is not None:
+            answer = solve(self._narrow(problem))
+            if answer["feasible"]:
+                self._plan = renewed(self._plan, answer)
+        return self._plan
+
+
+class Edgent(Live):
+    """One cut between device and edge, with a profile of long ago and the bandwidth of the last transfer."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site, self._as_it_sees)
+        self._mbps: dict[tuple[str, str], float] = {}
+
+    def result(self, document: Mapping[str, Any], now_s: float) -> None:
+        """The last transfer is all it knows of a link."""
+        del now_s
+        for sender, receiver, mbps in crossed(document):
+            self._mbps[sender, receiver] = mbps
+
+    def _as_it_sees(self, problem: dict[str, Any]) -> dict[str, Any]:
+        links = [
+            link | {"mbps": self._mbps[link["from"], link["to"]], "latency_seconds": 0.0}
+            if (link["from"], link["to"]) in self._mbps
+            else link
+            for link in problem["links"]
+        ]
+        return one_server(regressed(problem | {"links": links}), "edge")
+
+
+class Random(Quiet):
+    """A plan drawn every `RANDOM_EVERY_S`: first the nodes, then the cuts."""
+
+    def __init__(self, site: Site, *, seed: int) -> None:
+        self._site = site
+        self._draw = random.Random(f"{seed} random")  # noqa: S311 - a policy of chance, repeatable
+        self._until_s = -1.0
+        self._plan: Plan | None = None
+
+    def choose(self, now_s: float) -> Plan | None:
+        """The plan drawn last."""
+        if now_s >= self._until_s:
+            self._until_s = now_s + RANDOM_EVERY_S
+            self._plan = self._drawn(1 if self._plan is None else self._plan.epoch + 1)
+        return self._plan
+
+    def _drawn(self, epoch: int) -> Plan:
+        site, draw, end = self._site, self._draw, self._site.goal.end
+        edge = draw.choice([None, *(node.id for node in site.of_tier("edge"))])
+        clouds = [node.id for node in site.of_tier("cloud")] if edge is not None or site.direct else []
+        cloud = draw.choice([None, *clouds])
+        last = end if edge is None and cloud is None else end - 1
+        first = end if last == end else draw.randint(min(site.goal.min_first_cut, last), last)
+        second = end if cloud is None else first if edge is None else draw.randint(first, end - 1)
+        cuts = [*([first] if edge is not None else []), *([second] if cloud is not None else [])]
+        codecs = tuple(draw.choice(["raw", *self._codecs(cut)]) for cut in cuts)
+        return Plan(
+            epoch=epoch,
+            first_cut=first,
+            second_cut=second,
+            device=site.goal.device,
+            edge=edge,
+            cloud=cloud,
+            codecs=codecs,
+        )
+
+    def _codecs(self, cut: int) -> list[str]:
+        (device,) = self._site.of_tier("device")
+        return [point.codec for point in device.profile.codecs if point.cut == cut]
+
+
+class Oracle(Quiet):
+    """Sees each moment's true state, what waits included, and changes at no cost: what is best without the future."""
+
+    def __init__(self, truth: Truth) -> None:
+        self._truth = truth
+        self._plan: Plan | None = None
+        self._world: World | None = None
+
+    def see(self, world: World) -> None:
+        """Look at a world from now on."""
+        self._world = world
+
+    def choose(self, now_s: float) -> Plan | None:
+        """The best for this frame."""
+        world = self._world
+        assert world is not None  # noqa: S101 - `see` comes first
+        queues = {name: max(0.0, station.free_s - now_s) for name, station in world.stations.items()}
+        backlogs = {ends: link.backlog_s(now_s) for ends, link in world.links.items()}
+        answer = solve(self._truth.now(now_s, queues, backlogs))
+        self._plan = renewed(self._plan, answer)
+        return self._plan
+
+
+def renewed(plan: Plan | None, answer: Mapping[str, Any]) -> Plan:
+    """The answer as a plan: the one before if it is the same, else with the next epoch."""
+    again = as_plan(answer, epoch=0 if plan is None else plan.epoch)
+    return again if plan == again else as_plan(answer, epoch=again.epoch + 1)

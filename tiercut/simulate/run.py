@@ -1,0 +1,105 @@
+"""Replaying a scenario with policies."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from tiercut.coordinator.problem import as_plan
+from tiercut.errors import SettingsError
+from tiercut.planner import alternatives, solve
+from tiercut.simulate.flights import RESULT, Flight
+from tiercut.simulate.policies import Edgent, Fixed, Live, Oracle, Random, Tiercut
+from tiercut.simulate.scenario import Scenario
+from tiercut.simulate.truth import Truth, one_server
+from tiercut.simulate.world import Policy, World
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What one policy made of a scenario.
+
+    Attributes:
+        policy: Its name.
+        flights: All frames, in order.
+    """
+
+    policy: str
+    flights: Sequence[Flight]
+
+    @property
+    def latencies_s(self) -> list[float]:
+        """Of the frames that have a result."""
+        return [flight.latency_s for flight in self.flights if flight.latency_s is not None]
+
+    def outcomes(self) -> dict[str, int]:
+        """How many frames ended how; ``result`` first."""
+        names = [flight.outcome or "none" for flight in self.flights]
+        return {name: names.count(name) for name in sorted(set(names), key=lambda name: (name != RESULT, name))}
+
+    def changes(self) -> int:
+        """How often the plan changed."""
+        epochs = [flight.plan.epoch for flight in self.flights if flight.plan is not None]
+        return sum(a != b for a, b in itertools.pairwise(epochs))
+
+    def cost_s(self, timeout_s: float) -> float:
+        """Mean latency over all frames; one without a result counts as the timeout, so that dropping is no gain."""
+        return sum(timeout_s if each.latency_s is None else each.latency_s for each in self.flights) / len(self.flights)
+
+
+def simulate(scenario: Scenario, policies: Iterable[str] | None = None) -> list[Replay]:
+    """Replay a scenario with each policy, every one in a world of its own.
+
+    Args:
+        scenario: What happens.
+        policies: Names of `POLICIES`; all of them that the scenario has nodes for by default.
+
+    Raises:
+        SettingsError: no such policy, or one that the scenario has no nodes for.
+    """
+    replays: list[Replay] = []
+    for name in POLICIES if policies is None else policies:
+        if name not in POLICIES:
+            raise _bad(name, f"one of {', '.join(POLICIES)}")
+        policy = POLICIES[name](scenario)
+        if policy is not None:
+            world = World(scenario, policy)
+            if isinstance(policy, Oracle):
+                policy.see(world)
+            replays.append(Replay(name, world.run()))
+        elif policies is not None:
+            raise _bad(name, "a policy that the scenario has nodes for")
+    return replays
+
+
+def _bad(name: str, expected: str) -> SettingsError:
+    return SettingsError("a policy", expected=expected, came=f"'{name}'", fix="choose another with --policies")
+
+
+def _fixed(answer: Mapping[str, Any]) -> Policy | None:
+    return Fixed(as_plan(answer, epoch=1)) if answer["feasible"] else None
+
+
+def _only(kind: str, scenario: Scenario) -> Policy | None:
+    return _fixed(alternatives(Truth(scenario).mean())[kind])
+
+
+def _neurosurgeon(problem: dict[str, Any]) -> dict[str, Any]:
+    return one_server(problem, "cloud")
+
+
+#: By name, in the order of the table.
+POLICIES: Mapping[str, Callable[[Scenario], Policy | None]] = {
+    "device-only": partial(_only, "device-only"),
+    "edge-only": partial(_only, "edge-only"),
+    "cloud-only": partial(_only, "cloud-only"),
+    "static": lambda scenario: _fixed(solve(Truth(scenario).mean())),
+    "neurosurgeon": lambda scenario: Live(scenario.site, _neurosurgeon),
+    "edgent": lambda scenario: Edgent(scenario.site),
+    "random": lambda scenario: Random(scenario.site, seed=scenario.seed),
+    "tiercut": lambda scenario: Tiercut(scenario.site, load_s=scenario.load_s),
+    "oracle": lambda scenario: Oracle(Truth(scenario)),
+}

@@ -1,0 +1,172 @@
+"""The discrete-event model of a site: frames from the sensor through nodes and links to an outcome each.
+
+Latency follows from contention: whatever a plan promises, a frame waits for those before it. The sensor's window and
+the decisions on a frame are those of the real programs (`Window`, `frame.decide`); delivery is ``latest``.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from tiercut.plan import Plan
+from tiercut.simulate.flights import RESULT, Flight, result_document
+from tiercut.simulate.scenario import Scenario
+from tiercut.simulate.stations import SimLink, SimStation
+from tiercut.window import Window
+
+#: How often a policy hears that time passes: the period of the hub's coordinator.
+TICK_S = 0.25
+
+
+class Policy(Protocol):
+    """Who chooses plans: hears what a hub would hear, and says which plan a frame follows."""
+
+    def presence(self, node: str, *, online: bool, now_s: float) -> None:
+        """A node was noticed to be there, or gone."""
+
+    def result(self, document: Mapping[str, Any], now_s: float) -> None:
+        """A frame's result came."""
+
+    def passes(self, now_s: float) -> None:
+        """Time passes; called every `TICK_S` and before each `choose`."""
+
+    def choose(self, now_s: float) -> Plan | None:
+        """The plan of a frame that sets out now; ``None`` to let it wait."""
+
+
+class World:
+    """A site with a stream.
+
+    Args:
+        scenario: What happens.
+        policy: Who chooses plans.
+    """
+
+    def __init__(self, scenario: Scenario, policy: Policy) -> None:
+        self.now_s = 0.0
+        self.scenario = scenario
+        self._policy = policy
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._goal = scenario.site.goal
+        device = next(node for node in scenario.site.nodes if node.tier == "device")
+        codecs = {(point.codec, point.cut): point for point in device.profile.codecs}
+        self.stations = {node.id: SimStation(node, scenario, codecs, self._goal.end) for node in scenario.site.nodes}
+        self.links = {
+            ends: SimLink(traces, self, self.stations[ends[1]].put, ends[1]) for ends, traces in scenario.links.items()
+        }
+        self._unreachable = {
+            ends: noticed(traces.mbps.zeros(), scenario.detect_s) for ends, traces in scenario.links.items()
+        }
+        self._window = Window(limit=scenario.in_flight, timeout_s=scenario.timeout_s)
+        self._next: Flight | None = None
+        self._flights: list[Flight] = []
+        for station in self.stations.values():
+            station.enter(self)
+
+    def run(self) -> list[Flight]:
+        """Let everything happen; all frames, each with an outcome."""
+        scenario = self.scenario
+        for seq in range(math.ceil(scenario.duration_s * scenario.fps - 1e-9)):
+            self.at(seq / scenario.fps, lambda seq=seq: self._capture(seq))  # type: ignore[misc]
+        for tick in range(math.ceil(scenario.duration_s / TICK_S)):
+            self.at(tick * TICK_S, self._tick)
+        for time_s in sorted({time for spans in self._unreachable.values() for span in spans for time in span}):
+            if time_s < scenario.duration_s:
+                self.at(time_s, self._presence)
+        while self._events:
+            self.now_s, _, act = heapq.heappop(self._events)
+            act()
+        return self._flights
+
+    def at(self, time_s: float, act: Callable[[], None]) -> None:
+        """Do something at a time; what is due at once happens in the order of asking."""
+        heapq.heappush(self._events, (time_s, next(self._order), act))
+
+    def send(self, flight: Flight, sender: str, receiver: str, payload_bytes: int) -> None:
+        """Put a frame on a link."""
+        self.links[sender, receiver].put(flight, payload_bytes)
+
+    def reaches(self, sender: str, receiver: str) -> bool:
+        """Whether a sender believes that a node can be reached: outages are noticed late, or not at all if short."""
+        return not any(start <= self.now_s < end for start, end in self._unreachable[sender, receiver])
+
+    def ended(self, flight: Flight, outcome: str) -> None:
+        """A frame has an outcome; who waits for it hears so when it has come back. Lost is lost, but a result tells."""
+        if outcome == RESULT:
+            flight.finished_s = self.now_s
+        if flight.outcome is None:
+            flight.outcome, flight.done_s = outcome, self.now_s
+        back_s = self._way_back(flight)
+        if math.isfinite(back_s):
+            self.at(back_s, lambda: self._heard(flight))
+
+    def _capture(self, seq: int) -> None:
+        flight = Flight(seq, self.now_s)
+        self._flights.append(flight)
+        if self._next is not None:
+            self._next.outcome, self._next.done_s = "newer_frame", self.now_s
+        self._next = flight
+        self.at(self.now_s + self.scenario.timeout_s, lambda: self._overdue(flight))
+        self._set_out()
+
+    def _set_out(self) -> None:
+        flight = self._next
+        if flight is None or not self._window.has_room:
+            return
+        self._policy.passes(self.now_s)
+        flight.plan = self._policy.choose(self.now_s)
+        if flight.plan is None:
+            return
+        self._next = None
+        self._window.start(flight.seq, self.now_s)
+        self.stations[self._goal.device].put(flight)
+
+    def _overdue(self, flight: Flight) -> None:
+        if flight is self._next:
+            self._next = None
+        if flight.outcome is None:
+            flight.outcome, flight.done_s = "lost", self.now_s
+        if self._window.end(flight.seq):
+            self._set_out()
+
+    def _heard(self, flight: Flight) -> None:
+        if flight.finished_s is not None:
+            goal = self._goal
+            document = result_document(flight, goal.name, goal.model, goal.model_name)
+            self._policy.result(document, self.now_s)
+        if self._window.end(flight.seq):
+            self._set_out()
+
+    def _way_back(self, flight: Flight) -> float:
+        """When an outcome is back at the site: the delays of the hops, after any outage on them."""
+        back_s = self.now_s
+        names = [] if flight.plan is None else [flight.plan.node(tier) for tier in ("device", "edge", "cloud")]
+        route = [name for name in names if name is not None]
+        route = route[: route.index(flight.where) + 1] if flight.where in route else route
+        for sender, receiver in reversed(list(itertools.pairwise(route))):
+            traces = self.scenario.links[sender, receiver]
+            down = next((end for start, end in traces.mbps.zeros() if start <= back_s < end), back_s)
+            back_s = down + (traces.latency_seconds.at(down) if math.isfinite(down) else 0.0)
+        return back_s
+
+    def _tick(self) -> None:
+        self._policy.passes(self.now_s)
+        self._set_out()
+
+    def _presence(self) -> None:
+        """A node is there while any link to it is."""
+        self._policy.passes(self.now_s)
+        for node in self.scenario.site.nodes:
+            senders = [sender for sender, receiver in self.links if receiver == node.id]
+            online = not senders or any(self.reaches(sender, node.id) for sender in senders)
+            self._policy.presence(node.id, online=online, now_s=self.now_s)
+
+
+def noticed(spans: tuple[tuple[float, float], ...], detect_s: float) -> tuple[tuple[float, float], ...]:
+    """When outages are believed: each so much later, and those that are shorter never."""
+    return tuple((start + detect_s, end + detect_s) for start, end in spans if end - start > detect_s)
