@@ -10,6 +10,7 @@ import pytest
 from tiercut import results
 from tiercut.bundle import Bundle
 from tiercut.errors import BadEnvelope
+from tiercut.jsonwire import encode_dropped
 from tiercut.messages import ClockStamp, Dropped, Stage, Work
 from tiercut.plan import Plan
 
@@ -71,7 +72,7 @@ def test_attributes_tell_frames_of_two_runs_apart(chain: Bundle) -> None:
 
 
 def test_outcome_is_read_from_results_and_drops() -> None:
-    dropped = results.build_dropped(Dropped(stream="cam", seq=4, where="e", reason="newer_frame"))
+    dropped = encode_dropped(Dropped(stream="cam", seq=4, where="e", reason="newer_frame"))
     assert results.read_outcome(dropped) == ("cam", 4)
 
 

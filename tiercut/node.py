@@ -24,7 +24,7 @@ from tiercut.clocksync import ClockOffsets
 from tiercut.errors import BadMessage
 from tiercut.frame import Forward
 from tiercut.intake import Arrived, Intake
-from tiercut.jsonwire import decode_node_status, encode_node_status
+from tiercut.jsonwire import decode_node_status, encode_dropped, encode_node_status
 from tiercut.messages import ClockStamp, Dropped, NodeState, NodeStatus, PrepareSegment, Stage, Work, refuse
 from tiercut.node_settings import NodeSettings
 from tiercut.peers import Peers
@@ -384,7 +384,7 @@ class Node:
     async def drop(self, work: Work, dropped: Dropped) -> None:
         """Publish that there is no result."""
         topic = work.return_to or DROPPED.of(site=work.site, stream=work.stream)
-        await self._publish_outcome(topic, results.build_dropped(dropped), work, results.DROPPED_TYPE)
+        await self._publish_outcome(topic, encode_dropped(dropped), work, results.DROPPED_TYPE)
 
     async def _publish_outcome(self, topic: str, payload: bytes, work: Work, kind: str) -> None:
         attributes = results.attributes(work, kind=kind, unix_s=self.clock.unix_s())

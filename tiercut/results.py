@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiercut.bundle import Bundle
-from tiercut.messages import Dropped, Stage, Work, check_name, refuse
+from tiercut.messages import Stage, Work, check_name, refuse
 
 RESULT_TYPE = "tiercut.result.v1"
 DROPPED_TYPE = "tiercut.dropped.v1"
@@ -92,20 +92,6 @@ def build(
         "model": {"name": bundle.name, "sha256": work.model},
     }
     return json.dumps(result, separators=(",", ":"), allow_nan=False).encode()
-
-
-def build_dropped(dropped: Dropped) -> bytes:
-    """The JSON of a frame that has no result."""
-    return json.dumps(
-        {
-            "stream": dropped.stream,
-            "seq": dropped.seq,
-            "where": dropped.where,
-            "reason": dropped.reason,
-            "message": dropped.message,
-        },
-        separators=(",", ":"),
-    ).encode()
 
 
 def read_outcome(payload: bytes) -> tuple[str, int]:

@@ -27,6 +27,8 @@ from tiercut.processes import Processes
 from tiercut.topics import PLAN, RESULT, STATUS
 
 RESULT_TIMEOUT_S = 60.0
+#: Share of the work that stays on the device where the coordinator chooses, so that no photograph leaves it.
+KEPT_SHARE = "10%"
 ONLINE_TIMEOUT_S = 30.0
 BROKER_POLL_S = 0.05
 #: Who must be there before the device starts, so that its first frame already passes through all tiers.
@@ -133,6 +135,7 @@ async def _demo(args: argparse.Namespace, view: View) -> int:
             bundles=cache_folder(),
             model=bundle.name,
             cuts=cuts_by_hand(bundle, args),
+            min_first_cut=resolve_cut(bundle, KEPT_SHARE),
             codec=args.codec,
             fps=args.fps,
             mbps=args.mbps,

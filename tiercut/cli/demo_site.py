@@ -62,6 +62,7 @@ class DemoSite:
             changes as it runs (`STORY`).
         codec: Codec of both hops, where the cuts are given by hand.
         fps: Photographs per second.
+        min_first_cut: Least cut on the device where the coordinator chooses: the photographs stay there.
         mbps: Rate of the emulated link, ``None`` for the real one.
         delay_ms: Delay of the emulated link.
         port: The broker's port.
@@ -72,6 +73,7 @@ class DemoSite:
     cuts: tuple[int, int] | None
     codec: str
     fps: float
+    min_first_cut: int = 0
     mbps: float | None = None
     delay_ms: float = 0.0
     port: int = field(default_factory=free_port)
@@ -98,7 +100,8 @@ class DemoSite:
         hub = common | {"node": HUB, "embedded_broker": True}
         nodes: dict[str, dict[str, Any]] = {CLOUD: {}, EDGE: self._slow(), DEVICE: self._slow()}
         if self.cuts is None:
-            hub["streams"] = [{"stream": STREAM, "model": self.model, "device": DEVICE}]
+            goal = {"stream": STREAM, "model": self.model, "device": DEVICE, "min_first_cut": self.min_first_cut}
+            hub["streams"] = [goal]
             common |= {"profiles": str(self.bundles.parent / "profiles"), "measure_s": 4.0, "status_every_s": 1.0}
             nodes = STORY
         else:
@@ -123,6 +126,7 @@ class DemoSite:
             "path": [str(path) for path in photographs()],
             "fps": self.fps,
             "delivery": "every",
+            "min_first_cut": 0 if self.cuts else self.min_first_cut,
         }
 
     def _plan(self, first: int, second: int) -> dict[str, Any]:
