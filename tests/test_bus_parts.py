@@ -1,13 +1,15 @@
-"""The bus' parts without a network: acknowledgements, the line of what is to be sent, filters."""
+"""The bus' parts without a network: an inbox, the line of what is to be sent, filters."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 
 import pytest
 
 from tests.aio import async_test
-from tiercut.bus.acks import AckOrder
+from tiercut.bus import Delivery
+from tiercut.bus.inbox import Inbox
 from tiercut.bus.outbox import Message, Outbox
 from tiercut.bus.routes import filters_overlap
 
@@ -15,54 +17,6 @@ from tiercut.bus.routes import filters_overlap
 def message(size: int, *, qos: int = 1, announcement: bool = False) -> Message:
     taken = asyncio.get_running_loop().create_future()
     return Message("a", bytes(size), qos, False, None, 0, taken, announcement)
-
-
-def test_acknowledgements_go_out_in_the_order_of_reception() -> None:
-    sent: list[int] = []
-    acks = AckOrder(sent.append, patience=9)
-    (first,), (second,), (third,) = (acks.take(packet_id, 1) for packet_id in (7, 3, 9))
-    second()
-    third()
-    assert sent == []
-    first()
-    first()
-    assert sent == [7, 3, 9]
-
-
-def test_head_that_holds_back_finished_messages_is_acknowledged_when_credit_runs_low() -> None:
-    sent: list[int] = []
-    acks = AckOrder(sent.append, patience=3)
-    for packet_id in (1, 2):
-        acks.take(packet_id, 1)
-    later = acks.take(3, 1)
-    assert sent == []  # nothing behind the head is finished: the broker is to wait
-    later[0]()
-    assert sent == [1]
-    assert acks.early == 1
-
-
-def test_message_is_acknowledged_when_all_its_subscriptions_have() -> None:
-    sent: list[int] = []
-    acks = AckOrder(sent.append, patience=9)
-    one, other = acks.take(1, 2)
-    one()
-    one()
-    assert sent == []
-    other()
-    acks.take(2, 0)  # nobody wants it
-    assert sent == [1, 2]
-
-
-def test_acknowledgement_of_a_lost_connection_says_nothing() -> None:
-    sent: list[int] = []
-    acks = AckOrder(sent.append, patience=9)
-    (old,) = acks.take(1, 1)
-    acks.forget()
-    (new,) = acks.take(1, 1)
-    old()
-    assert sent == []
-    new()
-    assert sent == [1]
 
 
 @async_test
@@ -92,6 +46,23 @@ async def test_lost_messages_go_back_in_front_without_announcements() -> None:
     assert (outbox.unacked, outbox.under_way_bytes) == (0, 0)
     assert [outbox.next() for _ in range(4)] == [messages[0], messages[2], waiting, None]
     assert messages[1].taken.done()
+
+
+@async_test
+async def test_handler_that_raises_is_logged_now_and_then_and_its_messages_are_acknowledged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(_: Delivery) -> None:
+        raise ValueError
+
+    async def unsubscribe(_: Inbox) -> None: ...
+
+    acked: list[float] = []
+    inbox = Inbox("a", qos0_limit=1, unsubscribe=unsubscribe, dropped=lambda: None, handler=fail)
+    for at_s in (0.0, 1.0, 9.9, 10.0):
+        inbox.put(Delivery("a", b"", at_s, ack=functools.partial(acked.append, at_s)), qos0=False)
+    assert acked == [0.0, 1.0, 9.9, 10.0]
+    assert [vars(record)["so_far"] for record in caplog.records] == [1, 4]
 
 
 @pytest.mark.parametrize(

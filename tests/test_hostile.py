@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 import iot_node.stream
+import tiercut.node
+from edge_node.node import EdgeNode
+from edge_node.settings import Settings as EdgeSettings
 from iot_node.sensors import Captured, open_sensor
 from iot_node.settings import StreamSettings
 from tests.aio import async_test
-from tests.sites import SITE_URL, by_hand, new_site, noise
+from tests.sites import CLOUD_URL, SITE_URL, Site, by_hand, new_site, noise
 from tiercut.bundle import Bundle
 from tiercut.bus import Delivery
 from tiercut.bus.memory import MemoryBus
@@ -49,6 +52,16 @@ def frame_for_edge(chain: Bundle, seq: int = 0, stream: str = "stranger", **more
         **more,
     }
     return Work(**fields)
+
+
+def impatient_edge(site: Site, **more: Any) -> EdgeNode:
+    """The edge ``e``, for which a message is stuck after a moment."""
+
+    def open_bus(url: str, *, will: tuple[str, bytes]) -> MemoryBus:
+        site.buses["e", url] = MemoryBus(site.brokers[url], will=will, receive_maximum=64, stuck_s=0.02)
+        return site.buses["e", url]
+
+    return EdgeNode(EdgeSettings(**site.common("e", **more)), open_bus=open_bus)
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -90,25 +103,66 @@ def test_frame_with_too_many_stages_is_set_aside(bundles: Path, chain: Bundle, s
 async def test_chunk_whose_message_never_ends_does_not_stop_the_others(bundles: Path, chain: Bundle) -> None:
     site = new_site(bundles)
     first, *_ = split(encode_work(frame_for_edge(chain, stream="half")), 300)
-    async with site.running(site.edge()) as outcomes, MemoryBus(site.brokers[SITE_URL]) as stranger:
+    async with site.running(impatient_edge(site)) as outcomes, MemoryBus(site.brokers[SITE_URL]) as stranger:
         await stranger.publish(EDGE_WORK, first)
         for seq in range(200):
             await stranger.publish(EDGE_WORK, encode_work(frame_for_edge(chain, seq, "honest")))
         await until(lambda: len(outcomes.seqs("honest")) == 200)
 
 
-@async_test
-async def test_frame_that_waits_for_a_lost_cloud_does_not_stop_other_streams(bundles: Path, chain: Bundle) -> None:
-    site = new_site(bundles, two_brokers=True)
+async def send_to_edge(site: Site, chain: Bundle, *, waiting: int, honest: int) -> None:
+    """Frames that wait for a cloud that is lost, then others for the edge alone."""
     to_cloud = Plan(epoch=1, first_cut=0, second_cut=1, device="x", edge="e", cloud="c", codecs=("raw", "raw"))
-    async with site.running(site.edge(fall_back=False)) as outcomes:
-        async with MemoryBus(site.brokers[SITE_URL]) as stranger:
-            site.brokers["mqtt://cloud"].cut(site.buses["e", "mqtt://cloud"])
-            await stranger.publish(EDGE_WORK, encode_work(frame_for_edge(chain, stream="waits", plan=to_cloud)))
-            for seq in range(200):
-                await stranger.publish(EDGE_WORK, encode_work(frame_for_edge(chain, seq, "honest")))
-            await until(lambda: len(outcomes.seqs("honest")) == 200)
-        site.brokers["mqtt://cloud"].restore(site.buses["e", "mqtt://cloud"])
+    async with MemoryBus(site.brokers[SITE_URL]) as stranger:
+        site.brokers[CLOUD_URL].cut(site.buses["e", CLOUD_URL])
+        for seq in range(waiting):
+            await stranger.publish(EDGE_WORK, encode_work(frame_for_edge(chain, seq, "waits", plan=to_cloud)))
+        for seq in range(honest):
+            await stranger.publish(EDGE_WORK, encode_work(frame_for_edge(chain, seq, "honest")))
+
+
+@async_test
+async def test_frames_that_wait_for_a_lost_cloud_do_not_stop_other_streams(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles, two_brokers=True)
+    edge = impatient_edge(site, fall_back=False)
+    async with site.running(edge) as outcomes:
+        await send_to_edge(site, chain, waiting=10, honest=200)
+        await until(lambda: len(outcomes.seqs("honest")) == 200)
+        await until(lambda: edge.load()["acknowledged_early_unfinished"] == 10)
+        site.brokers[CLOUD_URL].restore(site.buses["e", CLOUD_URL])
+        await until(lambda: edge.load()["acknowledged_early_unfinished"] == 0)
+    assert edge.load()["acknowledged_early"] == 10
+
+
+@async_test
+async def test_more_waiting_frames_than_half_the_credit_stop_other_streams_until_the_cloud_is_back(
+    bundles: Path, chain: Bundle
+) -> None:
+    site = new_site(bundles, two_brokers=True)
+    edge = impatient_edge(site, fall_back=False)
+    async with site.running(edge) as outcomes:
+        await send_to_edge(site, chain, waiting=40, honest=200)
+        await until(lambda: edge.load()["acknowledged_early_unfinished"] == 32)
+        await asyncio.sleep(0.5)
+        stopped = len(outcomes.seqs("honest"))
+        site.brokers[CLOUD_URL].restore(site.buses["e", CLOUD_URL])
+        await until(lambda: len(outcomes.seqs("honest")) == 200 and edge.counters["frames_forwarded"] == 40)
+    assert 0 < stopped < 200
+    assert edge.load()["acknowledged_early_unfinished"] == 0
+
+
+@async_test
+async def test_stopped_node_says_what_the_broker_keeps_and_what_is_lost(
+    bundles: Path, chain: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tiercut.node, "DRAIN_S", 0.05)
+    site = new_site(bundles, two_brokers=True)
+    edge = impatient_edge(site, fall_back=False)
+    async with site.running(edge):
+        await send_to_edge(site, chain, waiting=40, honest=60)
+        await until(lambda: edge.load()["acknowledged_early_unfinished"] == 32)
+    (said,) = [vars(record) for record in caplog.records if record.message == "frames not finished"]
+    assert (said["kept_by_broker"], said["lost"]) == (8, 32)
 
 
 @pytest.mark.parametrize(

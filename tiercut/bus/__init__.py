@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
@@ -128,7 +128,15 @@ class ManagedBus(Bus, Protocol):
 
     @property
     def counters(self) -> Counter[str]:
-        """Messages, bytes and reconnects so far, and ``dropped_<reason>``."""
+        """Messages, bytes, reconnects and ``acknowledged_early`` so far, and ``dropped_<reason>``."""
+        ...
+
+    @property
+    def early_unfinished(self) -> int:
+        """Messages acknowledged before their work was done, and not done yet: lost if the process dies now.
+
+        The broker keeps all others that are not done. See `tiercut.bus.acks`.
+        """
         ...
 
     async def __aenter__(self) -> Self:
@@ -152,3 +160,12 @@ class ManagedBus(Bus, Protocol):
         Publishes under way raise ``BusError``; subscriptions end after what has arrived.
         """
         ...
+
+
+def early_figures(buses: Iterable[ManagedBus]) -> dict[str, float]:
+    """How many messages were acknowledged early on some buses, ever and now, for a node's status."""
+    ever, now = 0, 0
+    for bus in buses:
+        ever += bus.counters["acknowledged_early"]
+        now += bus.early_unfinished
+    return {"acknowledged_early": float(ever), "acknowledged_early_unfinished": float(now)}

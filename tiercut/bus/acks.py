@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
+from typing import Protocol
 
+#: How long nothing may move before the oldest message counts as stuck: well above the time of a frame on a slow node.
+STUCK_S = 5.0
+#: As many are let go within that time, so that a node whose frames take longer does not give all of them up at once.
+LET_GO_PER_STUCK_S = 20
 #: With less credit than this a reader wants strict order, and gets it.
 LEAST_CREDIT = 8
 
 
-def patience(receive_maximum: int) -> float:
-    """Three quarters of the credit; without end where there is little of it."""
-    return math.inf if receive_maximum < LEAST_CREDIT else receive_maximum * 3 // 4
+class Timer(Protocol):
+    """A call that was arranged for later."""
+
+    def cancel(self) -> None:
+        """Do not make it."""
+        ...
+
+
+#: Arranges a call after some seconds.
+CallLater = Callable[[float, Callable[[], None]], Timer]
+
+
+def on_the_loop(seconds: float, call: Callable[[], None]) -> Timer:
+    """As `CallLater`, on the running loop."""
+    return asyncio.get_running_loop().call_later(seconds, call)
 
 
 class _Entry:
-    """A received message; ``holders`` counts the subscriptions that still work on it."""
+    """A received message.
 
-    __slots__ = ("holders", "packet_id")
+    Attributes:
+        holders: Subscriptions that still work on it.
+        since_s: When it came; once it is done, when that was.
+    """
 
-    def __init__(self, packet_id: int, holders: int) -> None:
+    __slots__ = ("holders", "packet_id", "since_s")
+
+    def __init__(self, packet_id: int, holders: int, since_s: float) -> None:
         self.packet_id = packet_id
         self.holders = holders
+        self.since_s = since_s
 
 
 class AckOrder:
@@ -32,39 +56,80 @@ class AckOrder:
     disconnect a client that does otherwise. One object serves all connections of a bus: `forget` starts a new
     connection, after which acknowledgements of older messages do nothing (the broker sends those messages again).
 
-    A message whose work takes long holds back those behind it, and each takes one of the broker's credits. So that it
-    cannot stop all others for ever, the head is acknowledged early when most of the credit is used up behind it: if
-    this process then dies, that one message is lost.
+    An unfinished message holds back the finished ones behind it, and each takes one of the broker's credits. One that
+    only waits for its turn comes to it, as those before it do. But one that is *stuck* must not stop all others: when
+    for ``stuck_s`` neither it nor any before it was finished, while finished ones wait behind it and half of the credit
+    is used up, it is acknowledged early. It is lost if this process then dies. So at most half as many as there is
+    credit may be in that state at one time, over all connections; beyond that the broker waits until one is finished.
+
+    A reader thus holds at most one and a half times its credit, where the broker keeps to that (measured: Mosquitto
+    2.0.21 does; with 2.0.11 each PUBACK lets up to a whole credit follow). Half of the credit, because a broker may
+    also give less than was offered and not say so: EMQX sends 32 by default.
 
     Args:
         send: Send the PUBACK of a packet identifier.
-        patience: Messages that may wait for acknowledgement before a head that holds back others is acknowledged.
+        credit: The Receive Maximum.
+        counters: Counts ``acknowledged_early``.
+        monotonic_s: The time.
+        stuck_s: See above.
+        call_later: Has the head looked at again when it may be stuck; called only while there is need.
     """
 
-    def __init__(self, send: Callable[[int], None], *, patience: float) -> None:
+    def __init__(
+        self,
+        send: Callable[[int], None],
+        *,
+        credit: int,
+        counters: Counter[str],
+        monotonic_s: Callable[[], float],
+        stuck_s: float = STUCK_S,
+        call_later: CallLater = on_the_loop,
+    ) -> None:
         self._send = send
-        self._patience = patience
-        #: acknowledged before its time, ever
-        self.early = 0
+        self._counters = counters
+        self._monotonic_s = monotonic_s
+        self._stuck_s = stuck_s
+        self._pause_s = stuck_s / LET_GO_PER_STUCK_S
+        self._call_later = call_later
+        #: messages that may wait before the head is let go, and let go and unfinished ones that there may be
+        self._patience: float = math.inf if credit < LEAST_CREDIT else credit // 2
+        self._early_limit = credit // 2
         #: in order of reception; the head is never done
         self._entries: deque[_Entry] = deque()
+        #: how many of them are done
+        self._finished = 0
+        #: when any that came before the head was last finished
+        self._moved_s = -math.inf
+        #: acknowledged and not done, of this connection and of earlier ones
+        self._early: set[_Entry] = set()
+        self._timer: Timer | None = None
 
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def early_unfinished(self) -> int:
+        """Messages that were acknowledged early and are not finished: what dies with this process."""
+        return len(self._early)
+
     def take(self, packet_id: int, holders: int) -> list[Callable[[], None]]:
         """A message arrived: one ``ack`` for each of its holders; nobody holding it acknowledges at once."""
-        entry = _Entry(packet_id, holders)
+        entry = _Entry(packet_id, holders, self._monotonic_s())
         entries = self._entries
         entries.append(entry)
         if not holders:
+            self._finished += 1
             self._drain(entries)
-        self._hurry(entries)
+        self._look()
         return [self._make_ack(entry, entries) for _ in range(holders)]
 
     def forget(self) -> None:
         """The connection is gone, and with it all that was to be acknowledged on it."""
         self._entries = deque()
+        self._finished = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _make_ack(self, entry: _Entry, entries: deque[_Entry]) -> Callable[[], None]:
         done = False
@@ -75,20 +140,57 @@ class AckOrder:
                 return
             done = True
             entry.holders -= 1
-            if entry.holders == 0 and entries is self._entries:
-                self._drain(entries)
-                self._hurry(entries)
+            if entry.holders == 0:
+                self._finish(entry, entries)
 
         return ack
 
-    def _hurry(self, entries: deque[_Entry]) -> None:
-        """Acknowledge the head early while it holds back finished ones and little credit is left."""
-        while entries is self._entries and len(entries) >= self._patience and any(not e.holders for e in entries):
-            self.early += 1
-            self._send(entries.popleft().packet_id)
+    def _finish(self, entry: _Entry, entries: deque[_Entry]) -> None:
+        entry.since_s = self._monotonic_s()
+        if entry in self._early:
+            self._early.discard(entry)
+            self._moved_s = entry.since_s
+        elif entries is self._entries:
+            self._finished += 1
             self._drain(entries)
+        self._look()
 
     def _drain(self, entries: deque[_Entry]) -> None:
         # `entries` is compared at each turn: sending may find that the connection is gone.
         while entries is self._entries and entries and entries[0].holders == 0:
-            self._send(entries.popleft().packet_id)
+            entry = entries.popleft()
+            self._finished -= 1
+            self._moved_s = max(self._moved_s, entry.since_s)
+            self._send(entry.packet_id)
+
+    def _look(self) -> None:
+        """Let the head go if it is stuck; if it may come to that, look again then."""
+        now_s = self._monotonic_s()
+        due_s = self._due_s()
+        if due_s is not None and due_s <= now_s:
+            self._let_go(now_s)
+            due_s = self._due_s()
+        if due_s is not None and self._timer is None:
+            self._timer = self._call_later(max(0.0, due_s - now_s), self._look_again)
+
+    def _due_s(self) -> float | None:
+        """When the head may be let go, if nothing changes; ``None`` while nothing asks for it, or it may not be."""
+        entries = self._entries
+        if len(entries) < self._patience or not self._finished or len(self._early) >= self._early_limit:
+            return None
+        if not entries[0].holders:  # within `_drain`, when sending made another message arrive or end
+            return None
+        return max(entries[0].since_s, self._moved_s) + self._stuck_s
+
+    def _let_go(self, now_s: float) -> None:
+        entries = self._entries
+        entry = entries.popleft()
+        self._early.add(entry)
+        self._counters["acknowledged_early"] += 1
+        self._moved_s = max(self._moved_s, now_s - self._stuck_s + self._pause_s)
+        self._send(entry.packet_id)
+        self._drain(entries)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self._look()

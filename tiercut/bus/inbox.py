@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from tiercut.bus import Delivery, Handler
+from tiercut.logs import Throttle
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,9 @@ class Inbox:
         self._unsubscribe = unsubscribe
         self._dropped = dropped
         self._handler = handler
+        #: exceptions that the handler raised, ever
+        self._faults = 0
+        self._throttle = Throttle(10.0)
         self._deliveries: deque[tuple[Delivery, bool]] = deque()
         self._qos0 = 0
         self._readers: deque[asyncio.Future[None]] = deque()
@@ -64,12 +68,18 @@ class Inbox:
         self._deliveries.append((delivery, qos0))
         self._wake_one()
 
-    @staticmethod
-    def _handle(handler: Handler, delivery: Delivery) -> None:
+    def _handle(self, handler: Handler, delivery: Delivery) -> None:
+        """Call a handler; its exceptions are logged, at most one per type and ten seconds.
+
+        A message whose handler raised is acknowledged, as nobody else will, and the broker would send it for ever. So
+        a handler must not raise once it has handed the message on: that work would be lost if the process died.
+        """
         try:
             handler(delivery)
-        except Exception:  # a fault of the handler's must not end the connection, nor come again for ever
-            log.exception("a message was not handled", extra={"topic": delivery.topic})
+        except Exception as error:  # a fault of the handler's must not end the connection
+            self._faults += 1
+            if self._throttle.allows(type(error).__name__, delivery.received_s):
+                log.exception("a message was not handled", extra={"topic": delivery.topic, "so_far": self._faults})
             delivery.ack()
 
     def end(self) -> None:

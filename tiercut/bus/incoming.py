@@ -10,7 +10,7 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from tiercut.bus import Delivery, Handler, Subscription
-from tiercut.bus.acks import AckOrder, patience
+from tiercut.bus.acks import AckOrder
 from tiercut.bus.causes import subscribe_error
 from tiercut.bus.connection import Connection
 from tiercut.bus.handshake import Accepted
@@ -37,7 +37,13 @@ class Incoming:
         self._counters = counters
         self._log = logger
         self._routes = Routes()
-        self._acks = AckOrder(self._send_ack, patience=patience(settings.receive_maximum))
+        self._acks = AckOrder(
+            self._send_ack,
+            credit=settings.receive_maximum,
+            counters=counters,
+            monotonic_s=clock.monotonic_s,
+            stuck_s=settings.stuck_s,
+        )
         #: the connection while it can be written to
         self._connection: Connection | None = None
         self._identifiers_allowed = True
@@ -47,6 +53,11 @@ class Incoming:
         self._unclaimed: list[Delivery] = []
         self._holds_unclaimed = False
         self._release: asyncio.TimerHandle | None = None
+
+    @property
+    def early_unfinished(self) -> int:
+        """As of `tiercut.bus.ManagedBus`."""
+        return self._acks.early_unfinished
 
     async def subscribe(self, topic_filter: str, qos: int, handler: Handler | None) -> Subscription:
         """Subscribe, now or with the next connection, and wait for SUBACK."""
@@ -95,6 +106,8 @@ class Incoming:
         self._connection = None
         self._acks.forget()
         self._subscribing.clear()
+        for delivery in self._unclaimed:
+            delivery.ack()  # says nothing any more, but nobody will finish it: it must not count as unfinished
         self._unclaimed.clear()
 
     def end(self, error: BusError) -> None:

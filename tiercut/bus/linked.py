@@ -74,6 +74,11 @@ class LinkedBus:
         """As the bus behind."""
         return self._bus.counters
 
+    @property
+    def early_unfinished(self) -> int:
+        """As the bus behind."""
+        return self._bus.early_unfinished
+
     async def __aenter__(self) -> Self:
         await self._bus.__aenter__()
         return self

@@ -17,7 +17,7 @@ from typing import Self
 from paho.mqtt.client import topic_matches_sub
 
 from tiercut.bus import Delivery, Handler, Properties, Sent, Subscription
-from tiercut.bus.acks import AckOrder, patience
+from tiercut.bus.acks import STUCK_S, AckOrder
 from tiercut.bus.causes import closed_error, too_large_error
 from tiercut.bus.inbox import Inbox, nothing
 from tiercut.bus.memory_broker import MemoryBroker, Message, retained
@@ -50,6 +50,7 @@ class MemoryBus:
         will: tuple[str, bytes] | None = None,
         receive_maximum: int = 32,
         qos0_queue: int = 1024,
+        stuck_s: float = STUCK_S,
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._broker = broker
@@ -66,7 +67,13 @@ class MemoryBus:
         self._queued: deque[_Packet] = deque()
         self._unacked: OrderedDict[int, _Packet] = OrderedDict()
         self._packet_ids = count(1)
-        self._acks = AckOrder(self._acked, patience=patience(receive_maximum))
+        self._acks = AckOrder(
+            self._acked,
+            credit=receive_maximum,
+            counters=self.counters,
+            monotonic_s=broker.clock.monotonic_s,
+            stuck_s=stuck_s,
+        )
 
     @property
     def connected(self) -> bool:
@@ -82,6 +89,11 @@ class MemoryBus:
     def emulated(self) -> str | None:
         """No link is emulated here."""
         return None
+
+    @property
+    def early_unfinished(self) -> int:
+        """See `tiercut.bus.ManagedBus.early_unfinished`."""
+        return self._acks.early_unfinished
 
     async def __aenter__(self) -> Self:
         self._broker.join(self)
@@ -103,6 +115,7 @@ class MemoryBus:
             if last is not None:
                 self._broker.route(retained(*last))
             self._connected = False
+        self._acks.forget()
         self._broker.leave(self)
         for _, taken in self._unsent:
             if not taken.done():

@@ -41,8 +41,8 @@ class MqttBus:
 
     Attributes:
         counters: ``messages_in``, ``bytes_in`` (payloads), ``messages_out``, ``bytes_out``, ``reconnects``,
-            ``publish_refused``, ``receive_maximum_exceeded``, and ``dropped_<reason>`` for messages that came and went
-            to nobody.
+            ``publish_refused``, ``receive_maximum_exceeded``, ``acknowledged_early``, and ``dropped_<reason>`` for
+            messages that came and went to nobody.
 
     Raises:
         SettingsError: on entering: a TLS file is not right.
@@ -97,6 +97,11 @@ class MqttBus:
     def under_way_bytes(self) -> int:
         """Payload bytes sent and not yet acknowledged."""
         return self._outgoing.under_way_bytes
+
+    @property
+    def early_unfinished(self) -> int:
+        """See `tiercut.bus.ManagedBus.early_unfinished`."""
+        return self._incoming.early_unfinished
 
     async def __aenter__(self) -> Self:
         connection = Connection(self.settings, will=self._will, events=self)

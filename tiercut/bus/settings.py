@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
+from tiercut.bus.acks import STUCK_S
 from tiercut.errors import SettingsError
 
 #: Payloads un-acknowledged at one time; three frames of a large activation, well under a second on 100 Mbps.
@@ -39,6 +40,8 @@ class MqttSettings:
         keepalive_s: A silent broker is given up after at most twice this time. One packet must get through the link
             within it: at 1 Mbps, 60 s are 7.5 MB.
         receive_maximum: QoS 1 messages the broker may have under way to us (MQTT 5 §3.1.2.11.3).
+        stuck_s: How long the oldest message may hold back the acknowledgements of finished ones before it is
+            acknowledged early (`tiercut.bus.acks`).
         session_expiry_s: How long the broker keeps what is queued for us after a lost connection.
         clean_start: Forget what an earlier process with this ``client_id`` left; reconnects always resume.
         outgoing_budget_bytes: Payload bytes that may be un-acknowledged; a single larger message passes alone.
@@ -59,6 +62,7 @@ class MqttSettings:
     key_file: str | None = field(default=None, repr=False)
     keepalive_s: int = 60
     receive_maximum: int = 32
+    stuck_s: float = STUCK_S
     session_expiry_s: int = 60
     clean_start: bool = True
     outgoing_budget_bytes: int = OUTGOING_BUDGET_BYTES
@@ -93,6 +97,7 @@ class MqttSettings:
     def _check_ranges(self) -> None:
         _check_range("receive_maximum", self.receive_maximum, 1, _MAX_UINT16)
         _check_range("keepalive_s", self.keepalive_s, 1, _MAX_UINT16)
+        _check_range("stuck_s", self.stuck_s, 0.001, None)
         _check_range("session_expiry_s", self.session_expiry_s, 0, 0xFFFFFFFF)
         _check_range("outgoing_budget_bytes", self.outgoing_budget_bytes, 1, None)
         _check_range("max_incoming_bytes", self.max_incoming_bytes, 2 * PACKET_OVERHEAD_BYTES, PROTOCOL_MAX_BYTES)
