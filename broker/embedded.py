@@ -24,6 +24,7 @@ from typing import Self
 
 from tiercut.bus.settings import MAX_PACKET_BYTES, MqttSettings
 from tiercut.errors import BusError, SettingsError
+from tiercut.settings import masked_url
 
 #: rumqttd keeps a log per topic: 4 segments of 16 MB lost nothing at 700 MB/s, 3 of 4 MB did; its own default, 10 of
 #: 100 MB, grows towards 1 GB.
@@ -100,7 +101,10 @@ class EmbeddedBroker:
         settings = MqttSettings(url=url)
         if settings.tls:
             raise SettingsError(
-                "the embedded broker's url", expected="mqtt://", came=url, fix="use mqtt://, or a broker with TLS"
+                "the embedded broker's url",
+                expected="mqtt://",
+                came=masked_url(url),
+                fix="use mqtt://, or a broker with TLS",
             )
         return cls(settings.port, host=settings.host)
 

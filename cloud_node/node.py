@@ -20,6 +20,11 @@ class CloudNode(Node):
         return self.uplink_url
 
     @property
+    def served_site(self) -> str | None:
+        """Any: the topics of its own site only say where it is found."""
+        return None
+
+    @property
     def clock_filter(self) -> str:
         """Edges and devices ask under the name of their site."""
         return CLOCK.filter(tier=self.tier, node=self.settings.node)

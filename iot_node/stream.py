@@ -183,7 +183,7 @@ class Stream:
             self._send(prepared, plan)
 
     async def watch_overdue(self) -> None:
-        """Give up frames without an outcome (``latest``), or send them again (``every``)."""
+        """Give up frames without an outcome (``latest``), or send them again, ever more rarely (``every``)."""
         while True:
             await asyncio.sleep(OVERDUE_EVERY_S)
             for seq in self._window.overdue(self._clock.monotonic_s()):
@@ -253,8 +253,13 @@ class Stream:
             label=prepared.label,
         )
         arrived_s = prepared.captured_s + prepared.prepare_s
-        left = partial(self._inside.discard, prepared.seq)
+        left = partial(self._left, prepared.seq)
         return Job(work=work, arrived_s=arrived_s, ack=left, arrays=prepared.arrays)
+
+    def _left(self, seq: int) -> None:
+        """The next node's broker has it, or its outcome is published: the wait for the outcome begins now."""
+        self._inside.discard(seq)
+        self._window.left(seq, self._clock.monotonic_s())
 
 
 def _printable(label: str | None) -> str | None:

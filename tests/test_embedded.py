@@ -57,6 +57,13 @@ def test_broker_can_be_made_for_a_url() -> None:
         EmbeddedBroker.at("mqtts://h")
 
 
+def test_password_in_a_url_is_masked_where_it_is_refused() -> None:
+    with pytest.raises(SettingsError) as caught:
+        EmbeddedBroker.at("mqtts://user:hunter2@h")
+    assert "hunter2" not in str(caught.value)
+    assert "mqtts://user:" in str(caught.value)
+
+
 @async_test
 async def test_name_of_a_host_is_resolved() -> None:
     port = free_port()

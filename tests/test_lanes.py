@@ -57,3 +57,30 @@ def test_drained_lanes_hand_back_what_waited() -> None:
     lanes.put("b", 2, "every")
     assert sorted(lanes.drain()) == [1, 2]
     assert len(lanes) == 0
+
+
+def lanes_of_pairs() -> Lanes[tuple[int, str]]:
+    """Frames with a number and a mark that does not name them."""
+    return Lanes(lambda item: item[0])
+
+
+def test_frame_sent_again_takes_the_place_of_the_one_that_waits() -> None:
+    lanes = lanes_of_pairs()
+    for number in range(3):
+        assert lanes.put("s", (number, "first"), "every") == []
+    assert lanes.put("s", (1, "again"), "every") == [(1, "first")]
+    assert lanes.drain() == [(0, "first"), (1, "again"), (2, "first")]
+
+
+def test_frame_of_another_stream_is_not_replaced() -> None:
+    lanes = lanes_of_pairs()
+    assert lanes.put("a", (1, "first"), "every") == []
+    assert lanes.put("b", (1, "again"), "every") == []
+    assert len(lanes) == 2
+
+
+def test_frame_put_back_gives_way_to_its_newer_copy() -> None:
+    lanes = lanes_of_pairs()
+    lanes.put("s", (1, "again"), "every")
+    assert lanes.put_back("s", [(0, "first"), (1, "first")]) == [(1, "first")]
+    assert lanes.drain() == [(0, "first"), (1, "again")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 ASK_EVERY_S = 0.2
 #: … and then again after this long, because crystals drift.
 ASK_AGAIN_S = 30.0
+#: A message that measures is lost after so long.
+MEASURE_S = 3.0
 
 
 class ClockService:
@@ -36,6 +39,8 @@ class ClockService:
         self._clock = clock
         self._offsets = offsets
         self._throttle = Throttle(ASK_EVERY_S)
+        #: measurements under way: when they were sent → the answer to come
+        self._measuring: dict[float, asyncio.Future[ClockProbe]] = {}
 
     def wants(self, clock_id: str) -> bool:
         """Whether a clock should be asked now: neither known well nor asked a moment ago (then it counts as asked)."""
@@ -46,6 +51,30 @@ class ClockService:
         """Ask the node behind a clock topic."""
         question = ClockProbe(clock_id=self._clock.id, asked_s=self._clock.monotonic_s())
         await bus.publish(topic, encode_clock_probe(question), qos=0, response_topic=self._own_topic)
+
+    async def measure(self, bus: Bus, topic: str, payload_bytes: int) -> tuple[int, float] | None:
+        """Send a message to the node behind a clock topic: its size and how long it took there, one way.
+
+        Returns:
+            ``None`` when no answer came in time.
+        """
+        question = ClockProbe(clock_id=self._clock.id, asked_s=self._clock.monotonic_s())
+        padding = min(payload_bytes, bus.max_payload_bytes) - len(encode_clock_probe(question))
+        payload = encode_clock_probe(question, padding_bytes=max(0, padding))
+        answer: asyncio.Future[ClockProbe] = asyncio.get_running_loop().create_future()
+        self._measuring[question.asked_s] = answer
+        try:
+            async with asyncio.timeout(MEASURE_S):
+                await bus.publish(topic, payload, qos=0, response_topic=self._own_topic)
+                heard = await answer
+        except TimeoutError:
+            return None
+        finally:
+            del self._measuring[question.asked_s]
+        offset = self._offsets.offset(heard.clock_id, self._clock.monotonic_s())
+        if offset is None or heard.heard_s is None:
+            return None
+        return len(payload), max(0.0, heard.heard_s + offset.seconds - question.asked_s)
 
     async def listen(self, bus: Bus, deliveries: AsyncIterator[Delivery]) -> None:
         """Answer questions and take in answers until the bus is closed."""
@@ -64,6 +93,9 @@ class ClockService:
                     answered_s=probe.answered_s,
                     back_s=delivery.received_s,
                 )
+                measuring = self._measuring.get(probe.asked_s)
+                if measuring is not None and not measuring.done():
+                    measuring.set_result(probe)
             elif delivery.response_topic and CLOCK.parse(delivery.response_topic):
                 await self._answer(bus, delivery.response_topic, probe, heard_s=delivery.received_s)
 

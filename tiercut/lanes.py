@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tiercut.plan import DeliveryMode
 
@@ -15,14 +15,15 @@ class Lanes(Generic[Item]):
     """Waiting frames of all streams at a node; each lane hands out one frame at a time.
 
     A lane is *busy* from `take` until `done`: its next frame is not handed out before, which keeps a stream in order
-    whatever number of threads works on the node's lanes. Ready lanes take turns.
+    whatever number of threads works on the node's lanes. Ready lanes take turns. A frame waits in its lane once,
+    however often it comes: the copy that came last is kept, as only that can still be acknowledged after a reconnect.
 
     Args:
-        number: The number of a frame in its stream, by which frames that are put back find their place.
+        key: What names a frame in its stream, and orders frames that are put back.
     """
 
-    def __init__(self, number: Callable[[Item], int]) -> None:
-        self._number = number
+    def __init__(self, key: Callable[[Item], Any]) -> None:
+        self._key = key
         #: stream → waiting frames; a lane without frames is removed, so the number of lanes is bounded by the frames
         self._waiting: OrderedDict[str, deque[Item]] = OrderedDict()
         self._busy: set[str] = set()
@@ -31,18 +32,27 @@ class Lanes(Generic[Item]):
         return sum(len(lane) for lane in self._waiting.values())
 
     def put(self, stream: str, item: Item, mode: DeliveryMode) -> list[Item]:
-        """Add a frame; returns those it replaces (``latest``: the ones still waiting in its lane)."""
+        """Add a frame; returns those it replaces: its own earlier copy, and with ``latest`` all that wait."""
         lane = self._waiting.setdefault(stream, deque())
-        replaced = list(lane) if mode == "latest" else []
-        if replaced:
+        if mode == "latest":
+            replaced = list(lane)
             lane.clear()
+            lane.append(item)
+            return replaced
+        for place, waiting in enumerate(lane):
+            if self._key(waiting) == self._key(item):
+                lane[place] = item
+                return [waiting]
         lane.append(item)
-        return replaced
+        return []
 
-    def put_back(self, stream: str, items: list[Item]) -> None:
-        """Put frames that were taken before among those that wait, in the order of their numbers."""
+    def put_back(self, stream: str, items: list[Item]) -> list[Item]:
+        """Put frames that were taken before among those that wait, in order; returns those that wait there already."""
         waiting = self._waiting.get(stream, ())
-        self._waiting[stream] = deque(sorted((*items, *waiting), key=self._number))
+        known = {self._key(each) for each in waiting}
+        back = [item for item in items if self._key(item) not in known]
+        self._waiting[stream] = deque(sorted((*back, *waiting), key=self._key))
+        return [item for item in items if self._key(item) in known]
 
     def take(self) -> tuple[str, Item] | None:
         """The next frame of the lane that has waited longest for its turn; ``None`` when no lane is ready."""

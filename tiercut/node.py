@@ -7,45 +7,49 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
+import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, Protocol
 
-from tiercut import __version__, results
-from tiercut.bus import Bus, Delivery, ManagedBus
-from tiercut.bus.linked import LinkedBus
-from tiercut.chunks import split
+from tiercut import __version__
+from tiercut.bus import Bus, Delivery, ManagedBus, early_figures
 from tiercut.clock import Clock, SystemClock
 from tiercut.clock_service import ClockService
 from tiercut.clocksync import ClockOffsets
-from tiercut.errors import BadMessage
-from tiercut.frame import Forward
+from tiercut.emulation import Emulation
 from tiercut.intake import Arrived, Intake
-from tiercut.jsonwire import decode_node_status, encode_dropped, encode_node_status
-from tiercut.messages import ClockStamp, Dropped, NodeState, NodeStatus, PrepareSegment, Stage, Work, refuse
+from tiercut.jsonwire import encode_node_status
+from tiercut.measuring import Measuring
+from tiercut.messages import MAX_SECONDS, NodeState, NodeStatus, PrepareSegment, Stage, Work
 from tiercut.node_settings import NodeSettings
+from tiercut.pace import Pace
 from tiercut.peers import Peers
 from tiercut.plan import Tier
 from tiercut.preparation import Preparation, find_profile
+from tiercut.presence import Presence
 from tiercut.processing import Job, Processor
 from tiercut.profile_wire import encode_profile
+from tiercut.refusals import REFUSED, Refusals
 from tiercut.returns import Returns
+from tiercut.sending import Sending
 from tiercut.settings import masked_url
 from tiercut.stopping import Stopped, unless
 from tiercut.store import ModelStore
-from tiercut.topics import CLOCK, DROPPED, PREPARE, PROFILE, RESULT, RETURN, STATUS, WORK
-from tiercut.wire import encode_work
+from tiercut.topics import CLOCK, PREPARE, PROBE, PROFILE, RETURN, STATUS
 from tiercut.worker import Worker
 
 #: How long frames in hand may take to finish after SIGTERM; with the goodbye a node is gone within 5 s.
 DRAIN_S = 2.0
-#: A frame of a ``latest`` stream is of no use to anybody after this long in a broker.
-LATEST_EXPIRY_S = 10
 #: How often frames are looked for that are being sent to a node that is gone.
 LINK_CHECK_S = 0.1
+#: How often messages are given up whose missing chunks will not come.
+EXPIRE_EVERY_S = 1.0
+#: Clocks that wait to be asked; the others are asked with a later frame.
+MAX_CLOCKS_TO_ASK = 64
 
 
 #: Named tasks of a node, started when all of them are known.
@@ -84,13 +88,15 @@ class Node:
         )
         self.offsets = ClockOffsets(self.clock.id)
         self.peers = Peers()
+        self._names = {"site": settings.site, "tier": self.tier, "node": settings.node}
+        self._sending = Sending(names=self._names, clock=self.clock, offsets=self.offsets, peers=self.peers)
         self._processor = Processor(
             tier=self.tier,
             node=settings.node,
             clock=self.clock,
             models=self.models,
             offsets=self.offsets,
-            reachable=self.reachable,
+            reachable=self._sending.reachable,
             counters=self.counters,
             may_fall_back=settings.fall_back,
             slowdown=settings.emulated_slowdown,
@@ -98,24 +104,54 @@ class Node:
         self.worker = Worker(
             node=settings.node,
             processor=self._processor,
-            outlets=self,
+            outlets=self._sending,
             counters=self.counters,
             threads=settings.workers,
             may_fall_back=settings.fall_back,
         )
         self.intake = Intake(clock=self.clock, counters=self.counters)
-        self._names = {"site": settings.site, "tier": self.tier, "node": settings.node}
         self._clocks = ClockService(own_topic=CLOCK.of(**self._names), clock=self.clock, offsets=self.offsets)
         self._open_bus = open_bus
-        self._preparation = Preparation(node=settings.node, models=self.models, refuses=self.refuses)
+        self._refusals = Refusals(counters=self.counters, clock=self.clock, logger=self.log)
+        self._presence = Presence(
+            topic=STATUS.of(**self._names),
+            peers=self.peers,
+            refusals=self._refusals,
+            counters=self.counters,
+            logger=self.log,
+        )
+        self._measuring = Measuring(
+            names=self._names,
+            clocks=self._clocks,
+            sending=self._sending,
+            processor=self._processor,
+            refusals=self._refusals,
+            counters=self.counters,
+        )
+        self._preparation = Preparation(
+            tier=self.tier,
+            node=settings.node,
+            models=self.models,
+            site=self.served_site,
+            refuses=self.refuses,
+            refusals=self._refusals,
+            counters=self.counters,
+        )
         #: requests to load a segment
         self._asked: asyncio.Queue[Delivery] = asyncio.Queue()
         #: clock topics to be asked
-        self._ask_queue: asyncio.Queue[str] = asyncio.Queue()
+        self._ask_queue: asyncio.Queue[str] = asyncio.Queue(MAX_CLOCKS_TO_ASK)
         self._stopping = False
         self._busy_before_s = (self.clock.monotonic_s(), 0.0)
-        self._returns = Returns(site=settings.site, counters=self.counters)
+        self._returns = Returns(site=settings.site, counters=self.counters, refusals=self._refusals)
         self._buses: list[ManagedBus] = []
+        self._emulation = Emulation(
+            settings.emulation, processor=self._processor, buses=self._buses, clock=self.clock, logger=self.log
+        )
+        self._instance = uuid.uuid4().hex
+        self._pace = Pace()
+        self._arrived_before = 0
+        self._pace_figures: dict[str, float] = {}
         self.home: Bus
         self.uplink: Bus
 
@@ -139,7 +175,7 @@ class Node:
             bus = self._open_bus(url, will=will)
             await stack.enter_async_context(bus)
             self._buses.append(bus)
-        self.home, self.uplink = self._buses[0], self._buses[-1]
+        self.home, self.uplink = self._sending.home, self._sending.uplink = self._buses[0], self._buses[-1]
 
     async def _work(self, stop: asyncio.Event, tasks: Tasks) -> None:
         async with asyncio.TaskGroup() as group:
@@ -152,8 +188,10 @@ class Node:
             for task in running:
                 task.cancel()
         given_up = await self.worker.drain(DRAIN_S)
-        if given_up:
-            self.log.warning("frames not finished: the broker keeps them", extra={"frames": given_up})
+        lost = sum(bus.early_unfinished for bus in self._buses)
+        if given_up or lost:
+            kept = max(given_up - lost, 0)
+            self.log.warning("frames not finished", extra={"kept_by_broker": kept, "lost": lost})
 
     @property
     def home_url(self) -> str:
@@ -166,6 +204,11 @@ class Node:
         return self.settings.cloud_broker_url or self.settings.broker_url
 
     @property
+    def served_site(self) -> str | None:
+        """The site it works for; ``None`` for any."""
+        return self.settings.site
+
+    @property
     def reaches_cloud(self) -> bool:
         """Cloud nodes are on its uplink bus: one was heard of there."""
         return self.peers.any("cloud")
@@ -173,33 +216,44 @@ class Node:
     async def tasks(self) -> Tasks:
         """Subscribe on the home bus, and name the tasks of this node's life. A tier adds its own."""
         home = self.home
-        await home.subscribe(STATUS.filter(site=self.settings.site), handler=self._peer_heard)
+        await home.subscribe(STATUS.filter(site=self.settings.site), handler=self._presence.hear)
         await home.subscribe(PREPARE.of(**self._names), handler=self._prepare_asked)
+        await home.subscribe(PROBE.of(**self._names), qos=0, handler=self._measuring.asked)
         clocks = await home.subscribe(self.clock_filter, qos=0)
         tasks: Tasks = [("clock", lambda: self._clocks.listen(home, aiter(clocks)))]
-        if self.uplink is home:
-            await home.subscribe(STATUS.filter(tier="cloud"), handler=self._peer_heard)
-        else:
-            tasks.append(("uplink", self._serve_uplink))
-        await self._announce("online")
+        tasks.append(("cloud", self._hear_clouds if self.uplink is home else self._serve_uplink))
+        self._announce("online")
         return [
+            *(("presence", partial(self._presence.keep, bus)) for bus in self._buses),
             *tasks,
             ("profiles", self._announce_profiles),
             ("status", self._report),
             ("links", self._watch_links),
+            ("expire", self._expire),
             ("ask clocks", self._ask_clocks),
             ("prepare", self._answer_prepare),
-            ("emulation", self._emulate),
+            ("probes", self._measuring.answer),
+            ("progress", self._measuring.report),
+            ("emulation", partial(self._emulation.follow, partial(self._announce, "online"))),
         ]
 
     async def _serve_uplink(self) -> None:
-        """What comes over the way to the cloud; a task of its own, as a site goes on while that way is cut."""
-        await self.uplink.subscribe(STATUS.filter(tier="cloud"), handler=self._peer_heard)
-        clocks = await self.uplink.subscribe(self.clock_filter, qos=0)
-        returned = await self.uplink.subscribe(RETURN.of(**self._names))
+        """What comes over the way to the cloud; a task of its own, as a site goes on while that way is cut or refused.
+
+        The way back is first: who is there is not known before, so that nothing is sent that could not come back.
+        """
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._clocks.listen(self.uplink, aiter(clocks)), name="clock on the uplink")
+            group.create_task(self._listen_for_clocks(self.uplink), name="clock on the uplink")
+            returned = await self._refusals.subscribe(self.uplink, RETURN.of(**self._names))
             group.create_task(self._returns.serve(self.home, aiter(returned)), name="returns")
+            await self._hear_clouds()
+
+    async def _hear_clouds(self) -> None:
+        await self._refusals.subscribe(self.uplink, STATUS.filter(tier="cloud"), handler=self._presence.hear)
+
+    async def _listen_for_clocks(self, bus: Bus) -> None:
+        clocks = await self._refusals.subscribe(bus, self.clock_filter, qos=0)
+        await self._clocks.listen(bus, aiter(clocks))
 
     @property
     def clock_filter(self) -> str:
@@ -229,7 +283,10 @@ class Node:
             )
             if profile is not None:
                 topic = PROFILE.of(**self._names, model=bundle.model)
-                await self.home.announce(topic, encode_profile(profile))
+                try:
+                    await self.home.announce(topic, encode_profile(profile))
+                except REFUSED as error:
+                    self._refusals.note("profile", error)
 
     # ------------------------------------------------------------------ presence
 
@@ -242,32 +299,12 @@ class Node:
             clock_id=self.clock.id,
             models=self.models.names(),
             load=self.load() if state == "online" else {},
-            emulated_link=self._emulated(),
+            emulated_link=self._emulation.told(),
             reaches_cloud=self.reaches_cloud,
             power_watts=self.settings.power_watts,
+            instance=self._instance,
+            sent_unix_s=self.clock.unix_s() if state == "online" else 0.0,
         )
-
-    def _emulated(self) -> str | None:
-        """What of this node is not real, in words."""
-        link = self._buses[-1].emulated if self._buses else None
-        slowdown = self._processor.slowdown
-        words = [link, f"emulated slowdown: {slowdown:g}" if slowdown > 1 else None]
-        return "; ".join(word for word in words if word) or None
-
-    async def _emulate(self) -> None:
-        """Change what is emulated when its time has come."""
-        start_s = self.clock.monotonic_s()
-        for step in sorted(self.settings.emulation, key=lambda each: each.at_s):
-            await asyncio.sleep(max(0.0, start_s + step.at_s - self.clock.monotonic_s()))
-            if step.slowdown is not None:
-                self._processor.slowdown = step.slowdown
-            for bus in self._buses:
-                if isinstance(bus, LinkedBus):
-                    link = bus.link.settings
-                    delay_s = link.delay_s if step.delay_ms is None else step.delay_ms / 1e3
-                    bus.link.settings = replace(link, rate_mbps=step.mbps or link.rate_mbps, delay_s=delay_s)
-            self.log.warning("emulation changed", extra={"now": self._emulated()})
-            await self._announce("online")
 
     def load(self) -> dict[str, float]:
         """Figures of now: frames waiting, the share of thread time used since the last call, all counters."""
@@ -276,38 +313,36 @@ class Node:
         self._busy_before_s = (now_s, busy_s)
         period_s = max(now_s - then_s, 1e-9) * self.settings.workers
         figures = {"waiting": float(self.worker.waiting), "busy": round(min((busy_s - busy_then_s) / period_s, 1.0), 4)}
+        figures |= early_figures(self._buses) | self._pace_figures
         return figures | {name: float(count) for name, count in sorted(self.counters.items())}
 
-    async def _announce(self, state: NodeState) -> None:
-        payload = encode_node_status(self._status(state))
-        for bus in self._buses:
-            await bus.announce(STATUS.of(**self._names), payload)
+    def _announce(self, state: NodeState) -> None:
+        self._presence.say(self._status(state))
 
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(self.settings.status_every_s)
+            await self._measure_pace()
+            self._announce("online")
+
+    async def _measure_pace(self) -> None:
+        """Only while there are no frames: they tell more, and would be in the way."""
+        before, self._arrived_before = self._arrived_before, self.counters["frames_arrived"]
+        self._pace_figures = {}
+        if before == self._arrived_before and not self.worker.waiting:
+            pace = await asyncio.to_thread(self._pace.measure)
+            self._pace_figures = {"pace": round(max(1.0, pace) * max(1.0, self._processor.slowdown), 3)}
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_EVERY_S)
             self.intake.expire()
-            await self._announce("online")
 
     async def _watch_links(self) -> None:
         """Frames on their way to a node that has gone are taken back: see `Worker.withdraw_unreachable`."""
         while True:
             await asyncio.sleep(LINK_CHECK_S)
             self.worker.withdraw_unreachable()
-
-    def _peer_heard(self, delivery: Delivery) -> None:
-        delivery.ack()
-        try:
-            status = decode_node_status(delivery.payload)
-            names = STATUS.parse(delivery.topic)
-            if names is None or (names["tier"], names["node"]) != (status.tier, status.node):
-                raise refuse("bad_status", expected=f"the node of {delivery.topic}", came=(status.tier, status.node))
-        except BadMessage as error:
-            self.counters[f"bad.{error.reason}"] += 1
-            return
-        before = self.peers.heard(status)
-        if before is None or before.state != status.state:
-            self.log.info("peer", extra={"tier": status.tier, "peer": status.node, "state": status.state})
 
     # ------------------------------------------------------------------ frames in
 
@@ -316,76 +351,35 @@ class Node:
         if self._stopping:  # not acknowledged, so the broker keeps it
             return
         arrived = self.intake.take(delivery)
-        if arrived is not None:
-            self.worker.submit(self._job(arrived))
+        if arrived is None:
+            return
+        try:
             self._ask_clock(arrived.work)
+        except Exception:  # a clock that is not asked costs a figure, no frame
+            self.counters["faults"] += 1
+            self.log.exception("clock not asked")
+        self.worker.submit(self._job(arrived))  # last: from here on the frame is the worker's to acknowledge
 
     def _job(self, arrived: Arrived) -> Job:
         work = arrived.work
         offset = self.offsets.offset(work.sent.clock_id, arrived.received_s)
         if offset is not None:
             wire_s = max(arrived.received_s - (work.sent.seconds + offset.seconds), 0.0)
-            wire = Stage(self.settings.node, "wire", wire_s, work.emulated, arrived.payload_bytes)
-            work = replace(work, stages=(*work.stages, wire))
+            if wire_s <= MAX_SECONDS:  # beyond that a clock lied
+                wire = Stage(self.settings.node, "wire", wire_s, work.emulated, arrived.payload_bytes)
+                work = replace(work, stages=(*work.stages, wire))
         return Job(work=work, arrived_s=arrived.received_s, ack=arrived.ack)
 
     def _ask_clock(self, work: Work) -> None:
         """Ask the node that sent a frame for its clock, when there is need."""
         start = next((start for start, to in work.plan.hops if to == self.tier), None)
         node = None if start is None else work.plan.node(start)
-        if start is not None and node is not None and self._clocks.wants(work.sent.clock_id):
+        if start is None or node is None or self._ask_queue.full():
+            return
+        if self._clocks.wants(work.sent.clock_id):
             self._ask_queue.put_nowait(CLOCK.of(site=work.site, tier=start, node=node))
 
     async def _ask_clocks(self) -> None:
         while True:
             topic = await self._ask_queue.get()
             await self._clocks.ask(self.home, topic)
-
-    # ------------------------------------------------------------------ frames out (worker.Outlets)
-
-    def reachable(self, tier: Tier, node: str) -> bool:
-        """Its bus is connected and its last word was that it is online."""
-        bus = self.uplink if tier == "cloud" else self.home
-        return bus.connected and self.peers.online(tier, node)
-
-    async def forward(self, work: Work, to: Forward) -> None:
-        """Send a frame to the next node, in chunks where the broker's packets are smaller."""
-        bus = self.uplink if to.tier == "cloud" else self.home
-        now_s = self.clock.monotonic_s()
-        captured = work.captured
-        if (offset := self.offsets.offset(captured.clock_id, now_s)) is not None:
-            captured = ClockStamp(self.clock.id, captured.seconds + offset.seconds)  # the next node asks only us
-        return_to = None
-        if bus is not self.home:
-            return_to = RETURN.of(**self._names)
-            self._returns.forwarded(work.stream)
-        work = replace(
-            work,
-            captured=captured,
-            sent=ClockStamp(self.clock.id, now_s),
-            return_to=return_to,
-            emulated=bus.emulated is not None,
-        )
-        expiry_s = LATEST_EXPIRY_S if work.delivery == "latest" else None
-        if work.deadline_s is not None and expiry_s is not None:
-            expiry_s = min(expiry_s, math.ceil(work.deadline_s))
-        topic = WORK.of(site=work.site, tier=to.tier, node=to.node)
-        first, *others = split(encode_work(work), bus.max_payload_bytes)
-        if others:
-            await asyncio.gather(*(bus.publish(topic, part, expiry_s=expiry_s) for part in (first, *others)))
-        else:
-            await bus.publish(topic, first, expiry_s=expiry_s)
-
-    async def finish(self, work: Work, result: bytes) -> None:
-        """Publish a result where it belongs: on the stream's topic, or back to the node that forwarded the frame."""
-        topic = work.return_to or RESULT.of(site=work.site, stream=work.stream)
-        await self._publish_outcome(topic, result, work, results.RESULT_TYPE)
-
-    async def drop(self, work: Work, dropped: Dropped) -> None:
-        """Publish that there is no result."""
-        topic = work.return_to or DROPPED.of(site=work.site, stream=work.stream)
-        await self._publish_outcome(topic, encode_dropped(dropped), work, results.DROPPED_TYPE)
-
-    async def _publish_outcome(self, topic: str, payload: bytes, work: Work, kind: str) -> None:
-        attributes = results.attributes(work, kind=kind, unix_s=self.clock.unix_s())
-        await self.home.publish(topic, payload, properties=attributes, content_type=results.CONTENT_TYPE)

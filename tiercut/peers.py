@@ -9,24 +9,32 @@ MAX_PEERS = 10_000
 
 
 class Peers:
-    """The last status heard of each node."""
+    """The last status heard of each node.
+
+    A node of another site is another node, even with the same name. Frames are addressed by tier and name, though: only
+    cloud nodes are heard of in several sites, and whichever of one name is online takes the frames sent to it.
+    """
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, str], NodeStatus] = {}
+        #: (site, tier, node) → its last status
+        self._last: dict[tuple[str, str, str], NodeStatus] = {}
+        #: (tier, node) → sites where it is online; each set is replaced and never changed, as threads read it
+        self._online: dict[tuple[str, str], frozenset[str]] = {}
 
-    def heard(self, status: NodeStatus) -> NodeStatus | None:
+    def heard(self, status: NodeStatus, *, site: str) -> NodeStatus | None:
         """Take in a status; returns the one before it."""
-        key = (status.tier, status.node)
+        key, name = (site, status.tier, status.node), (status.tier, status.node)
         before = self._last.get(key)
         if before is not None or len(self._last) < MAX_PEERS:
             self._last[key] = status
+            others = self._online.get(name, frozenset()) - {site}
+            self._online[name] = others | {site} if status.state == "online" else others
         return before
 
     def online(self, tier: str, node: str) -> bool:
-        """Whether a node's last word was that it is online."""
-        status = self._last.get((tier, node))
-        return status is not None and status.state == "online"
+        """Whether the last word of a node, in any site, was that it is online."""
+        return bool(self._online.get((tier, node)))
 
     def any(self, tier: str) -> bool:
         """Whether any node of a tier was ever heard of."""
-        return any(known == tier for known, _ in self._last)
+        return any(known == tier for known, _ in self._online)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from tiercut.errors import BadMessage, SettingsError, TiercutError
 from tiercut.jsonwire import decode_prepare, encode_ready
 from tiercut.machine import this_machine
 from tiercut.measure import Options, measure_profile
-from tiercut.messages import PrepareSegment, Ready
+from tiercut.messages import PrepareSegment, Ready, refuse
+from tiercut.plan import Tier
 from tiercut.profile_store import ProfileStore
 from tiercut.profiles import Profile
+from tiercut.refusals import REFUSED, Refusals
 from tiercut.store import ModelStore
 from tiercut.topics import READY
 
@@ -26,29 +29,60 @@ class Preparation:
     """Answers the hub's requests to load segments.
 
     Args:
-        node: The node's id.
+        tier: The node's tier.
+        node: Its id.
         models: Its models.
+        site: The only site whose requests it answers; ``None`` for any.
         refuses: Says why a segment is not to be run here, ``None`` when it may.
+        refusals: Counts answers that the broker does not take.
+        counters: Counts ``bad.<reason>``.
     """
 
-    def __init__(self, *, node: str, models: ModelStore, refuses: Callable[[PrepareSegment], str | None]) -> None:
+    def __init__(
+        self,
+        *,
+        tier: Tier,
+        node: str,
+        models: ModelStore,
+        site: str | None,
+        refuses: Callable[[PrepareSegment], str | None],
+        refusals: Refusals,
+        counters: Counter[str],
+    ) -> None:
+        self._tier = tier
         self._node = node
         self._models = models
+        self._site = site
         self._refuses = refuses
+        self._refusals = refusals
+        self._counters = counters
 
     async def answer(self, bus: Bus, delivery: Delivery) -> None:
         """Load what a request asks for, and say on the same bus that it is ready, or why it is not."""
         delivery.ack()
         try:
             asked = decode_prepare(delivery.payload)
+            if self._site not in {None, asked.site}:
+                raise refuse("wrong_site", expected=f"a stream of site {self._site}", came=asked.site)
         except BadMessage as error:
+            self._counters[f"bad.{error.reason}"] += 1
             log.warning("request set aside", extra={"reason": str(error)})
             return
         trouble = self._refuses(asked) or await asyncio.to_thread(self._load, asked)
         if trouble:
             log.error("plan refused", extra={"stream": asked.stream, "epoch": asked.epoch, "reason": trouble})
-        ready = Ready(stream=asked.stream, epoch=asked.epoch, node=self._node, ok=not trouble, message=trouble or "")
-        await bus.publish(READY.of(site=asked.site, stream=asked.stream), encode_ready(ready))
+        ready = Ready(
+            stream=asked.stream,
+            epoch=asked.epoch,
+            node=self._node,
+            ok=not trouble,
+            message=trouble or "",
+            tier=self._tier,
+        )
+        try:
+            await bus.publish(READY.of(site=asked.site, stream=asked.stream), encode_ready(ready))
+        except REFUSED as error:
+            self._refusals.note("ready", error)
 
     def _load(self, asked: PrepareSegment) -> str | None:
         try:

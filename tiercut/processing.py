@@ -6,6 +6,7 @@ Pure but for the models it runs: a frame goes in as a `Job`, and comes out as `P
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,9 +23,10 @@ from tiercut.codecs import decode_tensor, encode_tensor
 from tiercut.errors import BadMessage, TiercutError
 from tiercut.frame import Drop, Finish, Forward, FrameState, Here, Run, decide
 from tiercut.logs import Throttle
-from tiercut.messages import EncodedTensor, Stage, StageKind, Work, refuse
+from tiercut.messages import EncodedTensor, Running, Stage, StageKind, Work, refuse
 from tiercut.plan import Tier
 from tiercut.store import ModelStore
+from tiercut.underway import LATE_S
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +117,17 @@ class Processor:
         self._may_fall_back = may_fall_back
         self.slowdown = slowdown
         self._throttle = Throttle(10.0)
+        #: thread → model and segment that it runs, and since when
+        self._running: dict[int, tuple[str, Run, float]] = {}
+
+    def running(self) -> tuple[Running, ...]:
+        """The segments that have been run for long (from any thread)."""
+        now_s = self._clock.monotonic_s()
+        return tuple(
+            Running(model=model, start=run.start, stop=run.stop, seconds=now_s - since_s)
+            for model, run, since_s in tuple(self._running.values())
+            if now_s - since_s >= LATE_S
+        )
 
     def process(self, job: Job) -> Processed:
         """The node's part of a frame; whatever fails makes a `Drop` with its reason."""
@@ -176,10 +189,15 @@ class Processor:
         arrays = self._decoded(job, bundle)
         segment = self._models.segment(bundle.model, run.start, run.stop)
         started_s = self._clock.monotonic_s()
-        job.arrays = segment(arrays)
-        slowdown = self.slowdown
-        if slowdown > 1:
-            time.sleep((self._clock.monotonic_s() - started_s) * (slowdown - 1))
+        thread = threading.get_ident()
+        self._running[thread] = bundle.model, run, started_s
+        try:
+            job.arrays = segment(arrays)
+            slowdown = self.slowdown
+            if slowdown > 1:
+                time.sleep((self._clock.monotonic_s() - started_s) * (slowdown - 1))
+        finally:
+            del self._running[thread]
         self._note(job, "compute", self._clock.monotonic_s() - started_s, emulated=slowdown > 1)
         job.cut = run.stop
 

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import AsyncIterator
 
 from tiercut import results
 from tiercut.bus import Bus, Delivery
-from tiercut.errors import BadMessage, BusError
+from tiercut.errors import BadMessage
 from tiercut.messages import refuse
+from tiercut.refusals import REFUSED, Refusals
 from tiercut.topics import DROPPED, RESULT
 
-log = logging.getLogger(__name__)
-
-#: Streams remembered as forwarded; a node serves fewer.
-MAX_STREAMS = 4096
 _TOPICS = {results.RESULT_TYPE: RESULT, results.DROPPED_TYPE: DROPPED}
 
 
 class Returns:
-    """Republishes outcomes; only of streams that this node has forwarded, and nothing else that comes with them.
+    """Republishes outcomes on topics of its own site, with the attributes that an outcome has and no others.
+
+    It remembers nothing of the frames: they may have been forwarded before this node started again.
 
     Args:
         site: The node's site.
-        counters: Counts ``bad.<reason>`` and ``returns_refused``.
+        counters: Counts ``bad.<reason>``.
+        refusals: Counts outcomes that the site's broker does not take.
     """
 
-    def __init__(self, *, site: str, counters: Counter[str]) -> None:
+    def __init__(self, *, site: str, counters: Counter[str], refusals: Refusals) -> None:
         self._site = site
         self._counters = counters
-        self._forwarded: OrderedDict[str, None] = OrderedDict()
-
-    def forwarded(self, stream: str) -> None:
-        """A frame of a stream was sent on: its outcome may come back here."""
-        self._forwarded[stream] = None
-        self._forwarded.move_to_end(stream)
-        if len(self._forwarded) > MAX_STREAMS:
-            self._forwarded.popitem(last=False)
+        self._refusals = refusals
 
     async def serve(self, home: Bus, returned: AsyncIterator[Delivery]) -> None:
         """Put outcomes on the site's bus until the subscription ends."""
@@ -46,9 +38,8 @@ class Returns:
                 await self._republish(home, delivery)
             except BadMessage as error:
                 self._counters[f"bad.{error.reason}"] += 1
-            except BusError as error:  # the site's broker does not take this one; the next may be taken
-                self._counters["returns_refused"] += 1
-                log.warning("outcome not published", extra={"reason": str(error)})
+            except REFUSED as error:  # the next one may be taken
+                self._refusals.note("outcome", error)
             delivery.ack()
 
     async def _republish(self, home: Bus, delivery: Delivery) -> None:
@@ -57,8 +48,6 @@ class Returns:
         if topic is None:
             raise refuse("bad_return", expected=f"a type of {list(_TOPICS)}", came=attributes.get("type"))
         stream, _ = results.read_outcome(delivery.payload)
-        if stream not in self._forwarded:
-            raise refuse("bad_return", expected="a stream that this node has forwarded", came=stream)
         await home.publish(
             topic.of(site=self._site, stream=stream),
             delivery.payload,

@@ -57,7 +57,7 @@ class Worker:
         processor: What its threads do.
         outlets: Where frames go.
         counters: Where it counts: ``frames_arrived``, ``frames_forwarded``, ``frames_finished``,
-            ``frames_withdrawn``, ``dropped.<reason>``.
+            ``frames_withdrawn``, ``frames_duplicate`` (came again while they waited), ``dropped.<reason>``.
         threads: Frames of different streams that are processed at once.
         may_fall_back: Whether frames on their way to a node that is gone are taken back.
     """
@@ -79,7 +79,7 @@ class Worker:
         self._may_fall_back = may_fall_back
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="segment")
-        self._lanes: Lanes[Job] = Lanes(lambda job: job.work.seq)
+        self._lanes: Lanes[Job] = Lanes(_name)
         #: frames on threads
         self._running = 0
         #: lane → frames on their way out, in order
@@ -102,8 +102,11 @@ class Worker:
         """A frame has come (event loop only)."""
         self._counters["frames_arrived"] += 1
         for late in self._lanes.put(_lane(job), job, job.work.delivery):
-            reason = Drop("newer_frame", f"frame {job.work.seq} came while it waited")
-            self._spawn(self._send(Processed(late, reason, late.work)))
+            if _name(late) == _name(job):
+                self._replaced(late)
+            else:
+                reason = Drop("newer_frame", f"frame {job.work.seq} came while it waited")
+                self._spawn(self._send(Processed(late, reason, late.work)))
         self._start_ready()
 
     async def drain(self, timeout_s: float) -> int:
@@ -138,7 +141,7 @@ class Worker:
         self._running -= 1
         self.busy_s += done.seconds
         if self._withdrawn != withdrawn_before:  # decided before the next node was lost: think again, in order
-            self._lanes.put_back(lane, [done.job])
+            self._put_back(lane, [done.job])
             self._lanes.done(lane)
         else:
             task = self._spawn(self._send(done))
@@ -150,6 +153,15 @@ class Worker:
             else:
                 self._full.add(lane)
         self._start_ready()
+
+    def _put_back(self, lane: str, jobs: list[Job]) -> None:
+        for job in self._lanes.put_back(lane, jobs):
+            self._replaced(job)
+
+    def _replaced(self, job: Job) -> None:
+        """The same frame has come again, and that one will have the outcome."""
+        self._counters["frames_duplicate"] += 1
+        job.ack()
 
     def _sent(self, lane: str, task: asyncio.Task[None]) -> None:
         sending = self._sending[lane]
@@ -192,7 +204,7 @@ class Worker:
             self._counters["frames_withdrawn"] += len(lost)
             for task in lost:
                 task.cancel()
-            self._lanes.put_back(lane, list(lost.values()))
+            self._put_back(lane, list(lost.values()))
         self._start_ready()
 
     def _is_lost(self, done: Processed) -> bool:
@@ -200,17 +212,17 @@ class Worker:
         return self._may_fall_back and isinstance(to, Forward) and not self._outlets.reachable(to.tier, to.node)
 
     async def _send(self, done: Processed) -> None:
-        stream = done.job.work.stream
+        extra = {"stream": done.job.work.stream, "seq": done.job.work.seq}
         try:
             await self._carry_out(done)
         except (PublishRefused, PacketTooLarge) as error:
-            await self._give_up(done, error)
+            log.error("publish refused", extra=extra | {"reason": str(error)})  # noqa: TRY400 - the sentence says it all
+            await self._give_up(done, Drop("refused", str(error)))
         except BusError as error:  # closed: the frame stays unacknowledged, so the broker keeps it
-            log.info("frame not sent", extra={"stream": stream, "reason": str(error)})
-        except Exception:  # a fault of ours in one frame: acknowledged, or it would come again and block all others
-            self._counters["dropped.fault"] += 1
-            log.exception("frame not sent", extra={"stream": stream})
-            done.job.ack()
+            log.info("frame not sent", extra=extra | {"reason": str(error)})
+        except Exception as error:  # a fault of ours in one frame must not end the node for all the others
+            log.exception("frame not sent", extra=extra)
+            await self._give_up(done, Drop("fault", f"{type(error).__name__}: {error}"))
 
     async def _carry_out(self, done: Processed) -> None:
         match done.action:
@@ -225,16 +237,18 @@ class Worker:
             case Drop():
                 await self._drop(done.job, done.action)
 
-    async def _give_up(self, done: Processed, error: BusError) -> None:
-        """The broker does not take it: say so where it still can be said."""
-        log.error("publish refused", extra={"stream": done.job.work.stream, "reason": str(error)})
+    async def _give_up(self, done: Processed, drop: Drop) -> None:
+        """It cannot be sent on or finished: say so, and acknowledge it, or it would come again and block all others."""
+        extra = {"stream": done.job.work.stream, "seq": done.job.work.seq}
         try:
-            if isinstance(done.action, Forward):
-                await self._drop(done.job, Drop("refused", str(error)))
+            if isinstance(done.action, Drop):  # which was just tried
+                self._counters[f"dropped.{drop.reason}"] += 1
             else:
-                self._counters["dropped.refused"] += 1
-        except BusError:  # nor may it be said on the bus: the counter and the log have it
-            log.info("drop not published", extra={"stream": done.job.work.stream})
+                await self._drop(done.job, drop)
+        except BusError as error:  # nor may it be said on the bus: the counter and the log have it
+            log.warning("drop not published", extra=extra | {"reason": str(error)})
+        except Exception:
+            log.exception("drop not published", extra=extra)
         finally:
             done.job.ack()
 
@@ -252,3 +266,8 @@ class Worker:
 def _lane(job: Job) -> str:
     """Streams of different sites may have one name."""
     return f"{job.work.site}/{job.work.stream}"
+
+
+def _name(job: Job) -> tuple[int, float]:
+    """What names a frame in its lane: a device that starts again counts from 0, so its number alone does not."""
+    return job.work.seq, job.work.captured_unix_s

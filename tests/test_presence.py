@@ -1,0 +1,79 @@
+"""A node's status reaches each of its buses, whatever the others do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.aio import async_test, until
+from tests.refusing import guard
+from tests.sites import CLOUD_URL, SITE_URL, new_site
+from tiercut.bus.memory import MemoryBus
+from tiercut.topics import STATUS
+
+
+@async_test
+async def test_silent_uplink_does_not_stop_the_status_at_home(bundles: Path) -> None:
+    site = new_site(bundles, two_brokers=True)
+    edge = site.edge()
+    buses = guard(site, edge)
+    async with MemoryBus(site.brokers[SITE_URL]) as hub, site.running(edge):
+        statuses = aiter(await hub.subscribe(STATUS.of(site="home", tier="edge", node="e")))
+        await anext(statuses)
+        buses[CLOUD_URL].answers.clear()
+        edge.counters["frames_arrived"] = 7
+        loads = [json.loads((await anext(statuses)).payload)["load"] for _ in range(4)]
+    assert loads[-1]["frames_arrived"] == 7
+
+
+@async_test
+async def test_uplink_that_answers_again_gets_the_newest_status(bundles: Path) -> None:
+    site = new_site(bundles, two_brokers=True)
+    edge = site.edge()
+    buses = guard(site, edge)
+    async with MemoryBus(site.brokers[CLOUD_URL]) as cloud, site.running(edge):
+        statuses = aiter(await cloud.subscribe(STATUS.filter(tier="edge")))
+        await anext(statuses)
+        buses[CLOUD_URL].answers.clear()
+        for count in range(1, 5):
+            edge.counters["frames_arrived"] = count
+            await asyncio.sleep(0.2)
+        buses[CLOUD_URL].answers.set()
+        heard = [json.loads((await anext(statuses)).payload)["load"].get("frames_arrived", 0) for _ in range(2)]
+    assert heard[0] < heard[1] >= 3  # the one that was under way, then none of those between
+
+
+@async_test
+async def test_each_status_gives_the_busy_share_of_one_period(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = new_site(bundles, two_brokers=True)
+    edge = site.edge()
+    calls: list[dict[str, float]] = []
+    load = edge.load
+
+    def counted() -> dict[str, float]:
+        calls.append(load())
+        return calls[-1]
+
+    monkeypatch.setattr(edge, "load", counted)
+    async with MemoryBus(site.brokers[SITE_URL]) as hub, site.running(edge):
+        statuses = aiter(await hub.subscribe(STATUS.filter(site="home")))
+        for _ in range(4):
+            await anext(statuses)
+        assert len(calls) in {4, 5}  # not once per bus
+
+
+@async_test
+async def test_unfinished_messages_expire_while_no_bus_answers(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tiercut.node.EXPIRE_EVERY_S", 0.05)
+    site = new_site(bundles)
+    edge = site.edge()
+    expired: list[int] = []
+    monkeypatch.setattr(edge.intake, "expire", lambda: expired.append(1))
+    buses = guard(site, edge)
+    async with site.running(edge):
+        buses[SITE_URL].answers.clear()
+        before = len(expired)
+        await until(lambda: len(expired) > before + 3)
