@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
+from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -18,7 +20,7 @@ from tiercut.codecs import codec
 from tiercut.coordinator.core import Coordinator
 from tiercut.coordinator.problem import StreamGoal
 from tiercut.cut_names import resolve_cut
-from tiercut.errors import SettingsError
+from tiercut.errors import BusError, SettingsError
 from tiercut.jsonwire import encode_node_status, encode_stream_plan
 from tiercut.messages import NodeState, NodeStatus, StreamPlan
 from tiercut.node import OpenBus
@@ -97,6 +99,8 @@ class Hub:
         self.coordinator = Coordinator(settings.site)
         for wanted in settings.streams:
             self.coordinator.stream_wanted(goal_of(wanted, models.named(wanted.model)))
+        self.counters: Counter[str] = Counter()
+        self._instance = uuid.uuid4().hex
         self._models = models
         self._open_bus = open_bus
         self._topic = STATUS.of(site=settings.site, tier="hub", node=settings.node)
@@ -113,20 +117,25 @@ class Hub:
             if cloud_url and cloud_url != self.settings.broker_url:
                 uplink = await stack.enter_async_context(self._open_bus(cloud_url, will=will))
             shell = CoordinatorShell(
-                site=self.settings.site, coordinator=self.coordinator, clock=self.clock, home=home, uplink=uplink
+                site=self.settings.site,
+                coordinator=self.coordinator,
+                clock=self.clock,
+                home=home,
+                uplink=uplink,
+                counters=self.counters,
             )
-            try:
-                await unless(stop, self._set_up(home, shell))
-            except Stopped:
-                self.log.info("stopped before its broker was there")
-                return
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(task, name=name) for name, task in shell.tasks()]
-                if broker is not None:
-                    tasks.append(group.create_task(broker.watch(), name="embedded broker"))
-                counts = {"plans": len(self.plans), "streams": len(self.settings.streams)}
-                self.log.info("ready", extra={"broker": masked_url(self.settings.broker_url), **counts})
-                await stop.wait()
+                tasks = [] if broker is None else [group.create_task(broker.watch(), name="embedded broker")]
+                try:
+                    await unless(stop, self._set_up(home, shell))
+                except Stopped:
+                    self.log.info("stopped before its broker was there")
+                else:
+                    tasks += [group.create_task(task, name=name) for name, task in shell.tasks()]
+                    tasks.append(group.create_task(self._report(home), name="status"))
+                    counts = {"plans": len(self.plans), "streams": len(self.settings.streams)}
+                    self.log.info("ready", extra={"broker": masked_url(self.settings.broker_url), **counts})
+                    await stop.wait()
                 for task in tasks:
                     task.cancel()
 
@@ -136,6 +145,14 @@ class Hub:
             numbered = replace(plan, plan=replace(plan.plan, epoch=shell.next_epoch(plan)))
             await home.announce(PLAN.of(site=self.settings.site, stream=plan.stream), encode_stream_plan(numbered))
         await home.announce(self._topic, encode_node_status(self._status("online")))
+
+    async def _report(self, home: Bus) -> None:
+        while True:
+            await asyncio.sleep(self.settings.status_every_s)
+            try:
+                await home.announce(self._topic, encode_node_status(self._status("online")))
+            except BusError as error:
+                self.log.warning("status not published", extra={"reason": str(error)})
 
     def _broker(self) -> EmbeddedBroker | None:
         return EmbeddedBroker.at(self.settings.broker_url) if self.settings.embedded_broker else None
@@ -148,4 +165,7 @@ class Hub:
             version=__version__,
             clock_id=self.clock.id,
             models=self._models.names(),
+            load={name: float(count) for name, count in sorted(self.counters.items())} if state == "online" else {},
+            instance=self._instance,
+            sent_unix_s=self.clock.unix_s() if state == "online" else 0.0,
         )

@@ -12,8 +12,9 @@ from broker.node import Hub
 from broker.settings import Settings as HubSettings
 from broker.settings import StreamSettings as Planned
 from tests.aio import async_test
-from tests.sites import CLOUD_URL, Outcomes, Site, new_site, noise
+from tests.sites import CLOUD_URL, SITE_URL, Outcomes, Site, new_site, noise
 from tiercut.bundle import Bundle
+from tiercut.bus.memory import MemoryBus
 
 
 def hub(site: Site, bundle: Bundle, **more: Any) -> Hub:
@@ -89,3 +90,71 @@ async def test_coordinator_that_starts_again_changes_nothing(bundles: Path, chai
             await outcomes.until(results=len(outcomes.results) + 5)
     assert set(epochs(outcomes)) == {1}
     assert outcomes.seqs() == list(range(len(outcomes.seqs())))
+
+
+@async_test
+async def test_links_that_carry_nothing_are_measured(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles, two_brokers=True)
+    device = site.device(noise(chain, frames=None, fps=20))
+    async with site.running(site.cloud(), site.edge(), device, hub(site, chain)) as outcomes:
+        await until(
+            lambda: (
+                measured(explanation(outcomes))
+                == {("device/d", "edge/e"), ("edge/e", "cloud/c"), ("device/d", "cloud/c")}
+            )
+        )
+        counted = {**site.nodes["d"].counters, **site.nodes["e"].counters} if site.nodes else {}
+    assert not counted or counted.get("probes")
+
+
+def measured(said: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(link["from"], link["to"]) for link in said.get("links", ()) if link["source"] == "measured"}
+
+
+ODD = {
+    "stream/cam/result": [
+        b'{"stream":"cam","seq":1,"plan":{"epoch":1,"first_cut":0,"second_cut":0,"exit":"full","device":"d","edge":"e",'
+        b'"cloud":"c","codecs":["raw","raw"]},"model":{"sha256":"%s"},"latency_ms":%s,"stages":[%s]}'
+        % (model, ms, stage)
+        for model in (b"x", b"ab" * 32)
+        for ms in (b"1.7e308", b"NaN", b"-1", b"null", b"12")
+        for stage in (
+            b'{"where":"e","kind":"wire","ms":1.7e308,"bytes":1}',
+            b'{"where":"e","kind":"wire","ms":1,"bytes":1e300}',
+            b'{"where":"e","kind":"compute","ms":-1}',
+            b'{"where":[],"kind":"compute","ms":1}',
+            b"7",
+        )
+    ],
+    "edge/e/status": [
+        b'{"node":"e","tier":"edge","state":"online","version":"0","power_watts":%s}' % watts
+        for watts in (b"1e308", b"NaN", b"-1", b'"x"')
+    ],
+    "edge/e/profile/%s": [b'{"cut_bytes":[%s]}' % (b"9" * 400), b"[]", b"\xff", b"[" * 100_000],
+    "edge/e/progress": [b"{}", b'{"transfers":[{"tier":"cloud","node":"c","bytes":1,"seconds":1e300}],"running":[]}'],
+    "edge/nobody/progress": [
+        b'{"transfers":[{"tier":"cloud","node":"c","bytes":1,"seconds":1,"arrived":true}],"running":[]}',
+        b'{"transfers":[],"running":[{"model":"m","start":0,"stop":9,"seconds":9}]}',
+    ],
+    "stream/cam/ready": [b"{}", b'{"stream":"cam","epoch":1,"node":"e","ok":true,"tier":[]}'],
+    "stream/cam/control": [b"{}", b'{"mode":"plan"}', b'{"mode":"freeze","plan":{"epoch":0}}', b""],
+    "stream/cam/dropped": [b"{}", b'{"stream":"cam","seq":-1,"where":"e","reason":"x"}'],
+    "stream/cam/plan": [b"{}"],
+}
+
+
+@async_test
+async def test_odd_messages_do_not_stop_the_hub(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    device = site.device(noise(chain, frames=None, fps=20))
+    async with site.running(site.cloud(), site.edge(), device, hub(site, chain)) as outcomes:
+        await outcomes.until(results=3)
+        async with MemoryBus(site.brokers[SITE_URL]) as stranger:
+            for topic, payloads in ODD.items():
+                for payload in payloads:
+                    await stranger.publish(f"tiercut/v1/home/{topic.replace('%s', chain.model)}", payload)
+        before = len([each for each in outcomes.deliveries if each.topic.endswith("/explain")])
+        await until(lambda: len([each for each in outcomes.deliveries if each.topic.endswith("/explain")]) > before + 2)
+        said = explanation(outcomes)
+    assert said["predicted"]["feasible"]
+    assert all(link["mbps"] > 0.01 for link in said["links"])

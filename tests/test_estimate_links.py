@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterable
 
@@ -164,15 +165,56 @@ def test_step_of_latency_seen_in_small_messages_leaves_the_rate() -> None:
     assert estimate.mbps == pytest.approx(5.85, rel=0.15)
 
 
-def test_probe_is_due_when_idle_and_asked_for_once() -> None:
+def probes_s(estimator: LinkEstimator, start_s: float, end_s: float) -> list[float]:
+    """When two messages are asked for, looking four times a second."""
+    times = [start_s + step / 4 for step in range(round((end_s - start_s) * 4))]
+    return [time for time in times if len(estimator.probe_due(time)) == 2]
+
+
+def test_unknown_link_is_probed_at_once_and_an_idle_one_ever_more_rarely() -> None:
     estimator, trace = LinkEstimator(idle_s=30), Trace(10)
-    assert estimator.needs_probe(0.0)
-    trace.feed(estimator, [FRAME_BYTES])
-    assert not estimator.needs_probe(trace.now_s + 29)
-    assert estimator.needs_probe(trace.now_s + 31)
-    small, large = estimator.probe_bytes(trace.now_s + 31)
+    small, large = estimator.probe_due(0.0)
     assert large > 4 * small
-    assert not estimator.needs_probe(trace.now_s + 32)
+    assert not estimator.probe_due(0.5)
+    trace.feed(estimator, [small, large])
+    gaps = [b - a for a, b in itertools.pairwise(probes_s(estimator, trace.now_s, trace.now_s + 120))]
+    assert all(later >= earlier - 1e-6 for earlier, later in itertools.pairwise(gaps))
+    assert gaps[0] < 8
+    assert gaps[-1] == pytest.approx(30)
+
+
+def test_idle_link_is_probed_again_soon_after_a_change() -> None:
+    estimator, trace = LinkEstimator(), Trace(18.88)
+    trace.feed(estimator, [FRAME_BYTES] * 20)
+    probes_s(estimator, trace.now_s, trace.now_s + 100)
+    trace.now_s += 100
+    trace.mbps = 1.1
+    assert trace.feed(estimator, [FRAME_BYTES] * 4)
+    assert len(probes_s(estimator, trace.now_s, trace.now_s + 8)) >= 3
+
+
+def test_busy_link_is_not_probed_but_for_a_small_message_that_tells_rate_from_latency() -> None:
+    estimator, trace = LinkEstimator(), Trace(10)
+    trace.feed(estimator, [FRAME_BYTES] * 10)
+    (small,) = estimator.probe_due(trace.now_s + 0.1)
+    assert not estimator.probe_due(trace.now_s + 0.2)
+    trace.feed(estimator, [small, FRAME_BYTES])
+    assert not estimator.probe_due(trace.now_s + 0.1)
+
+
+def test_transfer_that_is_late_is_a_change_before_it_arrives_and_its_arrival_corrects_it() -> None:
+    estimator, trace = LinkEstimator(), Trace(18.88)
+    trace.feed(estimator, [FRAME_BYTES] * 20)
+    usual_s = estimator.estimate(trace.now_s).transfer_seconds(FRAME_BYTES)
+    assert estimator.waits(FRAME_BYTES, 2 * usual_s, trace.now_s) is None
+    change = estimator.waits(FRAME_BYTES, 8 * usual_s, trace.now_s)
+    assert change is not None
+    assert change.after.mbps < change.before.mbps / 4
+    trace.mbps = 1.1
+    trace.feed(estimator, [FRAME_BYTES])
+    assert estimator.estimate(trace.now_s).transfer_seconds(FRAME_BYTES) == pytest.approx(
+        FRAME_BYTES * 8 / 1.1e6, rel=0.1
+    )
 
 
 def test_uncertainty_grows_while_idle() -> None:

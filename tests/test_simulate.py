@@ -147,7 +147,7 @@ def test_latency_is_what_the_plan_says_where_nothing_waits() -> None:
     (replay,) = simulate(scenario, ["static"])
     plan = replay.flights[0].plan
     assert plan is not None
-    predicted = sum(stage["ms"] for stage in replay.flights[0].stages) / 1e3
+    predicted = sum(stage.seconds for stage in replay.flights[0].stages)
     assert replay.latencies_s == pytest.approx([predicted] * len(replay.flights), abs=1e-5)
 
 
@@ -179,7 +179,7 @@ def test_stages_are_those_that_the_coordinator_reads() -> None:
     policy = POLICIES["static"](scenario)
     assert policy is not None
     flights: list[Flight] = World(scenario, policy).run()
-    kinds = {stage["kind"] for flight in flights for stage in flight.stages}
+    kinds = {stage.kind for flight in flights for stage in flight.stages}
     assert kinds <= {"queue", "decode", "compute", "encode", "wire"}
 
 

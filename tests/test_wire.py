@@ -17,7 +17,20 @@ import pytest
 from tiercut import jsonwire
 from tiercut.codecs import decode_tensor
 from tiercut.errors import BadEnvelope
-from tiercut.messages import ClockProbe, Dropped, NodeStatus, StreamPlan, Work
+from tiercut.messages import (
+    ClockProbe,
+    Dropped,
+    NodeStatus,
+    PrepareSegment,
+    Probe,
+    Progress,
+    Ready,
+    Running,
+    StreamControl,
+    StreamPlan,
+    Transfer,
+    Work,
+)
 from tiercut.wire import ENVELOPE_REASONS, decode_work, encode_work
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -156,6 +169,13 @@ def test_half_a_megabyte_of_empty_containers_costs_little_memory(data: bytes) ->
 PLAN_MESSAGE = StreamPlan(stream="porch", model="5a" * 32, model_name="lite0", plan=sample_work("raw").plan, reason="ü")
 DROPPED = Dropped(stream="porch", seq=7, where="nuc", reason="past_deadline", message="too late")
 STATUS = NodeStatus(node="nuc", tier="edge", state="online", version="0.1.0", models={"a": "b"}, load={"waiting": 2.0})
+PREPARE = PrepareSegment(site="home", stream="porch", epoch=3, model="5a" * 32, start=1, stop=4)
+READY = Ready(stream="porch", epoch=3, node="nuc", ok=False, message="no memory", tier="edge")
+LINK_PROBE = Probe(tier="cloud", node="dc", sizes=(200, 4000))
+PROGRESS = Progress(
+    transfers=(Transfer(tier="cloud", node="dc", payload_bytes=200, seconds=0.25, arrived=True),),
+    running=(Running(model="5a" * 32, start=0, stop=2, seconds=1.5),),
+)
 PROBE = ClockProbe(clock_id="nuc-1", asked_s=1.5, heard_s=2.5)
 
 
@@ -164,6 +184,29 @@ def test_json_messages_come_back_as_they_were() -> None:
     assert jsonwire.decode_dropped(jsonwire.encode_dropped(DROPPED)) == DROPPED
     assert jsonwire.decode_node_status(jsonwire.encode_node_status(STATUS)) == STATUS
     assert jsonwire.decode_clock_probe(jsonwire.encode_clock_probe(PROBE)) == PROBE
+    assert jsonwire.decode_clock_probe(jsonwire.encode_clock_probe(PROBE, padding_bytes=60_000)) == PROBE
+    assert jsonwire.decode_prepare(jsonwire.encode_prepare(PREPARE)) == PREPARE
+    assert jsonwire.decode_ready(jsonwire.encode_ready(READY)) == READY
+    assert jsonwire.decode_probe(jsonwire.encode_probe(LINK_PROBE)) == LINK_PROBE
+    assert jsonwire.decode_progress(jsonwire.encode_progress(PROGRESS)) == PROGRESS
+    for control in (StreamControl(mode="freeze"), StreamControl(mode="plan", plan=PLAN_MESSAGE.plan)):
+        assert jsonwire.decode_control(jsonwire.encode_control(control)) == control
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"tier": "edge", "node": "nuc", "sizes": []},
+        {"tier": "edge", "node": "nuc", "sizes": [1] * 5},
+        {"tier": "edge", "node": "nuc", "sizes": [10**9]},
+        {"tier": "edge", "node": "nuc", "sizes": [True]},
+        {"tier": "hub", "node": "nuc", "sizes": [1]},
+        {"tier": "edge", "node": "a/b", "sizes": [1]},
+    ],
+)
+def test_probe_that_asks_for_too_much_is_refused(data: object) -> None:
+    with pytest.raises(BadEnvelope):
+        jsonwire.decode_probe(json.dumps(data).encode())
 
 
 @pytest.mark.parametrize(

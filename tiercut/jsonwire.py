@@ -9,7 +9,22 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tiercut.messages import ClockProbe, Dropped, NodeStatus, PrepareSegment, Ready, StreamPlan, refuse
+from tiercut.messages import (
+    MAX_PROBES,
+    ClockProbe,
+    Dropped,
+    NodeStatus,
+    PrepareSegment,
+    Probe,
+    Progress,
+    Ready,
+    Running,
+    StreamControl,
+    StreamPlan,
+    Transfer,
+    refuse,
+)
+from tiercut.plan import Tier, known_tier
 from tiercut.wirefields import Fields, finite, plan_from_map, plan_to_map
 
 MAX_JSON_BYTES = 64 * 1024
@@ -33,7 +48,7 @@ def encode_stream_plan(message: StreamPlan) -> bytes:
 
 def decode_stream_plan(data: bytes) -> StreamPlan:
     """The plan in such a JSON; ``BadEnvelope`` for anything else."""
-    root = _load(data, "plan message")
+    root = load_json(data, "plan message")
     return StreamPlan(
         stream=root.name("stream"),
         model=root.text("model"),
@@ -58,7 +73,7 @@ def encode_dropped(message: Dropped) -> bytes:
 
 def decode_dropped(data: bytes) -> Dropped:
     """The dropped frame in such a JSON; ``BadEnvelope`` for anything else."""
-    root = _load(data, "dropped message")
+    root = load_json(data, "dropped message")
     return Dropped(
         stream=root.name("stream"),
         seq=root.integer("seq"),
@@ -82,13 +97,15 @@ def encode_node_status(message: NodeStatus) -> bytes:
             "emulated_link": message.emulated_link,
             "reaches_cloud": message.reaches_cloud,
             "power_watts": message.power_watts,
+            "instance": message.instance,
+            "sent_unix_s": message.sent_unix_s,
         }
     )
 
 
 def decode_node_status(data: bytes) -> NodeStatus:
     """The presence in such a JSON; ``BadEnvelope`` for anything else."""
-    root = _load(data, "status message")
+    root = load_json(data, "status message")
     models, load = root.mapping("models", limit=MAX_ENTRIES), root.mapping("load", limit=MAX_ENTRIES)
     for name, identity in models.items():
         if not isinstance(identity, str):
@@ -107,30 +124,116 @@ def decode_node_status(data: bytes) -> NodeStatus:
         emulated_link=root.optional_text("emulated_link", limit=MAX_SENTENCE),
         reaches_cloud=root.flag("reaches_cloud"),
         power_watts=root.optional_number("power_watts") or 0.0,
+        instance=root.optional_text("instance") or "",
+        sent_unix_s=root.optional_number("sent_unix_s") or 0.0,
     )
 
 
-def encode_clock_probe(message: ClockProbe) -> bytes:
-    """The JSON of a question for a node's clock, or of its answer."""
-    return _dump(
-        {
-            "clock_id": message.clock_id,
-            "asked_s": message.asked_s,
-            "heard_s": message.heard_s,
-            "answered_s": message.answered_s,
-        }
-    )
+def encode_clock_probe(message: ClockProbe, *, padding_bytes: int = 0) -> bytes:
+    """The JSON of a question for a node's clock, or of its answer; so much larger if it is to measure a link."""
+    said = {
+        "clock_id": message.clock_id,
+        "asked_s": message.asked_s,
+        "heard_s": message.heard_s,
+        "answered_s": message.answered_s,
+    }
+    return _dump(said | {"padding": "x" * padding_bytes} if padding_bytes else said)
 
 
 def decode_clock_probe(data: bytes) -> ClockProbe:
     """The probe in such a JSON; ``BadEnvelope`` for anything else."""
-    root = _load(data, "clock probe")
+    root = load_json(data, "clock probe")
     return ClockProbe(
         clock_id=root.text("clock_id"),
         asked_s=root.number("asked_s"),
         heard_s=root.optional_number("heard_s"),
         answered_s=root.optional_number("answered_s"),
     )
+
+
+def encode_progress(message: Progress) -> bytes:
+    """The JSON of a node's progress topic."""
+    return _dump(
+        {
+            "transfers": [
+                {
+                    "tier": each.tier,
+                    "node": each.node,
+                    "bytes": each.payload_bytes,
+                    "seconds": each.seconds,
+                    "arrived": each.arrived,
+                }
+                for each in message.transfers
+            ],
+            "running": [
+                {"model": each.model, "start": each.start, "stop": each.stop, "seconds": each.seconds}
+                for each in message.running
+            ],
+        }
+    )
+
+
+def decode_progress(data: bytes) -> Progress:
+    """The progress in such a JSON; ``BadEnvelope`` for anything else."""
+    root = load_json(data, "progress message")
+    return Progress(
+        transfers=tuple(_transfer(Fields(e, "transfer")) for e in root.sequence("transfers", limit=MAX_ENTRIES)),
+        running=tuple(_running(Fields(each, "running")) for each in root.sequence("running", limit=MAX_ENTRIES)),
+    )
+
+
+def _running(fields: Fields) -> Running:
+    return Running(
+        model=fields.text("model"),
+        start=fields.integer("start"),
+        stop=fields.integer("stop"),
+        seconds=fields.number("seconds"),
+    )
+
+
+def _transfer(fields: Fields) -> Transfer:
+    return Transfer(
+        tier=_tier(fields),
+        node=fields.text("node"),
+        payload_bytes=fields.integer("bytes"),
+        seconds=fields.number("seconds"),
+        arrived=fields.flag("arrived"),
+    )
+
+
+def encode_probe(message: Probe) -> bytes:
+    """The JSON of a node's probe topic."""
+    return _dump({"tier": message.tier, "node": message.node, "sizes": list(message.sizes)})
+
+
+def decode_probe(data: bytes) -> Probe:
+    """The request in such a JSON; ``BadEnvelope`` for anything else."""
+    root = load_json(data, "probe message")
+    sizes = root.sequence("sizes", limit=MAX_PROBES)
+    if not all(type(size) is int for size in sizes):
+        raise root.bad_type("sizes", sizes)
+    return Probe(tier=_tier(root), node=root.text("node"), sizes=tuple(sizes))
+
+
+def _tier(fields: Fields) -> Tier:
+    text = fields.text("tier")
+    tier = known_tier(text)
+    if tier is None:
+        raise refuse("bad_name", expected="a tier", came=text)
+    return tier
+
+
+def encode_control(message: StreamControl) -> bytes:
+    """The JSON of a stream's control topic."""
+    plan = None if message.plan is None else plan_to_map(message.plan)
+    return _dump({"mode": message.mode, "plan": plan})
+
+
+def decode_control(data: bytes) -> StreamControl:
+    """What a person wants, in such a JSON; ``BadEnvelope`` for anything else."""
+    root = load_json(data, "control message")
+    plan = plan_from_map(root.child("plan")) if root.mapping("plan", limit=MAX_ENTRIES) else None
+    return StreamControl(mode=root.text("mode"), plan=plan)  # type: ignore[arg-type] # the constructor checks it
 
 
 def encode_prepare(message: PrepareSegment) -> bytes:
@@ -149,7 +252,7 @@ def encode_prepare(message: PrepareSegment) -> bytes:
 
 def decode_prepare(data: bytes) -> PrepareSegment:
     """The request in such a JSON; ``BadEnvelope`` for anything else."""
-    root = _load(data, "prepare message")
+    root = load_json(data, "prepare message")
     return PrepareSegment(
         site=root.text("site"),
         stream=root.text("stream"),
@@ -169,19 +272,21 @@ def encode_ready(message: Ready) -> bytes:
             "node": message.node,
             "ok": message.ok,
             "message": message.message[:MAX_SENTENCE],
+            "tier": message.tier,
         }
     )
 
 
 def decode_ready(data: bytes) -> Ready:
     """The answer in such a JSON; ``BadEnvelope`` for anything else."""
-    root = _load(data, "ready message")
+    root = load_json(data, "ready message")
     return Ready(
         stream=root.text("stream"),
         epoch=root.integer("epoch"),
         node=root.text("node"),
         ok=root.flag("ok"),
         message=root.optional_text("message", limit=MAX_SENTENCE) or "",
+        tier=root.optional_text("tier") or "",
     )
 
 
@@ -189,10 +294,14 @@ def _dump(message: dict[str, Any]) -> bytes:
     return json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _load(data: bytes, where: str) -> Fields:
-    """The object in a JSON text, within the limits."""
-    if len(data) > MAX_JSON_BYTES:
-        raise refuse("envelope_too_big", expected=f"at most {MAX_JSON_BYTES} bytes of JSON", came=len(data))
+def load_json(data: bytes, where: str, *, limit: int = MAX_JSON_BYTES) -> Fields:
+    """The object in a JSON text of at most ``limit`` bytes, each key once, no NaN.
+
+    Raises:
+        BadEnvelope: it is none.
+    """
+    if len(data) > limit:
+        raise refuse("envelope_too_big", expected=f"at most {limit} bytes of JSON", came=len(data))
     try:
         return Fields(
             json.loads(bytes(data).decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant), where

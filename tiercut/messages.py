@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 from tiercut.errors import BadEnvelope
-from tiercut.plan import DELIVERY_MODES, TIERS, DeliveryMode, Plan
+from tiercut.plan import DELIVERY_MODES, TIERS, DeliveryMode, Plan, Tier
 
 #: Names of sites, nodes and streams: one level of a topic, no wildcard, readable in a log.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -27,6 +27,11 @@ MAX_STAGES_ARRIVING = MAX_STAGES - 16
 MAX_SECONDS = 4e9
 MAX_UNIX_S = 253_402_300_799.0
 MAX_TENSOR_BYTES = 256 * 1024 * 1024
+MAX_PAYLOAD_BYTES = 2**40
+#: A probe: so many messages of at most so many bytes (with the rest of its JSON it stays below 64 KiB).
+MAX_PROBES, MAX_PROBE_BYTES = 4, 60_000
+#: Power of one node: a small power station.
+MAX_WATTS = 1e6
 
 
 def refuse(reason: str, *, expected: str, came: object, what: str = "a message is not valid") -> BadEnvelope:
@@ -84,8 +89,9 @@ class Stage:
             raise refuse("bad_stage", expected=f"a kind of {STAGE_KINDS}", came=self.kind)
         if not 0 <= self.seconds <= MAX_SECONDS:
             raise refuse("bad_stage", expected="seconds >= 0", came=self.seconds)
-        if self.payload_bytes < 0:
-            raise refuse("bad_stage", expected="payload_bytes >= 0", came=self.payload_bytes)
+        if not 0 <= self.payload_bytes <= MAX_PAYLOAD_BYTES:
+            expected = f"payload_bytes of 0 to {MAX_PAYLOAD_BYTES}"
+            raise refuse("bad_stage", expected=expected, came=self.payload_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +240,8 @@ class NodeStatus:
         emulated_link: A sentence about an emulated link in front of it.
         reaches_cloud: It can send to cloud nodes without an edge between.
         power_watts: Drawn while computing; 0 where it is not known.
+        instance: Drawn anew at each start of the program: two of them at once are two nodes with one name.
+        sent_unix_s: Wall clock of the node; 0 where it is not said (a will is said by nobody).
     """
 
     node: str
@@ -246,11 +254,15 @@ class NodeStatus:
     emulated_link: str | None = None
     reaches_cloud: bool = True
     power_watts: float = 0.0
+    instance: str = ""
+    sent_unix_s: float = 0.0
 
     def __post_init__(self) -> None:
         check_name(self.node, field_name="node")
-        if self.power_watts < 0:
-            raise refuse("bad_status", expected="power_watts >= 0", came=self.power_watts)
+        if not 0 <= self.power_watts <= MAX_WATTS:
+            raise refuse("bad_status", expected=f"power_watts of 0 to {MAX_WATTS:g}", came=self.power_watts)
+        if not 0 <= self.sent_unix_s <= MAX_UNIX_S:
+            raise refuse("bad_clock", expected="sent_unix_s from 1970 to 9999", came=self.sent_unix_s)
         if self.tier not in (*TIERS, "hub") or self.state not in NODE_STATES:
             raise refuse("bad_status", expected="a known tier and state", came=(self.tier, self.state))
 
@@ -270,6 +282,108 @@ class ClockProbe:
     asked_s: float
     heard_s: float | None = None
     answered_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """Bytes between two nodes besides frames' own reports: a probe that has crossed, or a frame that is late.
+
+    Attributes:
+        tier: Tier of the receiver.
+        node: Its node id.
+        payload_bytes: Size.
+        seconds: How long it took, or has been under way.
+        arrived: It has crossed; if not, it is still under way.
+    """
+
+    tier: Tier
+    node: str
+    payload_bytes: int
+    seconds: float
+    arrived: bool
+
+    def __post_init__(self) -> None:
+        check_name(self.node, field_name="node")
+        if not 0 <= self.seconds <= MAX_SECONDS or not 0 <= self.payload_bytes <= MAX_PAYLOAD_BYTES:
+            raise refuse("bad_number", expected="seconds and bytes >= 0", came=(self.seconds, self.payload_bytes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A segment that a node has been running for long.
+
+    Attributes:
+        model: Identity of the bundle.
+        start: First cut of the segment.
+        stop: Its last cut.
+        seconds: For how long so far.
+    """
+
+    model: str
+    start: int
+    stop: int
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.stop or not 0 <= self.seconds <= MAX_SECONDS:
+            expected = "0 <= start <= stop and seconds >= 0"
+            raise refuse("bad_number", expected=expected, came=(self.start, self.stop, self.seconds))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What a node says between frames' own reports: probes that have crossed, and what takes long.
+
+    Attributes:
+        transfers: To other nodes.
+        running: On its threads.
+    """
+
+    transfers: tuple[Transfer, ...] = ()
+    running: tuple[Running, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Asks a node to send small messages to another, and to say how long they took.
+
+    Attributes:
+        tier: Tier of the receiver.
+        node: Its node id.
+        sizes: Bytes of each message, sent one after the other.
+    """
+
+    tier: Tier
+    node: str
+    sizes: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_name(self.node, field_name="node")
+        if not 0 < len(self.sizes) <= MAX_PROBES or not all(0 <= size <= MAX_PROBE_BYTES for size in self.sizes):
+            expected = f"1 to {MAX_PROBES} sizes of at most {MAX_PROBE_BYTES} bytes"
+            raise refuse("bad_number", expected=expected, came=self.sizes)
+
+
+ControlMode = Literal["auto", "freeze", "plan"]
+CONTROL_MODES: tuple[ControlMode, ...] = get_args(ControlMode)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamControl:
+    """What a person wants of a stream's plan: retained, so it outlives a restart of the hub.
+
+    Attributes:
+        mode: ``auto`` lets the coordinator choose, ``freeze`` keeps what there is, ``plan`` takes ``plan``.
+        plan: The plan by hand; its epoch is not used.
+    """
+
+    mode: ControlMode
+    plan: Plan | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in CONTROL_MODES or (self.plan is None) != (self.mode != "plan"):
+            expected = f"a mode of {CONTROL_MODES}, and a plan with 'plan' only"
+            raise refuse("bad_control", expected=expected, came=(self.mode, self.plan is not None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,6 +423,7 @@ class Ready:
         node: Node id.
         ok: It is loaded.
         message: Why not.
+        tier: Tier of the node; empty where it is not said.
     """
 
     stream: str
@@ -316,6 +431,7 @@ class Ready:
     node: str
     ok: bool
     message: str = ""
+    tier: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.stream, field_name="stream")

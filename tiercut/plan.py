@@ -17,6 +17,16 @@ def known_tier(text: str) -> Tier | None:
     return next((tier for tier in TIERS if tier == text), None)
 
 
+def node_id(tier: Tier, name: str) -> str:
+    """What names a node among those of all tiers (names are unique within a tier only): ``edge/porch``."""
+    return f"{tier}/{name}"
+
+
+def name_of(identity: str) -> str:
+    """The name in such an id."""
+    return identity.rpartition("/")[2]
+
+
 #: Frames on their way: the newest wins and older ones are dropped, or none is and the sensor waits.
 DeliveryMode = Literal["latest", "every"]
 DELIVERY_MODES: tuple[DeliveryMode, ...] = get_args(DeliveryMode)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiercut.bundle import Bundle
-from tiercut.messages import Stage, Work, check_name, refuse
+from tiercut.jsonwire import load_json
+from tiercut.messages import MAX_SECONDS, MAX_STAGES, Stage, Work, check_name, refuse
+from tiercut.plan import Plan
+from tiercut.wirefields import Fields, plan_from_map, plan_to_map
 
 RESULT_TYPE = "tiercut.result.v1"
 DROPPED_TYPE = "tiercut.dropped.v1"
@@ -66,23 +70,13 @@ def build(
         latency_s: Capture to now, ``None`` while the offset to the device's clock is unknown.
         fallback: Why a node ran more than its plan says.
     """
-    plan = work.plan
     result: dict[str, Any] = {
         "stream": work.stream,
         "seq": work.seq,
         "label": work.label,
         "captured_at": _iso(work.captured_unix_s),
         **_reading(outputs, bundle),
-        "plan": {
-            "epoch": plan.epoch,
-            "first_cut": plan.first_cut,
-            "second_cut": plan.second_cut,
-            "exit": plan.exit,
-            "device": plan.device,
-            "edge": plan.edge,
-            "cloud": plan.cloud,
-            "codecs": list(plan.codecs),
-        },
+        "plan": plan_to_map(work.plan),
         "finished_by": finished_by,
         "fallback": fallback,
         "stages": [_stage(stage) for stage in stages],
@@ -111,6 +105,60 @@ def read_outcome(payload: bytes) -> tuple[str, int]:
         raise refuse("bad_outcome", expected="stream as text and seq as a whole number", came=payload[:60])
     check_name(stream, field_name="stream")
     return stream, seq
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journey:
+    """What a result says of its frame's way: all but what the model made of it.
+
+    Attributes:
+        stream: Its stream.
+        seq: Its number there.
+        model: Identity of the model.
+        plan: The plan it has followed.
+        stages: What took how long, in order.
+        latency_s: Capture to result; ``None`` where the device's clock was not known.
+        fallback: Why a node ran more than the plan says.
+    """
+
+    stream: str
+    seq: int
+    model: str
+    plan: Plan
+    stages: tuple[Stage, ...]
+    latency_s: float | None
+    fallback: str | None
+
+
+def read_journey(payload: bytes) -> Journey:
+    """The way of a result's frame.
+
+    Raises:
+        BadEnvelope: it is no result, or a time or size is beyond its limit.
+    """
+    root = load_json(payload, "result", limit=MAX_OUTCOME_BYTES)
+    latency_ms = root.optional_number("latency_ms")
+    if latency_ms is not None and not 0 <= latency_ms <= MAX_SECONDS:
+        raise refuse("bad_number", expected=f"latency_ms of 0 to {MAX_SECONDS:g}", came=latency_ms)
+    return Journey(
+        stream=root.name("stream"),
+        seq=root.integer("seq"),
+        model=root.child("model").text("sha256"),
+        plan=plan_from_map(root.child("plan")),
+        stages=tuple(_read_stage(Fields(each, "stage")) for each in root.sequence("stages", limit=MAX_STAGES)),
+        latency_s=None if latency_ms is None else latency_ms / 1e3,
+        fallback=root.optional_text("fallback", limit=MAX_OUTCOME_BYTES),
+    )
+
+
+def _read_stage(fields: Fields) -> Stage:
+    return Stage(
+        where=fields.text("where"),
+        kind=fields.text("kind"),  # type: ignore[arg-type] # the constructor checks it
+        seconds=fields.number("ms") / 1e3,
+        emulated=fields.flag("emulated"),
+        payload_bytes=fields.optional_integer("bytes") or 0,
+    )
 
 
 def top_labels(scores: NDArray[Any], labels: Sequence[str], *, softmax: bool, top: int = TOP) -> list[dict[str, Any]]:

@@ -97,6 +97,30 @@ PREPARE = Topic(
     publisher="hub",
     listeners="the node",
 )
+PROBE = Topic(
+    f"{ROOT}/{{site}}/{{tier}}/{{node}}/probe",
+    "Probe, JSON: a link that nothing has crossed for long is to be measured",
+    qos=0,
+    retain=False,
+    publisher="hub",
+    listeners="the node",
+)
+PROGRESS = Topic(
+    f"{ROOT}/{{site}}/{{tier}}/{{node}}/progress",
+    "Progress, JSON: probes that have crossed, frames that are under way or on a thread for long",
+    qos=0,
+    retain=False,
+    publisher="the node",
+    listeners="hub",
+)
+CONTROL = Topic(
+    f"{ROOT}/{{site}}/stream/{{stream}}/control",
+    "StreamControl, JSON: a plan by hand, a frozen one, or the coordinator's",
+    qos=1,
+    retain=True,
+    publisher="people, tiercut control",
+    listeners="hub",
+)
 READY = Topic(
     f"{ROOT}/{{site}}/stream/{{stream}}/ready",
     "Ready, JSON",
@@ -138,4 +162,19 @@ DROPPED = Topic(
     listeners="the stream's device (a place on the way is free again), people",
 )
 
-TOPICS = (WORK, STATUS, CLOCK, RETURN, PROFILE, PREPARE, READY, EXPLAIN, PLAN, RESULT, DROPPED)
+TOPICS = (
+    WORK,
+    STATUS,
+    CLOCK,
+    RETURN,
+    PROFILE,
+    PREPARE,
+    PROBE,
+    PROGRESS,
+    READY,
+    EXPLAIN,
+    PLAN,
+    CONTROL,
+    RESULT,
+    DROPPED,
+)

@@ -42,6 +42,7 @@ ENVELOPE_REASONS = frozenset(
         "bad_deadline",
         "bad_text",
         "bad_status",
+        "bad_control",
     }
 )
 
@@ -83,6 +84,10 @@ class Fields:
         if not 0 <= value <= MAX_INTEGER:
             raise refuse("bad_number", expected=f"'{key}' of 0 to {MAX_INTEGER}", came=value)
         return value
+
+    def optional_integer(self, key: str) -> int | None:
+        """Such an integer, or nothing."""
+        return None if self._get(key, int, optional=True) is None else self.integer(key)
 
     def number(self, key: str) -> float:
         """A finite number; an integer will do."""

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from tiercut import __version__
-from tiercut.cli import demo, export, inspect, plan, profile, simulate, watch
+from tiercut.cli import control, demo, export, inspect, plan, profile, simulate, watch
 from tiercut.errors import TiercutError
 
-COMMANDS = (demo, export, inspect, profile, plan, simulate, watch)
+COMMANDS = (demo, export, inspect, profile, plan, simulate, watch, control)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

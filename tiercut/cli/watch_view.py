@@ -9,6 +9,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from tiercut.plan import name_of
+
 if TYPE_CHECKING:
     from tiercut.cli.watch import Known
 
@@ -42,6 +44,7 @@ def _stream(name: str, said: dict[str, Any], result: dict[str, Any] | None) -> R
     lines: list[RenderableType] = [_plan_line(said)]
     if said.get("trouble"):
         lines.append(Text(str(said["trouble"]), style="bold red"))
+    lines += [Text(f"warning: {warning}", style="yellow") for warning in said.get("warnings", ())]
     lines.append(_times(said, result))
     if said.get("alternatives"):
         lines.append(_alternatives(said))
@@ -54,9 +57,10 @@ def _plan_line(said: dict[str, Any]) -> Text:
     if plan is None:
         return Text("no plan yet", style="yellow")
     codecs = ", ".join(str(codec).partition("@")[0] for codec in plan["codecs"]) or "no hop"
-    route = " → ".join(["device", *(str(plan[tier]) for tier in ("edge", "cloud") if plan[tier])])
+    route = " → ".join(["device", *(name_of(str(plan[tier])) for tier in ("edge", "cloud") if plan[tier])])
     cuts = f"cuts {plan['first_cut']} and {plan['second_cut']}"
-    return Text(f"plan {plan['epoch']}: {route}, {cuts}, {codecs}", style="bold")
+    held = {"freeze": " (frozen)", "plan": " (given by hand)"}.get(str(said.get("control")), "")
+    return Text(f"plan {plan['epoch']}: {route}, {cuts}, {codecs}{held}", style="bold")
 
 
 def _times(said: dict[str, Any], result: dict[str, Any] | None) -> RenderableType:
@@ -85,14 +89,20 @@ def _alternatives(said: dict[str, Any]) -> RenderableType:
 
 def _links(said: dict[str, Any]) -> Text:
     links = [
-        f"{link['from']} → {link['to']} {link['mbps']:.3g} Mbps {link['latency_seconds'] * 1e3:.1f} ms"
+        f"{link['from']} → {link['to']} {_rate(link)} {link['latency_seconds'] * 1e3:.1f} ms"
         for link in said.get("links", ())
     ]
     loads = [
-        f"{node['id']} slowed {node['slowdown']:.2f} times, queue {node['queue_seconds'] * 1e3:.1f} ms"
+        f"{node['id']} takes {node['slowdown']:.2f} times its profile, queue {node['queue_seconds'] * 1e3:.1f} ms"
         for node in said.get("nodes", ())
     ]
     return Text("links  " + " · ".join(links) + "\nloads  " + " · ".join(loads), style="dim")
+
+
+def _rate(link: dict[str, Any]) -> str:
+    if link.get("source") == "guessed":
+        return f"{link['mbps']:.3g} Mbps (a guess)"
+    return f"{link['mbps']:.3g} ± {link.get('mbps_std', 0.0):.1g} Mbps"
 
 
 def _changes(said: dict[str, Any]) -> Text:

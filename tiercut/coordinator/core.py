@@ -1,82 +1,45 @@
 """The coordinator's state machine: what was heard goes in, what is to be done comes out.
 
-A new plan is made before the old one breaks::
+A new plan is made before the old one breaks, and must prove itself::
 
-    evaluate ──▶ worth a change ──▶ Prepare to each node ──▶ all ready ──▶ PublishPlan with the next epoch
-                                          └── one is not, or says no ──▶ the last plan stays, and why is said
+    evaluate ──▶ worth a change ──▶ Prepare to each node ──▶ all ready ──▶ PublishPlan with the next epoch ──▶ on trial
+                                          └── one is not, or says no ──▶ the last plan stays, and why is said     │
+                     back to the last plan, and away from that node for a while ◀── its first frames fail ────────┘
 """
 
 from __future__ import annotations
 
-import contextlib
+import logging
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
-from tiercut.coordinator.problem import StreamGoal, as_choice, as_plan, build
-from tiercut.coordinator.switching import Switching
-from tiercut.coordinator.view import SiteView
+from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
+from tiercut.coordinator.explain import explanation
+from tiercut.coordinator.problem import StreamGoal, as_choice, as_plan, build, hops, missing
+from tiercut.coordinator.stream import FAILURES, SHUN_S, Pending, PlannedStream, Trial, route
+from tiercut.coordinator.view import NodeKey, SiteView
 from tiercut.errors import SettingsError
-from tiercut.messages import NodeStatus, PrepareSegment, Ready, StreamPlan
-from tiercut.plan import TIERS, Plan, Tier, known_tier
-from tiercut.planner import alternatives, evaluate, solve
-from tiercut.profiles import Profile
+from tiercut.logs import Throttle
+from tiercut.messages import Dropped, NodeStatus, PrepareSegment, Probe, Progress, Ready, StreamControl, StreamPlan
+from tiercut.plan import Plan, known_tier, node_id
+from tiercut.planner import beside, evaluate, solve, taken_by
+from tiercut.profiles import Profile, check_profile_fits
+from tiercut.results import Journey
+
+log = logging.getLogger(__name__)
 
 #: How long nodes may take to load a segment before a change is given up.
 READY_S = 10.0
 #: After a change that was given up, the same stream is left alone for so long.
 PAUSE_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Prepare:
-    """Ask a node to load a segment before a plan needs it; it answers with `Ready`."""
-
-    tier: Tier
-    node: str
-    site: str
-    message: PrepareSegment
-
-
-@dataclass(frozen=True, slots=True)
-class PublishPlan:
-    """Publish a stream's plan, retained."""
-
-    message: StreamPlan
-
-
-@dataclass(frozen=True, slots=True)
-class Explain:
-    """Publish what is known about a stream's plan, retained JSON for people and ``tiercut watch``."""
-
-    stream: str
-    document: dict[str, Any]
-
-
-Action = Prepare | PublishPlan | Explain
-
-
-@dataclass(slots=True)
-class _Pending:
-    plan: Plan
-    reason: str
-    waiting: set[str]
-    until_s: float
-
-
-@dataclass(slots=True)
-class _Stream:
-    goal: StreamGoal
-    plan: Plan | None = None
-    pending: _Pending | None = None
-    switching: Switching = field(default_factory=Switching)
-    paused_until_s: float = 0.0
-    step: str | None = None
-    trouble: str | None = None
-    #: why the last change was given up, until one succeeds
-    given_up: str | None = None
-    history: list[dict[str, Any]] = field(default_factory=list)
-    measured_ms: float | None = None
+#: A stream's first plan waits so long for the answers of probes.
+FIRST_PLAN_S = 1.0
+#: Explanations are said so often, or at once with a change.
+EXPLAIN_S = 1.0
+#: Streams evaluated in one tick, those that have waited longest first: a few milliseconds each.
+PER_TICK = 16
 
 
 class Coordinator:
@@ -86,19 +49,18 @@ class Coordinator:
         site: Its name.
     """
 
-    HISTORY = 20
-
     def __init__(self, site: str) -> None:
         self.view = SiteView()
         self._site = site
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, PlannedStream] = {}
+        self._throttle = Throttle(60.0)
 
     # ------------------------------------------------------------------ events
 
     def stream_wanted(self, goal: StreamGoal) -> None:
         """A stream is to be planned (again, with another goal)."""
         known = self._streams.get(goal.name)
-        self._streams[goal.name] = _Stream(goal, plan=known.plan if known else None)
+        self._streams[goal.name] = PlannedStream(goal, plan=known.plan if known else None)
 
     def plan_heard(self, message: StreamPlan) -> None:
         """A retained plan from before the coordinator started: the stream follows it, and so do we."""
@@ -106,84 +68,203 @@ class Coordinator:
         if stream is None or message.model != stream.goal.model:
             return
         if stream.plan is None or message.plan.epoch >= stream.plan.epoch:
-            stream.plan = message.plan
+            stream.plan = stream.proved = message.plan
 
-    def status_heard(self, status: NodeStatus, *, site: str) -> None:
+    def control_heard(self, name: str, control: StreamControl) -> None:
+        """A person wants a plan, or to keep what there is, or leaves it to us again."""
+        stream = self._streams.get(name)
+        if stream is not None:
+            stream.control = control
+            stream.paused_until_s = stream.explained_s = float("-inf")
+
+    def status_heard(self, status: NodeStatus, *, site: str, now_s: float, unix_s: float) -> None:
         """A node's presence."""
         tier = known_tier(status.tier)
         if tier is not None:
-            node = self.view.node(tier, status.node, site=site)
-            node.online = status.state == "online"
-            node.power_watts = status.power_watts
-            node.reaches_cloud = status.reaches_cloud
+            self.view.node(tier, status.node, site=site).heard(status, now_s, unix_s)
 
     def profile_heard(self, tier_name: str, node: str, profile: Profile, *, site: str) -> None:
-        """A node's profile of a model."""
+        """A node's profile of a model; one that does not fit the model is not taken, and why is said."""
         tier = known_tier(tier_name)
-        if tier is not None:
-            self.view.node(tier, node, site=site).profiles[profile.model] = profile
-
-    def result_heard(self, result: Mapping[str, Any], now_s: float) -> None:
-        """A result: its stage times correct what is known of nodes and links."""
-        stream = self._streams.get(str(result.get("stream")))
-        if stream is None:
+        if tier is None:
             return
-        changes = self.view.result_came(result, stream.goal.end, now_s)
-        if result.get("latency_ms") is not None:
-            before = stream.measured_ms
-            came = float(result["latency_ms"])
-            stream.measured_ms = came if before is None else before + 0.2 * (came - before)
-        if changes:  # every stream may be touched by it
-            for each in self._streams.values():
-                each.step = "; ".join(changes)
+        known = self.view.node(tier, node, site=site)
+        try:
+            for stream in self._streams.values():
+                if stream.goal.model == profile.model:
+                    check_profile_fits(profile, stream.goal.model, stream.goal.cuts)
+        except SettingsError as error:
+            known.warnings["profile"] = f"{known.id}: {error}"
+            return
+        known.warnings.pop("profile", None)
+        known.profiles[profile.model] = profile
+
+    def result_heard(self, journey: Journey, now_s: float) -> list[Action]:
+        """A result: its stage times correct what is known of nodes and links."""
+        stream = self._streams.get(journey.stream)
+        if stream is None or journey.model != stream.goal.model:
+            return []
+        stream.arrived(journey, now_s)
+        return self._changed(self.view.result_came(journey, stream.goal.end, now_s), now_s)
+
+    def progress_heard(self, node: NodeKey, progress: Progress, now_s: float) -> list[Action]:
+        """Probes that have crossed a hop, and frames that are late on one or on a thread."""
+        doubted = self.view.doubts(now_s)
+        changes = [change for each in progress.transfers for change in self.view.transferred(node, each, now_s)]
+        changes += [change for each in progress.running for change in self.view.runs_long(node, each, now_s)]
+        if doubted and not changes and not self.view.doubts(now_s):  # all has been measured that a change waits for
+            return self.tick(now_s)
+        return self._changed(changes, now_s)
+
+    def dropped_heard(self, message: Dropped) -> None:
+        """A frame has no result."""
+        stream = self._streams.get(message.stream)
+        if stream is not None:
+            stream.dropped(message)
+
+    def publish_failed(self, name: str, why: str) -> None:
+        """A plan could not be published: the broker refuses it."""
+        stream = self._streams.get(name)
+        if stream is not None:
+            stream.given_up = f"the plan was not published: {why}"
+
+    def uplink_heard(self, *, connected: bool) -> None:
+        """Whether the way to the cloud's broker is there: without it the site's plans do without cloud nodes."""
+        self.view.uplink = connected
 
     def ready_heard(self, ready: Ready, now_s: float) -> list[Action]:
         """A node has loaded a segment, or says that it will not."""
         stream = self._streams.get(ready.stream)
         pending = None if stream is None else stream.pending
-        if stream is None or pending is None or pending.plan.epoch != ready.epoch or ready.node not in pending.waiting:
+        if stream is None or pending is None or pending.plan.epoch != ready.epoch:
+            return []
+        key = next((k for k in pending.waiting if k[1] == ready.node and ready.tier in {"", k[0]}), None)
+        if key is None:
             return []
         if not ready.ok:
-            return [self._give_up(stream, f"{ready.node} refuses: {ready.message}", now_s)]
-        pending.waiting.discard(ready.node)
+            return self._give_up(stream, f"{node_id(*key)} refuses: {ready.message}", now_s)
+        pending.waiting.discard(key)
         return self._adopt(stream, pending) if not pending.waiting else []
 
     def tick(self, now_s: float) -> list[Action]:
-        """Evaluate all streams; call it a few times a second."""
+        """Evaluate the streams that have waited longest; call it a few times a second."""
         actions: list[Action] = []
-        for stream in self._streams.values():
-            pending = stream.pending
-            if pending is not None:
-                if now_s > pending.until_s:
-                    late = ", ".join(sorted(pending.waiting))
-                    actions.append(self._give_up(stream, f"{late} did not get ready within {READY_S:.0f} s", now_s))
-                continue
-            actions += self._evaluate(stream, now_s)
-        return actions
+        waiting = sorted(self._streams.values(), key=lambda each: (each.step is None, each.evaluated_s))
+        taken = self._taken(now_s)
+        for stream in waiting[:PER_TICK]:
+            stream.evaluated_s = now_s
+            try:
+                actions += self._look_at(stream, taken, now_s)
+                if stream.pending is not None and stream.goal.name in taken:  # the next one sees where it goes
+                    taken[stream.goal.name] = self._taken_by(stream, now_s)
+            except Exception as error:  # a fault in one stream's figures must not end the others' planning
+                stream.trouble = f"a fault in the coordinator: {type(error).__name__}: {error}"
+                if self._throttle.allows(stream.goal.name, now_s):
+                    log.exception("stream not evaluated", extra={"stream": stream.goal.name})
+                actions.append(Explain(stream.goal.name, explanation(stream, self.view, None, None, now_s)))
+        return [*actions, *self._probes(now_s)]
 
     # ------------------------------------------------------------------ inside
 
-    def _evaluate(self, stream: _Stream, now_s: float) -> list[Action]:
-        problem = build(stream.goal, self.view, now_s)
+    def _changed(self, changes: list[str], now_s: float) -> list[Action]:
+        """What changed abruptly may touch every stream: look at them now, not at the next tick."""
+        if not changes:
+            return []
+        for each in self._streams.values():
+            each.step = "; ".join(changes)
+        return self.tick(now_s)
+
+    def _taken(self, now_s: float) -> dict[str, dict[str, float]]:
+        """What each stream takes of nodes and links, where there are several to share them."""
+        streams = self._streams.items() if len(self._streams) > 1 else ()
+        return {name: self._taken_by(stream, now_s) for name, stream in streams}
+
+    def _taken_by(self, stream: PlannedStream, now_s: float) -> dict[str, float]:
+        plan = stream.pending.plan if stream.pending else stream.plan
+        rate = stream.rate(now_s)
+        problem = build(stream.goal, self.view, now_s) if plan is not None and rate > 0 else None
+        if problem is None or plan is None:
+            return {}
+        try:
+            return taken_by(problem, as_choice(plan), rate)
+        except SettingsError:  # a plan that is not possible any more takes nothing
+            return {}
+
+    def _look_at(self, stream: PlannedStream, taken: Mapping[str, Mapping[str, float]], now_s: float) -> list[Action]:
+        pending = stream.pending
+        if pending is not None:
+            if now_s <= pending.until_s:
+                return []
+            late = ", ".join(sorted(node_id(*key) for key in pending.waiting))
+            return self._give_up(stream, f"{late} did not get ready within {READY_S:.0f} s", now_s)
+        problem = build(
+            stream.goal, self.view, now_s, without={k for k in stream.shunned if stream.is_shunned(k, now_s)}
+        )
         if problem is None:
-            stream.trouble = f"waiting for device '{stream.goal.device}' and its profile"
-            return [self._explain(stream, None, None)]
+            stream.trouble = missing(stream.goal, self.view)
+            return self._explain(stream, None, None, now_s)
+        others: defaultdict[str, float] = defaultdict(float)
+        for name, parts in taken.items():
+            for where, part in parts.items() if name != stream.goal.name else ():
+                others[where] += part
+        problem = beside(problem, others) if others else problem
         best = solve(problem)
-        if not best["feasible"]:
-            stream.trouble = f"no plan satisfies the constraints: {best.get('violates')}"
-            return [self._explain(stream, problem, best)]
+        change = self._change(stream, problem, best, now_s)
+        asked = [] if change is None else self._prepare(stream, *change, now_s)
+        return [*asked, *self._explain(stream, problem, best, now_s)]
+
+    def _change(
+        self, stream: PlannedStream, problem: dict[str, Any], best: dict[str, Any], now_s: float
+    ) -> tuple[Plan, str] | None:
+        """The plan to go to and why, if any: a person's comes first, then the way back from one that has failed."""
         stream.trouble = None
-        reason = self._reason(stream, problem, best)
         if now_s < stream.paused_until_s:
-            return [self._explain(stream, problem, best)]
+            return None
+        if stream.control.mode == "plan":
+            return self._by_hand(stream, problem)
+        if stream.frozen:
+            stream.trouble = None if stream.plan is None else self._gone(stream.plan)
+            return None
+        if stream.trial is not None and stream.trial.failures >= FAILURES:
+            return self._take_back(stream, stream.trial, now_s)
+        return self._to_best(stream, problem, best, now_s)
+
+    def _to_best(
+        self, stream: PlannedStream, problem: dict[str, Any], best: dict[str, Any], now_s: float
+    ) -> tuple[Plan, str] | None:
+        if not best["feasible"]:
+            stream.trouble = f"no plan satisfies the constraints: {_said(best)}; the last plan stays"
+            return None
+        if stream.plan is None and not self._first_plan_due(stream, now_s):
+            stream.trouble = "measuring links before the first plan"
+            return None
+        if stream.plan is not None and self._gone(stream.plan) is None and self.view.doubts(now_s):
+            return None  # in a moment it is known what the last change has left
+        reason = self._reason(stream, problem, best)
         step, stream.step = stream.step, None
         if reason is None:
-            return [self._explain(stream, problem, best)]
-        if step is not None:
-            reason = f"{reason}; {step}"
-        return [*self._prepare(stream, best, reason, now_s), self._explain(stream, problem, best)]
+            return None
+        return as_plan(best, epoch=0), reason if step is None else f"{reason}; {step}"
 
-    def _reason(self, stream: _Stream, problem: dict[str, Any], best: dict[str, Any]) -> str | None:
+    def _by_hand(self, stream: PlannedStream, problem: dict[str, Any]) -> tuple[Plan, str] | None:
+        plan = stream.by_hand()
+        if plan is None:  # it is followed already
+            stream.trouble = None if stream.plan is None else self._gone(stream.plan)
+            return None
+        trouble = self._impossible(stream, problem, plan)
+        if trouble is not None:
+            stream.trouble = f"the plan given by hand is not possible: {trouble}; the last plan stays"
+            return None
+        return plan, "given by hand"
+
+    def _first_plan_due(self, stream: PlannedStream, now_s: float) -> bool:
+        """All hops have been probed, or that takes too long."""
+        if stream.wanted_since_s is None:
+            stream.wanted_since_s = now_s
+        unknown = any(not self.view.estimator(a.key, b.key).seen for a, b in hops(stream.goal, self.view))
+        return not unknown or now_s - stream.wanted_since_s >= FIRST_PLAN_S
+
+    def _reason(self, stream: PlannedStream, problem: dict[str, Any], best: dict[str, Any]) -> str | None:
         """Why to change now; ``None`` to stay."""
         if stream.plan is None:
             return "the stream's first plan"
@@ -195,68 +276,91 @@ class Coordinator:
         except SettingsError as error:  # a node without the model, a codec that its cut does not have any more
             return f"the plan is not possible any more: {error.came}"
         if not current["feasible"]:
-            return f"the plan breaks a constraint: {current.get('violates')}"
+            return f"the plan breaks a constraint: {_said(current)}"
         return stream.switching.worth_it(current, best, stream.goal.objective, step=stream.step is not None)
 
     def _gone(self, plan: Plan) -> str | None:
-        for tier in TIERS:
-            name = plan.node(tier)
-            node = None if name is None else self.view.nodes.get((tier, name))
-            if name is not None and (node is None or not node.online):
-                return f"{tier} '{name}' is gone"
+        for key in route(plan):
+            if not self.view.is_there(key):
+                return f"{key[0]} '{key[1]}' is gone"
         return None
 
-    def _prepare(self, stream: _Stream, best: dict[str, Any], reason: str, now_s: float) -> list[Action]:
-        goal = stream.goal
-        epoch = 1 if stream.plan is None else stream.plan.epoch + 1
-        plan = as_plan(best, epoch=epoch)
-        asked: list[Prepare] = []
-        start = 0
-        for tier in TIERS:
-            node = plan.node(tier)
-            if node is not None:
-                stop = plan.segment_end(tier, goal.end)
-                message = PrepareSegment(
-                    site=self._site, stream=goal.name, epoch=epoch, model=goal.model, start=start, stop=stop
-                )
-                asked.append(Prepare(tier, node, self.view.nodes[tier, node].site, message))
-                start = stop
-        stream.pending = _Pending(plan, reason, {each.node for each in asked}, now_s + READY_S)
-        return list(asked)
+    def _impossible(self, stream: PlannedStream, problem: dict[str, Any], plan: Plan) -> str | None:
+        """Why a plan by hand cannot be followed."""
+        try:
+            plan.check_fits(stream.goal.end, model=stream.goal.model_name)
+            answer = evaluate(problem, as_choice(plan))
+        except SettingsError as error:
+            return f"expected {error.expected}, came {error.came}"
+        return self._gone(plan) or (None if answer["feasible"] else _said(answer))
 
-    def _adopt(self, stream: _Stream, pending: _Pending) -> list[Action]:
+    def _take_back(self, stream: PlannedStream, trial: Trial, now_s: float) -> tuple[Plan, str] | None:
+        """Its nodes said that they were ready, and frames fail: back to what worked, away from who failed."""
+        stream.trial = None
+        for key in trial.culprits:
+            stream.shunned[key] = now_s + SHUN_S
+        names = ", ".join(sorted(node_id(*key) for key in trial.culprits)) or "its nodes"
+        epoch = 0 if stream.plan is None else stream.plan.epoch
+        stream.given_up = f"plan {epoch} did not work: {names} said ready and failed ({trial.why})"
+        if stream.proved is None or self._gone(stream.proved) is not None:
+            return None  # the next evaluation finds another way
+        return stream.proved, f"{stream.given_up}; back to the last plan that worked"
+
+    def _prepare(self, stream: PlannedStream, plan: Plan, reason: str, now_s: float) -> list[Action]:
+        """Ask the nodes of a plan to get ready for it, under the next epoch."""
         goal = stream.goal
-        stream.plan, stream.pending, stream.given_up = pending.plan, None, None
-        stream.history.append({"epoch": pending.plan.epoch, "reason": pending.reason})
-        del stream.history[: -self.HISTORY]
+        plan = replace(plan, epoch=1 if stream.plan is None else stream.plan.epoch + 1)
+        asked: list[Action] = []
+        start = 0
+        for tier, name in route(plan):
+            stop = plan.segment_end(tier, goal.end)
+            message = PrepareSegment(
+                site=self._site, stream=goal.name, epoch=plan.epoch, model=goal.model, start=start, stop=stop
+            )
+            asked.append(Prepare(tier, name, self.view.nodes[tier, name].site, message))
+            start = stop
+        stream.pending = Pending(plan, reason, set(route(plan)), now_s + READY_S)
+        return asked
+
+    def _adopt(self, stream: PlannedStream, pending: Pending) -> list[Action]:
+        goal = stream.goal
+        stream.adopted(pending.plan, pending.reason)
+        stream.explained_s = float("-inf")
         message = StreamPlan(
             stream=goal.name, model=goal.model, model_name=goal.model_name, plan=pending.plan, reason=pending.reason
         )
         return [PublishPlan(message)]
 
-    def _give_up(self, stream: _Stream, why: str, now_s: float) -> Action:
+    def _give_up(self, stream: PlannedStream, why: str, now_s: float) -> list[Action]:
         stream.pending = None
         stream.paused_until_s = now_s + PAUSE_S
         stream.given_up = f"the last plan stays: {why}"
-        return self._explain(stream, None, None)
+        stream.explained_s = float("-inf")
+        return self._explain(stream, None, None, now_s)
 
-    def _explain(self, stream: _Stream, problem: dict[str, Any] | None, best: dict[str, Any] | None) -> Explain:
-        document: dict[str, Any] = {
-            "stream": stream.goal.name,
-            "objective": stream.goal.objective,
-            "plan": None if stream.plan is None else as_choice(stream.plan) | {"epoch": stream.plan.epoch},
-            "trouble": stream.trouble or stream.given_up,
-            "measured_ms": stream.measured_ms,
-            "changes": stream.history[-5:],
-        }
-        if problem is not None:
-            document["best"] = best
-            document["alternatives"] = alternatives(problem)
-            document["links"] = problem["links"]
-            document["nodes"] = [
-                {k: n[k] for k in ("id", "tier", "slowdown", "queue_seconds")} for n in problem["nodes"]
-            ]
-            if stream.plan is not None and self._gone(stream.plan) is None:
-                with contextlib.suppress(SettingsError):  # the reason of a change to come, see `_reason`
-                    document["predicted"] = evaluate(problem, as_choice(stream.plan))
-        return Explain(stream.goal.name, document)
+    def _explain(
+        self, stream: PlannedStream, problem: dict[str, Any] | None, best: dict[str, Any] | None, now_s: float
+    ) -> list[Action]:
+        if now_s - stream.explained_s < EXPLAIN_S:
+            return []
+        stream.explained_s = now_s
+        return [Explain(stream.goal.name, explanation(stream, self.view, problem, best, now_s))]
+
+    def _probes(self, now_s: float) -> list[Action]:
+        """Hops that a plan could take and that nothing crosses; a sender measures one after the other."""
+        asked: list[Action] = []
+        found = {(a.key, b.key): (a, b) for each in self._streams.values() for a, b in hops(each.goal, self.view)}
+        for ends, (sender, receiver) in found.items():
+            sizes = self.view.estimator(*ends).probe_due(now_s)
+            if sizes:
+                message = Probe(tier=receiver.tier, node=receiver.node, sizes=sizes)
+                asked.append(Measure(sender.tier, sender.node, sender.site, message))
+        return asked
+
+
+def _said(answer: Mapping[str, Any]) -> str:
+    """What a plan violates, in words."""
+    return "; ".join(
+        f"{each['constraint']} of {each['limit']}, the nearest plan has {each['value']}"
+        for each in answer.get("violates", ())
+    )

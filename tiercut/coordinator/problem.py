@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from tiercut.coordinator.view import NodeView, SiteView
+from tiercut.coordinator.view import NodeKey, NodeView, SiteView
 from tiercut.cuts import CutPoint
-from tiercut.plan import Plan
+from tiercut.plan import Plan, name_of, node_id
 from tiercut.profiles import Profile, codec_rows
 
 FORMAT = "tiercut-plan-problem/1"
@@ -48,13 +48,21 @@ class StreamGoal:
         return len(self.cuts) - 1
 
 
-def build(goal: StreamGoal, view: SiteView, now_s: float) -> dict[str, Any] | None:
-    """The problem now; ``None`` while the stream's device is not there or has no profile."""
-    device = view.nodes.get(("device", goal.device))
-    if device is None or not device.online or goal.model not in device.profiles:
+def build(
+    goal: StreamGoal, view: SiteView, now_s: float, *, without: Collection[NodeKey] = ()
+) -> dict[str, Any] | None:
+    """The problem now; ``None`` while the stream's device is not there or has no profile.
+
+    Args:
+        goal: What the stream wants.
+        view: What is known of its site.
+        now_s: When.
+        without: Nodes that are not to be used.
+    """
+    device = _device(goal, view)
+    if device is None:
         return None
-    edges, clouds = view.online("edge", goal.model), view.online("cloud", goal.model)
-    nodes = [device, *edges, *clouds]
+    nodes = [device, *_others(goal, view, without)]
     profile = device.profiles[goal.model]
     return {
         "format": FORMAT,
@@ -63,11 +71,33 @@ def build(goal: StreamGoal, view: SiteView, now_s: float) -> dict[str, Any] | No
             "variants": [{"name": VARIANT, "accuracy": 1.0, "cut_bytes": [cut.bytes for cut in goal.cuts]}],
         },
         "nodes": [_node(node, goal.model, now_s) for node in nodes],
-        "links": [_link(view, start, to, now_s) for start, to in _hops(device, edges, clouds)],
+        "links": [_link(view, start, to, now_s) for start, to in _hops(device, nodes[1:])],
         "codecs": _codecs(profile, goal),
         "objective": goal.objective,
         "constraints": {"min_first_cut": goal.min_first_cut} if goal.min_first_cut else {},
     }
+
+
+def hops(goal: StreamGoal, view: SiteView) -> Iterable[tuple[NodeView, NodeView]]:
+    """The hops that a plan of a stream could take now."""
+    device = _device(goal, view)
+    return () if device is None else _hops(device, _others(goal, view))
+
+
+def missing(goal: StreamGoal, view: SiteView) -> str:
+    """Why there is no problem to solve, and what to do about it."""
+    device = view.nodes.get(("device", goal.device))
+    if device is None:
+        return f"device '{goal.device}' has not been heard of: start it, or correct the name in the hub's settings"
+    if not device.online:
+        return f"device '{goal.device}' is gone"
+    if goal.model not in device.models.values():
+        had = ", ".join(sorted(device.models)) or "none"
+        return (
+            f"device '{goal.device}' does not have the model '{goal.model_name}' ({goal.model[:12]}), it has {had}: "
+            f"give it the hub's bundle"
+        )
+    return f"waiting for the profile of '{goal.model_name}' from device '{goal.device}'"
 
 
 def as_plan(answer: Mapping[str, Any], *, epoch: int) -> Plan:
@@ -76,9 +106,9 @@ def as_plan(answer: Mapping[str, Any], *, epoch: int) -> Plan:
         epoch=epoch,
         first_cut=answer["first_cut"],
         second_cut=answer["second_cut"],
-        device=answer["device"],
-        edge=answer["edge"],
-        cloud=answer["cloud"],
+        device=name_of(answer["device"]),
+        edge=None if answer["edge"] is None else name_of(answer["edge"]),
+        cloud=None if answer["cloud"] is None else name_of(answer["cloud"]),
         codecs=tuple(name.partition("@")[0] for name in answer["codecs"]),
     )
 
@@ -88,8 +118,8 @@ def as_choice(plan: Plan) -> dict[str, Any]:
     cuts = {"device": plan.first_cut, "edge": plan.second_cut}
     return {
         "variant": VARIANT,
-        "edge": plan.edge,
-        "cloud": plan.cloud,
+        "edge": None if plan.edge is None else node_id("edge", plan.edge),
+        "cloud": None if plan.cloud is None else node_id("cloud", plan.cloud),
         "first_cut": plan.first_cut,
         "second_cut": plan.second_cut,
         "codecs": [
@@ -102,7 +132,7 @@ def as_choice(plan: Plan) -> dict[str, Any]:
 def _node(node: NodeView, model: str, now_s: float) -> dict[str, Any]:
     load = node.load.estimate(now_s)
     return {
-        "id": node.node,
+        "id": node.id,
         "tier": node.tier,
         "block_seconds": {VARIANT: list(node.load.corrected_blocks(node.profiles[model]))},
         "slowdown": load.slowdown,
@@ -111,7 +141,20 @@ def _node(node: NodeView, model: str, now_s: float) -> dict[str, Any]:
     }
 
 
-def _hops(device: NodeView, edges: list[NodeView], clouds: list[NodeView]) -> Iterable[tuple[NodeView, NodeView]]:
+def _device(goal: StreamGoal, view: SiteView) -> NodeView | None:
+    device = view.nodes.get(("device", goal.device))
+    return device if device is not None and device.online and goal.model in device.profiles else None
+
+
+def _others(goal: StreamGoal, view: SiteView, without: Collection[NodeKey] = ()) -> list[NodeView]:
+    """Edges and cloud nodes that may take part."""
+    found = [*view.online("edge", goal.model), *view.online("cloud", goal.model)]
+    return [node for node in found if node.key not in without]
+
+
+def _hops(device: NodeView, others: list[NodeView]) -> Iterable[tuple[NodeView, NodeView]]:
+    edges = [node for node in others if node.tier == "edge"]
+    clouds = [node for node in others if node.tier == "cloud"]
     for edge in edges:
         yield device, edge
         for cloud in clouds:
@@ -124,8 +167,8 @@ def _hops(device: NodeView, edges: list[NodeView], clouds: list[NodeView]) -> It
 def _link(view: SiteView, start: NodeView, to: NodeView, now_s: float) -> dict[str, Any]:
     estimate = view.link(start, to, now_s)
     return {
-        "from": start.node,
-        "to": to.node,
+        "from": start.id,
+        "to": to.id,
         "latency_seconds": max(0.0, estimate.latency_seconds),
         "mbps": estimate.mbps,
     }

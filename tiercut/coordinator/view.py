@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from tiercut.estimate.links import LinkEstimate, LinkEstimator, LinkSample
+from tiercut import __version__
+from tiercut.estimate.links import LinkChange, LinkEstimate, LinkEstimator, LinkSample
 from tiercut.estimate.nodes import LoadEstimator
-from tiercut.plan import Plan, Tier
+from tiercut.messages import NodeStatus, Running, Stage, Transfer
+from tiercut.plan import Plan, Tier, node_id
 from tiercut.profiles import Profile
+from tiercut.results import Journey
 
 #: What is expected of a hop that nothing has crossed yet: (Mbps, one-way seconds). LAN, an ordinary uplink, the same.
 FIRST_GUESS: Mapping[tuple[Tier, Tier], tuple[float, float]] = {
@@ -17,6 +20,19 @@ FIRST_GUESS: Mapping[tuple[Tier, Tier], tuple[float, float]] = {
     ("edge", "cloud"): (20.0, 0.020),
     ("device", "cloud"): (20.0, 0.020),
 }
+#: How long a hop is doubted when no measurement comes.
+DOUBT_S = 0.6
+#: Changes that follow each other sooner are one: nobody waits for each of them.
+DOUBT_AGAIN_S = 5.0
+#: A status from so far in the future is said to be so.
+AHEAD_S = 10.0
+#: Programs that are kept in mind per name, to tell a restart from two nodes with one name.
+_INSTANCES = 4
+#: How long two nodes with one name are spoken of after the last sign of it.
+_TWICE_S = 60.0
+
+#: A node: names are unique within a tier only.
+NodeKey = tuple[Tier, str]
 
 
 @dataclass(slots=True)
@@ -25,39 +41,132 @@ class NodeView:
 
     Attributes:
         tier: Its tier.
-        node: Its id.
+        node: Its name.
         site: Site of its topics.
         online: Its last word.
+        models: Identities of the models it has, by name.
         profiles: Model identity → profile.
         load: Live correction of the profiles.
+        busy: Part of its threads' time that was used lately, as it says.
+        waiting: Frames that wait there, as it says.
         power_watts: Drawn while computing.
         reaches_cloud: It can send to cloud nodes itself.
+        warnings: What is odd about it, by kind, for people.
     """
 
     tier: Tier
     node: str
     site: str
     online: bool = True
+    models: Mapping[str, str] = field(default_factory=dict)
     profiles: dict[str, Profile] = field(default_factory=dict)
     load: LoadEstimator = field(default_factory=LoadEstimator)
+    busy: float = 0.0
+    waiting: float = 0.0
     power_watts: float = 0.0
     reaches_cloud: bool = True
+    warnings: dict[str, str] = field(default_factory=dict)
+    _instances: deque[str] = field(default_factory=lambda: deque(maxlen=_INSTANCES))
+    _twice_until_s: float = float("-inf")
+
+    @property
+    def key(self) -> NodeKey:
+        """Tier and name."""
+        return self.tier, self.node
+
+    @property
+    def id(self) -> str:
+        """The same as one text: its id in planning problems."""
+        return node_id(self.tier, self.node)
+
+    def heard(self, status: NodeStatus, now_s: float, unix_s: float) -> None:
+        """Its status; what is odd about it becomes a warning.
+
+        Args:
+            status: What it said.
+            now_s: When, on the hub's monotonic clock.
+            unix_s: When, on the hub's wall clock.
+        """
+        self.online = status.state == "online"
+        if not self.online:
+            return
+        self.models = status.models
+        self.power_watts = status.power_watts
+        self.reaches_cloud = status.reaches_cloud
+        self.busy, self.waiting = status.load.get("busy", 0.0), status.load.get("waiting", 0.0)
+        if "pace" in status.load:
+            self.load.paced(now_s, status.load["pace"])
+        self._check_version(status.version)
+        self._check_time(status.sent_unix_s - unix_s)
+        self._check_instance(status.instance, now_s)
+
+    def _check_version(self, version: str) -> None:
+        if _release(version) == _release(__version__):
+            self.warnings.pop("version", None)
+            return
+        self.warnings["version"] = (
+            f"{self.id} runs tiercut {version[:20]}, the hub {__version__}: install the same version on both"
+        )
+
+    def _check_time(self, ahead_s: float) -> None:
+        if ahead_s <= AHEAD_S:
+            self.warnings.pop("time", None)
+            return
+        self.warnings["time"] = (
+            f"{self.id} sends status from the future: its wall clock is {ahead_s:.0f} s ahead; set the clocks"
+        )
+
+    def _check_instance(self, instance: str, now_s: float) -> None:
+        """One that comes back after another has spoken in its name has not been restarted."""
+        known = self._instances
+        if instance and (not known or known[-1] != instance):
+            if instance in known:
+                self._twice_until_s = now_s + _TWICE_S
+                known.remove(instance)
+            known.append(instance)
+        if now_s < self._twice_until_s:
+            self.warnings["twice"] = f"two programs are both called {self.id}: give one of them another name"
+        else:
+            self.warnings.pop("twice", None)
 
 
 class SiteView:
-    """Nodes and hops, kept up to date by status, profiles and results."""
+    """Nodes and hops, kept up to date by status, profiles and results.
+
+    Attributes:
+        nodes: All that were heard of.
+        links: Estimates of hops.
+        uplink: The way to the cloud's broker is there; without it nobody knows of cloud nodes.
+    """
 
     def __init__(self) -> None:
-        self.nodes: dict[tuple[Tier, str], NodeView] = {}
-        self.links: dict[tuple[str, str], LinkEstimator] = {}
+        self.uplink = True
+        self.nodes: dict[NodeKey, NodeView] = {}
+        self.links: dict[tuple[NodeKey, NodeKey], LinkEstimator] = {}
+        #: hop → since when, and because of which other
+        self._doubted_s = float("-inf")
+        self._doubts: dict[tuple[NodeKey, NodeKey], tuple[float, tuple[NodeKey, NodeKey]]] = {}
 
     def node(self, tier: Tier, name: str, *, site: str) -> NodeView:
         """The node, made known if it was not."""
         return self.nodes.setdefault((tier, name), NodeView(tier=tier, node=name, site=site))
 
+    def is_there(self, key: NodeKey) -> bool:
+        """Whether a node can be planned with."""
+        node = self.nodes.get(key)
+        return node is not None and node.online and (self.uplink or key[0] != "cloud")
+
     def online(self, tier: Tier, model: str) -> list[NodeView]:
         """Nodes of a tier that are there and have a profile of the model."""
-        return [n for (t, _), n in sorted(self.nodes.items()) if t == tier and n.online and model in n.profiles]
+        there = (node for key, node in sorted(self.nodes.items()) if key[0] == tier and self.is_there(key))
+        return [node for node in there if model in node.profiles]
+
+    def estimator(self, sender: NodeKey, receiver: NodeKey) -> LinkEstimator:
+        """That of a hop, made if there was none."""
+        found = self.links.get((sender, receiver))
+        if found is None:
+            found = self.links[sender, receiver] = _guess(sender[0], receiver[0])
+        return found
 
     def link(self, sender: NodeView, receiver: NodeView, now_s: float) -> LinkEstimate:
         """The estimate of a hop; while nothing crossed it, that of a like one.
@@ -65,82 +174,139 @@ class SiteView:
         Alike is another hop of the same sender, or any between the same tiers: a site's nodes share its uplink more
         often than not, and a guess would look better than what is known.
         """
-        own = self.links.get((sender.node, receiver.node))
-        if own is not None:
-            return own.estimate(now_s)
+        own = self.estimator(sender.key, receiver.key)
+        if own.seen:
+            return self._doubted((sender.key, receiver.key), now_s) or own.estimate(now_s)
         alike = [
-            (start != sender.node, start, to)
-            for start, to in self.links
-            if (sender.tier, start) in self.nodes and (receiver.tier, to) in self.nodes
+            (start != sender.key, start, to)
+            for (start, to), estimator in self.links.items()
+            if estimator.seen and _tiers(start, to) == (sender.tier, receiver.tier)
         ]
         if alike:
             _, start, to = min(alike)
             return self.links[start, to].estimate(now_s)
-        return _guess(sender.tier, receiver.tier).estimate(now_s)
+        return own.estimate(now_s)
 
-    def result_came(self, result: Mapping[str, Any], model_end: int, now_s: float) -> list[str]:
+    def result_came(self, journey: Journey, model_end: int, now_s: float) -> list[str]:
         """Learn from a result's stage times; returns what changed abruptly, in words.
 
         Args:
-            result: The JSON of a result.
+            journey: The way of its frame.
             model_end: Last cut of its model.
             now_s: When it came.
         """
-        plan = plan_of(result)
-        segments: dict[str, tuple[int, int]] = {plan.device: (0, plan.segment_end("device", model_end))}
-        senders: dict[str, str] = {}
-        for start, to in plan.hops:
-            name, sender = plan.node(to), plan.node(start)
-            if name is not None and sender is not None:
-                senders[name] = sender
-                segments[name] = (plan.segment_end(start, model_end), plan.segment_end(to, model_end))
         changes: list[str] = []
         queue_s = 0.0
-        for stage in result["stages"]:
-            where, kind, seconds = str(stage["where"]), stage["kind"], float(stage["ms"]) / 1e3
-            if kind == "queue":
-                queue_s = seconds
-            elif kind == "compute" and result.get("fallback") is None and where in segments:
-                changes += self._computed(
-                    where, str(result["model"]["sha256"]), segments[where], seconds, queue_s, now_s
-                )
-            elif kind == "wire" and where in senders:
-                changes += self._crossed(senders[where], where, int(stage.get("bytes", 0)), seconds, now_s)
+        segments = _segments(journey.plan, model_end)
+        for key, sender, stage in along(journey.plan, journey.stages):
+            if stage.kind == "queue":
+                queue_s = stage.seconds
+            elif stage.kind == "compute" and journey.fallback is None:
+                changes += self._computed(key, journey.model, segments[key], stage.seconds, queue_s, now_s)
+            elif stage.kind == "wire" and sender is not None:
+                sample = LinkSample(at_s=now_s, payload_bytes=stage.payload_bytes, seconds=stage.seconds)
+                changes += self._crossed(sender, key, sample)
         return changes
 
+    def transferred(self, sender: NodeKey, transfer: Transfer, now_s: float) -> list[str]:
+        """Learn from a probe, or from a frame that is late; returns what changed abruptly, in words."""
+        receiver: NodeKey = (transfer.tier, transfer.node)
+        if sender not in self.nodes or receiver not in self.nodes or (sender[0], receiver[0]) not in FIRST_GUESS:
+            return []
+        size, seconds = transfer.payload_bytes, transfer.seconds
+        if transfer.arrived:
+            sample = LinkSample(at_s=now_s, payload_bytes=size, seconds=seconds, probe=True)
+            return self._crossed(sender, receiver, sample)
+        return self._stepped(sender, receiver, self.estimator(sender, receiver).waits(size, seconds, now_s))
+
+    def runs_long(self, key: NodeKey, running: Running, now_s: float) -> list[str]:
+        """Learn from a segment that a node has been running for long; returns what changed abruptly, in words."""
+        node = self.nodes.get(key)
+        profile = None if node is None else node.profiles.get(running.model)
+        if node is None or profile is None or running.stop > profile.end:
+            return []
+        change = node.load.runs(now_s, profile, running.start, running.stop, seconds=running.seconds)
+        return [] if change is None else [f"{node.id}: {change}"]
+
     def _computed(  # noqa: PLR0917 - one stage of a frame
-        self, where: str, model: str, segment: tuple[int, int], seconds: float, queue_s: float, now_s: float
+        self, key: NodeKey, model: str, segment: tuple[int, int], seconds: float, queue_s: float, now_s: float
     ) -> list[str]:
-        node = next((n for (_, name), n in self.nodes.items() if name == where), None)
+        node = self.nodes.get(key)
         profile = None if node is None else node.profiles.get(model)
-        if node is None or profile is None or segment[0] == segment[1]:
+        if node is None or profile is None or segment[0] == segment[1] or segment[1] > profile.end:
             return []
         change = node.load.observe(now_s, profile, *segment, seconds=seconds, queue_seconds=queue_s)
-        return [] if change is None else [f"{where}: {change}"]
+        return [] if change is None else [f"{node.id}: {change}"]
 
-    def _crossed(self, sender: str, receiver: str, size: int, seconds: float, now_s: float) -> list[str]:
-        estimator = self.links.get((sender, receiver))
-        if estimator is None:
-            tiers = {name: tier for tier, name in self.nodes}
-            guess = _guess(tiers.get(sender, "edge"), tiers.get(receiver, "cloud"))
-            estimator = self.links.setdefault((sender, receiver), guess)
-        change = estimator.observe(LinkSample(at_s=now_s, payload_bytes=size, seconds=seconds))
-        return [] if change is None else [f"{sender} → {receiver}: {change}"]
+    def _crossed(self, sender: NodeKey, receiver: NodeKey, sample: LinkSample) -> list[str]:
+        return self._stepped(sender, receiver, self.estimator(sender, receiver).observe(sample))
+
+    def _stepped(self, sender: NodeKey, receiver: NodeKey, change: LinkChange | None) -> list[str]:
+        """A hop has got worse: others of its sender, and others to that tier, may share what has.
+
+        They are doubted until they are measured again, which is asked for at once.
+        """
+        if change is None:
+            return []
+        if change.after.mbps < change.before.mbps:
+            for ends, estimator in self.links.items():
+                if ends != (sender, receiver) and (ends[0] == sender or ends[1][0] == receiver[0]):
+                    estimator.doubt()
+                    self._doubts[ends] = (change.at_s, (sender, receiver))
+            if change.at_s - self._doubted_s > DOUBT_AGAIN_S:
+                self._doubted_s = change.at_s
+        return [f"{node_id(*sender)} → {node_id(*receiver)}: {change}"]
+
+    def doubts(self, now_s: float) -> bool:
+        """Whether some hop is to be measured again before its figures can be trusted."""
+        for ends, (since_s, _) in list(self._doubts.items()):
+            if self.links[ends].measured_since(since_s) or now_s - since_s > DOUBT_S:
+                del self._doubts[ends]
+        return bool(self._doubts) and now_s - self._doubted_s <= DOUBT_S
+
+    def _doubted(self, ends: tuple[NodeKey, NodeKey], now_s: float) -> LinkEstimate | None:
+        """What a hop is taken to be while it is doubted: what the one that has changed is, if that is worse."""
+        if not self.doubts(now_s) or ends not in self._doubts:
+            return None
+        own, other = self.links[ends], self._doubts[ends][1]
+        return min(own.estimate(now_s), self.links[other].estimate(now_s), key=lambda each: each.mbps)
 
 
-def plan_of(result: Mapping[str, Any]) -> Plan:
-    """The plan that a result's frame has followed."""
-    said = result["plan"]
-    return Plan(
-        epoch=said["epoch"],
-        first_cut=said["first_cut"],
-        second_cut=said["second_cut"],
-        exit=said["exit"],
-        device=said["device"],
-        edge=said["edge"],
-        cloud=said["cloud"],
-        codecs=tuple(said["codecs"]),
-    )
+def along(plan: Plan, stages: Iterable[Stage]) -> Iterable[tuple[NodeKey, NodeKey | None, Stage]]:
+    """Each stage with the node it belongs to, and for ``wire`` with the node that sent.
+
+    Stages name nodes without their tier; where two tiers have a node of one name, the order of the route tells.
+    """
+    route: list[NodeKey] = [("device", plan.device)]
+    route += [(to, name) for _, to in plan.hops if (name := plan.node(to)) is not None]
+    at = 0
+    for stage in stages:
+        ahead = range(at + 1 if stage.kind == "wire" else at, len(route))
+        found = next((index for index in ahead if route[index][1] == stage.where), None)
+        if found is not None:
+            at = found
+            yield route[at], route[at - 1] if stage.kind == "wire" else None, stage
+
+
+def _tiers(sender: NodeKey, receiver: NodeKey) -> tuple[Tier, Tier]:
+    return sender[0], receiver[0]
+
+
+def _segments(plan: Plan, model_end: int) -> dict[NodeKey, tuple[int, int]]:
+    segments: dict[NodeKey, tuple[int, int]] = {}
+    start = 0
+    for tier in ("device", *(to for _, to in plan.hops)):
+        name = plan.node(tier)
+        stop = plan.segment_end(tier, model_end)
+        if name is not None:
+            segments[tier, name] = (min(start, stop), stop)
+        start = stop
+    return segments
+
+
+def _release(version: str) -> list[str]:
+    """What must be equal for two programs to understand each other: the first two numbers."""
+    return version.split(".")[:2]
 
 
 def _guess(sender: Tier, receiver: Tier) -> LinkEstimator:

@@ -28,7 +28,21 @@ _LATENCY_MOVES, _RATE_MOVES = 0.3, 3.0
 _GUESS_STD_S, _GUESS_FACTOR = 0.02, 10.0
 #: Sizes this far apart separate rate from latency.
 _APART = 4.0
-_PROBE_BYTES = (200, 16_000)
+#: A probe's small message; the large one takes about so long, within these sizes.
+_PROBE_SMALL_BYTES = 200
+_PROBE_S, _PROBE_LEAST_BYTES, _PROBE_MOST_BYTES = 0.02, 4_000, 60_000
+#: After a change, and before anything was seen, probes follow each other so soon; then ever more rarely.
+_PROBE_SOON_S = 1.0
+#: One odd transfer is no change yet: the next probe follows so soon.
+_PROBE_AGAIN_S = 0.25
+#: A transfer under way that takes so many times as long as expected gives a change away by itself.
+_OVERDUE = 3.0
+#: Standard deviations from which one transfer is odd.
+_ODD = 3.0
+#: While so few were seen, every one is odd.
+_FEW = 4
+#: While all transfers have one size, a small message is sent so often to tell rate from latency.
+_PROBE_SPLIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +53,13 @@ class LinkSample:
         at_s: When it ended, on one monotonic clock for all samples of an estimator.
         payload_bytes: Its size.
         seconds: How long it took, from publish on.
+        probe: It was sent to measure, not to be of use.
     """
 
     at_s: float
     payload_bytes: int
     seconds: float
+    probe: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.at_s) and math.isfinite(self.seconds)) or min(self.payload_bytes, self.seconds) < 0:
@@ -114,11 +130,11 @@ class LinkEstimator:
         mbps: Rate to expect before anything was seen.
         latency_seconds: One way, likewise.
         acknowledged: Times include the acknowledgement's way back, as publish → PUBACK does.
-        idle_s: Without a transfer for so long, a probe is due.
+        idle_s: Without a transfer for so long, a probe is due at the latest.
     """
 
     def __init__(
-        self, *, mbps: float = 10.0, latency_seconds: float = 0.01, acknowledged: bool = True, idle_s: float = 30.0
+        self, *, mbps: float = 10.0, latency_seconds: float = 0.01, acknowledged: bool = True, idle_s: float = 10.0
     ) -> None:
         self._ways = 2 if acknowledged else 1
         fixed_s, byte_s = latency_seconds * self._ways, 8 / (mbps * 1e6)
@@ -132,7 +148,16 @@ class LinkEstimator:
         self._noise = NoiseScale()
         self._seen = 0
         self._last_end_s = -math.inf
+        self._last_frame_s = -math.inf
         self._asked_s = -math.inf
+        self._probe_every_s = _PROBE_SOON_S
+        #: a transfer that is under way and counts as if it had arrived, until one has
+        self._late: tuple[float, Point] | None = None
+
+    @property
+    def seen(self) -> int:
+        """Transfers taken in, ever; 0: all is a guess."""
+        return self._seen
 
     def observe(self, sample: LinkSample) -> LinkChange | None:
         """Take a transfer; what changed, if this one gives it away.
@@ -141,32 +166,59 @@ class LinkEstimator:
         the time since that one's end is its own.
         """
         point = self._own_time(sample)
+        was_late = self._forget_late()
         expected_s = self._line.seconds(point.bytes, fixed=point.fixed)
         residual = math.log((point.seconds + _JITTER_S) / (expected_s + _JITTER_S))
         self._seen += 1
         self._keep(sample.at_s, point)
-        if self._seen == 1:  # a first guess may be far off, and that is no change
+        if self._seen == 1 or was_late:  # a first guess may be far off, and that is no change
             self._refit(sample.at_s)
             return None
         direction = self._cusum.update(residual / self._noise.sigma)
         if direction is None:
+            if (
+                self._seen > _FEW and abs(residual) > _ODD * self._noise.sigma
+            ):  # more of these, and it is a change: look again soon
+                self._probe_every_s = _PROBE_AGAIN_S
             self._noise.add(residual)
             self._refit(sample.at_s)
             return None
         return self._adopt(sample.at_s, self._cusum.run(direction))
+
+    def waits(self, payload_bytes: int, waited_s: float, now_s: float) -> LinkChange | None:
+        """A transfer is under way and has not arrived; what changed, if it takes too long for what was known.
+
+        It counts as if it had just arrived: the truth is worse. The next transfer that arrives takes its place.
+        """
+        known = self._late
+        if known is not None and known[1].bytes == payload_bytes and known[1].seconds < waited_s:
+            self._be_late(payload_bytes, waited_s, now_s)  # the same one still
+            self._refit(now_s)
+            return None
+        if not self.overdue(payload_bytes, waited_s):
+            return None
+        self._be_late(payload_bytes, waited_s, now_s)
+        return self._adopt(now_s, 1)
+
+    def doubt(self) -> None:
+        """Something like it has changed: probe it at once."""
+        self._asked_s, self._probe_every_s = -math.inf, _PROBE_SOON_S
+
+    def measured_since(self, since_s: float) -> bool:
+        """Whether a transfer ended after that time."""
+        return self._last_end_s > since_s
 
     def estimate(self, now_s: float) -> LinkEstimate:
         """The estimate now; without transfers its uncertainty grows."""
         line = self._refit(now_s) if self._seen else self._line
         mbps = 8e-6 / line.byte_s
         kept = [point for each in self._classes.values() for _, point in each]
-        sizes = [max(1, point.bytes) for point in kept]
         return LinkEstimate(
             mbps=mbps,
             mbps_std=mbps * math.sqrt(line.byte_var) / line.byte_s,
             latency_seconds=line.fixed_s / self._ways,
             latency_std=math.sqrt(line.fixed_var) / self._ways,
-            split_known=bool(sizes) and max(sizes) >= _APART * min(sizes),
+            split_known=self._split_known(),
             samples=len(kept),
             line=line,
             ways=self._ways,
@@ -174,30 +226,56 @@ class LinkEstimator:
 
     def overdue(self, payload_bytes: int, waited_s: float) -> bool:
         """Whether a transfer under way takes so long that the link must have changed, or be gone."""
-        expected_s = self._line.seconds(payload_bytes) + _JITTER_S
-        return math.log((waited_s + _JITTER_S) / expected_s) > self._cusum.threshold * self._noise.sigma + math.log(2)
+        return waited_s > _OVERDUE * (self._line.seconds(payload_bytes) + _JITTER_S)
 
-    def needs_probe(self, now_s: float) -> bool:
-        """Whether a small paired probe is due: nothing was sent for long, and none was asked for lately."""
-        return now_s - max(self._last_end_s, self._asked_s) >= self._idle_s
+    def probe_due(self, now_s: float) -> tuple[int, ...]:
+        """Sizes of the messages of a probe that is due now, to be sent one after the other; empty when none is.
 
-    def probe_bytes(self, now_s: float) -> tuple[int, int]:
-        """Sizes of the two messages of a probe, to be sent one after the other; `needs_probe` then waits again."""
+        An idle link is probed soon after a change and before anything was seen, then ever more rarely. A busy one is
+        not, but for a small message where all its transfers have one size.
+        """
+        idle_s = now_s - self._last_frame_s
+        if idle_s >= _PROBE_SOON_S and now_s - self._asked_s >= self._probe_every_s:
+            self._probe_every_s = min(2 * self._probe_every_s, self._idle_s)
+            large = min(max(int(_PROBE_S / self._line.byte_s), _PROBE_LEAST_BYTES), _PROBE_MOST_BYTES)
+            sizes: tuple[int, ...] = (_PROBE_SMALL_BYTES, large)
+        elif idle_s < _PROBE_SOON_S and now_s - self._asked_s >= _PROBE_SPLIT_S and not self._split_known():
+            sizes = (_PROBE_SMALL_BYTES,)
+        else:
+            return ()
         self._asked_s = now_s
-        return _PROBE_BYTES
+        return sizes
+
+    def _split_known(self) -> bool:
+        sizes = [max(1, point.bytes) for each in self._classes.values() for _, point in each]
+        return bool(sizes) and max(sizes) >= _APART * min(sizes)
+
+    def _be_late(self, payload_bytes: int, waited_s: float, now_s: float) -> None:
+        self._forget_late()
+        self._late = now_s, Point(1.0, payload_bytes, waited_s, 1.0)
+        self._classes.setdefault(_size_class(payload_bytes), deque(maxlen=_KEPT)).append(self._late)
+        self._recent.append(self._late)
+
+    def _forget_late(self) -> bool:
+        late, self._late = self._late, None
+        if late is not None:
+            self._drop([late])
+            self._recent = deque((each for each in self._recent if each is not late), maxlen=_KEPT)
+        return late is not None
 
     def _own_time(self, sample: LinkSample) -> Point:
-        """The part of a transfer's time that is its own, and whether latency is in it."""
+        """The part of a transfer's time that is its own, and whether latency is in it. Probes are sent alone."""
         started_s, free_s = sample.at_s - sample.seconds, self._last_end_s
         self._last_end_s = max(free_s, sample.at_s)
-        if free_s - self._line.fixed_s > started_s and sample.at_s >= free_s:
+        if not sample.probe:
+            self._last_frame_s = self._last_end_s
+        if not sample.probe and free_s - self._line.fixed_s > started_s and sample.at_s >= free_s:
             return Point(0.0, sample.payload_bytes, sample.at_s - free_s, 1.0)
         return Point(1.0, sample.payload_bytes, sample.seconds, 1.0)
 
     def _keep(self, at_s: float, point: Point) -> None:
-        size_class = round(math.log(max(1, point.bytes), _APART))
         kept = (at_s, point)
-        self._classes.setdefault(size_class, deque(maxlen=_KEPT)).append(kept)
+        self._classes.setdefault(_size_class(point.bytes), deque(maxlen=_KEPT)).append(kept)
         self._recent.append(kept)
 
     def _refit(self, now_s: float) -> Line:
@@ -212,6 +290,7 @@ class LinkEstimator:
 
     def _adopt(self, at_s: float, count: int) -> LinkChange:
         """Forget all before the change, and hold on to what it says little about."""
+        self._probe_every_s = _PROBE_SOON_S
         since = list(self._recent)[-count:]
         self._drop(since)  # they have bent the line a little
         before = self.estimate(at_s)
@@ -228,8 +307,9 @@ class LinkEstimator:
         self._recent.clear()
         self._cusum.reset()
         self._line = self._prior
-        for sample in since:
-            self._keep(*sample)
+        for sample in since:  # not copied: a late one is known by its identity
+            self._classes.setdefault(_size_class(sample[1].bytes), deque(maxlen=_KEPT)).append(sample)
+            self._recent.append(sample)
         for _ in range(3):  # a sample's noise is relative to the line
             self._refit(at_s)
         return LinkChange(at_s=at_s, before=before, after=self.estimate(at_s))
@@ -238,3 +318,7 @@ class LinkEstimator:
         dropped = set(map(id, samples))
         for size_class, kept in self._classes.items():
             self._classes[size_class] = deque((each for each in kept if id(each) not in dropped), maxlen=_KEPT)
+
+
+def _size_class(payload_bytes: int) -> int:
+    return round(math.log(max(1, payload_bytes), _APART))

@@ -22,8 +22,19 @@ from tiercut.profiles import Profile, block_seconds
 _JITTER_S = 5e-5
 _KEPT = 24
 _QUEUE_KEPT = 8
-#: A node that nobody measures any more goes back to its profile with this half-life, so that it is tried again.
-_FORGET_S = 60.0
+#: A node that nobody measures any more goes back to its profile with this half-life, so that it is tried again. Each
+#: time that it then turns out to be as slow as before, the next trial comes after twice the time.
+_FORGET_S, _FORGET_MOST_S = 5.0, 300.0
+#: A segment under way that takes so many times as long as expected gives a change away by itself.
+_OVERDUE = 3.0
+#: Logarithm of the slowdown from which it is worth a trial.
+_SLOW = 0.3
+#: Without a frame for so long a node is idle, and its pace says how it is; below this factor that is noise.
+_IDLE_S, _SAME_PACE = 1.0, 1.3
+#: The median of so many counts: one that met another program by chance says nothing.
+_PACES = 3
+#: From this pace on a node is busy with something else.
+_BUSY_PACE = 1.5
 #: Bounds of any correction: beyond, the profile is of another machine and is to be measured again.
 _MOST = 16.0
 #: Share of what a frame says about its segment's bias that is believed.
@@ -89,6 +100,28 @@ class LoadEstimator:
         self._cusum = Cusum()
         self._noise = NoiseScale(typical=0.1, least=0.05)
         self._last_s = -math.inf
+        self._forget_s = _FORGET_S
+        #: the load that was forgotten, while nothing was seen since
+        self._before: float | None = None
+        #: what the idle node has said of its pace: soon after its last frame, and now
+        self._pace_then: float | None = None
+        self._pace_now: float | None = None
+        self._paces: deque[float] = deque(maxlen=_PACES)
+
+    def paced(self, now_s: float, pace: float) -> None:
+        """An idle node says how much slower than at best it is: by this its slowdown follows while no frame tells.
+
+        Args:
+            now_s: When.
+            pace: Factor on its best time for a fixed piece of work, >= 1.
+        """
+        if now_s - self._last_s < _IDLE_S or not 0 < pace < math.inf:
+            return
+        self._paces.append(pace)
+        pace = statistics.median(self._paces)
+        if self._pace_then is None:
+            self._pace_then = pace if self._logs else 1.0
+        self._pace_now = pace
 
     def observe(
         self, now_s: float, profile: Profile, a: int, b: int, *, seconds: float, queue_seconds: float = 0.0
@@ -110,20 +143,45 @@ class LoadEstimator:
             raise SettingsError(
                 "a stage cannot be", expected="finite seconds >= 0", came=f"{seconds}, {queue_seconds}", fix="drop it"
             )
+        if now_s - self._last_s > self._forget_s:
+            self._begin_again()
         self._queues.append(queue_seconds)
         self._last_s = max(self._last_s, now_s)
+        self._pace_then = self._pace_now = None
+        self._paces.clear()
         expected_s = profile.seconds(a, b)
         if a == b:
             return None
         ratio = _bounded(math.log((seconds + _JITTER_S) / (expected_s + _JITTER_S)))
         return self._take((profile.model, a, b), ratio, now_s)
 
+    def runs(self, now_s: float, profile: Profile, a: int, b: int, *, seconds: float) -> LoadChange | None:
+        """A frame has been computed for so long and is not done; what changed, if that is too long for what was known.
+
+        It counts as if it had just been done: the truth is worse.
+
+        Raises:
+            SettingsError: a segment that the profile does not have.
+        """
+        expected_s = profile.seconds(a, b)
+        if a == b or seconds <= expected_s:
+            return None
+        ratio = _bounded(math.log((seconds + _JITTER_S) / (expected_s + _JITTER_S)))
+        key = profile.model, a, b
+        bias = self._biases.setdefault(key, _Bias(0.0, 0, deque(maxlen=_CERTAIN)))
+        if ratio - bias.log - self._load() <= math.log(_OVERDUE):
+            return None
+        self._last_s = max(self._last_s, now_s)
+        return self._adopt(now_s, list(self._logs), [(key, ratio)])
+
     def estimate(self, now_s: float) -> LoadEstimate:
         """The estimate now; back towards the profile where nothing was measured for long."""
         age_s = max(0.0, now_s - self._last_s)
-        fading = 0.5 ** (age_s / _FORGET_S) if self._logs else 0.0
+        fading = 0.5 ** (age_s / self._forget_s) if self._logs else 0.0
         load, count = self._load(), len(self._logs)
-        slowdown = math.exp(load * fading)
+        if self._pace_now is not None and self._pace_now > _BUSY_PACE:  # as busy as ever, says the node
+            fading = 1.0
+        slowdown = math.exp(_bounded(load * fading + self._pace_log()))
         forgotten = abs(load) * (1 - fading)  # it may be as loaded as ever
         sampled = self._noise.sigma / math.sqrt(count) if count else math.log(2)
         return LoadEstimate(
@@ -132,6 +190,13 @@ class LoadEstimator:
             queue_seconds=statistics.fmean(self._queues) * fading if self._queues else 0.0,
             samples=count,
         )
+
+    def _pace_log(self) -> float:
+        """What the node's pace has changed by since its frames were seen; small differences are noise."""
+        if self._pace_now is None or self._pace_then is None:
+            return 0.0
+        log = math.log(self._pace_now / self._pace_then)
+        return log if abs(log) > math.log(_SAME_PACE) else 0.0
 
     def corrected_blocks(self, profile: Profile) -> tuple[float, ...]:
         """``block_seconds`` with the biases of the segments that were run; the slowdown comes on top of it."""
@@ -166,6 +231,8 @@ class LoadEstimator:
         bias.ratios.append(ratio)
         bias.count += 1
         first = not self._logs
+        if first and self._before is not None:
+            self._judge_trial(ratio - bias.log)
         residual = ratio - bias.log - self._load()
         self._logs.append((key, ratio))
         if first:
@@ -177,6 +244,20 @@ class LoadEstimator:
             return None
         before_logs, run = list(self._logs), self._cusum.run(direction)
         return self._adopt(now_s, before_logs[:-run], before_logs[-run:])
+
+    def _begin_again(self) -> None:
+        """After a while without frames the past counts no more: it was forgotten when this trial was chosen."""
+        self._before = self._load() if self._logs else None
+        self._logs.clear()
+        self._queues.clear()
+        self._cusum.reset()
+
+    def _judge_trial(self, load: float) -> None:
+        """Whether a node that was slow, and that is tried again, is as slow as it was: then trials get rarer."""
+        before, self._before = self._before, None
+        if before is not None and before > _SLOW:
+            in_vain = load > before / 2
+            self._forget_s = min(2 * self._forget_s, _FORGET_MOST_S) if in_vain else _FORGET_S
 
     def _learn_bias(self, bias: _Bias, residual: float) -> None:
         """Only with segments to compare; in equal parts up and down, so that load stays load."""

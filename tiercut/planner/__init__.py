@@ -4,9 +4,21 @@ The problem and the answer are those of the planning problem, version 1 (``docs/
 """
 
 from tiercut.planner.alternatives import alternatives
+from tiercut.planner.beside import beside, taken_by
 from tiercut.planner.best import evaluate, solve
 from tiercut.planner.joint import JointPlan, Stream, plan_together
 from tiercut.planner.problem import FORMAT
 from tiercut.planner.top import solve_top
 
-__all__ = ["FORMAT", "JointPlan", "Stream", "alternatives", "evaluate", "plan_together", "solve", "solve_top"]
+__all__ = [
+    "FORMAT",
+    "JointPlan",
+    "Stream",
+    "alternatives",
+    "beside",
+    "evaluate",
+    "plan_together",
+    "solve",
+    "solve_top",
+    "taken_by",
+]

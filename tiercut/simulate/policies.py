@@ -6,14 +6,16 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tiercut.coordinator.core import Action, Coordinator, Prepare, PublishPlan
+from tiercut.coordinator.actions import Action, Measure, Prepare, PublishPlan
+from tiercut.coordinator.core import Coordinator
 from tiercut.coordinator.problem import as_plan, build
-from tiercut.coordinator.view import SiteView
-from tiercut.messages import Ready
-from tiercut.plan import Plan
+from tiercut.coordinator.view import SiteView, along
+from tiercut.messages import Progress, Ready
+from tiercut.plan import Plan, node_id
 from tiercut.planner import solve
-from tiercut.simulate.site import Site
-from tiercut.simulate.truth import Truth, crossed, one_server, regressed
+from tiercut.results import Journey
+from tiercut.simulate.site import SimNode, Site
+from tiercut.simulate.truth import Truth, one_server, regressed
 from tiercut.simulate.world import TICK_S, World
 
 #: A site has been up for so long before the first frame: plans are made and segments loaded.
@@ -28,7 +30,16 @@ class Quiet:
     def presence(self, node: str, *, online: bool, now_s: float) -> None:
         """Not of interest."""
 
-    def result(self, document: Mapping[str, Any], now_s: float) -> None:
+    def result(self, result: Journey, now_s: float) -> None:
+        """Not of interest."""
+
+    def pace(self, node: str, pace: float, now_s: float) -> None:
+        """Not of interest."""
+
+    def progress(self, node: str, progress: Progress, now_s: float) -> None:
+        """Not of interest."""
+
+    def see(self, world: World) -> None:
         """Not of interest."""
 
     def passes(self, now_s: float) -> None:
@@ -57,20 +68,41 @@ class Tiercut:
         self._loading: list[tuple[float, Ready]] = []
         self._last_tick_s = -WARM_UP_S - TICK_S
         self.coordinator.stream_wanted(site.goal)
+        self._world: World | None = None
+        self._tiers = {node.id: node.tier for node in site.nodes}
         for node in site.nodes:
-            self.coordinator.status_heard(site.status(node, online=True), site="simulated")
+            self._status(node, online=True, now_s=-WARM_UP_S)
             self.coordinator.profile_heard(node.tier, node.id, node.profile, site="simulated")
+
+    def see(self, world: World) -> None:
+        """Its probes go into this world, where the site has been up for a while."""
+        self._world = world
         self.passes(0.0)
 
-    def presence(self, node: str, *, online: bool, now_s: float) -> None:  # noqa: ARG002 - a status has no time
+    def presence(self, node: str, *, online: bool, now_s: float) -> None:
         """A node's status."""
-        known = next(each for each in self._site.nodes if each.id == node)
-        self.coordinator.status_heard(self._site.status(known, online=online), site="simulated")
+        self._status(next(each for each in self._site.nodes if each.id == node), online=online, now_s=now_s)
 
-    def result(self, document: Mapping[str, Any], now_s: float) -> None:
+    def pace(self, node: str, pace: float, now_s: float) -> None:
+        """The same with what it says of its pace."""
+        self.passes(now_s)
+        known = next(each for each in self._site.nodes if each.id == node)
+        online = self.coordinator.view.nodes[known.tier, node].online
+        self._status(known, online=online, now_s=now_s, pace=pace)
+
+    def _status(self, node: SimNode, *, online: bool, now_s: float, pace: float | None = None) -> None:
+        status = self._site.status(node, online=online, pace=pace)
+        self.coordinator.status_heard(status, site="simulated", now_s=now_s, unix_s=0.0)
+
+    def result(self, result: Journey, now_s: float) -> None:
         """A result."""
         self.passes(now_s)
-        self.coordinator.result_heard(document, now_s)
+        self._carry_out(self.coordinator.result_heard(result, now_s), now_s)
+
+    def progress(self, node: str, progress: Progress, now_s: float) -> None:
+        """A probe, or what is late."""
+        self.passes(now_s)
+        self._carry_out(self.coordinator.progress_heard((self._tiers[node], node), progress, now_s), now_s)
 
     def passes(self, now_s: float) -> None:
         """Ticks and answers of nodes, each at its time."""
@@ -98,6 +130,9 @@ class Tiercut:
                     message = action.message
                     ready = Ready(stream=message.stream, epoch=message.epoch, node=action.node, ok=True)
                     self._loading.append((now_s + self._load_s, ready))
+                case Measure():
+                    assert self._world is not None  # noqa: S101 - `see` comes first
+                    self._world.probe(action.node, action.message.node, action.message.sizes, now_s)
                 case PublishPlan():
                     self._plan = action.message.plan
                 case _:
@@ -129,9 +164,9 @@ class Live(Quiet):
         known = next(each for each in self._site.nodes if each.id == node)
         self._view.node(known.tier, node, site="simulated").online = online
 
-    def result(self, document: Mapping[str, Any], now_s: float) -> None:
+    def result(self, result: Journey, now_s: float) -> None:
         """A result corrects estimates."""
-        self._view.result_came(document, self._site.goal.end, now_s)
+        self._view.result_came(result, self._site.goal.end, now_s)
 
     def choose(self, now_s: float) -> Plan | None:
         """The best now."""
@@ -150,11 +185,12 @@ class Edgent(Live):
         super().__init__(site, self._as_it_sees)
         self._mbps: dict[tuple[str, str], float] = {}
 
-    def result(self, document: Mapping[str, Any], now_s: float) -> None:
+    def result(self, result: Journey, now_s: float) -> None:
         """The last transfer is all it knows of a link."""
         del now_s
-        for sender, receiver, mbps in crossed(document):
-            self._mbps[sender, receiver] = mbps
+        for receiver, sender, stage in along(result.plan, result.stages):
+            if stage.kind == "wire" and sender is not None and stage.seconds > 0 and stage.payload_bytes:
+                self._mbps[node_id(*sender), node_id(*receiver)] = stage.payload_bytes * 8e-6 / stage.seconds
 
     def _as_it_sees(self, problem: dict[str, Any]) -> dict[str, Any]:
         links = [

@@ -67,8 +67,7 @@ def simulate(scenario: Scenario, policies: Iterable[str] | None = None) -> list[
         policy = POLICIES[name](scenario)
         if policy is not None:
             world = World(scenario, policy)
-            if isinstance(policy, Oracle):
-                policy.see(world)
+            policy.see(world)
             replays.append(Replay(name, world.run()))
         elif policies is not None:
             raise _bad(name, "a policy that the scenario has nodes for")

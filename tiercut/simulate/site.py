@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tiercut import __version__
 from tiercut.coordinator.problem import StreamGoal
 from tiercut.cuts import CutPoint, TensorSpec
 from tiercut.machine import Machine
@@ -50,14 +51,15 @@ class Site:
         """The nodes of a tier."""
         return tuple(node for node in self.nodes if node.tier == tier)
 
-    def status(self, node: SimNode, *, online: bool) -> NodeStatus:
+    def status(self, node: SimNode, *, online: bool, pace: float | None = None) -> NodeStatus:
         """What a node's retained status says."""
         return NodeStatus(
             node=node.id,
             tier=node.tier,
             state="online" if online else "offline",
-            version="simulated",
+            version=__version__,
             models={node.profile.model_name: node.profile.model},
+            load={} if pace is None else {"pace": pace},
             reaches_cloud=self.direct if node.tier == "device" else True,
             power_watts=node.power_watts,
         )

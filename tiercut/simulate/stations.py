@@ -6,10 +6,12 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from tiercut import frame
 from tiercut.frame import Forward, FrameState, Run
+from tiercut.messages import Running, StageKind
 from tiercut.profiles import CodecPoint, Profile
 from tiercut.simulate.flights import RESULT, Flight
 from tiercut.simulate.scenario import LinkTraces, Scenario
@@ -37,53 +39,71 @@ class Surroundings(Protocol):
         """Whether a sender believes that a node can be reached."""
 
 
+@dataclass(slots=True)
+class _Message:
+    """Bytes on a link, since when, and what happens when they arrive after so many seconds."""
+
+    size: int
+    since_s: float
+    arrive: Callable[[float], None]
+
+
 class SimLink:
     """One directed link: messages are serialized one after the other at the trace's rate, then travel for its delay.
 
     A message that has waited for `EXPIRY_S` is not sent. The rate may change under way.
     """
 
-    def __init__(self, traces: LinkTraces, world: Surroundings, deliver: Callable[[Flight], None], to: str) -> None:
+    def __init__(self, traces: LinkTraces, world: Surroundings) -> None:
         self._traces = traces
         self._world = world
-        self._deliver = deliver
-        self._to = to
-        self._waiting: deque[tuple[Flight, int, float]] = deque()
+        self._waiting: deque[_Message] = deque()
+        self._sending: deque[_Message] = deque()
         self._busy = False
         self._last_arrival_s = 0.0
         #: when the message being sent has left
         self.free_s = 0.0
 
-    def put(self, flight: Flight, payload_bytes: int) -> None:
-        """Add a message."""
-        self._waiting.append((flight, payload_bytes, self._world.now_s))
+    def put(self, payload_bytes: int, arrive: Callable[[float], None]) -> None:
+        """Add a message; ``arrive`` is called with the seconds that it took."""
+        self._waiting.append(_Message(payload_bytes, self._world.now_s, arrive))
         self._next()
 
     def backlog_s(self, now_s: float) -> float:
         """Seconds until what is on it now has left, at today's rate."""
         rate = self._traces.mbps.at(now_s) * 1e6 / 8
-        waiting = sum(size for _, size, _ in self._waiting)
+        waiting = sum(message.size for message in self._waiting)
         return max(0.0, self.free_s - now_s) + (waiting / rate if rate else math.inf if waiting else 0.0)
+
+    def alone_s(self, payload_bytes: int) -> float:
+        """What a message would take now with the link to itself."""
+        sent_s = self._traces.mbps.until_sum(self._world.now_s, payload_bytes * 8 / 1e6)
+        return sent_s - self._world.now_s + (self._traces.latency_seconds.at(sent_s) if math.isfinite(sent_s) else 0.0)
+
+    def oldest(self, now_s: float) -> tuple[int, float] | None:
+        """Size of the message that has been under way longest, and for how long."""
+        under_way = self._sending or self._waiting
+        return (under_way[0].size, now_s - under_way[0].since_s) if under_way else None
 
     def _next(self) -> None:
         while not self._busy and self._waiting:
-            flight, size, since_s = self._waiting.popleft()
-            if self._world.now_s - since_s > EXPIRY_S:
+            message = self._waiting.popleft()
+            if self._world.now_s - message.since_s > EXPIRY_S:
                 continue
             self._busy = True
-            self.free_s = self._traces.mbps.until_sum(self._world.now_s, size * 8 / 1e6)
+            self._sending.append(message)
+            self.free_s = self._traces.mbps.until_sum(self._world.now_s, message.size * 8 / 1e6)
             if math.isfinite(self.free_s):
-                self._world.at(self.free_s, lambda: self._left(flight, size, since_s))  # noqa: B023 - the loop ends here
+                self._world.at(self.free_s, lambda: self._left(message))  # noqa: B023 - the loop ends here
 
-    def _left(self, flight: Flight, size: int, since_s: float) -> None:
+    def _left(self, message: _Message) -> None:
         self._busy = False
         arrival_s = max(self._last_arrival_s, self.free_s + self._traces.latency_seconds.at(self.free_s))
         self._last_arrival_s = arrival_s
-        flight_wire_s = arrival_s - since_s
 
         def arrive() -> None:
-            flight.stage(self._to, "wire", flight_wire_s, bytes=size)
-            self._deliver(flight)
+            self._sending.remove(message)
+            message.arrive(arrival_s - message.since_s)
 
         self._world.at(arrival_s, arrive)
         self._next()
@@ -103,9 +123,16 @@ class SimStation:
         #: the frame that waits, and since when: the newest wins
         self._waiting: tuple[Flight, float] | None = None
         self._working = False
+        #: first and last cut of what it runs, and since when
+        self._segment: tuple[int, int, float] | None = None
         self._world: Surroundings
         #: when what it does now is done; later if it then goes on
         self.free_s = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """It has nothing to do."""
+        return not self._working
 
     def enter(self, world: Surroundings) -> None:
         """Become part of a world."""
@@ -129,6 +156,7 @@ class SimStation:
         self._busy(flight, "decode", 0.0 if point is None else point.decode_seconds, lambda: self._step(flight))
 
     def _step(self, flight: Flight) -> None:
+        self._segment = None
         assert flight.plan is not None  # noqa: S101 - it has set out
         deadline_s, age_s = self._scenario.deadline_s, self._world.now_s - flight.captured_s
         state = FrameState(flight.plan, flight.cut, "latest", age_s, deadline_s)
@@ -140,6 +168,7 @@ class SimStation:
             flight.fallback = action.fallback or flight.fallback
             seconds = self.profile.seconds(action.start, action.stop) * self._pace(flight)
             flight.cut = action.stop
+            self._segment = (action.start, action.stop, self._world.now_s)
             self._busy(flight, "compute", seconds, lambda: self._step(flight))
         elif isinstance(action, Forward):
             point = self._point(flight, before=False)
@@ -155,11 +184,18 @@ class SimStation:
         self._world.send(flight, self.node.id, to, size)
         self._done()
 
-    def _busy(self, flight: Flight, kind: str, seconds: float, then: Callable[[], None]) -> None:
+    def _busy(self, flight: Flight, kind: StageKind, seconds: float, then: Callable[[], None]) -> None:
         if kind == "compute" or seconds:
             flight.stage(self.node.id, kind, seconds)
         self.free_s = self._world.now_s + seconds
         self._world.at(self.free_s, then)
+
+    def running(self, now_s: float) -> Running | None:
+        """The segment that it runs now."""
+        if self._segment is None:
+            return None
+        start, stop, since_s = self._segment
+        return Running(model=self.profile.model, start=start, stop=stop, seconds=now_s - since_s)
 
     def _done(self) -> None:
         self._working = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -116,15 +115,3 @@ def regressed(problem: Mapping[str, Any]) -> dict[str, Any]:
         blocks = own if node["tier"] == "device" else [factor * each for each in device]
         nodes.append(node | {"block_seconds": {VARIANT: blocks}, "slowdown": 1.0, "queue_seconds": 0.0})
     return {**problem, "nodes": nodes}
-
-
-def crossed(document: Mapping[str, Any]) -> list[tuple[str, str, float]]:
-    """The hops that a result's frame has crossed: (sender, receiver, Mbps of the whole transfer)."""
-    said = document["plan"]
-    route = [name for name in (said["device"], said["edge"], said["cloud"]) if name is not None]
-    senders = {to: start for start, to in itertools.pairwise(route)}
-    return [
-        (senders[stage["where"]], stage["where"], stage["bytes"] * 8e-3 / stage["ms"])
-        for stage in document["stages"]
-        if stage["kind"] == "wire" and stage["where"] in senders and stage["ms"] > 0 and stage["bytes"]
-    ]

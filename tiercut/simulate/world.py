@@ -9,17 +9,23 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
+from tiercut.messages import Progress, Transfer
 from tiercut.plan import Plan
-from tiercut.simulate.flights import RESULT, Flight, result_document
+from tiercut.results import Journey
+from tiercut.simulate.flights import RESULT, Flight, journey
 from tiercut.simulate.scenario import Scenario
 from tiercut.simulate.stations import SimLink, SimStation
 from tiercut.window import Window
 
 #: How often a policy hears that time passes: the period of the hub's coordinator.
 TICK_S = 0.25
+#: Messages that are under way for so long are spoken of, as by the real nodes.
+LATE_S = 0.25
+#: How often nodes say how they are, as the real ones by default.
+STATUS_S = 5.0
 
 
 class Policy(Protocol):
@@ -28,8 +34,17 @@ class Policy(Protocol):
     def presence(self, node: str, *, online: bool, now_s: float) -> None:
         """A node was noticed to be there, or gone."""
 
-    def result(self, document: Mapping[str, Any], now_s: float) -> None:
+    def pace(self, node: str, pace: float, now_s: float) -> None:
+        """An idle node says how slow it is."""
+
+    def result(self, result: Journey, now_s: float) -> None:
         """A frame's result came."""
+
+    def progress(self, node: str, progress: Progress, now_s: float) -> None:
+        """Probes that have crossed a link, and what has been under way or on a thread for long."""
+
+    def see(self, world: World) -> None:
+        """Called once, before anything happens."""
 
     def passes(self, now_s: float) -> None:
         """Time passes; called every `TICK_S` and before each `choose`."""
@@ -56,9 +71,7 @@ class World:
         device = next(node for node in scenario.site.nodes if node.tier == "device")
         codecs = {(point.codec, point.cut): point for point in device.profile.codecs}
         self.stations = {node.id: SimStation(node, scenario, codecs, self._goal.end) for node in scenario.site.nodes}
-        self.links = {
-            ends: SimLink(traces, self, self.stations[ends[1]].put, ends[1]) for ends, traces in scenario.links.items()
-        }
+        self.links = {ends: SimLink(traces, self) for ends, traces in scenario.links.items()}
         self._unreachable = {
             ends: noticed(traces.mbps.zeros(), scenario.detect_s) for ends, traces in scenario.links.items()
         }
@@ -75,6 +88,8 @@ class World:
             self.at(seq / scenario.fps, lambda seq=seq: self._capture(seq))  # type: ignore[misc]
         for tick in range(math.ceil(scenario.duration_s / TICK_S)):
             self.at(tick * TICK_S, self._tick)
+        for count in range(math.ceil(scenario.duration_s / STATUS_S)):
+            self.at(count * STATUS_S, self._status)
         for time_s in sorted({time for spans in self._unreachable.values() for span in spans for time in span}):
             if time_s < scenario.duration_s:
                 self.at(time_s, self._presence)
@@ -89,7 +104,33 @@ class World:
 
     def send(self, flight: Flight, sender: str, receiver: str, payload_bytes: int) -> None:
         """Put a frame on a link."""
-        self.links[sender, receiver].put(flight, payload_bytes)
+
+        def arrive(seconds: float) -> None:
+            flight.stage(receiver, "wire", seconds, payload_bytes)
+            self.stations[receiver].put(flight)
+
+        self.links[sender, receiver].put(payload_bytes, arrive)
+
+    def probe(self, sender: str, receiver: str, sizes: Sequence[int], now_s: float) -> None:
+        """Send messages that only measure, one after the other; the policy hears how long each took.
+
+        None is sent while others are under way, as by the real nodes: it would measure them. Before the start of the
+        scenario links are as then.
+        """
+        link = self.links.get((sender, receiver))
+        if not sizes or link is None or link.oldest(self.now_s) is not None or not self.reaches(sender, receiver):
+            return
+
+        def arrive(seconds: float) -> None:
+            heard_s = self.now_s if now_s >= 0 else now_s + seconds
+            crossed = self._transfer(receiver, sizes[0], seconds, arrived=True)
+            self._policy.progress(sender, Progress(transfers=(crossed,)), heard_s)
+            self.probe(sender, receiver, sizes[1:], heard_s)
+
+        if now_s < 0:
+            arrive(link.alone_s(sizes[0]))
+        else:
+            link.put(sizes[0], arrive)
 
     def reaches(self, sender: str, receiver: str) -> bool:
         """Whether a sender believes that a node can be reached: outages are noticed late, or not at all if short."""
@@ -137,8 +178,7 @@ class World:
     def _heard(self, flight: Flight) -> None:
         if flight.finished_s is not None:
             goal = self._goal
-            document = result_document(flight, goal.name, goal.model, goal.model_name)
-            self._policy.result(document, self.now_s)
+            self._policy.result(journey(flight, goal.name, goal.model), self.now_s)
         if self._window.end(flight.seq):
             self._set_out()
 
@@ -155,8 +195,31 @@ class World:
         return back_s
 
     def _tick(self) -> None:
+        for name, station in self.stations.items():
+            running = station.running(self.now_s)
+            late = tuple(self._late(name))
+            slow = (running,) if running is not None and running.seconds >= LATE_S else ()
+            if late or slow:
+                self._policy.progress(name, Progress(transfers=late, running=slow), self.now_s)
         self._policy.passes(self.now_s)
         self._set_out()
+
+    def _late(self, sender: str) -> Iterable[Transfer]:
+        """Messages that have been on a node's links for long."""
+        for (start, receiver), link in self.links.items():
+            oldest = link.oldest(self.now_s) if start == sender else None
+            if oldest is not None and oldest[1] >= LATE_S:
+                yield self._transfer(receiver, *oldest, arrived=False)
+
+    def _transfer(self, receiver: str, size: int, seconds: float, *, arrived: bool) -> Transfer:
+        tier = self.stations[receiver].node.tier
+        return Transfer(tier=tier, node=receiver, payload_bytes=size, seconds=seconds, arrived=arrived)
+
+    def _status(self) -> None:
+        """What idle nodes say now and then."""
+        for name, station in self.stations.items():
+            if station.idle:
+                self._policy.pace(name, self.scenario.slowdowns[name].at(self.now_s), self.now_s)
 
     def _presence(self) -> None:
         """A node is there while any link to it is."""

@@ -1,0 +1,158 @@
+"""A coordinator without buses: nodes that say what they are told to, and frames that take as long as they are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tests.profiles import profile_of
+from tiercut import __version__
+from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
+from tiercut.coordinator.core import Coordinator
+from tiercut.coordinator.problem import StreamGoal
+from tiercut.cuts import CutPoint, TensorSpec
+from tiercut.messages import NodeStatus, Probe, Progress, Ready, Stage, Transfer
+from tiercut.plan import Plan, Tier
+from tiercut.profiles import Profile
+from tiercut.results import Journey
+
+#: Four blocks of 100 ms on the device, ten times as fast on an edge, a hundred times in the cloud.
+DEVICE_S = (0.0, 0.1, 0.2, 0.3, 0.4)
+MODEL = "ab" * 32
+
+
+def times(factor: float) -> Profile:
+    """The model's profile on a machine that takes ``factor`` times as long as the device."""
+    profile = profile_of(tuple(factor * each for each in DEVICE_S))
+    return replace(profile, cut_bytes=tuple(50 * size for size in profile.cut_bytes))
+
+
+def goal(name: str = "cam", *, device: str = "d", **more: Any) -> StreamGoal:
+    """A stream of that model."""
+    sizes = times(1).cut_bytes
+    tensors = [(TensorSpec(f"cut{k}", (size,), "uint8"),) for k, size in enumerate(sizes)]
+    cuts = tuple(CutPoint(index=k, after=None, tensors=t, macs=k, parameters=0) for k, t in enumerate(tensors))
+    return StreamGoal(name=name, model=MODEL, model_name="m", cuts=cuts, device=device, **more)
+
+
+@dataclass
+class Told:
+    """A coordinator at work; nodes get ready at once unless they are in ``unready``, and probes are answered."""
+
+    coordinator: Coordinator = field(default_factory=lambda: Coordinator("home"))
+    now_s: float = 100.0
+    plans: dict[str, Plan] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    explained: dict[str, dict[str, Any]] = field(default_factory=dict)
+    probes: list[tuple[str, Probe]] = field(default_factory=list)
+    unready: dict[str, str] = field(default_factory=dict)
+    mbps: dict[tuple[str, str], float] = field(default_factory=dict)
+    seq: int = 0
+    ticked_s: float = 100.0
+
+    def status(self, tier: str, node: str, **more: Any) -> None:
+        """A node says how it is."""
+        said: dict[str, Any] = {"state": "online", "version": __version__, "models": {"m": MODEL}, **more}
+        status = NodeStatus(node=node, tier=tier, **said)
+        self.coordinator.status_heard(status, site="home", now_s=self.now_s, unix_s=1e9)
+
+    def node(self, tier: Tier, node: str, factor: float) -> None:
+        """A node comes up, with its profile."""
+        self.status(tier, node)
+        self.coordinator.profile_heard(tier, node, times(factor), site="home")
+
+    def site(self, *streams: StreamGoal) -> Told:
+        """A device, two edges and a cloud node, and the first plan."""
+        for stream in streams or (goal(),):
+            self.coordinator.stream_wanted(stream)
+            self.node("device", stream.device, 1.0)
+        self.node("edge", "e", 0.1)
+        self.node("edge", "f", 0.15)
+        self.node("cloud", "c", 0.01)
+        self.passes(2.0)
+        return self
+
+    def passes(self, seconds: float) -> None:
+        """Time passes, with a tick every quarter second."""
+        for _ in range(round(seconds * 4)):
+            self.now_s += 0.25
+            self.tick()
+
+    def tick(self) -> None:
+        """The coordinator looks at its streams."""
+        self.ticked_s = self.now_s
+        self.do(self.coordinator.tick(self.now_s))
+
+    def do(self, actions: list[Action]) -> None:
+        """Carry out what the coordinator says."""
+        answers: list[Ready] = []
+        for action in actions:
+            match action:
+                case Prepare():
+                    said = self.unready.get(action.node)
+                    ready = Ready(
+                        stream=action.message.stream,
+                        epoch=action.message.epoch,
+                        node=action.node,
+                        ok=said is None,
+                        message=said or "",
+                        tier=action.tier,
+                    )
+                    answers.append(ready)
+                case Measure():
+                    self.probes.append((action.node, action.message))
+                    mbps = self.mbps.get((action.node, action.message.node), 50.0)
+                    for size in action.message.sizes:
+                        self.crossed(action.tier, action.node, action.message, size, 0.001 + size * 8e-6 / mbps)
+                case PublishPlan():
+                    self.plans[action.message.stream] = action.message.plan
+                    self.reasons.append(action.message.reason)
+                case Explain():
+                    self.explained[action.stream] = action.document
+        for answer in answers:
+            self.do(self.coordinator.ready_heard(answer, self.now_s))
+
+    def crossed(self, tier: Tier, node: str, to: Probe, size: int, seconds: float, *, arrived: bool = True) -> None:
+        """A node says how long a message took, or has been under way."""
+        transfer = Transfer(tier=to.tier, node=to.node, payload_bytes=size, seconds=seconds, arrived=arrived)
+        self.do(self.coordinator.progress_heard((tier, node), Progress(transfers=(transfer,)), self.now_s))
+
+    def frames(self, count: int, stream: str = "cam", *, slow: dict[str, float] | None = None, **more: Any) -> None:
+        """Frames of a stream arrive, ten a second or as fast as they can, as its plan says; some nodes are slower."""
+        for _ in range(count):
+            self.seq += 1
+            journey = self.journey(stream, slow or {}, **more)
+            self.now_s += max(0.1, *(stage.seconds for stage in journey.stages))
+            self.do(self.coordinator.result_heard(journey, self.now_s))
+            if self.now_s - self.ticked_s > 0.25 - 1e-9:
+                self.tick()
+
+    def journey(self, stream: str, slow: dict[str, float], fallback: str | None = None) -> Journey:
+        """The way of one frame."""
+        plan = self.plans[stream]
+        stages: list[Stage] = []
+        start, sender = 0, None
+        for tier in ("device", *(to for _, to in plan.hops)):
+            name = plan.node(tier)  # type: ignore[arg-type] # tiers they are
+            assert name is not None
+            stop = plan.segment_end(tier, 4)  # type: ignore[arg-type]
+            profile = self.coordinator.view.nodes[tier, name].profiles[MODEL]  # type: ignore[index]
+            if sender is not None:
+                size = profile.cut_bytes[start]
+                seconds = 0.001 + size * 8e-6 / self.mbps.get((sender, name), 50.0)
+                stages.append(Stage(name, "wire", seconds, payload_bytes=size))
+            stages.append(Stage(name, "compute", profile.seconds(start, stop) * slow.get(name, 1.0)))
+            start, sender = stop, name
+        return Journey(
+            stream=stream,
+            seq=self.seq,
+            model=MODEL,
+            plan=plan,
+            stages=tuple(stages),
+            latency_s=sum(stage.seconds for stage in stages),
+            fallback=fallback,
+        )
+
+    def said(self, key: str, stream: str = "cam") -> str:
+        """A field of a stream's explanation as text."""
+        return str(self.explained[stream].get(key))

@@ -1,0 +1,47 @@
+"""What the coordinator says is to be done; the hub's shell, or a simulator, does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tiercut.messages import PrepareSegment, Probe, StreamPlan
+from tiercut.plan import Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Ask a node to load a segment before a plan needs it; it answers with `Ready`."""
+
+    tier: Tier
+    node: str
+    site: str
+    message: PrepareSegment
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Ask a node to measure a hop that nothing crosses; it answers with `Transfer`."""
+
+    tier: Tier
+    node: str
+    site: str
+    message: Probe
+
+
+@dataclass(frozen=True, slots=True)
+class PublishPlan:
+    """Publish a stream's plan, retained."""
+
+    message: StreamPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """Publish what is known about a stream's plan, retained JSON for people and ``tiercut watch``."""
+
+    stream: str
+    document: dict[str, Any]
+
+
+Action = Prepare | Measure | PublishPlan | Explain

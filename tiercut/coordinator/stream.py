@@ -1,0 +1,168 @@
+"""One stream as the coordinator keeps it: its plan, the change under way, and whether a new plan has proved itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tiercut.coordinator.problem import StreamGoal
+from tiercut.coordinator.switching import Switching
+from tiercut.coordinator.view import NodeKey, along
+from tiercut.messages import Dropped, StreamControl
+from tiercut.plan import Plan
+from tiercut.results import Journey
+
+#: Changes that are remembered.
+HISTORY = 20
+#: Frames of a new plan that must fail, with none that succeeds, before it is taken back.
+FAILURES = 3
+#: A node that said it was ready and was not is left alone for so long.
+SHUN_S = 30.0
+#: Drops that say nothing about a plan: a newer frame came, time was up, or a node is gone (which is seen elsewhere).
+_USUAL = frozenset({"newer_frame", "past_deadline", "unreachable", "lost", "duplicate"})
+#: Weight of the newest frame in means.
+_NEWEST = 0.2
+#: A stream without results for so long takes nothing of nodes and links.
+_SILENT_S = 5.0
+
+AUTO = StreamControl(mode="auto")
+
+
+@dataclass(slots=True)
+class Pending:
+    """A change that waits for nodes to get ready."""
+
+    plan: Plan
+    reason: str
+    waiting: set[NodeKey]
+    until_s: float
+
+
+@dataclass(slots=True)
+class Trial:
+    """A new plan, while no frame of it has arrived as planned.
+
+    Attributes:
+        failures: Frames that failed.
+        culprits: Nodes at which they did.
+        why: What the last of them said.
+    """
+
+    failures: int = 0
+    culprits: set[NodeKey] = field(default_factory=set)
+    why: str = ""
+
+    def failed(self, culprits: set[NodeKey], why: str) -> None:
+        """A frame of the new plan did not come through as planned."""
+        self.failures += 1
+        self.culprits |= culprits
+        self.why = why
+
+
+@dataclass(slots=True)
+class PlannedStream:
+    """A stream that wants a plan.
+
+    Attributes:
+        goal: What it wants.
+        control: What a person wants of it.
+        plan: The plan it follows.
+        pending: A change under way.
+        trial: The plan is new and has not proved itself.
+        proved: The last plan that has.
+        shunned: Nodes that are left alone, until when.
+        step: What has changed abruptly since the last evaluation.
+        trouble: Why there is no better plan now.
+        given_up: Why the last change was given up, until one succeeds.
+        evaluated_s: When it was evaluated last.
+        explained_s: When that was said last.
+        measured_s: Mean latency of late.
+        frames_per_second: Mean rate of results.
+    """
+
+    goal: StreamGoal
+    control: StreamControl = AUTO
+    plan: Plan | None = None
+    pending: Pending | None = None
+    trial: Trial | None = None
+    proved: Plan | None = None
+    shunned: dict[NodeKey, float] = field(default_factory=dict)
+    switching: Switching = field(default_factory=Switching)
+    paused_until_s: float = float("-inf")
+    wanted_since_s: float | None = None
+    step: str | None = None
+    trouble: str | None = None
+    given_up: str | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    evaluated_s: float = float("-inf")
+    explained_s: float = float("-inf")
+    measured_s: float | None = None
+    frames_per_second: float = 0.0
+    _last_result_s: float = float("-inf")
+
+    @property
+    def frozen(self) -> bool:
+        """Nobody but a person may change its plan."""
+        return self.control.mode == "freeze" and self.plan is not None
+
+    def by_hand(self) -> Plan | None:
+        """The plan that a person wants, if it is not the one that is followed."""
+        wanted = self.control.plan
+        return None if wanted is None or _same(wanted, self.plan) else wanted
+
+    def is_shunned(self, key: NodeKey, now_s: float) -> bool:
+        """Whether a node is left alone for now."""
+        return now_s < self.shunned.get(key, float("-inf"))
+
+    def rate(self, now_s: float) -> float:
+        """Frames per second of late; 0 when none came."""
+        return self.frames_per_second if now_s - self._last_result_s < _SILENT_S else 0.0
+
+    def adopted(self, plan: Plan, reason: str) -> None:
+        """A change is done: the stream follows ``plan`` from now on, on trial if it is new."""
+        self.trial = None if _same(plan, self.proved) else Trial()
+        self.plan, self.pending, self.given_up = plan, None, None
+        self.history.append({"epoch": plan.epoch, "reason": reason})
+        del self.history[:-HISTORY]
+
+    def arrived(self, journey: Journey, now_s: float) -> None:
+        """A frame has a result."""
+        if journey.latency_s is not None:
+            before = self.measured_s
+            self.measured_s = journey.latency_s if before is None else before + _NEWEST * (journey.latency_s - before)
+        since_s = now_s - self._last_result_s
+        if 0 < since_s < _SILENT_S:
+            rate = min(1 / since_s, 1e3)
+            known = self.frames_per_second
+            # A mean of intervals, not of rates: results that come in pairs would count too much.
+            self.frames_per_second = 1 / (1 / known + _NEWEST * (1 / rate - 1 / known)) if known else rate
+        self._last_result_s = now_s
+        if self.trial is None or self.plan is None or journey.plan.epoch != self.plan.epoch:
+            return
+        if journey.fallback is None:
+            self.trial, self.proved = None, self.plan
+            return
+        reached = {key for key, _, _ in along(journey.plan, journey.stages)}
+        missed = [key for key in route(journey.plan) if key not in reached]
+        self.trial.failed(set(missed[:1]), journey.fallback)
+
+    def dropped(self, message: Dropped) -> None:
+        """A frame has no result."""
+        if self.trial is not None and self.plan is not None and message.reason not in _USUAL:
+            culprits = {key for key in route(self.plan) if key[1] == message.where and key[0] != "device"}
+            self.trial.failed(culprits, f"{message.where} dropped frames: {message.message or message.reason}")
+
+
+def _same(plan: Plan, other: Plan | None) -> bool:
+    """Equal but for the epoch."""
+    return other is not None and replace(plan, epoch=other.epoch) == other
+
+
+def route(plan: Plan) -> list[NodeKey]:
+    """The nodes of a plan, in order."""
+    stops: list[NodeKey] = [("device", plan.device)]
+    for _, tier in plan.hops:
+        name = plan.node(tier)
+        if name is not None:
+            stops.append((tier, name))
+    return stops
