@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from tiercut.node import Node, Tasks
 from tiercut.plan import Tier
-from tiercut.topics import CLOCK, WORK
+from tiercut.topics import WORK
 
 
 class CloudNode(Node):
@@ -25,9 +26,9 @@ class CloudNode(Node):
         return None
 
     @property
-    def clock_filter(self) -> str:
-        """Edges and devices ask under the name of their site."""
-        return CLOCK.filter(tier=self.tier, node=self.settings.node)
+    def asked_as(self) -> Mapping[str, str]:
+        """Edges and devices ask under the name of their site, whichever that is."""
+        return {"tier": self.tier, "node": self.settings.node}
 
     async def tasks(self) -> Tasks:
         """The common tasks, and the frames that any site sends to this node."""

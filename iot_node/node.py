@@ -12,7 +12,7 @@ from iot_node.stream import Stream, sends_too_early
 from tiercut import results
 from tiercut.bus import Delivery
 from tiercut.clock import Clock
-from tiercut.errors import BadMessage, TiercutError
+from tiercut.errors import BadMessage, SettingsError, TiercutError
 from tiercut.jsonwire import decode_stream_plan
 from tiercut.messages import PrepareSegment
 from tiercut.node import Node, OpenBus, Tasks
@@ -36,6 +36,7 @@ class IotNode(Node):
 
     def __init__(self, settings: Settings, *, open_bus: OpenBus, clock: Clock | None = None) -> None:
         super().__init__(settings, open_bus=open_bus, clock=clock)
+        self.direct_to_cloud = settings.direct_to_cloud
         self.streams = {
             stream.name: Stream(
                 stream,
@@ -65,6 +66,15 @@ class IotNode(Node):
             ]
         return tasks
 
+    @property
+    def reaches_cloud(self) -> bool:
+        """As any node, unless its owner has it send to edges only."""
+        return self.direct_to_cloud and super().reaches_cloud
+
+    async def _hear_clouds(self) -> None:
+        if self.direct_to_cloud:
+            await super()._hear_clouds()
+
     def refuses(self, asked: PrepareSegment) -> str | None:
         """A plan that would send raw frames of a stream that keeps them here."""
         stream = self.streams.get(asked.stream)
@@ -78,6 +88,7 @@ class IotNode(Node):
             try:
                 offered = decode_stream_plan(delivery.payload)
                 stream.check(offered)
+                self._check_route(offered.plan)
                 await asyncio.to_thread(self.models.segment, stream.bundle.model, 0, offered.plan.first_cut)
             except TiercutError as error:
                 self.counters["plans_refused"] += 1
@@ -86,6 +97,15 @@ class IotNode(Node):
             if stream.plan is None:
                 await self._wait_for_next(offered.plan)
             await stream.new_plan(offered)
+
+    def _check_route(self, plan: Plan) -> None:
+        if not self.direct_to_cloud and ("device", "cloud") in plan.hops:
+            raise SettingsError(
+                "a plan is refused",
+                expected="an edge between this device and the cloud (direct_to_cloud = false)",
+                came=f"device to cloud '{plan.cloud}'",
+                fix="name an edge in the plan, or let the device send to the cloud itself",
+            )
 
     async def _wait_for_next(self, plan: Plan) -> None:
         """At the start, retained statuses may come after the plan: wait a little before falling back for ever."""

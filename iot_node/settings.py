@@ -72,6 +72,7 @@ class Settings(NodeSettings):
     """A device node of tiercut: reads sensors, runs the first layers, sends the rest on."""
 
     streams: tuple[StreamSettings, ...] = setting("the streams of this device", default=())
+    direct_to_cloud: bool = setting("send to cloud nodes without an edge between, where they are reached", default=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

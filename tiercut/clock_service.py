@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from tiercut.bus import Bus, Delivery
 from tiercut.clock import Clock
@@ -13,7 +13,7 @@ from tiercut.errors import BadMessage
 from tiercut.jsonwire import decode_clock_probe, encode_clock_probe
 from tiercut.logs import Throttle
 from tiercut.messages import ClockProbe
-from tiercut.topics import CLOCK
+from tiercut.topics import CLOCK, ECHO
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +52,16 @@ class ClockService:
         question = ClockProbe(clock_id=self._clock.id, asked_s=self._clock.monotonic_s())
         await bus.publish(topic, encode_clock_probe(question), qos=0, response_topic=self._own_topic)
 
-    async def measure(self, bus: Bus, topic: str, payload_bytes: int) -> tuple[int, float] | None:
-        """Send a message to the node behind a clock topic: its size and how long it took there, one way.
+    async def measure(self, bus: Bus, names: Mapping[str, str], payload_bytes: int) -> tuple[int, float] | None:
+        """Send a message to a node: its size and how long it took there, one way.
+
+        Args:
+            bus: The bus that the node is on.
+            names: Its site, tier and node.
+            payload_bytes: Size of the message; a little more at the least.
 
         Returns:
-            ``None`` when no answer came in time.
+            ``None`` when no answer came in time, or while the node's clock is not known: it is then asked for.
         """
         question = ClockProbe(clock_id=self._clock.id, asked_s=self._clock.monotonic_s())
         padding = min(payload_bytes, bus.max_payload_bytes) - len(encode_clock_probe(question))
@@ -65,13 +70,15 @@ class ClockService:
         self._measuring[question.asked_s] = answer
         try:
             async with asyncio.timeout(MEASURE_S):
-                await bus.publish(topic, payload, qos=0, response_topic=self._own_topic)
+                await bus.publish(ECHO.of(**names), payload, qos=0, response_topic=self._own_topic)
                 heard = await answer
         except TimeoutError:
             return None
         finally:
             del self._measuring[question.asked_s]
         offset = self._offsets.offset(heard.clock_id, self._clock.monotonic_s())
+        if self.wants(heard.clock_id):
+            await self.ask(bus, CLOCK.of(**names))
         if offset is None or heard.heard_s is None:
             return None
         return len(payload), max(0.0, heard.heard_s + offset.seconds - question.asked_s)
@@ -85,7 +92,11 @@ class ClockService:
             except BadMessage as error:
                 log.debug("clock message set aside", extra={"reason": str(error)})
                 continue
-            if probe.heard_s is not None and probe.answered_s is not None:
+            measuring = self._measuring.get(probe.asked_s)
+            if measuring is not None and probe.heard_s is not None:
+                if not measuring.done():
+                    measuring.set_result(probe)
+            elif probe.heard_s is not None and probe.answered_s is not None:
                 self._offsets.add(
                     probe.clock_id,
                     asked_s=probe.asked_s,
@@ -93,9 +104,6 @@ class ClockService:
                     answered_s=probe.answered_s,
                     back_s=delivery.received_s,
                 )
-                measuring = self._measuring.get(probe.asked_s)
-                if measuring is not None and not measuring.done():
-                    measuring.set_result(probe)
             elif delivery.response_topic and CLOCK.parse(delivery.response_topic):
                 await self._answer(bus, delivery.response_topic, probe, heard_s=delivery.received_s)
 

@@ -14,7 +14,7 @@ from tiercut.messages import Probe, Progress, Transfer
 from tiercut.processing import Processor
 from tiercut.refusals import REFUSED, Refusals
 from tiercut.sending import Sending
-from tiercut.topics import CLOCK, PROGRESS
+from tiercut.topics import PROGRESS
 from tiercut.underway import LATE_S
 
 #: Requests that may wait; the hub asks again for those that are not answered.
@@ -73,20 +73,20 @@ class Measuring:
     async def _measure(self, probe: Probe, size: int) -> bool:
         """Send one message; false when the others of its probe need not be sent."""
         under_way = self._sending.under_way
-        if under_way.busy(probe.tier) or not self._sending.reachable(probe.tier, probe.node):
+        if under_way.busy or not self._sending.reachable(probe.tier, probe.node):
             self._counters["probes_skipped"] += 1
             return False
-        started = under_way.started(probe.tier)
-        topic = CLOCK.of(site=self._site, tier=probe.tier, node=probe.node)
+        started = under_way.started
+        names = {"site": self._site, "tier": probe.tier, "node": probe.node}
         try:
-            took = await self._clocks.measure(self._sending.bus_to(probe.tier), topic, size)
+            took = await self._clocks.measure(self._sending.bus_to(probe.tier), names, size)
         except REFUSED as error:
             self._refusals.note("probe", error)
             return False
         if took is None:
             self._counters["probes_lost"] += 1
             return False
-        if under_way.started(probe.tier) != started:  # a frame was on the link as well
+        if under_way.started != started:  # a frame was on the link as well
             self._counters["probes_skipped"] += 1
             return False
         self._counters["probes"] += 1

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -39,7 +39,7 @@ from tiercut.sending import Sending
 from tiercut.settings import masked_url
 from tiercut.stopping import Stopped, unless
 from tiercut.store import ModelStore
-from tiercut.topics import CLOCK, PREPARE, PROBE, PROFILE, RETURN, STATUS
+from tiercut.topics import CLOCK, ECHO, PREPARE, PROBE, PROFILE, RETURN, STATUS
 from tiercut.worker import Worker
 
 #: How long frames in hand may take to finish after SIGTERM; with the goodbye a node is gone within 5 s.
@@ -219,8 +219,7 @@ class Node:
         await home.subscribe(STATUS.filter(site=self.settings.site), handler=self._presence.hear)
         await home.subscribe(PREPARE.of(**self._names), handler=self._prepare_asked)
         await home.subscribe(PROBE.of(**self._names), qos=0, handler=self._measuring.asked)
-        clocks = await home.subscribe(self.clock_filter, qos=0)
-        tasks: Tasks = [("clock", lambda: self._clocks.listen(home, aiter(clocks)))]
+        tasks: Tasks = [("clock", partial(self._listen_for_clocks, home))]
         tasks.append(("cloud", self._hear_clouds if self.uplink is home else self._serve_uplink))
         self._announce("online")
         return [
@@ -252,13 +251,16 @@ class Node:
         await self._refusals.subscribe(self.uplink, STATUS.filter(tier="cloud"), handler=self._presence.hear)
 
     async def _listen_for_clocks(self, bus: Bus) -> None:
-        clocks = await self._refusals.subscribe(bus, self.clock_filter, qos=0)
-        await self._clocks.listen(bus, aiter(clocks))
+        clocks = await self._refusals.subscribe(bus, CLOCK.filter(**self.asked_as), qos=0)
+        echoes = await self._refusals.subscribe(bus, ECHO.filter(**self.asked_as), qos=0)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._clocks.listen(bus, aiter(clocks)), name="clock")
+            group.create_task(self._clocks.listen(bus, aiter(echoes)), name="echo")
 
     @property
-    def clock_filter(self) -> str:
-        """Where others ask for this node's clock."""
-        return CLOCK.of(**self._names)
+    def asked_as(self) -> Mapping[str, str]:
+        """The names under which others ask for this node's clock."""
+        return self._names
 
     # ------------------------------------------------------------------ getting ready
 

@@ -18,7 +18,7 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.clock import SystemClock
 from tiercut.errors import TiercutError
 from tiercut.node_settings import NodeSettings
-from tiercut.topics import WORK
+from tiercut.topics import ECHO, WORK
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class MqttOpener:
         if link is None:
             return bus
         log.warning("frames sent on pass an emulated link: figures are no measurement", extra={"link": str(link)})
-        return LinkedBus(bus, link, clock=SystemClock(), applies_to=lambda topic: WORK.parse(topic) is not None)
+        return LinkedBus(bus, link, clock=SystemClock(), applies_to=_crosses_link)
 
 
 def main(cls: type[Settings], build: Callable[[Settings], Runnable], *, program: str, arguments: Sequence[str]) -> int:
@@ -103,3 +103,8 @@ def leave(status: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _crosses_link(topic: str) -> bool:
+    """An emulated link carries frames, and what measures it for them; a site's talk stays as it is."""
+    return WORK.parse(topic) is not None or ECHO.parse(topic) is not None

@@ -73,6 +73,14 @@ CLOCK = Topic(
     publisher="nodes that receive frames from the node, and the node in answer",
     listeners="the node",
 )
+ECHO = Topic(
+    f"{ROOT}/{{site}}/{{tier}}/{{node}}/echo",
+    "ClockProbe, JSON, of any size: it measures the link to the node, which answers on the response topic",
+    qos=0,
+    retain=False,
+    publisher="nodes that send frames to the node",
+    listeners="the node",
+)
 RETURN = Topic(
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/return",
     "what the cloud made of a frame: the JSON of RESULT or DROPPED, for the node that forwarded it from a site's bus",
@@ -166,6 +174,7 @@ TOPICS = (
     WORK,
     STATUS,
     CLOCK,
+    ECHO,
     RETURN,
     PROFILE,
     PREPARE,

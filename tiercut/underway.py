@@ -32,27 +32,24 @@ class UnderWay:
         self._clock = clock
         self._sending: dict[int, _Sending] = {}
         self._numbers = itertools.count()
-        #: frames that have set out so far, by the tier they go to
-        self._started: dict[Tier, int] = {}
+        #: frames that have set out so far
+        self.started = 0
 
     @contextmanager
     def sending(self, tier: Tier, node: str, payload_bytes: int) -> Iterator[None]:
         """A frame is being sent while this is open."""
         number = next(self._numbers)
-        self._started[tier] = self._started.get(tier, 0) + 1
+        self.started += 1
         self._sending[number] = _Sending(tier, node, payload_bytes, self._clock.monotonic_s())
         try:
             yield
         finally:
             del self._sending[number]
 
-    def started(self, tier: Tier) -> int:
-        """How many frames have set out to nodes of a tier, ever."""
-        return self._started.get(tier, 0)
-
-    def busy(self, tier: Tier) -> bool:
-        """Whether one is on its way to a node of a tier."""
-        return any(each.tier == tier for each in self._sending.values())
+    @property
+    def busy(self) -> bool:
+        """Whether one is on its way: whichever bus it is on, the line that leaves the node may be the same."""
+        return bool(self._sending)
 
     def late(self) -> tuple[Transfer, ...]:
         """The oldest to each node, where it has been under way for long."""

@@ -12,21 +12,29 @@ import signal
 import tempfile
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from tiercut.bundle import Bundle
 from tiercut.bus import Delivery
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
-from tiercut.cli.demo_site import CLOUD, DEVICE, EDGE, HUB, DemoSite
+from tiercut.cli.demo_site import CLOUD, DEVICE, EDGE, HUB, DemoSite, photographs
 from tiercut.cli.demo_view import About, JsonLines, LiveTable, View
 from tiercut.clock import SystemClock
 from tiercut.codecs import CODECS
 from tiercut.cut_names import resolve_cut
 from tiercut.errors import BundleError, BusError, SettingsError
 from tiercut.jsonwire import decode_node_status, decode_stream_plan
+from tiercut.machine import this_machine
+from tiercut.measure import Options, measure_profile
 from tiercut.processes import Processes
+from tiercut.profile_store import ProfileStore
 from tiercut.topics import PLAN, RESULT, STATUS
 
 RESULT_TIMEOUT_S = 60.0
+#: Seconds spent on measuring this machine.
+PROFILE_S = 4.0
 #: Share of the work that stays on the device where the coordinator chooses, so that no photograph leaves it.
 KEPT_SHARE = "10%"
 ONLINE_TIMEOUT_S = 30.0
@@ -106,6 +114,14 @@ def prepare_bundle(folder: Path) -> Bundle:
     return efficientnet_lite0.export(target)
 
 
+def prepare_profile(bundle: Bundle, folder: Path) -> None:
+    """How fast this machine is, measured once and before the nodes start: together they would measure each other."""
+    store = ProfileStore(folder)
+    if store.load(bundle.model, this_machine(1).id) is None:
+        frames = (np.asarray(Image.open(path).convert("RGB")) for path in photographs())
+        store.save(measure_profile(bundle, frames, Options(threads=1, seconds=PROFILE_S)))
+
+
 async def _until_terminated(args: argparse.Namespace, view: View) -> int:
     """SIGTERM stops everything in order, as Ctrl-C does; a second one ends at once."""
     loop = asyncio.get_running_loop()
@@ -141,6 +157,9 @@ async def _demo(args: argparse.Namespace, view: View) -> int:
             mbps=args.mbps,
             delay_ms=args.delay_ms,
         )
+        if site.cuts is None:
+            view.step("measuring this machine (the first time this takes some seconds)")
+            await asyncio.to_thread(prepare_profile, bundle, site.profiles)
         view.step("starting broker, device, edge and cloud")
         async with site.processes(Path(scratch)) as processes:
             await processes.start(HUB)

@@ -31,6 +31,7 @@ STORY: dict[str, dict[str, Any]] = {
         "emulated_mbps": 50.0,
         "emulated_delay_ms": 3.0,
         "emulation": [{"at_s": 20.0, "mbps": 1.1}, {"at_s": 40.0, "mbps": 50.0}],
+        "direct_to_cloud": False,
     },
 }
 STORY_WORDS = "at 20 s the device's link narrows to 1.1 Mbit/s, at 40 s it widens; from 60 to 80 s the edge is busy"
@@ -85,6 +86,11 @@ class DemoSite:
         return f"mqtt://127.0.0.1:{self.port}"
 
     @property
+    def profiles(self) -> Path:
+        """Where profiles of this machine are kept."""
+        return self.bundles.parent / "profiles"
+
+    @property
     def emulated(self) -> str | None:
         """A sentence about the emulated links."""
         if self.cuts is None:
@@ -102,7 +108,7 @@ class DemoSite:
         if self.cuts is None:
             goal = {"stream": STREAM, "model": self.model, "device": DEVICE, "min_first_cut": self.min_first_cut}
             hub["streams"] = [goal]
-            common |= {"profiles": str(self.bundles.parent / "profiles"), "measure_s": 4.0, "status_every_s": 1.0}
+            common |= {"profiles": str(self.profiles), "status_every_s": 1.0}
             nodes = STORY
         else:
             hub["plans"] = [self._plan(*self.cuts)]

@@ -10,8 +10,10 @@ from typing import Any
 GAIN = 0.10
 #: … and at least this many seconds per frame (for latency and throughput), or the change costs more than it gives.
 LEAST_GAIN_S = 0.002
-#: It must promise so at this many evaluations in a row, unless a step was noticed: that is no noise.
+#: It must promise so at this many evaluations in a row …
 EVALUATIONS = 3
+#: … unless a step was noticed and it promises this much: that is no noise.
+STEP_GAIN = 0.20
 
 
 @dataclass(slots=True)
@@ -38,7 +40,8 @@ class Switching:
         wanted = (best["edge"], best["cloud"], best["first_cut"], best["second_cut"], tuple(best["codecs"]))
         self.count = self.count + 1 if wanted == self.wanted else 1
         self.wanted = wanted
-        if not step and self.count < EVALUATIONS:
+        at_once = step and gain > STEP_GAIN * now[score]
+        if not at_once and self.count < EVALUATIONS:
             return None
         self.wanted, self.count = None, 0
         unit = "J" if objective == "energy" else "ms"

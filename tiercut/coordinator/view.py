@@ -20,7 +20,8 @@ FIRST_GUESS: Mapping[tuple[Tier, Tier], tuple[float, float]] = {
     ("edge", "cloud"): (20.0, 0.020),
     ("device", "cloud"): (20.0, 0.020),
 }
-#: How long a hop is doubted when no measurement comes.
+#: How long a hop is doubted when no measurement comes; longer while the one that has changed has a message on it that
+#: is late, as it may be in the way of the measurement.
 DOUBT_S = 0.6
 #: Changes that follow each other sooner are one: nobody waits for each of them.
 DOUBT_AGAIN_S = 5.0
@@ -259,14 +260,16 @@ class SiteView:
 
     def doubts(self, now_s: float) -> bool:
         """Whether some hop is to be measured again before its figures can be trusted."""
-        for ends, (since_s, _) in list(self._doubts.items()):
-            if self.links[ends].measured_since(since_s) or now_s - since_s > DOUBT_S:
+        for ends, (since_s, other) in list(self._doubts.items()):
+            over = now_s - since_s > DOUBT_S and not self.links[other].late
+            if self.links[ends].measured_since(since_s) or over:
                 del self._doubts[ends]
         return bool(self._doubts) and now_s - self._doubted_s <= DOUBT_S
 
     def _doubted(self, ends: tuple[NodeKey, NodeKey], now_s: float) -> LinkEstimate | None:
         """What a hop is taken to be while it is doubted: what the one that has changed is, if that is worse."""
-        if not self.doubts(now_s) or ends not in self._doubts:
+        self.doubts(now_s)
+        if ends not in self._doubts:
             return None
         own, other = self.links[ends], self._doubts[ends][1]
         return min(own.estimate(now_s), self.links[other].estimate(now_s), key=lambda each: each.mbps)

@@ -10,7 +10,7 @@ import itertools
 import math
 import statistics
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tiercut.errors import SettingsError
 from tiercut.estimate.changepoint import Cusum, NoiseScale
@@ -200,6 +200,11 @@ class LinkEstimator:
         self._be_late(payload_bytes, waited_s, now_s)
         return self._adopt(now_s, 1)
 
+    @property
+    def late(self) -> bool:
+        """A transfer has been under way for too long and has not arrived."""
+        return self._late is not None
+
     def doubt(self) -> None:
         """Something like it has changed: probe it at once."""
         self._asked_s, self._probe_every_s = -math.inf, _PROBE_SOON_S
@@ -210,9 +215,9 @@ class LinkEstimator:
 
     def estimate(self, now_s: float) -> LinkEstimate:
         """The estimate now; without transfers its uncertainty grows."""
-        line = self._refit(now_s) if self._seen else self._line
-        mbps = 8e-6 / line.byte_s
         kept = [point for each in self._classes.values() for _, point in each]
+        line = self._believable(self._refit(now_s), kept) if self._seen else self._line
+        mbps = 8e-6 / line.byte_s
         return LinkEstimate(
             mbps=mbps,
             mbps_std=mbps * math.sqrt(line.byte_var) / line.byte_s,
@@ -245,6 +250,12 @@ class LinkEstimator:
             return ()
         self._asked_s = now_s
         return sizes
+
+    def _believable(self, line: Line, kept: list[Point]) -> Line:
+        """Not faster than jitter lets small transfers tell, unless it was known to be that fast before."""
+        largest = max((point.bytes for point in kept), default=0)
+        least_byte_s = min(self._prior.byte_s, _JITTER_S / max(1, largest))
+        return line if line.byte_s >= least_byte_s else replace(line, byte_s=least_byte_s)
 
     def _split_known(self) -> bool:
         sizes = [max(1, point.bytes) for each in self._classes.values() for _, point in each]
