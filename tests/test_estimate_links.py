@@ -226,8 +226,8 @@ def test_uncertainty_grows_while_idle() -> None:
 def test_transfer_that_does_not_end_is_overdue() -> None:
     estimator, trace = LinkEstimator(), Trace(5.85, noise=0.1)
     trace.feed(estimator, mixed(40))
-    assert not estimator.overdue(FRAME_BYTES, 0.15)
-    assert estimator.overdue(FRAME_BYTES, 1.0)
+    assert estimator.waits(FRAME_BYTES, 0.15, trace.now_s) is None
+    assert estimator.waits(FRAME_BYTES, 1.0, trace.now_s) is not None
 
 
 def test_change_says_what_became_of_what() -> None:

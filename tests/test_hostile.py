@@ -128,10 +128,10 @@ async def test_frames_that_wait_for_a_lost_cloud_do_not_stop_other_streams(bundl
     async with site.running(edge) as outcomes:
         await send_to_edge(site, chain, waiting=10, honest=200)
         await until(lambda: len(outcomes.seqs("honest")) == 200)
-        await until(lambda: edge.load()["acknowledged_early_unfinished"] == 10)
+        await until(lambda: edge.condition.figures()["acknowledged_early_unfinished"] == 10)
         site.brokers[CLOUD_URL].restore(site.buses["e", CLOUD_URL])
-        await until(lambda: edge.load()["acknowledged_early_unfinished"] == 0)
-    assert edge.load()["acknowledged_early"] == 10
+        await until(lambda: edge.condition.figures()["acknowledged_early_unfinished"] == 0)
+    assert edge.condition.figures()["acknowledged_early"] == 10
 
 
 @async_test
@@ -142,13 +142,13 @@ async def test_more_waiting_frames_than_half_the_credit_stop_other_streams_until
     edge = impatient_edge(site, fall_back=False)
     async with site.running(edge) as outcomes:
         await send_to_edge(site, chain, waiting=40, honest=200)
-        await until(lambda: edge.load()["acknowledged_early_unfinished"] == 32)
+        await until(lambda: edge.condition.figures()["acknowledged_early_unfinished"] == 32)
         await asyncio.sleep(0.5)
         stopped = len(outcomes.seqs("honest"))
         site.brokers[CLOUD_URL].restore(site.buses["e", CLOUD_URL])
         await until(lambda: len(outcomes.seqs("honest")) == 200 and edge.counters["frames_forwarded"] == 40)
     assert 0 < stopped < 200
-    assert edge.load()["acknowledged_early_unfinished"] == 0
+    assert edge.condition.figures()["acknowledged_early_unfinished"] == 0
 
 
 @async_test
@@ -160,7 +160,7 @@ async def test_stopped_node_says_what_the_broker_keeps_and_what_is_lost(
     edge = impatient_edge(site, fall_back=False)
     async with site.running(edge):
         await send_to_edge(site, chain, waiting=40, honest=60)
-        await until(lambda: edge.load()["acknowledged_early_unfinished"] == 32)
+        await until(lambda: edge.condition.figures()["acknowledged_early_unfinished"] == 32)
     (said,) = [vars(record) for record in caplog.records if record.message == "frames not finished"]
     assert (said["kept_by_broker"], said["lost"]) == (8, 32)
 

@@ -51,13 +51,13 @@ async def test_each_status_gives_the_busy_share_of_one_period(bundles: Path, mon
     site = new_site(bundles, two_brokers=True)
     edge = site.edge()
     calls: list[dict[str, float]] = []
-    load = edge.load
+    load = edge.condition.figures
 
     def counted() -> dict[str, float]:
         calls.append(load())
         return calls[-1]
 
-    monkeypatch.setattr(edge, "load", counted)
+    monkeypatch.setattr(edge.condition, "figures", counted)
     async with MemoryBus(site.brokers[SITE_URL]) as hub, site.running(edge):
         statuses = aiter(await hub.subscribe(STATUS.filter(site="home")))
         for _ in range(4):

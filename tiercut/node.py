@@ -16,17 +16,17 @@ from functools import partial
 from typing import ClassVar, Protocol
 
 from tiercut import __version__
-from tiercut.bus import Bus, Delivery, ManagedBus, early_figures
+from tiercut.bus import Bus, Delivery, ManagedBus
 from tiercut.clock import Clock, SystemClock
 from tiercut.clock_service import ClockService
 from tiercut.clocksync import ClockOffsets
+from tiercut.condition import Condition
 from tiercut.emulation import Emulation
 from tiercut.intake import Arrived, Intake
 from tiercut.jsonwire import encode_node_status
 from tiercut.measuring import Measuring
 from tiercut.messages import MAX_SECONDS, NodeState, NodeStatus, PrepareSegment, Stage, Work
 from tiercut.node_settings import NodeSettings
-from tiercut.pace import Pace
 from tiercut.peers import Peers
 from tiercut.plan import Tier
 from tiercut.preparation import Preparation, find_profile
@@ -142,16 +142,21 @@ class Node:
         #: clock topics to be asked
         self._ask_queue: asyncio.Queue[str] = asyncio.Queue(MAX_CLOCKS_TO_ASK)
         self._stopping = False
-        self._busy_before_s = (self.clock.monotonic_s(), 0.0)
         self._returns = Returns(site=settings.site, counters=self.counters, refusals=self._refusals)
         self._buses: list[ManagedBus] = []
         self._emulation = Emulation(
             settings.emulation, processor=self._processor, buses=self._buses, clock=self.clock, logger=self.log
         )
         self._instance = uuid.uuid4().hex
-        self._pace = Pace()
-        self._arrived_before = 0
-        self._pace_figures: dict[str, float] = {}
+        self.condition = Condition(
+            worker=self.worker,
+            processor=self._processor,
+            buses=self._buses,
+            clock=self.clock,
+            counters=self.counters,
+            workers=settings.workers,
+            power_watts=settings.power_watts,
+        )
         self.home: Bus
         self.uplink: Bus
 
@@ -300,23 +305,13 @@ class Node:
             version=__version__,
             clock_id=self.clock.id,
             models=self.models.names(),
-            load=self.load() if state == "online" else {},
+            load=self.condition.figures() if state == "online" else {},
             emulated_link=self._emulation.told(),
             reaches_cloud=self.reaches_cloud,
-            power_watts=self.settings.power_watts,
+            power_watts=self.condition.power_watts,
             instance=self._instance,
             sent_unix_s=self.clock.unix_s() if state == "online" else 0.0,
         )
-
-    def load(self) -> dict[str, float]:
-        """Figures of now: frames waiting, the share of thread time used since the last call, all counters."""
-        now_s, busy_s = self.clock.monotonic_s(), self.worker.busy_s
-        then_s, busy_then_s = self._busy_before_s
-        self._busy_before_s = (now_s, busy_s)
-        period_s = max(now_s - then_s, 1e-9) * self.settings.workers
-        figures = {"waiting": float(self.worker.waiting), "busy": round(min((busy_s - busy_then_s) / period_s, 1.0), 4)}
-        figures |= early_figures(self._buses) | self._pace_figures
-        return figures | {name: float(count) for name, count in sorted(self.counters.items())}
 
     def _announce(self, state: NodeState) -> None:
         self._presence.say(self._status(state))
@@ -324,16 +319,8 @@ class Node:
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(self.settings.status_every_s)
-            await self._measure_pace()
+            await self.condition.measure()
             self._announce("online")
-
-    async def _measure_pace(self) -> None:
-        """Only while there are no frames: they tell more, and would be in the way."""
-        before, self._arrived_before = self._arrived_before, self.counters["frames_arrived"]
-        self._pace_figures = {}
-        if before == self._arrived_before and not self.worker.waiting:
-            pace = await asyncio.to_thread(self._pace.measure)
-            self._pace_figures = {"pace": round(max(1.0, pace) * max(1.0, self._processor.slowdown), 3)}
 
     async def _expire(self) -> None:
         while True:

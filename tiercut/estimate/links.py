@@ -195,7 +195,7 @@ class LinkEstimator:
             self._be_late(payload_bytes, waited_s, now_s)  # the same one still
             self._refit(now_s)
             return None
-        if not self.overdue(payload_bytes, waited_s):
+        if not self._overdue(payload_bytes, waited_s):
             return None
         self._be_late(payload_bytes, waited_s, now_s)
         return self._adopt(now_s, 1)
@@ -229,7 +229,7 @@ class LinkEstimator:
             ways=self._ways,
         )
 
-    def overdue(self, payload_bytes: int, waited_s: float) -> bool:
+    def _overdue(self, payload_bytes: int, waited_s: float) -> bool:
         """Whether a transfer under way takes so long that the link must have changed, or be gone."""
         return waited_s > _OVERDUE * (self._line.seconds(payload_bytes) + _JITTER_S)
 

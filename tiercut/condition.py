@@ -1,0 +1,81 @@
+"""How a node is: what its status says in figures, taken once per status period."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+from tiercut.bus import ManagedBus, early_figures
+from tiercut.clock import Clock
+from tiercut.pace import Pace
+from tiercut.power import EnergyCounter, PowerMeter
+from tiercut.processing import Processor
+from tiercut.worker import Worker
+
+
+class Condition:
+    """A node's load, its pace while it is idle, and what it draws.
+
+    Args:
+        worker: Its frames.
+        processor: Its threads' work, which may be slowed on purpose.
+        buses: Its buses; filled when they are open.
+        clock: Its clock.
+        counters: All that it counts.
+        workers: Its threads.
+        power_watts: What its owner says it draws while computing; 0: ask the machine.
+        energy: The machine's counters.
+
+    Attributes:
+        power_watts: Drawn while computing; 0 while it is not known.
+    """
+
+    def __init__(
+        self,
+        *,
+        worker: Worker,
+        processor: Processor,
+        buses: Sequence[ManagedBus],
+        clock: Clock,
+        counters: Counter[str],
+        workers: int,
+        power_watts: float,
+        energy: EnergyCounter | None = None,
+    ) -> None:
+        self.power_watts = power_watts
+        self._worker = worker
+        self._processor = processor
+        self._buses = buses
+        self._clock = clock
+        self._counters = counters
+        self._workers = workers
+        self._energy = energy or EnergyCounter()
+        self._meter = PowerMeter() if self._energy.exists and not power_watts else None
+        self._pace = Pace()
+        self._paced: dict[str, float] = {}
+        self._busy = 0.0
+        #: time, thread time, frames and joules at the end of the last period
+        self._before = (clock.monotonic_s(), 0.0, 0, 0.0)
+
+    async def measure(self) -> None:
+        """End a period. An idle node times a piece of work; one with frames does not: they tell more."""
+        then_s, busy_then_s, frames_then, joules_then = self._before
+        now_s, busy_s, frames = self._clock.monotonic_s(), self._worker.busy_s, self._counters["frames_arrived"]
+        joules = self._energy.joules()
+        self._before = now_s, busy_s, frames, joules
+        seconds = max(now_s - then_s, 1e-9)
+        self._busy = min((busy_s - busy_then_s) / (seconds * self._workers), 1.0)
+        if self._meter is not None:
+            self._meter.period(joules - joules_then, seconds, self._busy * self._workers)
+            self.power_watts = self._meter.active_watts or 0.0
+        self._paced = {}
+        if frames == frames_then and not self._worker.waiting:
+            pace = await asyncio.to_thread(self._pace.measure)
+            self._paced = {"pace": round(max(1.0, pace) * max(1.0, self._processor.slowdown), 3)}
+
+    def figures(self) -> dict[str, float]:
+        """Frames waiting, the share of thread time used in the last period, the pace, and all counters."""
+        figures = {"waiting": float(self._worker.waiting), "busy": round(self._busy, 4)}
+        figures |= early_figures(self._buses) | self._paced
+        return figures | {name: float(count) for name, count in sorted(self._counters.items())}
