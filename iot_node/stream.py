@@ -84,7 +84,9 @@ class Stream:
         #: the single place between sensor and window
         self._next: Prepared | None = None
         #: frames under way that can be sent again (``every`` only): at most ``in_flight``
-        self._kept: dict[int, tuple[Prepared, Plan]] = {}
+        self._kept: dict[int, Prepared] = {}
+        #: epoch of the frames under way
+        self._epoch: int | None = None
         #: frames under way that are still in this device's worker or outbox
         self._inside: set[int] = set()
         #: CloudEvents id of each frame under way
@@ -167,7 +169,7 @@ class Stream:
         while True:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._next and self.plan)
-            while not self._window.has_room:
+            while not self._window.has_room or self._would_overtake():
                 self._room.clear()
                 await self._room.wait()
             async with self._changed:
@@ -176,10 +178,11 @@ class Stream:
                 self._changed.notify_all()
             if prepared is None or plan is None:  # both were just seen; this is for the type checker
                 continue
+            self._epoch = plan.epoch
             self._window.start(prepared.seq, self._clock.monotonic_s())
             self._events[prepared.seq] = results.event_id(prepared.seq, prepared.captured_unix_s)
             if self.settings.delivery == "every":
-                self._kept[prepared.seq] = prepared, plan
+                self._kept[prepared.seq] = prepared
             self._send(prepared, plan)
 
     async def watch_overdue(self) -> None:
@@ -189,15 +192,20 @@ class Stream:
             for seq in self._window.overdue(self._clock.monotonic_s()):
                 if seq in self._inside:  # still on this device, waiting for a thread or for its broker
                     continue
-                if kept := self._kept.get(seq):
+                if (kept := self._kept.get(seq)) and self.plan:  # today's: the one it followed may be why it is late
                     self._counters["frames_resent"] += 1
                     self._window.sent_again(seq, self._clock.monotonic_s())
-                    self._send(*kept)
+                    self._send(kept, self.plan)
                 elif self._forget(seq):
                     self._counters["dropped.lost"] += 1
                     self._log.warning("frame lost: neither a result nor a reason came", extra={"seq": seq})
 
     # ------------------------------------------------------------------ steps
+
+    def _would_overtake(self) -> bool:
+        """Whether a frame of a new plan could come home before those of the old one (``every`` keeps the order)."""
+        new = self.plan is not None and self.plan.epoch != self._epoch
+        return new and self.settings.delivery == "every" and len(self._window) > 0
 
     async def _wait_for_place(self) -> None:
         """Without a rate of its own a sensor gives as many frames as are taken, whatever the delivery mode."""

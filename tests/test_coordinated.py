@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from broker.node import Hub
+from broker.node import Hub, plan_by_hand
+from broker.settings import PlanSettings
 from broker.settings import Settings as HubSettings
 from broker.settings import StreamSettings as Planned
 from tests.aio import async_test
 from tests.sites import CLOUD_URL, SITE_URL, Outcomes, Site, new_site, noise
 from tiercut.bundle import Bundle
 from tiercut.bus.memory import MemoryBus
+from tiercut.jsonwire import encode_stream_plan
 
 
 def hub(site: Site, bundle: Bundle, **more: Any) -> Hub:
@@ -158,3 +161,22 @@ async def test_odd_messages_do_not_stop_the_hub(bundles: Path, chain: Bundle) ->
         said = explanation(outcomes)
     assert said["predicted"]["feasible"]
     assert all(link["mbps"] > 0.01 for link in said["links"])
+
+
+@async_test
+async def test_order_is_kept_when_a_new_plan_is_faster_than_the_frames_under_way(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    slow, fast = ({"edge": "e", "second_cut": "100%", "codecs": ("raw",)}, {"second_cut": "100%"})
+    edge = site.edge(emulated_slowdown=100.0)
+    device = site.device(noise(chain, frames=60, fps=200, in_flight=4))
+    async with site.running(edge, device) as outcomes, MemoryBus(site.brokers[SITE_URL]) as by_hand:
+        for epoch, wanted in enumerate((slow, fast, slow, fast), start=1):
+            first = "100%" if wanted is fast else "0%"
+            settings = PlanSettings(stream="cam", model=chain.name, device="d", first_cut=first, **wanted)
+            message = plan_by_hand(settings, chain)
+            message = replace(message, plan=replace(message.plan, epoch=epoch))
+            await by_hand.publish("tiercut/v1/home/stream/cam/plan", encode_stream_plan(message), retain=True)
+            await outcomes.until(results=15 * epoch - 8)
+        await outcomes.until(results=60)
+    assert outcomes.seqs() == list(range(60))
+    assert len(set(epochs(outcomes))) >= 3

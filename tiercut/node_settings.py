@@ -60,7 +60,7 @@ class NodeSettings:
     segment_cache_mb: int = setting("memory for segments held ready, MB", default=512)
     profiles: Path = setting("folder of profiles (tiercut profile writes them)", default=Path("profiles"))
     measure_s: float = setting("seconds to measure a model that has no profile (0: predict it)", default=0.0)
-    power_watts: float = setting("drawn while computing, W, for the objective energy (0: as the machine counts)", default=0.0)
+    power_watts: float = setting("drawn while computing, W (0: as the machine counts it)", default=0.0)
     fall_back: bool = setting("run the rest of a model when the next node is gone", default=True)
     emulated_mbps: float | None = setting("try a slow link: rate of frames sent on, Mbit/s", default=None)
     emulated_delay_ms: float = setting("try a slow link: delay of frames sent on, ms", default=0.0)
