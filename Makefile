@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP = bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 ARGS ?=
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench testbed clean
 
 demo: .venv-demo/.installed
 	.venv-demo/bin/tiercut demo $(ARGS)
@@ -19,6 +19,10 @@ lint: .venv-dev/.installed
 
 bench: .venv-dev/.installed
 	.venv-dev/bin/python -m bench
+
+# Needs root: network namespaces and shaped links.
+testbed: .venv-dev/.installed
+	.venv-dev/bin/python -m bench testbed $(ARGS)
 
 clean:
 	rm -rf .venv-demo .venv-dev build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

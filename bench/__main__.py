@@ -1,7 +1,11 @@
-"""All measurements, one after the other: python -m bench (a few minutes)."""
+"""All measurements, one after the other: python -m bench (a few minutes); one alone: python -m bench NAME ….
+
+`bench.testbed` is not among all: it needs root and the better part of an hour.
+"""
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 
@@ -9,7 +13,11 @@ NAMES = ("overhead", "throughput", "memory", "bus", "codecs")
 
 
 def main() -> int:
-    """Run each in a process of its own; returns the first failure's exit status."""
+    """Run each in a process of its own, or one in this; returns the first failure's exit status."""
+    if len(sys.argv) > 1:
+        del sys.argv[0]
+        runpy.run_module(f"bench.{sys.argv[0]}", run_name="__main__", alter_sys=True)
+        return 0
     for name in NAMES:
         print(f"\n== python -m bench.{name}", flush=True)
         ended = subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False)
