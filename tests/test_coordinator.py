@@ -303,7 +303,6 @@ def test_fault_in_one_stream_leaves_the_others_alone(monkeypatch: pytest.MonkeyP
 
     told.frames(3, "good")
     monkeypatch.setattr(core, "build", build)
-    monkeypatch.setattr(told.coordinator, "_taken", lambda _: {})
     told.passes(2)
     assert "out of figures" in told.said("trouble", "bad")
     assert not told.explained["good"]["trouble"]

@@ -149,14 +149,11 @@ class Coordinator:
     def tick(self, now_s: float) -> list[Action]:
         """Evaluate the streams that have waited longest; call it a few times a second."""
         actions: list[Action] = []
-        waiting = sorted(self._streams.values(), key=lambda each: (each.step is None, each.evaluated_s))
-        taken = self._taken(now_s)
-        for stream in waiting[:PER_TICK]:
+        for stream in sorted(self._streams.values(), key=PlannedStream.turn)[:PER_TICK]:
             stream.evaluated_s = now_s
             try:
-                actions += self._look_at(stream, taken, now_s)
-                if stream.pending is not None and stream.goal.name in taken:  # the next one sees where it goes
-                    taken[stream.goal.name] = self._taken_by(stream, now_s)
+                actions += self._look_at(stream, now_s)
+                stream.taken = self._taken_by(stream, now_s) if len(self._streams) > 1 else {}
             except Exception as error:  # a fault in one stream's figures must not end the others' planning
                 stream.trouble = f"a fault in the coordinator: {type(error).__name__}: {error}"
                 if self._throttle.allows(stream.goal.name, now_s):
@@ -174,12 +171,8 @@ class Coordinator:
             each.step = "; ".join(changes)
         return self.tick(now_s)
 
-    def _taken(self, now_s: float) -> dict[str, dict[str, float]]:
-        """What each stream takes of nodes and links, where there are several to share them."""
-        streams = self._streams.items() if len(self._streams) > 1 else ()
-        return {name: self._taken_by(stream, now_s) for name, stream in streams}
-
     def _taken_by(self, stream: PlannedStream, now_s: float) -> dict[str, float]:
+        """What a stream takes of nodes and links by the plan that it follows, or is about to."""
         plan = stream.pending.plan if stream.pending else stream.plan
         rate = stream.rate(now_s)
         problem = build(stream.goal, self.view, now_s) if plan is not None and rate > 0 else None
@@ -190,7 +183,7 @@ class Coordinator:
         except SettingsError:  # a plan that is not possible any more takes nothing
             return {}
 
-    def _look_at(self, stream: PlannedStream, taken: Mapping[str, Mapping[str, float]], now_s: float) -> list[Action]:
+    def _look_at(self, stream: PlannedStream, now_s: float) -> list[Action]:
         pending = stream.pending
         if pending is not None:
             if now_s <= pending.until_s:
@@ -204,8 +197,8 @@ class Coordinator:
             stream.trouble = missing(stream.goal, self.view)
             return self._explain(stream, None, None, now_s)
         others: defaultdict[str, float] = defaultdict(float)
-        for name, parts in taken.items():
-            for where, part in parts.items() if name != stream.goal.name else ():
+        for other in self._streams.values():
+            for where, part in other.taken.items() if other is not stream else ():
                 others[where] += part
         problem = beside(problem, others) if others else problem
         best = solve(problem)
@@ -219,10 +212,13 @@ class Coordinator:
         """The plan to go to and why, if any: a person's comes first, then the way back from one that has failed."""
         stream.trouble = None
         if now_s < stream.paused_until_s:
+            stream.step = None
             return None
         if stream.control.mode == "plan":
+            stream.step = None
             return self._by_hand(stream, problem)
         if stream.frozen:
+            stream.step = None
             stream.trouble = None if stream.plan is None else self._gone(stream.plan)
             return None
         if stream.trial is not None and stream.trial.failures >= FAILURES:

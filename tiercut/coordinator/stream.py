@@ -78,6 +78,7 @@ class PlannedStream:
         explained_s: When that was said last.
         measured_s: Mean latency of late.
         frames_per_second: Mean rate of results.
+        taken: What it takes of nodes and links, where there are other streams.
     """
 
     goal: StreamGoal
@@ -98,7 +99,12 @@ class PlannedStream:
     explained_s: float = float("-inf")
     measured_s: float | None = None
     frames_per_second: float = 0.0
+    taken: dict[str, float] = field(default_factory=dict)
     _last_result_s: float = float("-inf")
+
+    def turn(self) -> tuple[bool, float]:
+        """Sorts streams by who is to be looked at first: those that a step has touched, then who has waited longest."""
+        return self.step is None or self.pending is not None, self.evaluated_s
 
     @property
     def frozen(self) -> bool:
