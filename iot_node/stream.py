@@ -243,6 +243,9 @@ class Stream:
 
     def _job(self, prepared: Prepared, plan: Plan) -> Job:
         stamp = ClockStamp(self._clock.id, prepared.captured_s)
+        # For a place under way; what it waits for a thread is the worker's to say, and no fault of the stream's.
+        now_s = self._clock.monotonic_s()
+        waited_s = now_s - (prepared.captured_s + prepared.prepare_s)
         deadline_ms = self.settings.deadline_ms
         work = Work(
             site=self._site,
@@ -256,13 +259,12 @@ class Stream:
             captured_unix_s=prepared.captured_unix_s,
             captured=stamp,
             sent=stamp,
-            stages=(Stage(self._node, "prepare", prepared.prepare_s),),
+            stages=(Stage(self._node, "prepare", prepared.prepare_s), Stage(self._node, "queue", max(0.0, waited_s))),
             deadline_s=None if deadline_ms is None else deadline_ms / 1e3,
             label=prepared.label,
         )
-        arrived_s = prepared.captured_s + prepared.prepare_s
         left = partial(self._left, prepared.seq)
-        return Job(work=work, arrived_s=arrived_s, ack=left, arrays=prepared.arrays)
+        return Job(work=work, arrived_s=now_s, ack=left, arrays=prepared.arrays)
 
     def _left(self, seq: int) -> None:
         """The next node's broker has it, or its outcome is published: the wait for the outcome begins now."""

@@ -149,6 +149,7 @@ class Told:
             model=MODEL,
             plan=plan,
             stages=tuple(stages),
+            captured_unix_s=self.now_s,
             latency_s=sum(stage.seconds for stage in stages),
             fallback=fallback,
         )

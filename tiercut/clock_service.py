@@ -23,6 +23,8 @@ ASK_EVERY_S = 0.2
 ASK_AGAIN_S = 30.0
 #: A message that measures is lost after so long.
 MEASURE_S = 3.0
+#: An offset between clocks is better than this.
+OFFSET_ERROR_S = 1.0
 
 
 class ClockService:
@@ -64,8 +66,9 @@ class ClockService:
             ``None`` when no answer came in time, or while the node's clock is not known: it is then asked for.
         """
         question = ClockProbe(clock_id=self._clock.id, asked_s=self._clock.monotonic_s())
-        padding = min(payload_bytes, bus.max_payload_bytes) - len(encode_clock_probe(question))
-        payload = encode_clock_probe(question, padding_bytes=max(0, padding))
+        bare_bytes = len(encode_clock_probe(question, padding_bytes=1)) - 1
+        padding_bytes = min(payload_bytes, bus.max_payload_bytes) - bare_bytes
+        payload = encode_clock_probe(question, padding_bytes=max(1, padding_bytes))
         answer: asyncio.Future[ClockProbe] = asyncio.get_running_loop().create_future()
         self._measuring[question.asked_s] = answer
         try:
@@ -81,7 +84,10 @@ class ClockService:
             await self.ask(bus, CLOCK.of(**names))
         if offset is None or heard.heard_s is None:
             return None
-        return len(payload), max(0.0, heard.heard_s + offset.seconds - question.asked_s)
+        seconds = heard.heard_s + offset.seconds - question.asked_s
+        if not -OFFSET_ERROR_S <= seconds <= MEASURE_S:  # no true answer
+            return None
+        return len(payload), max(0.0, seconds)
 
     async def listen(self, bus: Bus, deliveries: AsyncIterator[Delivery]) -> None:
         """Answer questions and take in answers until the bus is closed."""

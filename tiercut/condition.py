@@ -13,6 +13,9 @@ from tiercut.power import EnergyCounter, PowerMeter
 from tiercut.processing import Processor
 from tiercut.worker import Worker
 
+#: A node that used less of its threads' time is idle: coding a few frames a second takes about so much.
+IDLE_PART = 0.05
+
 
 class Condition:
     """A node's load, its pace while it is idle, and what it draws.
@@ -55,22 +58,21 @@ class Condition:
         self._pace = Pace()
         self._paced: dict[str, float] = {}
         self._busy = 0.0
-        #: time, thread time, frames and joules at the end of the last period
-        self._before = (clock.monotonic_s(), 0.0, 0, 0.0)
+        #: time, thread time and joules at the end of the last period
+        self._before = (clock.monotonic_s(), 0.0, 0.0)
 
     async def measure(self) -> None:
-        """End a period. An idle node times a piece of work; one with frames does not: they tell more."""
-        then_s, busy_then_s, frames_then, joules_then = self._before
-        now_s, busy_s, frames = self._clock.monotonic_s(), self._worker.busy_s, self._counters["frames_arrived"]
-        joules = self._energy.joules()
-        self._before = now_s, busy_s, frames, joules
+        """End a period. A node that ran hardly a segment times a piece of work; those that did tell more."""
+        then_s, busy_then_s, joules_then = self._before
+        now_s, busy_s, joules = self._clock.monotonic_s(), self._worker.busy_s, self._energy.joules()
+        self._before = now_s, busy_s, joules
         seconds = max(now_s - then_s, 1e-9)
         self._busy = min((busy_s - busy_then_s) / (seconds * self._workers), 1.0)
         if self._meter is not None:
             self._meter.period(joules - joules_then, seconds, self._busy * self._workers)
             self.power_watts = self._meter.active_watts or 0.0
         self._paced = {}
-        if frames == frames_then and not self._worker.waiting:
+        if self._busy < IDLE_PART and not self._worker.waiting:
             pace = await asyncio.to_thread(self._pace.measure)
             self._paced = {"pace": round(max(1.0, pace) * max(1.0, self._processor.slowdown), 3)}
 

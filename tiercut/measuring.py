@@ -72,21 +72,21 @@ class Measuring:
 
     async def _measure(self, probe: Probe, size: int) -> bool:
         """Send one message; false when the others of its probe need not be sent."""
-        under_way = self._sending.under_way
-        if under_way.busy or not self._sending.reachable(probe.tier, probe.node):
+        under_way, bus = self._sending.under_way, self._sending.bus_to(probe.tier)
+        if under_way.busy(id(bus)) or not self._sending.reachable(probe.tier, probe.node):
             self._counters["probes_skipped"] += 1
             return False
-        started = under_way.started
+        started = under_way.started(id(bus))
         names = {"site": self._site, "tier": probe.tier, "node": probe.node}
         try:
-            took = await self._clocks.measure(self._sending.bus_to(probe.tier), names, size)
+            took = await self._clocks.measure(bus, names, size)
         except REFUSED as error:
             self._refusals.note("probe", error)
             return False
         if took is None:
             self._counters["probes_lost"] += 1
             return False
-        if under_way.started != started:  # a frame was on the link as well
+        if under_way.started(id(bus)) != started:  # a frame was on the link as well
             self._counters["probes_skipped"] += 1
             return False
         self._counters["probes"] += 1

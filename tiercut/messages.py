@@ -28,6 +28,8 @@ MAX_SECONDS = 4e9
 MAX_UNIX_S = 253_402_300_799.0
 MAX_TENSOR_BYTES = 256 * 1024 * 1024
 MAX_PAYLOAD_BYTES = 2**40
+#: Nothing is sent or run for so long without being given up.
+MAX_TRANSFER_S = 3600.0
 #: A probe: so many messages of at most so many bytes (with the rest of its JSON it stays below 64 KiB).
 MAX_PROBES, MAX_PROBE_BYTES = 4, 60_000
 #: Power of one node: a small power station.
@@ -283,6 +285,11 @@ class ClockProbe:
     heard_s: float | None = None
     answered_s: float | None = None
 
+    def __post_init__(self) -> None:
+        times = [each for each in (self.asked_s, self.heard_s, self.answered_s) if each is not None]
+        if not all(abs(each) <= MAX_SECONDS for each in times):
+            raise refuse("bad_clock", expected=f"times of at most {MAX_SECONDS:g} s", came=times)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
@@ -304,8 +311,9 @@ class Transfer:
 
     def __post_init__(self) -> None:
         check_name(self.node, field_name="node")
-        if not 0 <= self.seconds <= MAX_SECONDS or not 0 <= self.payload_bytes <= MAX_PAYLOAD_BYTES:
-            raise refuse("bad_number", expected="seconds and bytes >= 0", came=(self.seconds, self.payload_bytes))
+        if not 0 <= self.seconds <= MAX_TRANSFER_S or not 0 <= self.payload_bytes <= MAX_PAYLOAD_BYTES:
+            expected = f"0 to {MAX_TRANSFER_S:g} seconds and bytes >= 0"
+            raise refuse("bad_number", expected=expected, came=(self.seconds, self.payload_bytes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,8 +333,8 @@ class Running:
     seconds: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start <= self.stop or not 0 <= self.seconds <= MAX_SECONDS:
-            expected = "0 <= start <= stop and seconds >= 0"
+        if not 0 <= self.start <= self.stop or not 0 <= self.seconds <= MAX_TRANSFER_S:
+            expected = f"0 <= start <= stop and 0 to {MAX_TRANSFER_S:g} seconds"
             raise refuse("bad_number", expected=expected, came=(self.start, self.stop, self.seconds))
 
 

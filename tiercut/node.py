@@ -50,6 +50,8 @@ LINK_CHECK_S = 0.1
 EXPIRE_EVERY_S = 1.0
 #: Clocks that wait to be asked; the others are asked with a later frame.
 MAX_CLOCKS_TO_ASK = 64
+#: Requests to load segments that may wait.
+MAX_ASKED = 256
 
 
 #: Named tasks of a node, started when all of them are known.
@@ -138,7 +140,7 @@ class Node:
             counters=self.counters,
         )
         #: requests to load a segment
-        self._asked: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._asked: asyncio.Queue[Delivery] = asyncio.Queue(MAX_ASKED)
         #: clock topics to be asked
         self._ask_queue: asyncio.Queue[str] = asyncio.Queue(MAX_CLOCKS_TO_ASK)
         self._stopping = False
@@ -275,7 +277,11 @@ class Node:
         return None
 
     def _prepare_asked(self, delivery: Delivery) -> None:
-        self._asked.put_nowait(delivery)
+        try:
+            self._asked.put_nowait(delivery)
+        except asyncio.QueueFull:  # the hub waits in vain, and says so
+            delivery.ack()
+            self.counters["prepares_dropped"] += 1
 
     async def _answer_prepare(self) -> None:
         while True:

@@ -86,9 +86,12 @@ class Preparation:
 
     def _load(self, asked: PrepareSegment) -> str | None:
         try:
-            self._models.segment(asked.model, asked.start, asked.stop)
+            self._models.segment(asked.model, asked.start, asked.stop).warm_up()
         except TiercutError as error:
             return str(error)
+        except Exception as error:  # a runtime that fails on one segment must not end the node for all others
+            log.exception("segment not loaded", extra={"model": asked.model, "start": asked.start, "stop": asked.stop})
+            return f"{type(error).__name__}: {error}"
         return None
 
 

@@ -175,7 +175,10 @@ def _text(document: Mapping[str, Any], name: str) -> str:
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise bad_profile("a number", repr(value)[:40])
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise bad_profile("a number that a float holds", f"{str(value)[:20]}…") from error
 
 
 def _whole(value: object) -> int:

@@ -117,6 +117,7 @@ class Journey:
         model: Identity of the model.
         plan: The plan it has followed.
         stages: What took how long, in order.
+        captured_unix_s: When the device captured it, on its wall clock.
         latency_s: Capture to result; ``None`` where the device's clock was not known.
         fallback: Why a node ran more than the plan says.
     """
@@ -126,6 +127,7 @@ class Journey:
     model: str
     plan: Plan
     stages: tuple[Stage, ...]
+    captured_unix_s: float
     latency_s: float | None
     fallback: str | None
 
@@ -138,17 +140,25 @@ def read_journey(payload: bytes) -> Journey:
     """
     root = load_json(payload, "result", limit=MAX_OUTCOME_BYTES)
     latency_ms = root.optional_number("latency_ms")
-    if latency_ms is not None and not 0 <= latency_ms <= MAX_SECONDS:
-        raise refuse("bad_number", expected=f"latency_ms of 0 to {MAX_SECONDS:g}", came=latency_ms)
+    if latency_ms is not None and not 0 <= latency_ms <= 1e3 * MAX_SECONDS:
+        raise refuse("bad_number", expected=f"latency_ms of 0 to {1e3 * MAX_SECONDS:g}", came=latency_ms)
     return Journey(
         stream=root.name("stream"),
         seq=root.integer("seq"),
         model=root.child("model").text("sha256"),
         plan=plan_from_map(root.child("plan")),
         stages=tuple(_read_stage(Fields(each, "stage")) for each in root.sequence("stages", limit=MAX_STAGES)),
+        captured_unix_s=_read_time(root.text("captured_at")),
         latency_s=None if latency_ms is None else latency_ms / 1e3,
         fallback=root.optional_text("fallback", limit=MAX_OUTCOME_BYTES),
     )
+
+
+def _read_time(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise refuse("bad_clock", expected="captured_at in ISO 8601", came=text) from error
 
 
 def _read_stage(fields: Fields) -> Stage:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import onnxruntime as ort
 
 from tiercut.errors import BundleError, InputError
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from tiercut.cuts import TensorSpec
@@ -66,8 +66,15 @@ class Segment:
         self._session = None if model is None else _session(model, folder, title, threads)
         self._fed: list[str] = [i.name for i in self._session.get_inputs()] if self._session else []
         self._made: list[str] = [o.name for o in self._session.get_outputs()] if self._session else []
+        self._warm = self._session is None
         #: Estimate of the memory it holds.
         self.memory_bytes = 0 if model is None else round(SLACK * (weight_bytes + activation_bytes)) + SESSION_BYTES
+
+    def warm_up(self) -> None:
+        """Run it once on zeros: the first run of a session takes longer, and no frame is to pay for it."""
+        if not self._warm:
+            self._warm = True
+            self({spec.name: np.zeros(spec.shape, spec.dtype) for spec in self.takes})
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:
         """The same as `run`."""

@@ -71,7 +71,7 @@ class Sending:
         topic = WORK.of(site=work.site, tier=to.tier, node=to.node)
         payload = encode_work(work)
         first, *others = split(payload, bus.max_payload_bytes)
-        with self.under_way.sending(to.tier, to.node, len(payload)):
+        with self.under_way.sending(id(bus), to.tier, to.node, len(payload)):
             if others:
                 await asyncio.gather(*(bus.publish(topic, part, expiry_s=expiry_s) for part in (first, *others)))
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,14 +12,15 @@ from tiercut.clock import Clock
 from tiercut.messages import Transfer
 from tiercut.plan import Tier
 
-#: From so long on it is spoken of.
-LATE_S = 0.25
+#: From so long on it is spoken of, and so often.
+LATE_S = 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class _Sending:
     """A frame that is being sent."""
 
+    line: int
     tier: Tier
     node: str
     payload_bytes: int
@@ -32,24 +34,37 @@ class UnderWay:
         self._clock = clock
         self._sending: dict[int, _Sending] = {}
         self._numbers = itertools.count()
-        #: frames that have set out so far
-        self.started = 0
+        #: frames that have set out so far, by line
+        self._started: Counter[int] = Counter()
+        #: when the last one was through, by line: those behind it have waited for it until then
+        self._freed_s: dict[int, float] = {}
 
     @contextmanager
-    def sending(self, tier: Tier, node: str, payload_bytes: int) -> Iterator[None]:
-        """A frame is being sent while this is open."""
+    def sending(self, line: int, tier: Tier, node: str, payload_bytes: int) -> Iterator[None]:
+        """A frame is being sent while this is open.
+
+        Args:
+            line: Which connection it goes over.
+            tier: Tier of the receiver.
+            node: Its node id.
+            payload_bytes: Size of the frame.
+        """
         number = next(self._numbers)
-        self.started += 1
-        self._sending[number] = _Sending(tier, node, payload_bytes, self._clock.monotonic_s())
+        self._started[line] += 1
+        self._sending[number] = _Sending(line, tier, node, payload_bytes, self._clock.monotonic_s())
         try:
             yield
         finally:
             del self._sending[number]
+            self._freed_s[line] = self._clock.monotonic_s()
 
-    @property
-    def busy(self) -> bool:
-        """Whether one is on its way: whichever bus it is on, the line that leaves the node may be the same."""
-        return bool(self._sending)
+    def started(self, line: int) -> int:
+        """How many frames have set out over a connection, ever."""
+        return self._started[line]
+
+    def busy(self, line: int) -> bool:
+        """Whether one is on its way over a connection."""
+        return any(each.line == line for each in self._sending.values())
 
     def late(self) -> tuple[Transfer, ...]:
         """The oldest to each node, where it has been under way for long."""
@@ -62,9 +77,9 @@ class UnderWay:
                 tier=each.tier,
                 node=each.node,
                 payload_bytes=each.payload_bytes,
-                seconds=now_s - each.since_s,
+                seconds=seconds,
                 arrived=False,
             )
             for each in oldest.values()
-            if now_s - each.since_s >= LATE_S
+            if (seconds := now_s - max(each.since_s, self._freed_s.get(each.line, each.since_s))) >= LATE_S
         )

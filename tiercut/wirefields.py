@@ -49,6 +49,10 @@ ENVELOPE_REASONS = frozenset(
 MAX_INTEGER = 2**53 - 1  # what JSON readers that only know doubles keep exactly
 
 
+#: A stream that changes its plan every second gets there in 68 years.
+MAX_EPOCH = 2**31
+
+
 class Fields:
     """A map of fields, read one by one; what is never asked for is ignored, so a newer sender may say more.
 
@@ -185,8 +189,11 @@ def plan_from_map(fields: Fields) -> Plan:
     for each in codecs:
         if not isinstance(each, str):
             raise fields.bad_type("codecs", each)
+    epoch = fields.integer("epoch")
+    if epoch > MAX_EPOCH:  # there must be a next one
+        raise refuse("bad_plan", expected=f"an epoch of at most {MAX_EPOCH}", came=epoch)
     return _checked_plan(
-        fields.integer("epoch"),
+        epoch,
         fields.integer("first_cut"),
         fields.integer("second_cut"),
         fields.text("exit"),

@@ -23,7 +23,7 @@ from tiercut.coordinator.view import NodeKey, SiteView
 from tiercut.errors import SettingsError
 from tiercut.logs import Throttle
 from tiercut.messages import Dropped, NodeStatus, PrepareSegment, Probe, Progress, Ready, StreamControl, StreamPlan
-from tiercut.plan import Plan, known_tier, node_id
+from tiercut.plan import Plan, known_tier, name_of, node_id
 from tiercut.planner import beside, evaluate, solve, taken_by
 from tiercut.profiles import Profile, check_profile_fits
 from tiercut.results import Journey
@@ -185,9 +185,7 @@ class Coordinator:
 
     def _look_at(self, stream: PlannedStream, now_s: float) -> list[Action]:
         pending = stream.pending
-        if pending is not None:
-            if now_s <= pending.until_s:
-                return []
+        if pending is not None and now_s > pending.until_s:
             late = ", ".join(sorted(node_id(*key) for key in pending.waiting))
             return self._give_up(stream, f"{late} did not get ready within {READY_S:.0f} s", now_s)
         problem = build(
@@ -196,13 +194,14 @@ class Coordinator:
         if problem is None:
             stream.trouble = missing(stream.goal, self.view)
             return self._explain(stream, None, None, now_s)
+        problem = _without_own_queues(problem, stream, now_s)
         others: defaultdict[str, float] = defaultdict(float)
         for other in self._streams.values():
             for where, part in other.taken.items() if other is not stream else ():
                 others[where] += part
         problem = beside(problem, others) if others else problem
         best = solve(problem)
-        change = self._change(stream, problem, best, now_s)
+        change = None if stream.pending else self._change(stream, problem, best, now_s)
         asked = [] if change is None else self._prepare(stream, *change, now_s)
         return [*asked, *self._explain(stream, problem, best, now_s)]
 
@@ -257,7 +256,7 @@ class Coordinator:
         """All hops have been probed, or that takes too long."""
         if stream.wanted_since_s is None:
             stream.wanted_since_s = now_s
-        unknown = any(not self.view.estimator(a.key, b.key).seen for a, b in hops(stream.goal, self.view))
+        unknown = any(self.view.estimator(a.key, b.key).guessed for a, b in hops(stream.goal, self.view))
         return not unknown or now_s - stream.wanted_since_s >= FIRST_PLAN_S
 
     def _reason(self, stream: PlannedStream, problem: dict[str, Any], best: dict[str, Any]) -> str | None:
@@ -347,11 +346,26 @@ class Coordinator:
         asked: list[Action] = []
         found = {(a.key, b.key): (a, b) for each in self._streams.values() for a, b in hops(each.goal, self.view)}
         for ends, (sender, receiver) in found.items():
-            sizes = self.view.estimator(*ends).probe_due(now_s)
+            gentle = self.view.line_in_use(*ends, now_s)
+            sizes = self.view.estimator(*ends).probe_due(now_s, gentle=gentle)
             if sizes:
                 message = Probe(tier=receiver.tier, node=receiver.node, sizes=sizes)
                 asked.append(Measure(sender.tier, sender.node, sender.site, message))
         return asked
+
+
+def _without_own_queues(problem: dict[str, Any], stream: PlannedStream, now_s: float) -> dict[str, Any]:
+    """The problem without the wait for a stream's own frames, as after a change, where the node keeps up with them.
+
+    Other streams of the site are planned beside this one; only cloud nodes have other sites' frames as well.
+    """
+    nodes = [
+        node
+        if node["tier"] == "cloud" or stream.fills((node["tier"], name_of(node["id"])), now_s)
+        else node | {"queue_seconds": 0.0}
+        for node in problem["nodes"]
+    ]
+    return problem | {"nodes": nodes}
 
 
 def _said(answer: Mapping[str, Any]) -> str:

@@ -46,8 +46,13 @@ def explanation(
     document["nodes"] = [_node(node, view) for node in problem["nodes"]]
     if plan is not None:
         with contextlib.suppress(SettingsError):  # not possible any more: the reason of a change to come
-            document["predicted"] = evaluate(problem, as_choice(plan))
+            document["predicted"] = _predicted(evaluate(problem, as_choice(plan)), stream.beside_s or 0.0)
     return document
+
+
+def _predicted(answer: dict[str, Any], beside_s: float) -> dict[str, Any]:
+    """What the plan promises and what every frame takes besides, whichever plan it follows."""
+    return answer | {"latency_seconds": answer["latency_seconds"] + beside_s, "beside_seconds": beside_s}
 
 
 def _link(link: dict[str, Any], view: SiteView, now_s: float) -> dict[str, Any]:

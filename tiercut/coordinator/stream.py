@@ -22,6 +22,8 @@ SHUN_S = 30.0
 _USUAL = frozenset({"newer_frame", "past_deadline", "unreachable", "lost", "duplicate"})
 #: Weight of the newest frame in means.
 _NEWEST = 0.2
+#: Part of a node's time from which a stream keeps it busy.
+_FULL = 0.9
 #: A stream without results for so long takes nothing of nodes and links.
 _SILENT_S = 5.0
 
@@ -77,7 +79,9 @@ class PlannedStream:
         evaluated_s: When it was evaluated last.
         explained_s: When that was said last.
         measured_s: Mean latency of late.
+        beside_s: What of it is in no stage of a plan: making the sensor's frame an input, handing over.
         frames_per_second: Mean rate of results.
+        worked_s: Mean seconds that each node has worked on a frame of late.
         taken: What it takes of nodes and links, where there are other streams.
     """
 
@@ -98,9 +102,12 @@ class PlannedStream:
     evaluated_s: float = float("-inf")
     explained_s: float = float("-inf")
     measured_s: float | None = None
+    beside_s: float | None = None
     frames_per_second: float = 0.0
+    worked_s: dict[NodeKey, float] = field(default_factory=dict)
     taken: dict[str, float] = field(default_factory=dict)
     _last_result_s: float = float("-inf")
+    _last_captured_s: float = float("-inf")
 
     def turn(self) -> tuple[bool, float]:
         """Sorts streams by who is to be looked at first: those that a step has touched, then who has waited longest."""
@@ -124,6 +131,10 @@ class PlannedStream:
         """Frames per second of late; 0 when none came."""
         return self.frames_per_second if now_s - self._last_result_s < _SILENT_S else 0.0
 
+    def fills(self, key: NodeKey, now_s: float) -> bool:
+        """Whether its frames keep a node busy all the time: only then the line before it does not go away by itself."""
+        return self.rate(now_s) * self.worked_s.get(key, 0.0) >= _FULL
+
     def adopted(self, plan: Plan, reason: str) -> None:
         """A change is done: the stream follows ``plan`` from now on, on trial if it is new."""
         self.trial = None if _same(plan, self.proved) else Trial()
@@ -134,15 +145,17 @@ class PlannedStream:
     def arrived(self, journey: Journey, now_s: float) -> None:
         """A frame has a result."""
         if journey.latency_s is not None:
-            before = self.measured_s
-            self.measured_s = journey.latency_s if before is None else before + _NEWEST * (journey.latency_s - before)
-        since_s = now_s - self._last_result_s
+            self.measured_s = _mean(self.measured_s, journey.latency_s)
+            if journey.fallback is None:
+                counted = (stage.seconds for stage in journey.stages if stage.kind != "prepare")
+                self.beside_s = _mean(self.beside_s, max(0.0, journey.latency_s - sum(counted)))
+        self._note_work(journey)
+        # By the times of capture: results come faster than that while a line before a node gets shorter.
+        since_s = journey.captured_unix_s - self._last_captured_s
         if 0 < since_s < _SILENT_S:
-            rate = min(1 / since_s, 1e3)
-            known = self.frames_per_second
-            # A mean of intervals, not of rates: results that come in pairs would count too much.
-            self.frames_per_second = 1 / (1 / known + _NEWEST * (1 / rate - 1 / known)) if known else rate
-        self._last_result_s = now_s
+            interval_s = _mean(1 / self.frames_per_second if self.frames_per_second else None, max(since_s, 1e-3))
+            self.frames_per_second = 1 / interval_s
+        self._last_captured_s, self._last_result_s = journey.captured_unix_s, now_s
         if self.trial is None or self.plan is None or journey.plan.epoch != self.plan.epoch:
             return
         if journey.fallback is None:
@@ -152,11 +165,22 @@ class PlannedStream:
         missed = [key for key in route(journey.plan) if key not in reached]
         self.trial.failed(set(missed[:1]), journey.fallback)
 
+    def _note_work(self, journey: Journey) -> None:
+        worked: dict[NodeKey, float] = dict.fromkeys(route(journey.plan), 0.0)
+        for key, _, stage in along(journey.plan, journey.stages):
+            if stage.kind in {"decode", "compute", "encode"}:
+                worked[key] += stage.seconds
+        self.worked_s = {key: _mean(self.worked_s.get(key), seconds) for key, seconds in worked.items()}
+
     def dropped(self, message: Dropped) -> None:
         """A frame has no result."""
         if self.trial is not None and self.plan is not None and message.reason not in _USUAL:
             culprits = {key for key in route(self.plan) if key[1] == message.where and key[0] != "device"}
             self.trial.failed(culprits, f"{message.where} dropped frames: {message.message or message.reason}")
+
+
+def _mean(before: float | None, now: float) -> float:
+    return now if before is None else before + _NEWEST * (now - before)
 
 
 def _same(plan: Plan, other: Plan | None) -> bool:

@@ -20,9 +20,10 @@ FIRST_GUESS: Mapping[tuple[Tier, Tier], tuple[float, float]] = {
     ("edge", "cloud"): (20.0, 0.020),
     ("device", "cloud"): (20.0, 0.020),
 }
-#: How long a hop is doubted when no measurement comes; longer while the one that has changed has a message on it that
-#: is late, as it may be in the way of the measurement.
-DOUBT_S = 0.6
+#: How long a change of plan waits for the measurement of hops that are only assumed to be as bad as another.
+DOUBT_S = 0.3
+#: A probe that takes this much longer than expected may have waited for frames on a shared line.
+PROBE_SLACK_S = 0.003
 #: Changes that follow each other sooner are one: nobody waits for each of them.
 DOUBT_AGAIN_S = 5.0
 #: A status from so far in the future is said to be so.
@@ -146,7 +147,8 @@ class SiteView:
         self.links: dict[tuple[NodeKey, NodeKey], LinkEstimator] = {}
         #: hop → since when, and because of which other
         self._doubted_s = float("-inf")
-        self._doubts: dict[tuple[NodeKey, NodeKey], tuple[float, tuple[NodeKey, NodeKey]]] = {}
+        #: hops whose figures are assumed, since when
+        self._doubted: dict[tuple[NodeKey, NodeKey], float] = {}
 
     def node(self, tier: Tier, name: str, *, site: str) -> NodeView:
         """The node, made known if it was not."""
@@ -176,12 +178,12 @@ class SiteView:
         often than not, and a guess would look better than what is known.
         """
         own = self.estimator(sender.key, receiver.key)
-        if own.seen:
-            return self._doubted((sender.key, receiver.key), now_s) or own.estimate(now_s)
+        if not own.guessed:
+            return own.estimate(now_s)
         alike = [
             (start != sender.key, start, to)
             for (start, to), estimator in self.links.items()
-            if estimator.seen and _tiers(start, to) == (sender.tier, receiver.tier)
+            if not estimator.guessed and _tiers(start, to) == (sender.tier, receiver.tier)
         ]
         if alike:
             _, start, to = min(alike)
@@ -215,10 +217,11 @@ class SiteView:
         if sender not in self.nodes or receiver not in self.nodes or (sender[0], receiver[0]) not in FIRST_GUESS:
             return []
         size, seconds = transfer.payload_bytes, transfer.seconds
-        if transfer.arrived:
-            sample = LinkSample(at_s=now_s, payload_bytes=size, seconds=seconds, probe=True)
-            return self._crossed(sender, receiver, sample)
-        return self._stepped(sender, receiver, self.estimator(sender, receiver).waits(size, seconds, now_s))
+        if not transfer.arrived:
+            return self._stepped(sender, receiver, self.estimator(sender, receiver).waits(size, seconds, now_s), now_s)
+        if self._has_waited(sender, receiver, size, seconds, now_s):
+            return []
+        return self._crossed(sender, receiver, LinkSample(at_s=now_s, payload_bytes=size, seconds=seconds, probe=True))
 
     def runs_long(self, key: NodeKey, running: Running, now_s: float) -> list[str]:
         """Learn from a segment that a node has been running for long; returns what changed abruptly, in words."""
@@ -240,39 +243,43 @@ class SiteView:
         return [] if change is None else [f"{node.id}: {change}"]
 
     def _crossed(self, sender: NodeKey, receiver: NodeKey, sample: LinkSample) -> list[str]:
-        return self._stepped(sender, receiver, self.estimator(sender, receiver).observe(sample))
+        return self._stepped(sender, receiver, self.estimator(sender, receiver).observe(sample), sample.at_s)
 
-    def _stepped(self, sender: NodeKey, receiver: NodeKey, change: LinkChange | None) -> list[str]:
+    def _stepped(self, sender: NodeKey, receiver: NodeKey, change: LinkChange | None, now_s: float) -> list[str]:
         """A hop has got worse: others of its sender, and others to that tier, may share what has.
 
-        They are doubted until they are measured again, which is asked for at once.
+        They are taken to be as bad until they are measured again, which is asked for at once.
         """
         if change is None:
             return []
         if change.after.mbps < change.before.mbps:
-            for ends, estimator in self.links.items():
-                if ends != (sender, receiver) and (ends[0] == sender or ends[1][0] == receiver[0]):
-                    estimator.doubt()
-                    self._doubts[ends] = (change.at_s, (sender, receiver))
-            if change.at_s - self._doubted_s > DOUBT_AGAIN_S:
-                self._doubted_s = change.at_s
+            for ends in self._alike(sender, receiver):
+                if self.links[ends].assume(change.after.line):
+                    self._doubted[ends] = now_s
+            if now_s - self._doubted_s > DOUBT_AGAIN_S:
+                self._doubted_s = now_s
         return [f"{node_id(*sender)} → {node_id(*receiver)}: {change}"]
 
     def doubts(self, now_s: float) -> bool:
-        """Whether some hop is to be measured again before its figures can be trusted."""
-        for ends, (since_s, other) in list(self._doubts.items()):
-            over = now_s - since_s > DOUBT_S and not self.links[other].late
-            if self.links[ends].measured_since(since_s) or over:
-                del self._doubts[ends]
-        return bool(self._doubts) and now_s - self._doubted_s <= DOUBT_S
+        """Whether hops are being measured again whose figures are only assumed; not for long."""
+        for ends, since_s in list(self._doubted.items()):
+            if self.links[ends].measured_since(since_s):
+                del self._doubted[ends]
+        return bool(self._doubted) and now_s - self._doubted_s <= DOUBT_S
 
-    def _doubted(self, ends: tuple[NodeKey, NodeKey], now_s: float) -> LinkEstimate | None:
-        """What a hop is taken to be while it is doubted: what the one that has changed is, if that is worse."""
-        self.doubts(now_s)
-        if ends not in self._doubts:
-            return None
-        own, other = self.links[ends], self._doubts[ends][1]
-        return min(own.estimate(now_s), self.links[other].estimate(now_s), key=lambda each: each.mbps)
+    def _alike(self, sender: NodeKey, receiver: NodeKey) -> list[tuple[NodeKey, NodeKey]]:
+        """Other hops that may share a line with this one: the sender's, or the way to that tier."""
+        this = sender, receiver
+        return [ends for ends in self.links if ends != this and (ends[0] == sender or ends[1][0] == receiver[0])]
+
+    def line_in_use(self, sender: NodeKey, receiver: NodeKey, now_s: float) -> bool:
+        """Whether frames cross a hop that may share a line with this one."""
+        return any(self.links[ends].carries_frames(now_s) for ends in self._alike(sender, receiver))
+
+    def _has_waited(self, sender: NodeKey, receiver: NodeKey, size: int, seconds: float, now_s: float) -> bool:
+        """Whether a probe took long because of frames on a line that its hop shares: it says nothing then."""
+        expected_s = self.estimator(sender, receiver).estimate(now_s).transfer_seconds(size)
+        return self.line_in_use(sender, receiver, now_s) and seconds > expected_s + PROBE_SLACK_S
 
 
 def along(plan: Plan, stages: Iterable[Stage]) -> Iterable[tuple[NodeKey, NodeKey | None, Stage]]:

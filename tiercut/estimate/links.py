@@ -28,9 +28,11 @@ _LATENCY_MOVES, _RATE_MOVES = 0.3, 3.0
 _GUESS_STD_S, _GUESS_FACTOR = 0.02, 10.0
 #: Sizes this far apart separate rate from latency.
 _APART = 4.0
-#: A probe's small message; the large one takes about so long, within these sizes.
+#: A probe's small message; the large one takes about so long, within these sizes. Less would tell of the burst that a
+#: line lets through at once, not of its rate; where it would delay frames it is less all the same.
 _PROBE_SMALL_BYTES = 200
-_PROBE_S, _PROBE_LEAST_BYTES, _PROBE_MOST_BYTES = 0.02, 4_000, 60_000
+_PROBE_S, _PROBE_GENTLE_S = 0.08, 0.02
+_PROBE_LEAST_BYTES, _PROBE_MOST_BYTES = 4_000, 60_000
 #: After a change, and before anything was seen, probes follow each other so soon; then ever more rarely.
 _PROBE_SOON_S = 1.0
 #: One odd transfer is no change yet: the next probe follows so soon.
@@ -39,6 +41,10 @@ _PROBE_AGAIN_S = 0.25
 _OVERDUE = 3.0
 #: Standard deviations from which one transfer is odd.
 _ODD = 3.0
+#: A transfer is taken for no longer and no larger than this, so that one absurd figure cannot spoil the arithmetic.
+_MOST_S, _MOST_BYTES = 600.0, 2**30
+#: Rates within this factor are the same.
+_ODD_FACTOR = 1.3
 #: While so few were seen, every one is odd.
 _FEW = 4
 #: While all transfers have one size, a small message is sent so often to tell rate from latency.
@@ -147,6 +153,7 @@ class LinkEstimator:
         self._cusum = Cusum()
         self._noise = NoiseScale()
         self._seen = 0
+        self._assumed = False
         self._last_end_s = -math.inf
         self._last_frame_s = -math.inf
         self._asked_s = -math.inf
@@ -155,9 +162,9 @@ class LinkEstimator:
         self._late: tuple[float, Point] | None = None
 
     @property
-    def seen(self) -> int:
-        """Transfers taken in, ever; 0: all is a guess."""
-        return self._seen
+    def guessed(self) -> bool:
+        """Nothing is known of it: neither was a transfer seen nor a like hop's change taken over."""
+        return not self._seen and not self._assumed
 
     def observe(self, sample: LinkSample) -> LinkChange | None:
         """Take a transfer; what changed, if this one gives it away.
@@ -165,6 +172,9 @@ class LinkEstimator:
         Transfers of one link share it: one that set out while another was under way has waited for that one, and only
         the time since that one's end is its own.
         """
+        sample = replace(
+            sample, seconds=min(sample.seconds, _MOST_S), payload_bytes=min(sample.payload_bytes, _MOST_BYTES)
+        )
         point = self._own_time(sample)
         was_late = self._forget_late()
         expected_s = self._line.seconds(point.bytes, fixed=point.fixed)
@@ -190,6 +200,7 @@ class LinkEstimator:
 
         It counts as if it had just arrived: the truth is worse. The next transfer that arrives takes its place.
         """
+        waited_s, payload_bytes = min(waited_s, _MOST_S), min(payload_bytes, _MOST_BYTES)
         known = self._late
         if known is not None and known[1].bytes == payload_bytes and known[1].seconds < waited_s:
             self._be_late(payload_bytes, waited_s, now_s)  # the same one still
@@ -200,14 +211,27 @@ class LinkEstimator:
         self._be_late(payload_bytes, waited_s, now_s)
         return self._adopt(now_s, 1)
 
-    @property
-    def late(self) -> bool:
-        """A transfer has been under way for too long and has not arrived."""
-        return self._late is not None
+    def assume(self, line: Line) -> bool:
+        """A hop that may share this one's line has changed to this: until it is measured, so has this one.
 
-    def doubt(self) -> None:
-        """Something like it has changed: probe it at once."""
+        Returns:
+            False where this one is as bad already.
+        """
+        if self._line.byte_s >= line.byte_s / _ODD_FACTOR:
+            return False
+        fixed_s = max(line.fixed_s, self._line.fixed_s)
+        self._prior = Line(fixed_s, line.byte_s, fixed_s**2, (_GUESS_FACTOR * line.byte_s) ** 2)
+        self._line = self._prior
+        self._classes.clear()
+        self._recent.clear()
+        self._cusum.reset()
+        self._seen, self._late, self._assumed = 0, None, True
         self._asked_s, self._probe_every_s = -math.inf, _PROBE_SOON_S
+        return True
+
+    def carries_frames(self, now_s: float) -> bool:
+        """Whether a frame has crossed it in the last second."""
+        return now_s - self._last_frame_s < _PROBE_SOON_S
 
     def measured_since(self, since_s: float) -> bool:
         """Whether a transfer ended after that time."""
@@ -233,16 +257,21 @@ class LinkEstimator:
         """Whether a transfer under way takes so long that the link must have changed, or be gone."""
         return waited_s > _OVERDUE * (self._line.seconds(payload_bytes) + _JITTER_S)
 
-    def probe_due(self, now_s: float) -> tuple[int, ...]:
+    def probe_due(self, now_s: float, *, gentle: bool = False) -> tuple[int, ...]:
         """Sizes of the messages of a probe that is due now, to be sent one after the other; empty when none is.
 
         An idle link is probed soon after a change and before anything was seen, then ever more rarely. A busy one is
         not, but for a small message where all its transfers have one size.
+
+        Args:
+            now_s: When.
+            gentle: Frames of others may be on the same line.
         """
         idle_s = now_s - self._last_frame_s
         if idle_s >= _PROBE_SOON_S and now_s - self._asked_s >= self._probe_every_s:
             self._probe_every_s = min(2 * self._probe_every_s, self._idle_s)
-            large = min(max(int(_PROBE_S / self._line.byte_s), _PROBE_LEAST_BYTES), _PROBE_MOST_BYTES)
+            probe_s = _PROBE_GENTLE_S if gentle and self._seen else _PROBE_S
+            large = min(max(int(probe_s / self._line.byte_s), _PROBE_LEAST_BYTES), _PROBE_MOST_BYTES)
             sizes: tuple[int, ...] = (_PROBE_SMALL_BYTES, large)
         elif idle_s < _PROBE_SOON_S and now_s - self._asked_s >= _PROBE_SPLIT_S and not self._split_known():
             sizes = (_PROBE_SMALL_BYTES,)

@@ -22,6 +22,8 @@ from tiercut.profiles import Profile, block_seconds
 _JITTER_S = 5e-5
 _KEPT = 24
 _QUEUE_KEPT = 8
+#: A queue that nobody stands in any more is forgotten with this half-life.
+_QUEUE_FORGET_S = 2.0
 #: A node that nobody measures any more goes back to its profile with this half-life, so that it is tried again. Each
 #: time that it then turns out to be as slow as before, the next trial comes after twice the time.
 _FORGET_S, _FORGET_MOST_S = 5.0, 300.0
@@ -53,7 +55,7 @@ class LoadEstimate:
     Attributes:
         slowdown: Factor on its profile; ``slowdown`` of the planning problem.
         slowdown_std: Its standard deviation.
-        queue_seconds: Typical wait before a frame starts.
+        queue_seconds: Least wait of late before a frame starts: a burst that passes is no queue.
         samples: Frames it rests on; 0: it is a guess.
     """
 
@@ -178,6 +180,7 @@ class LoadEstimator:
         """The estimate now; back towards the profile where nothing was measured for long."""
         age_s = max(0.0, now_s - self._last_s)
         fading = 0.5 ** (age_s / self._forget_s) if self._logs else 0.0
+        queue_s = min(self._queues) * 0.5 ** (age_s / _QUEUE_FORGET_S) if self._queues else 0.0
         load, count = self._load(), len(self._logs)
         if self._pace_now is not None and self._pace_now > _BUSY_PACE:  # as busy as ever, says the node
             fading = 1.0
@@ -187,7 +190,7 @@ class LoadEstimator:
         return LoadEstimate(
             slowdown=slowdown,
             slowdown_std=slowdown * math.hypot(sampled, forgotten),
-            queue_seconds=statistics.fmean(self._queues) * fading if self._queues else 0.0,
+            queue_seconds=queue_s,
             samples=count,
         )
 

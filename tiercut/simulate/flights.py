@@ -60,6 +60,7 @@ def journey(flight: Flight, stream: str, model: str) -> Journey:
         model=model,
         plan=plan,
         stages=tuple(flight.stages),
+        captured_unix_s=flight.captured_s,
         latency_s=finished_s - flight.captured_s,
         fallback=flight.fallback,
     )

@@ -81,9 +81,11 @@ class SimLink:
         return sent_s - self._world.now_s + (self._traces.latency_seconds.at(sent_s) if math.isfinite(sent_s) else 0.0)
 
     def oldest(self, now_s: float) -> tuple[int, float] | None:
-        """Size of the message that has been under way longest, and for how long."""
+        """Size of the message that has been under way longest, and for how long since the one before it arrived."""
         under_way = self._sending or self._waiting
-        return (under_way[0].size, now_s - under_way[0].since_s) if under_way else None
+        if not under_way:
+            return None
+        return under_way[0].size, now_s - max(under_way[0].since_s, self._last_arrival_s)
 
     def _next(self) -> None:
         while not self._busy and self._waiting:

@@ -23,7 +23,7 @@ from tiercut.window import Window
 #: How often a policy hears that time passes: the period of the hub's coordinator.
 TICK_S = 0.25
 #: Messages that are under way for so long are spoken of, as by the real nodes.
-LATE_S = 0.25
+LATE_S = 0.15
 #: How often nodes say how they are, as the real ones by default.
 STATUS_S = 5.0
 

@@ -1,0 +1,102 @@
+"""What a node tells between results: links measured on request, frames that are late, and strangers' lies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.aio import async_test, until
+from tests.sites import SITE_URL, new_site
+from tiercut.bus.memory import MemoryBus
+from tiercut.clock import ManualClock
+from tiercut.jsonwire import decode_clock_probe, decode_progress, encode_node_status, encode_probe
+from tiercut.messages import NodeStatus, Probe
+from tiercut.topics import CLOCK, ECHO, PROBE, PROGRESS, STATUS
+from tiercut.underway import LATE_S, UnderWay
+
+HONEST = NodeStatus(node="liar", tier="edge", state="online", version="0.1.0", clock_id="its own")
+
+
+@async_test
+async def test_link_is_measured_with_messages_of_the_sizes_asked_for(bundles: Path) -> None:
+    site = new_site(bundles)
+    device, edge = site.device(), site.edge()
+    async with MemoryBus(site.brokers[SITE_URL]) as hub, site.running(edge, device):
+        told = aiter(await hub.subscribe(PROGRESS.of(site="home", tier="device", node="d")))
+        await until(lambda: device.peers.online("edge", "e"))
+        asked = Probe(tier="edge", node="e", sizes=(200, 20_000))
+        await hub.publish(PROBE.of(site="home", tier="device", node="d"), encode_probe(asked))
+        heard = [decode_progress((await anext(told)).payload).transfers[0] for _ in asked.sizes]
+    assert [(each.tier, each.node, each.arrived) for each in heard] == [("edge", "e", True)] * 2
+    assert [each.payload_bytes for each in heard] == [200, 20_000]
+    assert all(0 <= each.seconds < 1 for each in heard)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"heard_s": 1e300, "answered_s": 1.0},
+        {"heard_s": -3e9, "answered_s": 1.0},
+        {"heard_s": 3e9, "answered_s": None},
+        {"heard_s": "x", "answered_s": 1.0},
+    ],
+)
+@async_test
+async def test_answer_that_lies_ends_no_node(bundles: Path, lie: dict[str, object]) -> None:
+    site = new_site(bundles)
+    device, edge = site.device(), site.edge()
+    async with MemoryBus(site.brokers[SITE_URL]) as stranger, site.running(edge, device):
+        echoes = aiter(await stranger.subscribe(ECHO.of(site="home", tier="edge", node="liar")))
+        told = aiter(await stranger.subscribe(PROGRESS.of(site="home", tier="device", node="d")))
+        await stranger.publish(
+            STATUS.of(site="home", tier="edge", node="liar"), encode_node_status(HONEST), retain=True
+        )
+        await until(lambda: device.peers.online("edge", "liar"))
+        for node in ("liar", "e"):  # the second shows that the first did no harm
+            asked = encode_probe(Probe(tier="edge", node=node, sizes=(300,)))
+            await stranger.publish(PROBE.of(site="home", tier="device", node="d"), asked)
+        question = await anext(echoes)
+        asked_s = decode_clock_probe(question.payload).asked_s
+        answer = {"clock_id": device.clock.id, "asked_s": asked_s, **lie}
+        await stranger.publish(CLOCK.of(site="home", tier="device", node="d"), json.dumps(answer).encode())
+        async with asyncio.timeout(10):
+            heard = decode_progress((await anext(told)).payload)
+    assert heard.transfers[0].node == "e"
+
+
+def test_only_the_oldest_frame_to_a_node_is_late_and_not_for_the_time_behind_another() -> None:
+    clock = ManualClock()
+    under_way = UnderWay(clock)
+    first, second = (under_way.sending(1, "cloud", "c", size) for size in (1000, 2000))
+    with second:
+        with first:
+            clock.advance(LATE_S / 2)
+            assert not under_way.late()
+        assert under_way.busy(1)
+        assert not under_way.busy(2)
+        clock.advance(LATE_S / 2)
+        assert not under_way.late(), "it has waited for the other one"
+        clock.advance(LATE_S)
+        (late,) = under_way.late()
+    assert (late.payload_bytes, late.arrived) == (2000, False)
+    assert late.seconds == pytest.approx(1.5 * LATE_S)
+    assert not under_way.late()
+    assert under_way.started(1) == 2
+
+
+@async_test
+async def test_requests_that_cannot_be_read_or_are_too_many_are_counted(bundles: Path) -> None:
+    site = new_site(bundles)
+    device = site.device()
+    async with MemoryBus(site.brokers[SITE_URL]) as hub, site.running(device):
+        topic = PROBE.of(site="home", tier="device", node="d")
+        for payload in (b"", b"{}", encode_probe(Probe(tier="cloud", node="nobody", sizes=(200,)))):
+            await hub.publish(topic, payload)
+        counted: Counter[str] = device.counters
+        await until(lambda: counted["probes_skipped"] == 1)
+    assert counted["bad.not_json"] == 1
+    assert counted["bad.missing_field"] == 1
