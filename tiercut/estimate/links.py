@@ -32,7 +32,7 @@ _APART = 4.0
 #: line lets through at once, not of its rate; where it would delay frames it is less all the same.
 _PROBE_SMALL_BYTES = 200
 _PROBE_S, _PROBE_GENTLE_S = 0.08, 0.02
-_PROBE_LEAST_BYTES, _PROBE_MOST_BYTES = 4_000, 60_000
+_PROBE_LEAST_BYTES, _PROBE_MOST_BYTES = 8_000, 60_000
 #: After a change, and before anything was seen, probes follow each other so soon; then ever more rarely.
 _PROBE_SOON_S = 1.0
 #: One odd transfer is no change yet: the next probe follows so soon.
