@@ -226,14 +226,15 @@ def _tier(fields: Fields) -> Tier:
 def encode_control(message: StreamControl) -> bytes:
     """The JSON of a stream's control topic."""
     plan = None if message.plan is None else plan_to_map(message.plan)
-    return _dump({"mode": message.mode, "plan": plan})
+    return _dump({"mode": message.mode, "plan": plan, "id": message.id})
 
 
 def decode_control(data: bytes) -> StreamControl:
     """What a person wants, in such a JSON; ``BadEnvelope`` for anything else."""
     root = load_json(data, "control message")
     plan = plan_from_map(root.child("plan")) if root.mapping("plan", limit=MAX_ENTRIES) else None
-    return StreamControl(mode=root.text("mode"), plan=plan)  # type: ignore[arg-type] # the constructor checks it
+    mode, identity = root.text("mode"), root.optional_text("id") or ""
+    return StreamControl(mode=mode, plan=plan, id=identity)  # type: ignore[arg-type] # the constructor checks it
 
 
 def encode_prepare(message: PrepareSegment) -> bytes:

@@ -383,12 +383,16 @@ class StreamControl:
     Attributes:
         mode: ``auto`` lets the coordinator choose, ``freeze`` keeps what there is, ``plan`` takes ``plan``.
         plan: The plan by hand; its epoch is not used.
+        id: Drawn by who says it, echoed by the explanation (``control_id``); empty where nobody waits for that.
     """
 
     mode: ControlMode
     plan: Plan | None = None
+    id: str = ""
 
     def __post_init__(self) -> None:
+        if len(self.id) > MAX_TEXT:
+            raise refuse("bad_text", expected=f"an id of at most {MAX_TEXT} characters", came=self.id)
         if self.mode not in CONTROL_MODES or (self.plan is None) != (self.mode != "plan"):
             expected = f"a mode of {CONTROL_MODES}, and a plan with 'plan' only"
             raise refuse("bad_control", expected=expected, came=(self.mode, self.plan is not None))

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,16 +15,19 @@ from tiercut.bus import Delivery
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
+from tiercut.coordinator.explain import BY_HAND
 from tiercut.errors import BadMessage, SettingsError
-from tiercut.jsonwire import decode_stream_plan, encode_control
+from tiercut.jsonwire import decode_control, decode_stream_plan, encode_control
 from tiercut.messages import StreamControl, StreamPlan, check_name
 from tiercut.plan import Plan
 from tiercut.topics import CONTROL, EXPLAIN, PLAN
 
 #: How long the stream's retained plan is waited for.
 KNOWN_S = 2.0
-#: How long the hub may take: nodes load segments for ten seconds at most.
-DONE_S = 15.0
+#: How long the hub may take to speak of what was said: a change under way comes first, ten seconds at most.
+ANSWERED_S = 12.0
+#: How long nodes may take from then on: they load segments for ten seconds at most.
+DONE_S = 12.0
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,7 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     by_hand.add_argument("--second-cut", type=int, metavar="N", help="cut point at the end of the edge's part")
     by_hand.add_argument("--edge", metavar="NODE", help="the edge (default: none)")
     by_hand.add_argument("--cloud", metavar="NODE", help="the cloud node (default: none)")
-    by_hand.add_argument("--codecs", default="", metavar="A,B", help="one codec per hop")
+    by_hand.add_argument("--codecs", metavar="A,B", help="one codec per hop")
     parser.set_defaults(run=run)
 
 
@@ -53,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         BusError: the broker cannot be reached.
-        SettingsError: there is no such stream, the plan does not hold together, or the hub does not take it.
+        SettingsError: there is no such stream, the plan does not hold together, nobody answers, or the hub does not
+            take the plan; then what was retained before is retained again.
     """
     print(asyncio.run(_control(args)))
     return 0
@@ -62,8 +67,10 @@ def run(args: argparse.Namespace) -> int:
 async def _control(args: argparse.Namespace) -> str:
     _check(args)
     names = {"site": args.site, "stream": args.stream}
+    topic = CONTROL.of(**names)
     async with MqttBus(MqttSettings(url=args.broker), clock=SystemClock()) as bus:
-        heard = _Heard()
+        heard = _Heard(uuid.uuid4().hex)
+        await bus.subscribe(topic, handler=heard.control_came)  # before the plan, so that it is known when the plan is
         await bus.subscribe(PLAN.of(**names), handler=heard.plan_came)
         known = await heard.until(lambda: heard.plan, KNOWN_S)
         if known is None:
@@ -73,63 +80,122 @@ async def _control(args: argparse.Namespace) -> str:
                 came="no retained plan",
                 fix="see 'tiercut watch' for the names of streams, and whether the hub runs",
             )
-        control = StreamControl(mode=args.mode, plan=_plan(args, known) if args.mode == "plan" else None)
+        control = _wish(args, device=known.plan.device, identity=heard.identity)
         await bus.subscribe(EXPLAIN.of(**names), handler=heard.explanation_came)
-        heard.explanation = None  # only what is said from now on
-        await bus.publish(CONTROL.of(**names), encode_control(control), retain=True)
-        return await _outcome(heard, control, args.stream)
+        heard.wish = encode_control(control)
+        await bus.publish(topic, heard.wish, retain=True)
+        try:
+            return await _outcome(heard, control, args.stream)
+        except _NotTakenError as error:
+            if heard.overtaken:
+                raise
+            await bus.publish(topic, heard.before, retain=True)
+            error.fix += f"; {_named(heard.before)}, as before, is retained again"
+            raise
+
+
+class _NotTakenError(SettingsError):
+    """The hub has answered, and the stream does not follow the plan."""
 
 
 async def _outcome(heard: _Heard, control: StreamControl, stream: str) -> str:
-    def answered() -> object:
-        said = heard.explanation
-        if said is None or said.get("control") != control.mode:
-            return None
-        return control.plan is None or _same(heard.plan, control.plan) or said.get("trouble")
-
-    await heard.until(answered, DONE_S)
-    said, plan = heard.explanation, heard.plan
-    if said is None or said.get("control") != control.mode:
+    await heard.until(lambda: heard.answer or heard.overtaken, ANSWERED_S)
+    if control.plan is not None and heard.answer is not None:
+        wanted = control.plan
+        await heard.until(lambda: _same(heard.plan, wanted) or heard.refusal or heard.overtaken, DONE_S)
+    plan = heard.plan
+    if heard.overtaken:
+        raise _NotTakenError(
+            f"somebody else has spoken of the stream '{stream}' meanwhile",
+            expected="one at a time",
+            came=f"{_named(heard.controls[-1])} after '{control.mode}'",
+            fix="see 'tiercut watch' for what holds now",
+        )
+    if heard.answer is None:
         raise SettingsError(
             "nobody has answered",
-            expected=f"the hub to speak of the stream '{stream}' within {DONE_S:.0f} s",
+            expected=f"the hub to speak of the stream '{stream}' within {ANSWERED_S:.0f} s",
             came="nothing",
-            fix="start the hub, or let it plan the stream (the streams table of its settings, not plans)",
+            fix=f"start the hub, or let it plan the stream (the streams table of its settings, not plans); "
+            f"'{control.mode}' stays retained and takes effect when the hub is there",
         )
     if control.plan is not None and not _same(plan, control.plan):
-        raise SettingsError(
+        raise _NotTakenError(
             "the plan was not taken",
             expected="a plan that the stream's nodes can follow",
-            came=str(said.get("trouble") or "no answer in time"),
+            came=heard.refusal or f"no answer of its nodes within {DONE_S:.0f} s",
             fix="correct the plan, or let the coordinator choose with 'auto'",
         )
     epoch = None if plan is None else plan.plan.epoch
-    return {
+    done = {
         "auto": f"the coordinator chooses the plan of '{stream}' again (now plan {epoch})",
         "freeze": f"'{stream}' keeps plan {epoch} until 'tiercut control {stream} auto'",
         "plan": f"'{stream}' follows plan {epoch}, given by hand, until 'tiercut control {stream} auto'",
     }[control.mode]
+    return f"{done}; but: {heard.refusal}" if heard.refusal else done
 
 
 class _Heard:
-    """What the bus has said of one stream."""
+    """What the bus has said of one stream.
 
-    def __init__(self) -> None:
+    Attributes:
+        identity: Of what we say, echoed by the explanations that follow it.
+        wish: What we say, as it is published; empty before.
+        controls: What has been said so far, ours among it.
+        plan: The plan that the stream follows.
+        answer: The last explanation that echoes us.
+        refusal: Why what we say cannot be done, of the hub or of a node; empty where it is not said.
+    """
+
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
+        self.wish = b""
+        self.controls: list[bytes] = []
         self.plan: StreamPlan | None = None
-        self.explanation: dict[str, Any] | None = None
+        self.answer: dict[str, Any] | None = None
+        self.refusal = ""
+        self._tried = False
         self._changed = asyncio.Event()
 
+    @property
+    def before(self) -> bytes:
+        """What was retained when we spoke; empty for nothing."""
+        said = self.controls[: self.controls.index(self.wish)] if self.wish in self.controls else self.controls
+        return said[-1] if said else b""
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether somebody has spoken after us."""
+        return self.wish in self.controls and self.controls[-1] != self.wish
+
+    def control_came(self, delivery: Delivery) -> None:
+        """What a person wants, we or another."""
+        delivery.ack()
+        self.controls.append(bytes(delivery.payload))
+        self._changed.set()
+
     def plan_came(self, delivery: Delivery) -> None:
+        """The stream's plan."""
         delivery.ack()
         with contextlib.suppress(BadMessage):  # what cannot be read is no plan
             self.plan = decode_stream_plan(delivery.payload)
         self._changed.set()
 
     def explanation_came(self, delivery: Delivery) -> None:
+        """Why it is that plan; only what is said of our wish counts."""
         delivery.ack()
         with contextlib.suppress(ValueError):
-            self.explanation = json.loads(delivery.payload)
+            said = json.loads(delivery.payload)
+            if isinstance(said, dict) and said.get("control_id") == self.identity:
+                self._answered(said)
         self._changed.set()
+
+    def _answered(self, said: dict[str, Any]) -> None:
+        self.answer = said
+        if said.get("under_way") == BY_HAND:
+            self._tried = True
+        elif said.get("under_way") is None:  # else what is said is about another change
+            self.refusal = str(said.get("control_trouble") or (self._tried and said.get("trouble")) or "")
 
     async def until(self, condition: Callable[[], Any], timeout_s: float) -> Any:
         """What the condition gives once it gives something; ``None`` when that takes too long."""
@@ -151,7 +217,11 @@ def _check(args: argparse.Namespace) -> None:
             raise SettingsError(
                 f"bad name of the {name}", expected=error.expected, came=error.came, fix="correct it"
             ) from error
-    given = [each for each in ("first_cut", "second_cut", "edge", "cloud") if getattr(args, each) is not None]
+    given = [
+        f"--{each.replace('_', '-')}"
+        for each in ("first_cut", "second_cut", "edge", "cloud", "codecs")
+        if getattr(args, each) is not None
+    ]
     if args.mode != "plan" and given:
         raise SettingsError(
             f"'{args.mode}' takes no plan",
@@ -166,18 +236,43 @@ def _check(args: argparse.Namespace) -> None:
             came=", ".join(given) or "neither",
             fix="choose them from the table that 'tiercut inspect BUNDLE' prints",
         )
+    _wish(args, device="unknown", identity="")  # what is wrong in itself needs no broker
 
 
-def _plan(args: argparse.Namespace, known: StreamPlan) -> Plan:
-    return Plan(
-        epoch=0,
-        first_cut=args.first_cut,
-        second_cut=args.second_cut,
-        device=known.plan.device,
-        edge=args.edge,
-        cloud=args.cloud,
-        codecs=tuple(name for name in args.codecs.split(",") if name),
-    )
+def _wish(args: argparse.Namespace, *, device: str, identity: str) -> StreamControl:
+    """What is to be said, checked as the hub does when it reads it: what is retained overwrites what works.
+
+    Raises:
+        SettingsError: it is not valid.
+    """
+    plan = None
+    if args.mode == "plan":
+        plan = Plan(
+            epoch=0,
+            first_cut=args.first_cut,
+            second_cut=args.second_cut,
+            device=device,
+            edge=args.edge,
+            cloud=args.cloud,
+            codecs=tuple(name for name in (args.codecs or "").split(",") if name),
+        )
+    control = StreamControl(mode=args.mode, plan=plan, id=identity)
+    try:
+        return decode_control(encode_control(control))
+    except BadMessage as error:
+        raise SettingsError(
+            "the plan is not valid", expected=error.expected, came=error.came, fix="correct it"
+        ) from error
+
+
+def _named(control: bytes) -> str:
+    """What a retained control says, in a word."""
+    if not control:
+        return "'auto'"
+    try:
+        return f"'{decode_control(control).mode}'"
+    except BadMessage:
+        return "something that cannot be read"
 
 
 def _same(followed: StreamPlan | None, wanted: Plan) -> bool:

@@ -16,8 +16,8 @@ from dataclasses import replace
 from typing import Any
 
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
-from tiercut.coordinator.explain import explanation
-from tiercut.coordinator.problem import StreamGoal, as_choice, as_plan, build, hops, missing
+from tiercut.coordinator.explain import BY_HAND, explanation
+from tiercut.coordinator.problem import VARIANT, StreamGoal, as_choice, as_plan, build, hops, missing
 from tiercut.coordinator.stream import FAILURES, SHUN_S, Pending, PlannedStream, Trial, route
 from tiercut.coordinator.view import NodeKey, SiteView
 from tiercut.errors import SettingsError
@@ -250,7 +250,8 @@ class Coordinator:
         if trouble is not None:
             stream.trouble = f"the plan given by hand is not possible: {trouble}; the last plan stays"
             return None
-        return plan, "given by hand"
+        stream.explained_s = float("-inf")  # whoever gave it waits to hear that it is being tried
+        return plan, BY_HAND
 
     def _first_plan_due(self, stream: PlannedStream, now_s: float) -> bool:
         """All hops have been probed, or that takes too long."""
@@ -282,8 +283,13 @@ class Coordinator:
 
     def _impossible(self, stream: PlannedStream, problem: dict[str, Any], plan: Plan) -> str | None:
         """Why a plan by hand cannot be followed."""
+        goal = stream.goal
+        if plan.exit != VARIANT:
+            return f"the model '{goal.model_name}' has no variant '{plan.exit}', only '{VARIANT}'"
+        if plan.device != goal.device:
+            return f"the stream is of device '{goal.device}', not '{plan.device}'"
         try:
-            plan.check_fits(stream.goal.end, model=stream.goal.model_name)
+            plan.check_fits(goal.end, model=goal.model_name)
             answer = evaluate(problem, as_choice(plan))
         except SettingsError as error:
             return f"expected {error.expected}, came {error.came}"

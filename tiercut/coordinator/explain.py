@@ -13,6 +13,8 @@ from tiercut.planner import alternatives, evaluate
 
 #: Changes shown.
 SHOWN = 5
+#: Reason of a change that a person wants; ``under_way`` says it while nodes get ready.
+BY_HAND = "given by hand"
 
 
 def explanation(
@@ -32,6 +34,9 @@ def explanation(
         "stream": goal.name,
         "objective": goal.objective,
         "control": stream.control.mode,
+        "control_id": stream.control.id,
+        "control_trouble": stream.trouble if stream.control.mode != "auto" and stream.pending is None else None,
+        "under_way": None if stream.pending is None else stream.pending.reason,
         "plan": None if plan is None else as_choice(plan) | {"epoch": plan.epoch},
         "trouble": stream.trouble or stream.given_up,
         "warnings": _warnings(stream, view),
