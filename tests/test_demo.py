@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
+from typing import Any
 
 import psutil
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from tests.bundles import bundle_of
 from tiercut.cli import demo, main
 from tiercut.cli.demo import cuts_by_hand
+from tiercut.cli.demo_view import About, fitted
 from tiercut.errors import SettingsError
 
 
@@ -114,3 +117,53 @@ def test_node_that_dies_ends_the_demo_with_its_name() -> None:
         _, said = process.communicate(timeout=30)
     assert process.returncode == 5
     assert "edge-1 ended by itself: expected a running program, got exit status -9" in said
+
+
+HINT = "mosquitto_sub -p 52681 -V 5 -t tiercut/v1/demo/stream/+/result"
+NOTICE = "EMULATED: slow nodes and links that change; at 20 s the device's link narrows to 1.1 Mbit/s"
+REASON = "latency 199.9 → 91.3 ms; device-1 → edge-1: 51.5 → 3.49 Mbps, 5.29 → 5.64 ms"
+
+
+def result(seq: int) -> dict[str, Any]:
+    return {
+        "seq": seq,
+        "label": "motorcycle_left.png",
+        "labels": [{"label": "motor scooter", "score": 0.47}],
+        "plan": {"first_cut": 14, "second_cut": 98, "device": "device-1", "edge": "edge-1", "cloud": None},
+        "stages": [
+            {"where": "device-1", "kind": "compute", "ms": 137.04},
+            {"where": "edge-1", "kind": "wire", "ms": 9},
+        ],
+        "latency_ms": 286.166,
+    }
+
+
+def drawn(width: int, height: int) -> list[str]:
+    console = pytest.importorskip("rich.console").Console(file=StringIO(), width=width, height=height)
+    about = About(model="net", cuts=None, end=98, codec="raw", link=NOTICE, hint=HINT)
+    plans = [f"plan {epoch}: device → edge, cuts 14 and 98, int8+zstd: {REASON}" for epoch in range(1, 6)]
+    console.print(fitted(console, about, plans, [result(seq) for seq in range(100)]))
+    lines: list[str] = console.file.getvalue().splitlines()
+    return lines
+
+
+def test_small_terminal_shows_notice_last_plan_hint_and_newest_rows() -> None:
+    lines = drawn(80, 24)
+    text = " ".join(" ".join(lines).split())
+    assert len(lines) == 23
+    for wanted in (NOTICE, f"plan 5: device → edge, cuts 14 and 98, int8+zstd: {REASON}"):
+        assert wanted in text
+    assert f"from outside: {HINT}" in lines
+    assert lines[-1].startswith(" 99 14, 98 ")
+    assert lines[-1].endswith(" 286.2")
+
+
+def test_tall_terminal_shows_earlier_plans_and_more_rows() -> None:
+    lines = drawn(140, 50)
+    assert len(lines) == 49
+    assert any(line.startswith("plan 1: ") for line in lines)
+    assert sum("motorcycle_left.png" in line for line in lines) > 30
+
+
+def test_tiny_terminal_shows_the_newest_row() -> None:
+    assert drawn(80, 6)[-1].endswith(" 286.2")

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import deque
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from tiercut.errors import ExportError
 from tiercut.messages import StreamPlan
 from tiercut.plan import TIERS
 
-ROWS = 12
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+#: Rows that earlier plans leave room for, and rows and plans kept for a tall terminal.
+ROWS, KEPT, PLANS = 12, 200, 5
+#: Columns of a terminal from which on names are whole and cells apart.
+WIDE = 110
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +109,7 @@ class JsonLines:
 
 
 class LiveTable:
-    """The last results as a table that moves, drawn by rich."""
+    """What runs, the last plans and the last results, drawn by rich to fit the terminal as it is now."""
 
     def __init__(self) -> None:
         try:
@@ -115,11 +122,9 @@ class LiveTable:
         self._console = rich.console.Console()
         self._live = rich.live.Live(console=self._console, refresh_per_second=8, transient=False)
         self._status = self._console.status("starting")
-        self._rows: deque[dict[str, Any]] = deque(maxlen=ROWS)
-        self._plans: deque[str] = deque(maxlen=5)
-        self._count = 0
-        self._title = ""
-        self._caption = ""
+        self._rows: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._plans: deque[str] = deque(maxlen=PLANS)
+        self._about: About | None = None
 
     def __enter__(self) -> Self:
         self._status.start()
@@ -136,47 +141,90 @@ class LiveTable:
         self._status.update(text)
 
     def about(self, about: About) -> None:
-        """Title and caption of the table; the spinner goes on until the first result."""
-        self._title = about.words
-        self._caption = f"{about.link or 'real links of this machine'}\nCtrl-C ends · from outside: {about.hint}"
+        """The lines above the table; the spinner goes on until the first result."""
+        self._about = about
         self.step("waiting for the first result")
 
     def plan(self, message: StreamPlan) -> None:
-        """One more line below the table."""
+        """One more plan above the table."""
         self._plans.append(_plan_words(message))
+        self._draw()
 
     def result(self, payload: bytes) -> None:
         """One more row."""
-        if not self._count:
+        if not self._rows:
             self._status.stop()
             self._live.start()
-        self._count += 1
         self._rows.append(json.loads(payload))
-        self._live.update(self._table())
+        self._draw()
 
-    def _table(self) -> Any:
-        from rich.table import Table  # noqa: PLC0415 - only the demo has it
+    def _draw(self) -> None:
+        if self._about is not None and self._rows:
+            self._live.update(fitted(self._console, self._about, list(self._plans), list(self._rows)))
 
-        caption = "\n".join((self._caption, *self._plans))
-        table = Table(title=self._title, caption=caption, caption_justify="left", title_justify="left")
-        table.add_column("frame", justify="right")
-        table.add_column("cuts", justify="right")
-        table.add_column("photograph")
-        table.add_column("top label")
-        table.add_column("score", justify="right")
-        for place in ("device", "wire", "edge", "wire", "cloud"):
-            table.add_column(f"{place} ms", justify="right")
-        table.add_column("total ms", justify="right")
-        for row in self._rows:
-            table.add_row(*_cells(row))
-        return table
+
+def fitted(console: Console, about: About, plans: list[str], rows: list[dict[str, Any]]) -> RenderableType:
+    """What runs, the last plan with its reason, the hint, and as many of the newest rows as the terminal has room for.
+
+    Earlier plans are shown where `ROWS` rows have room besides them. One line of the terminal stays free for the shell.
+    """
+    from rich.console import Group  # noqa: PLC0415 - only the demo has it
+    from rich.text import Text  # noqa: PLC0415
+
+    def lines(shown: list[str]) -> list[Text]:
+        return [Text(text, style=style) for text, style in _above(about, shown)]
+
+    def room(shown: list[str]) -> int:
+        above = Group(*lines(shown), _table(console, rows[-1:]))
+        return console.size.height - len(console.render_lines(above))
+
+    shown = plans[-1:]
+    while len(shown) < len(plans) and room(plans[-len(shown) - 1 :]) >= min(ROWS, len(rows)):
+        shown = plans[-len(shown) - 1 :]
+    return Group(*lines(shown), _table(console, rows[-max(1, room(shown)) :]))
+
+
+def _above(about: About, plans: list[str]) -> list[tuple[str, str]]:
+    """The lines above the table, each with its style."""
+    return [
+        (f"{about.words} · times in ms", "italic"),
+        (f"{about.link or 'real links of this machine'} · Ctrl-C ends", "bold yellow" if about.link else "dim"),
+        *((plan, "dim") for plan in plans[:-1]),
+        *((plan, "bold") for plan in plans[-1:]),
+        (f"from outside: {about.hint}", "dim"),
+    ]
+
+
+def _table(console: Console, rows: list[dict[str, Any]]) -> RenderableType:
+    """A line for each result; on a narrow terminal long names lose their ends."""
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - only the demo has it
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    wide = console.size.width >= WIDE
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1) if wide else 0, expand=not wide)
+    table.add_column("frame" if wide else "no.", justify="right", no_wrap=True)
+    table.add_column("cuts", justify="right", no_wrap=True)
+    table.add_column("photograph", no_wrap=True, ratio=None if wide else 4)
+    table.add_column("top label", no_wrap=True, ratio=None if wide else 5)
+    for name in ("score", "device", "wire", "edge", "wire", "cloud", "total"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, _cells(row)))
+    return table
 
 
 def _plan_words(message: StreamPlan) -> str:
     plan = message.plan
     route = " → ".join(tier for tier in TIERS if plan.node(tier))
     codecs = ", ".join(plan.codecs) or "nothing is sent"
-    return f"plan {plan.epoch}: {route}, cuts {plan.first_cut} and {plan.second_cut}, {codecs}: {message.reason}"
+    cuts = f"cuts {plan.first_cut} and {plan.second_cut}"
+    return f"plan {plan.epoch}: {route}, {cuts}, {codecs}: {names_only(message.reason)}"
+
+
+def names_only(text: str) -> str:
+    """A sentence for people with ``edge-1`` where it says ``edge/edge-1``."""
+    return re.sub(rf"\b(?:{'|'.join(TIERS)})/(?=[A-Za-z0-9])", "", text)
 
 
 def _cells(result: dict[str, Any]) -> list[str]:

@@ -57,15 +57,15 @@ async def _live(args: argparse.Namespace) -> None:
         raise SettingsError(
             "watch cannot draw", expected="rich", came=str(error), fix="pip install tiercut[watch], or use --json"
         ) from error
-    known = Known(args.site)
-    async with MqttBus(MqttSettings(url=args.broker), clock=SystemClock()) as bus:
+    known, clock = Known(args.site), SystemClock()
+    async with MqttBus(MqttSettings(url=args.broker), clock=clock) as bus:
         for topic in (EXPLAIN, RESULT, STATUS):
             await bus.subscribe(topic.filter(site=args.site), handler=known.heard)
         await bus.subscribe(STATUS.filter(tier="cloud"), handler=known.heard)
-        with Live(screen(known), refresh_per_second=4, screen=True) as live:
+        with Live(refresh_per_second=4, screen=True) as live:
             while True:
+                live.update(screen(known, live.console, clock.monotonic_s()))
                 await asyncio.sleep(REFRESH_S)
-                live.update(screen(known))
 
 
 class Known:

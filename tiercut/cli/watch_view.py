@@ -2,70 +2,159 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from tiercut.cli.demo_view import names_only
+from tiercut.messages import NodeStatus
 from tiercut.plan import name_of
 
 if TYPE_CHECKING:
     from tiercut.cli.watch import Known
 
 NONE = "-"
+#: Where not all streams fit: how long one is shown whole.
+TURN_S = 6.0
+#: Width that a panel's border and padding take of a line, and height that its border takes.
+BORDER, EDGES = 4, 2
+#: Parts of a small terminal's height that nodes, and one-line streams, may take.
+NODES_SHARE, STREAMS_SHARE = 4, 6
 
 
-def screen(known: Known) -> RenderableType:
-    """Nodes on top, a panel for each stream below."""
-    streams = [_stream(name, said, known.results.get(name)) for name, said in sorted(known.explanations.items())]
-    waiting = Text(f"no stream of site '{known.site}' has said anything yet (is the hub running?)", style="dim")
-    return Group(_nodes(known), *(streams or [waiting]))
+def screen(known: Known, console: Console, now_s: float) -> RenderableType:
+    """Nodes on top, a panel for each stream below; on a small terminal one stream after the other, what matters first.
+
+    Args:
+        known: What has been heard.
+        console: Where it will be drawn: its size counts.
+        now_s: Any clock that goes on.
+    """
+    names, height = sorted(known.explanations), console.size.height
+    everything = [*_nodes(known, None), *(_panel(known, name, console, None) for name in names)]
+    if not names:
+        everything.append(Text(f"no stream of site '{known.site}' has said anything yet (is the hub running?)", "dim"))
+    whole = Group(Text(f"site {known.site}", style="italic"), *everything)
+    if not names or _lines(whole, console, console.size.width) <= height:
+        return whole
+    turn, over_s = divmod(now_s, TURN_S)
+    name = names[int(turn) % len(names)]
+    title = f"site {known.site}"
+    if len(names) > 1:
+        title += f" · stream {names.index(name) + 1} of {len(names)}, next in {TURN_S - over_s:.0f} s"
+    above = [Text(title, style="italic"), *_nodes(known, height // NODES_SHARE), *_others(known, name, height)]
+    return Group(*above, _panel(known, name, console, height - _lines(Group(*above), console, console.size.width)))
 
 
-def _nodes(known: Known) -> RenderableType:
-    table = Table(title=f"site {known.site}", title_justify="left", expand=True)
-    for column in ("tier", "node", "state", "busy", "waiting", "done", "dropped", "link"):
-        table.add_column(column)
-    for (tier, name), status in sorted(known.nodes.items()):
-        load = status.load
-        dropped = sum(count for reason, count in load.items() if reason.startswith(("dropped.", "bad.")))
-        done = load.get("frames_done", load.get("frames_finished", 0) + load.get("frames_forwarded", 0))
-        state = Text(status.state, style="green" if status.state == "online" else "red")
-        busy = f"{load['busy']:.0%}" if "busy" in load else NONE
-        waiting = f"{load.get('waiting', 0):.0f}"
-        link = (status.emulated_link or "real").upper() if status.emulated_link else "real"
-        table.add_row(tier, name, state, busy, waiting, f"{done:.0f}", f"{dropped:.0f}", link)
-    return table
+def _lines(part: RenderableType, console: Console, width: int) -> int:
+    """How many lines it takes."""
+    return len(console.render_lines(part, console.options.update(width=width, height=None)))
 
 
-def _stream(name: str, said: dict[str, Any], result: dict[str, Any] | None) -> RenderableType:
-    lines: list[RenderableType] = [_plan_line(said)]
+def _nodes(known: Known, most: int | None) -> list[RenderableType]:
+    """A line for each node; where there are more than ``most``, those that are away come first."""
+    nodes = sorted(known.nodes.items(), key=lambda item: (most is not None and item[1].state == "online", item[0]))
+    table = Table(box=None, expand=True, pad_edge=False, collapse_padding=True)
+    for column in ("tier", "node", "state"):
+        table.add_column(column, no_wrap=True)
+    for column in ("busy", "wait", "done", "drop"):
+        table.add_column(column, no_wrap=True, justify="right")
+    table.add_column("link", no_wrap=True, ratio=1)
+    for _, status in nodes[:most]:
+        table.add_row(*_node(status))
+    left = [status.state for _, status in nodes[most:]] if most is not None else []
+    more = f"and {len(left)} nodes more, {left.count('online')} of them online"
+    return [table, *([Text(more, style="dim")] if left else [])]
+
+
+def _node(status: NodeStatus) -> list[Text]:
+    load = status.load
+    dropped = sum(count for reason, count in load.items() if reason.startswith(("dropped.", "bad.")))
+    done = load.get("frames_done", load.get("frames_finished", 0) + load.get("frames_forwarded", 0))
+    busy = f"{load['busy']:.0%}" if "busy" in load else NONE
+    figures = (busy, f"{load.get('waiting', 0):.0f}", f"{done:.0f}", f"{dropped:.0f}")
+    state = Text(status.state, style="green" if status.state == "online" else "red")
+    return [Text(status.tier), Text(status.node), state, *map(Text, figures), _emulation(status.emulated_link)]
+
+
+def _emulation(link: str | None) -> Text:
+    """What is emulated, in the fewest words: ``EMULATED 1.1 Mbps, 3 ms; 10x slower``."""
+    if link is None:
+        return Text("real")
+    slower = re.sub(r"emulated slowdown: ([\d.]+)", r"\1x slower", link)
+    return Text(f"EMULATED {slower.replace('emulated link: ', '')}", style="yellow")
+
+
+def _others(known: Known, shown: str, height: int) -> list[RenderableType]:
+    """A line for each other stream, those in trouble first."""
+    others = [(not said.get("trouble"), name) for name, said in known.explanations.items() if name != shown]
+    lines: list[RenderableType] = []
+    for well, name in sorted(others)[: height // STREAMS_SHARE]:
+        said = known.explanations[name]
+        text = f"{name}: {names_only(str(said['trouble']))}" if not well else f"{name}: {_plan_words(said)}"
+        lines.append(Text(text, style="dim" if well else "bold red", no_wrap=True, overflow="ellipsis"))
+    return lines
+
+
+def _panel(known: Known, name: str, console: Console, height: int | None) -> RenderableType:
+    """A stream: as many of its parts as ``height`` lines have room for (``None``: all), and what those left out are."""
+    said = known.explanations[name]
+    left = (height or sys.maxsize) - EDGES
+    shown: list[RenderableType] = []
+    missing: dict[str, None] = {}
+    for what, part in _parts(said, known.results.get(name)):
+        lines = _lines(part, console, console.size.width - BORDER)
+        if lines <= left or not shown:
+            shown.append(part)
+            left -= lines
+        else:
+            missing[what] = None
+    title = Text(f"stream {name}: least {said['objective']}")
+    below = Text(f"a taller window shows: {', '.join(missing)}", style="dim") if missing else None
+    return Panel(Group(*shown), title=title, title_align="left", subtitle=below, subtitle_align="left")
+
+
+def _parts(said: dict[str, Any], result: dict[str, Any] | None) -> Iterator[tuple[str, RenderableType]]:
+    """What there is to say of a stream, each with its name: the most important first."""
+    yield "plan", Text(_plan_words(said), style="bold" if said.get("plan") else "yellow")
+    changes: list[dict[str, Any]] = list(said.get("changes", ()))
+    for last in changes[-1:]:
+        yield "why", Text(f"why  plan {last['epoch']}: {names_only(str(last['reason']))}")
     if said.get("trouble"):
-        lines.append(Text(str(said["trouble"]), style="bold red"))
-    lines += [Text(f"warning: {warning}", style="yellow") for warning in said.get("warnings", ())]
-    lines.append(_times(said, result))
+        yield "trouble", Text(names_only(str(said["trouble"])), style="bold red")
+    for warning in said.get("warnings", ()):
+        yield "warnings", Text(f"warning: {names_only(str(warning))}", style="yellow")
+    yield "times", _times(said, result)
     if said.get("alternatives"):
-        lines.append(_alternatives(said))
-    lines += [_links(said), _changes(said)]
-    return Panel(Group(*lines), title=f"stream {name}: least {said['objective']}", title_align="left")
+        yield "alternatives", _alternatives(said)
+    if said.get("links"):
+        yield "links", _links(said["links"])
+    if said.get("nodes"):
+        yield "loads", _loads(said["nodes"])
+    for change in reversed(changes[:-1]):
+        yield "older changes", Text(f"plan {change['epoch']}: {names_only(str(change['reason']))}", style="dim")
 
 
-def _plan_line(said: dict[str, Any]) -> Text:
+def _plan_words(said: dict[str, Any]) -> str:
     plan = said.get("plan")
     if plan is None:
-        return Text("no plan yet", style="yellow")
+        return "no plan yet"
     codecs = ", ".join(str(codec).partition("@")[0] for codec in plan["codecs"]) or "no hop"
     route = " → ".join(["device", *(name_of(str(plan[tier])) for tier in ("edge", "cloud") if plan[tier])])
     cuts = f"cuts {plan['first_cut']} and {plan['second_cut']}"
     held = {"freeze": " (frozen)", "plan": " (given by hand)"}.get(str(said.get("control")), "")
-    return Text(f"plan {plan['epoch']}: {route}, {cuts}, {codecs}{held}", style="bold")
+    return f"plan {plan['epoch']}: {route}, {cuts}, {codecs}{held}"
 
 
 def _times(said: dict[str, Any], result: dict[str, Any] | None) -> RenderableType:
     predicted = said.get("predicted") or {}
-    stages = ", ".join(f"{s['where']} {s['seconds'] * 1e3:.1f}" for s in predicted.get("stages", ()))
+    stages = ", ".join(f"{names_only(s['where'])} {s['seconds'] * 1e3:.1f}" for s in predicted.get("stages", ()))
     now = f"predicted {_ms(predicted.get('latency_seconds'))} ms ({stages})" if predicted else "predicted -"
     measured = said.get("measured_ms")
     spent = ""
@@ -76,38 +165,40 @@ def _times(said: dict[str, Any], result: dict[str, Any] | None) -> RenderableTyp
 
 
 def _alternatives(said: dict[str, Any]) -> RenderableType:
+    """A column for each: what it would take, and its cuts."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("beside it")
-    table.add_column("ms", justify="right")
-    table.add_column("cuts", justify="right")
+    table.add_column("beside it", no_wrap=True)
+    times, cuts = ["ms"], ["cuts"]
     for name, answer in said["alternatives"].items():
         possible = answer is not None and answer.get("feasible")
-        cuts = f"{answer['first_cut']}, {answer['second_cut']}" if possible else NONE
-        table.add_row(name, _ms(answer["latency_seconds"]) if possible else "not possible", cuts)
+        table.add_column(Text(str(name)), justify="right")
+        times.append(_ms(answer["latency_seconds"]) if possible else "not possible")
+        cuts.append(f"{answer['first_cut']}, {answer['second_cut']}" if possible else NONE)
+    table.add_row(*times)
+    table.add_row(*cuts)
     return table
 
 
-def _links(said: dict[str, Any]) -> Text:
-    links = [
-        f"{link['from']} → {link['to']} {_rate(link)} {link['latency_seconds'] * 1e3:.1f} ms"
-        for link in said.get("links", ())
+def _links(links: list[dict[str, Any]]) -> Text:
+    words = [
+        f"{name_of(link['from'])} → {name_of(link['to'])} {_rate(link)} {link['latency_seconds'] * 1e3:.1f} ms"
+        for link in links
     ]
-    loads = [
-        f"{node['id']} takes {node['slowdown']:.2f} times its profile, queue {node['queue_seconds'] * 1e3:.1f} ms"
-        for node in said.get("nodes", ())
+    return Text("links  " + " · ".join(words), style="dim")
+
+
+def _loads(nodes: list[dict[str, Any]]) -> Text:
+    words = [
+        f"{name_of(node['id'])} {node['slowdown']:.2f} times its profile, queue {node['queue_seconds'] * 1e3:.1f} ms"
+        for node in nodes
     ]
-    return Text("links  " + " · ".join(links) + "\nloads  " + " · ".join(loads), style="dim")
+    return Text("loads  " + " · ".join(words), style="dim")
 
 
 def _rate(link: dict[str, Any]) -> str:
     if link.get("source") == "guessed":
         return f"{link['mbps']:.3g} Mbps (a guess)"
     return f"{link['mbps']:.3g} ± {link.get('mbps_std', 0.0):.1g} Mbps"
-
-
-def _changes(said: dict[str, Any]) -> Text:
-    changes = [f"plan {change['epoch']}: {change['reason']}" for change in said.get("changes", ())]
-    return Text("\n".join(changes))
 
 
 def _ms(seconds: float | None) -> str:
