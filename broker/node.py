@@ -22,12 +22,12 @@ from tiercut.coordinator.problem import StreamGoal
 from tiercut.cut_names import resolve_cut
 from tiercut.errors import BusError, SettingsError
 from tiercut.jsonwire import encode_node_status, encode_stream_plan
-from tiercut.messages import NodeState, NodeStatus, StreamPlan
 from tiercut.node import OpenBus
 from tiercut.plan import Plan
 from tiercut.settings import masked_url
 from tiercut.stopping import Stopped, unless
 from tiercut.store import ModelStore
+from tiercut.talk import NodeState, NodeStatus, StreamPlan
 from tiercut.topics import PLAN, STATUS
 
 

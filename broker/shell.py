@@ -26,10 +26,10 @@ from tiercut.jsonwire import (
     encode_stream_plan,
 )
 from tiercut.logs import Throttle
-from tiercut.messages import StreamControl, StreamPlan
 from tiercut.plan import Tier, known_tier
 from tiercut.profile_wire import decode_profile
 from tiercut.results import read_journey
+from tiercut.talk import StreamControl, StreamPlan
 from tiercut.topics import CONTROL, DROPPED, EXPLAIN, PLAN, PREPARE, PROBE, PROFILE, PROGRESS, READY, RESULT, STATUS
 
 log = logging.getLogger(__name__)

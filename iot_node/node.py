@@ -14,9 +14,9 @@ from tiercut.bus import Delivery
 from tiercut.clock import Clock
 from tiercut.errors import BadMessage, SettingsError, TiercutError
 from tiercut.jsonwire import decode_stream_plan
-from tiercut.messages import PrepareSegment
 from tiercut.node import Node, OpenBus, Tasks
 from tiercut.plan import Plan, Tier
+from tiercut.talk import PrepareSegment
 from tiercut.topics import DROPPED, PLAN, RESULT
 
 #: How long a device waits for the next node's status before its first frame, and how often it looks.

@@ -21,9 +21,10 @@ from tiercut import results
 from tiercut.bundle import Bundle
 from tiercut.clock import Clock
 from tiercut.errors import InputError, SensorError, SettingsError
-from tiercut.messages import MAX_TEXT, ClockStamp, Stage, StreamPlan, Work
+from tiercut.messages import MAX_TEXT, ClockStamp, Stage, Work
 from tiercut.plan import Plan
 from tiercut.processing import Arrays, Job
+from tiercut.talk import StreamPlan
 from tiercut.window import Window
 
 #: How often frames without an outcome are looked for.

@@ -11,10 +11,11 @@ from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, Publi
 from tiercut.coordinator.core import Coordinator
 from tiercut.coordinator.problem import StreamGoal
 from tiercut.cuts import CutPoint, TensorSpec
-from tiercut.messages import NodeStatus, Probe, Progress, Ready, Stage, Transfer
+from tiercut.messages import Stage
 from tiercut.plan import Plan, Tier
 from tiercut.profiles import Profile
 from tiercut.results import Journey
+from tiercut.talk import NodeStatus, Probe, Progress, Ready, Transfer
 
 #: Four blocks of 100 ms on the device, ten times as fast on an edge, a hundred times in the cloud.
 DEVICE_S = (0.0, 0.1, 0.2, 0.3, 0.4)

@@ -24,8 +24,8 @@ from tiercut.bus.settings import MqttSettings
 from tiercut.cli import control, main
 from tiercut.clock import SystemClock
 from tiercut.jsonwire import decode_control, encode_control, encode_stream_plan
-from tiercut.messages import StreamControl, StreamPlan
 from tiercut.plan import Plan
+from tiercut.talk import StreamControl, StreamPlan
 from tiercut.topics import CONTROL, EXPLAIN, PLAN
 
 CAM = {"site": "home", "stream": "cam"}

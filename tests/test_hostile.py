@@ -25,8 +25,9 @@ from tiercut.bus.memory import MemoryBus
 from tiercut.chunks import split
 from tiercut.codecs import encode_tensor
 from tiercut.jsonwire import encode_stream_plan
-from tiercut.messages import MAX_STAGES, ClockStamp, Stage, StreamPlan, Work
+from tiercut.messages import MAX_STAGES, ClockStamp, Stage, Work
 from tiercut.plan import Plan
+from tiercut.talk import StreamPlan
 from tiercut.topics import PLAN, WORK
 from tiercut.wire import encode_work
 

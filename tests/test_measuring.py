@@ -14,7 +14,7 @@ from tests.sites import SITE_URL, new_site
 from tiercut.bus.memory import MemoryBus
 from tiercut.clock import ManualClock
 from tiercut.jsonwire import decode_clock_probe, decode_progress, encode_node_status, encode_probe
-from tiercut.messages import NodeStatus, Probe
+from tiercut.talk import NodeStatus, Probe
 from tiercut.topics import CLOCK, ECHO, PROBE, PROGRESS, STATUS
 from tiercut.underway import LATE_S, UnderWay
 

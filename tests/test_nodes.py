@@ -20,9 +20,9 @@ from tiercut.bus.memory import MemoryBus
 from tiercut.clock import SystemClock
 from tiercut.errors import BundleError, CutError, SettingsError
 from tiercut.jsonwire import encode_stream_plan
-from tiercut.messages import StreamPlan
 from tiercut.plan import Plan
 from tiercut.results import top_labels
+from tiercut.talk import StreamPlan
 from tiercut.topics import PLAN, WORK
 
 

@@ -21,8 +21,8 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.jsonwire import encode_prepare
-from tiercut.messages import PrepareSegment
 from tiercut.program import MqttOpener
+from tiercut.talk import PrepareSegment
 from tiercut.topics import PREPARE, PROFILE, READY, RETURN, STATUS
 
 

@@ -17,9 +17,9 @@ import pytest
 from tiercut import jsonwire
 from tiercut.codecs import decode_tensor
 from tiercut.errors import BadEnvelope
-from tiercut.messages import (
+from tiercut.messages import Dropped, Work
+from tiercut.talk import (
     ClockProbe,
-    Dropped,
     NodeStatus,
     PrepareSegment,
     Probe,
@@ -29,7 +29,6 @@ from tiercut.messages import (
     StreamControl,
     StreamPlan,
     Transfer,
-    Work,
 )
 from tiercut.wire import ENVELOPE_REASONS, decode_work, encode_work
 

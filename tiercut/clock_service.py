@@ -12,7 +12,7 @@ from tiercut.clocksync import ClockOffsets
 from tiercut.errors import BadMessage
 from tiercut.jsonwire import decode_clock_probe, encode_clock_probe
 from tiercut.logs import Throttle
-from tiercut.messages import ClockProbe
+from tiercut.talk import ClockProbe
 from tiercut.topics import CLOCK, ECHO
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tiercut.messages import (
+from tiercut.messages import Dropped, refuse
+from tiercut.plan import Tier, known_tier
+from tiercut.talk import (
     MAX_PROBES,
     ClockProbe,
-    Dropped,
     NodeStatus,
     PrepareSegment,
     Probe,
@@ -22,9 +23,7 @@ from tiercut.messages import (
     StreamControl,
     StreamPlan,
     Transfer,
-    refuse,
 )
-from tiercut.plan import Tier, known_tier
 from tiercut.wirefields import Fields, finite, plan_from_map, plan_to_map
 
 MAX_JSON_BYTES = 64 * 1024

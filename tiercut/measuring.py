@@ -10,10 +10,10 @@ from tiercut.bus import Bus, Delivery
 from tiercut.clock_service import ClockService
 from tiercut.errors import BadMessage
 from tiercut.jsonwire import decode_probe, encode_progress
-from tiercut.messages import Probe, Progress, Transfer
 from tiercut.processing import Processor
 from tiercut.refusals import REFUSED, Refusals
 from tiercut.sending import Sending
+from tiercut.talk import Probe, Progress, Transfer
 from tiercut.topics import PROGRESS
 from tiercut.underway import LATE_S
 

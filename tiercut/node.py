@@ -25,7 +25,7 @@ from tiercut.emulation import Emulation
 from tiercut.intake import Arrived, Intake
 from tiercut.jsonwire import encode_node_status
 from tiercut.measuring import Measuring
-from tiercut.messages import MAX_SECONDS, NodeState, NodeStatus, PrepareSegment, Stage, Work
+from tiercut.messages import MAX_SECONDS, Stage, Work
 from tiercut.node_settings import NodeSettings
 from tiercut.peers import Peers
 from tiercut.plan import Tier
@@ -39,6 +39,7 @@ from tiercut.sending import Sending
 from tiercut.settings import masked_url
 from tiercut.stopping import Stopped, unless
 from tiercut.store import ModelStore
+from tiercut.talk import NodeState, NodeStatus, PrepareSegment
 from tiercut.topics import CLOCK, ECHO, PREPARE, PROBE, PROFILE, RETURN, STATUS
 from tiercut.worker import Worker
 

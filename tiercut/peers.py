@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiercut.messages import NodeStatus
+from tiercut.talk import NodeStatus
 
 #: Nodes remembered; more than a site has, fewer than would fill a device's memory.
 MAX_PEERS = 10_000

@@ -14,12 +14,13 @@ from tiercut.errors import BadMessage, SettingsError, TiercutError
 from tiercut.jsonwire import decode_prepare, encode_ready
 from tiercut.machine import this_machine
 from tiercut.measure import Options, measure_profile
-from tiercut.messages import PrepareSegment, Ready, refuse
+from tiercut.messages import refuse
 from tiercut.plan import Tier
 from tiercut.profile_store import ProfileStore
 from tiercut.profiles import Profile
 from tiercut.refusals import REFUSED, Refusals
 from tiercut.store import ModelStore
+from tiercut.talk import PrepareSegment, Ready
 from tiercut.topics import READY
 
 log = logging.getLogger(__name__)

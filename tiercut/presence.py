@@ -9,9 +9,10 @@ from collections import Counter
 from tiercut.bus import Bus, Delivery
 from tiercut.errors import BadMessage
 from tiercut.jsonwire import decode_node_status, encode_node_status
-from tiercut.messages import NodeStatus, refuse
+from tiercut.messages import refuse
 from tiercut.peers import Peers
 from tiercut.refusals import REFUSED, Refusals
+from tiercut.talk import NodeStatus
 from tiercut.topics import STATUS
 
 

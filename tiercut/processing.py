@@ -23,9 +23,10 @@ from tiercut.codecs import decode_tensor, encode_tensor
 from tiercut.errors import BadMessage, TiercutError
 from tiercut.frame import Drop, Finish, Forward, FrameState, Here, Run, decide
 from tiercut.logs import Throttle
-from tiercut.messages import EncodedTensor, Running, Stage, StageKind, Work, refuse
+from tiercut.messages import EncodedTensor, Stage, StageKind, Work, refuse
 from tiercut.plan import Tier
 from tiercut.store import ModelStore
+from tiercut.talk import Running
 from tiercut.underway import LATE_S
 
 log = logging.getLogger(__name__)

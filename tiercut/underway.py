@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tiercut.clock import Clock
-from tiercut.messages import Transfer
 from tiercut.plan import Tier
+from tiercut.talk import Transfer
 
 #: From so long on it is spoken of, and so often.
 LATE_S = 0.15

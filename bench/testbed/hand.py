@@ -11,8 +11,8 @@ from bench.testbed.site import NODES, SITE, STREAM, Bench
 from bench.testbed.watch import Seen
 from tiercut.errors import BusError
 from tiercut.jsonwire import encode_prepare, encode_stream_plan
-from tiercut.messages import PrepareSegment, StreamPlan
 from tiercut.plan import TIERS, Plan
+from tiercut.talk import PrepareSegment, StreamPlan
 from tiercut.topics import PLAN, PREPARE
 
 LOAD_S = 20.0

@@ -12,7 +12,7 @@ from typing import Any
 
 from tiercut.bus import Bus, Delivery
 from tiercut.jsonwire import decode_node_status, decode_prepare, decode_ready, decode_stream_plan
-from tiercut.messages import PrepareSegment, Ready, StreamPlan
+from tiercut.talk import PrepareSegment, Ready, StreamPlan
 from tiercut.topics import DROPPED, EXPLAIN, PLAN, PREPARE, READY, RESULT, STATUS
 
 

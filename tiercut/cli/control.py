@@ -18,8 +18,9 @@ from tiercut.clock import SystemClock
 from tiercut.coordinator.explain import BY_HAND
 from tiercut.errors import BadMessage, SettingsError
 from tiercut.jsonwire import decode_control, decode_stream_plan, encode_control
-from tiercut.messages import StreamControl, StreamPlan, check_name
+from tiercut.messages import check_name
 from tiercut.plan import Plan
+from tiercut.talk import StreamControl, StreamPlan
 from tiercut.topics import CONTROL, EXPLAIN, PLAN
 
 #: How long the stream's retained plan is waited for.

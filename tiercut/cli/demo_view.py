@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from tiercut.errors import ExportError
-from tiercut.messages import StreamPlan
 from tiercut.plan import TIERS
+from tiercut.talk import StreamPlan
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -13,7 +13,7 @@ from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.errors import BadMessage, SettingsError
 from tiercut.jsonwire import decode_node_status
-from tiercut.messages import NodeStatus
+from tiercut.talk import NodeStatus
 from tiercut.topics import EXPLAIN, RESULT, STATUS
 
 REFRESH_S = 0.5

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tiercut.cli.demo_view import names_only
-from tiercut.messages import NodeStatus
 from tiercut.plan import name_of
+from tiercut.talk import NodeStatus
 
 if TYPE_CHECKING:
     from tiercut.cli.watch import Known

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tiercut.messages import PrepareSegment, Probe, StreamPlan
 from tiercut.plan import Tier
+from tiercut.talk import PrepareSegment, Probe, StreamPlan
 
 
 @dataclass(frozen=True, slots=True)

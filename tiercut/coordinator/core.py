@@ -22,11 +22,12 @@ from tiercut.coordinator.stream import FAILURES, SHUN_S, Pending, PlannedStream,
 from tiercut.coordinator.view import NodeKey, SiteView
 from tiercut.errors import SettingsError
 from tiercut.logs import Throttle
-from tiercut.messages import Dropped, NodeStatus, PrepareSegment, Probe, Progress, Ready, StreamControl, StreamPlan
+from tiercut.messages import Dropped
 from tiercut.plan import Plan, known_tier, name_of, node_id
 from tiercut.planner import beside, evaluate, solve, taken_by
 from tiercut.profiles import Profile, check_profile_fits
 from tiercut.results import Journey
+from tiercut.talk import NodeStatus, PrepareSegment, Probe, Progress, Ready, StreamControl, StreamPlan
 
 log = logging.getLogger(__name__)
 

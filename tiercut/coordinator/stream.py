@@ -8,9 +8,10 @@ from typing import Any
 from tiercut.coordinator.problem import StreamGoal
 from tiercut.coordinator.switching import Switching
 from tiercut.coordinator.view import NodeKey, along
-from tiercut.messages import Dropped, StreamControl
+from tiercut.messages import Dropped
 from tiercut.plan import Plan
 from tiercut.results import Journey
+from tiercut.talk import StreamControl
 
 #: Changes that are remembered.
 HISTORY = 20

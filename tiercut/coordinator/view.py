@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from tiercut import __version__
 from tiercut.estimate.links import LinkChange, LinkEstimate, LinkEstimator, LinkSample
 from tiercut.estimate.nodes import LoadEstimator
-from tiercut.messages import NodeStatus, Running, Stage, Transfer
+from tiercut.messages import Stage
 from tiercut.plan import Plan, Tier, node_id
 from tiercut.profiles import Profile
 from tiercut.results import Journey
+from tiercut.talk import NodeStatus, Running, Transfer
 
 #: What is expected of a hop that nothing has crossed yet: (Mbps, one-way seconds). LAN, an ordinary uplink, the same.
 FIRST_GUESS: Mapping[tuple[Tier, Tier], tuple[float, float]] = {

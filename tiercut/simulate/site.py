@@ -15,12 +15,12 @@ from tiercut import __version__
 from tiercut.coordinator.problem import StreamGoal
 from tiercut.cuts import CutPoint, TensorSpec
 from tiercut.machine import Machine
-from tiercut.messages import NodeStatus
 from tiercut.plan import Tier, known_tier
 from tiercut.planner import solve
 from tiercut.profile_store import read_profile
 from tiercut.profiles import CodecPoint, Profile
 from tiercut.simulate.fields import integer, number, only, refuse, table_of, tables, text
+from tiercut.talk import NodeStatus
 
 
 @dataclass(frozen=True, slots=True)

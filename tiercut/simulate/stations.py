@@ -11,11 +11,12 @@ from typing import Protocol
 
 from tiercut import frame
 from tiercut.frame import Forward, FrameState, Run
-from tiercut.messages import Running, StageKind
+from tiercut.messages import StageKind
 from tiercut.profiles import CodecPoint, Profile
 from tiercut.simulate.flights import RESULT, Flight
 from tiercut.simulate.scenario import LinkTraces, Scenario
 from tiercut.simulate.site import SimNode
+from tiercut.talk import Running
 
 #: Messages of frames that are ``latest`` expire after so long in a line, as those of the real nodes do.
 EXPIRY_S = 10.0
