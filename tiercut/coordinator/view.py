@@ -251,11 +251,11 @@ class SiteView:
 
         They are taken to be as bad until they are measured again, which is asked for at once.
         """
-        if change is None:
+        if change is None or not change.matters:
             return []
         if change.after.mbps < change.before.mbps:
-            for ends in self._alike(sender, receiver):
-                if self.links[ends].assume(change.after.line):
+            for ends in self._alike(sender, receiver):  # frames that cross it now say that it has not changed
+                if not self.links[ends].carries_frames(now_s) and self.links[ends].assume(change.after.line):
                     self._doubted[ends] = now_s
             if now_s - self._doubted_s > DOUBT_AGAIN_S:
                 self._doubted_s = now_s

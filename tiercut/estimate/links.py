@@ -122,6 +122,14 @@ class LinkChange:
     before: LinkEstimate
     after: LinkEstimate
 
+    @property
+    def matters(self) -> bool:
+        """Whether rate or latency are others: on a line that is measured rarely, evidence of hardly anything adds up."""
+        rate = self.after.mbps / self.before.mbps
+        moved_s = abs(self.after.latency_seconds - self.before.latency_seconds)
+        same_rate = 1 / _ODD_FACTOR < rate < _ODD_FACTOR
+        return not (same_rate and moved_s < max(_JITTER_S, 0.3 * self.before.latency_seconds))
+
     def __str__(self) -> str:
         rates = f"{self.before.mbps:.3g} → {self.after.mbps:.3g} Mbps"
         return f"{rates}, {self.before.latency_seconds * 1e3:.3g} → {self.after.latency_seconds * 1e3:.3g} ms"
