@@ -14,6 +14,10 @@ from tiercut.profiles import Profile, codec_rows
 FORMAT = "tiercut-plan-problem/1"
 VARIANT = "full"
 
+#: What a hop costs besides its wire: the receiver takes the frame in and hands it to a thread. On shaped links
+#: predictions were 1 ms per hop too low without it (docs/benchmarks.md).
+HANDOVER_S = 0.001
+
 Objective = Literal["latency", "throughput", "energy"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
@@ -169,7 +173,7 @@ def _link(view: SiteView, start: NodeView, to: NodeView, now_s: float) -> dict[s
     return {
         "from": start.id,
         "to": to.id,
-        "latency_seconds": max(0.0, estimate.latency_seconds),
+        "latency_seconds": max(0.0, estimate.latency_seconds) + HANDOVER_S,
         "mbps": estimate.mbps,
     }
 
