@@ -9,7 +9,7 @@ from tests.profiles import profile_of
 from tiercut import __version__
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
 from tiercut.coordinator.core import Coordinator
-from tiercut.coordinator.problem import StreamGoal
+from tiercut.coordinator.problem import HANDOVER_S, StreamGoal
 from tiercut.cuts import CutPoint, TensorSpec
 from tiercut.messages import Stage
 from tiercut.plan import Plan, Tier
@@ -141,7 +141,7 @@ class Told:
             if sender is not None:
                 size = profile.cut_bytes[start]
                 seconds = 0.001 + size * 8e-6 / self.mbps.get((sender, name), 50.0)
-                stages.append(Stage(name, "wire", seconds, payload_bytes=size))
+                stages += [Stage(name, "wire", seconds, payload_bytes=size), Stage(name, "queue", HANDOVER_S)]
             stages.append(Stage(name, "compute", profile.seconds(start, stop) * slow.get(name, 1.0)))
             start, sender = stop, name
         return Journey(
