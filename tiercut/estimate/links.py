@@ -124,7 +124,7 @@ class LinkChange:
 
     @property
     def matters(self) -> bool:
-        """Whether rate or latency are others: on a line that is measured rarely, evidence of hardly anything adds up."""
+        """Whether rate or latency are others: on a line measured rarely, evidence of hardly anything adds up."""
         rate = self.after.mbps / self.before.mbps
         moved_s = abs(self.after.latency_seconds - self.before.latency_seconds)
         same_rate = 1 / _ODD_FACTOR < rate < _ODD_FACTOR
