@@ -134,10 +134,10 @@ class Told:
         stages: list[Stage] = []
         start, sender = 0, None
         for tier in ("device", *(to for _, to in plan.hops)):
-            name = plan.node(tier)  # type: ignore[arg-type] # tiers they are
+            name = plan.node(tier)
             assert name is not None
-            stop = plan.segment_end(tier, 4)  # type: ignore[arg-type]
-            profile = self.coordinator.view.nodes[tier, name].profiles[MODEL]  # type: ignore[index]
+            stop = plan.segment_end(tier, 4)
+            profile = self.coordinator.view.nodes[tier, name].profiles[MODEL]
             if sender is not None:
                 size = profile.cut_bytes[start]
                 seconds = 0.001 + size * 8e-6 / self.mbps.get((sender, name), 50.0)

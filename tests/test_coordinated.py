@@ -166,6 +166,8 @@ async def test_odd_messages_do_not_stop_the_hub(bundles: Path, chain: Bundle) ->
 @async_test
 async def test_order_is_kept_when_a_new_plan_is_faster_than_the_frames_under_way(bundles: Path, chain: Bundle) -> None:
     site = new_site(bundles)
+    slow: dict[str, Any]
+    fast: dict[str, Any]
     slow, fast = ({"edge": "e", "second_cut": "100%", "codecs": ("raw",)}, {"second_cut": "100%"})
     edge = site.edge(emulated_slowdown=100.0)
     device = site.device(noise(chain, frames=60, fps=200, in_flight=4))

@@ -8,7 +8,7 @@ import pytest
 
 from tests.coordinating import MODEL, Told, goal, times
 from tests.profiles import profile_of
-from tiercut.coordinator import core
+from tiercut.coordinator import core, problem
 from tiercut.coordinator.actions import Measure
 from tiercut.messages import Dropped
 from tiercut.plan import Plan
@@ -294,7 +294,7 @@ def test_frames_that_are_dropped_for_usual_reasons_say_nothing_of_a_plan() -> No
 
 def test_fault_in_one_stream_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     told = Told().site(goal("bad", device="d1"), goal("good", device="d2"))
-    true_build = core.build
+    true_build = problem.build
 
     def build(wanted: object, *args: object, **more: object) -> object:
         if getattr(wanted, "name", "") == "bad":
