@@ -68,11 +68,12 @@ class Condition:
         self._before = now_s, busy_s, joules
         seconds = max(now_s - then_s, 1e-9)
         self._busy = min((busy_s - busy_then_s) / (seconds * self._workers), 1.0)
-        if self._meter is not None:
+        between = not self._worker.running  # what a frame on a thread has used is known when it is done
+        if self._meter is not None and between:
             self._meter.period(joules - joules_then, seconds, self._busy * self._workers)
             self.power_watts = self._meter.active_watts or 0.0
         self._paced = {}
-        if self._busy < IDLE_PART and not self._worker.waiting:
+        if self._busy < IDLE_PART and between and not self._worker.waiting:
             pace = await asyncio.to_thread(self._pace.measure)
             self._paced = {"pace": round(max(1.0, pace) * max(1.0, self._processor.slowdown), 3)}
 

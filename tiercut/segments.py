@@ -73,8 +73,8 @@ class Segment:
     def warm_up(self) -> None:
         """Run it once on zeros: the first run of a session takes longer, and no frame is to pay for it."""
         if not self._warm:
-            self._warm = True
             self({spec.name: np.zeros(spec.shape, spec.dtype) for spec in self.takes})
+            self._warm = True
 
     def __call__(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:
         """The same as `run`."""

@@ -190,8 +190,8 @@ def plan_from_map(fields: Fields) -> Plan:
         if not isinstance(each, str):
             raise fields.bad_type("codecs", each)
     epoch = fields.integer("epoch")
-    if epoch > MAX_EPOCH:  # there must be a next one
-        raise refuse("bad_plan", expected=f"an epoch of at most {MAX_EPOCH}", came=epoch)
+    if epoch >= MAX_EPOCH:  # there must be a next one
+        raise refuse("bad_plan", expected=f"an epoch below {MAX_EPOCH}", came=epoch)
     return _checked_plan(
         epoch,
         fields.integer("first_cut"),

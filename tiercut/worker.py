@@ -98,6 +98,11 @@ class Worker:
         """Frames that wait for a thread."""
         return len(self._lanes)
 
+    @property
+    def running(self) -> int:
+        """Frames on threads."""
+        return self._running
+
     def submit(self, job: Job) -> None:
         """A frame has come (event loop only)."""
         self._counters["frames_arrived"] += 1

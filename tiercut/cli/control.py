@@ -28,7 +28,7 @@ KNOWN_S = 2.0
 #: How long the hub may take to speak of what was said: a change under way comes first, ten seconds at most.
 ANSWERED_S = 12.0
 #: How long nodes may take from then on: they load segments for ten seconds at most.
-DONE_S = 12.0
+DONE_S = 17.0
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -192,10 +192,12 @@ class _Heard:
         self._changed.set()
 
     def _answered(self, said: dict[str, Any]) -> None:
+        if said.get("under_way") not in {None, BY_HAND}:  # another change comes first
+            return
         self.answer = said
         if said.get("under_way") == BY_HAND:
             self._tried = True
-        elif said.get("under_way") is None:  # else what is said is about another change
+        else:
             self.refusal = str(said.get("control_trouble") or (self._tried and said.get("trouble")) or "")
 
     async def until(self, condition: Callable[[], Any], timeout_s: float) -> Any:

@@ -156,6 +156,7 @@ class Coordinator:
                 actions += self._look_at(stream, now_s)
                 stream.taken = self._taken_by(stream, now_s) if len(self._streams) > 1 else {}
             except Exception as error:  # a fault in one stream's figures must not end the others' planning
+                stream.step = None
                 stream.trouble = f"a fault in the coordinator: {type(error).__name__}: {error}"
                 if self._throttle.allows(stream.goal.name, now_s):
                     log.exception("stream not evaluated", extra={"stream": stream.goal.name})
@@ -193,6 +194,7 @@ class Coordinator:
             stream.goal, self.view, now_s, without={k for k in stream.shunned if stream.is_shunned(k, now_s)}
         )
         if problem is None:
+            stream.step = None
             stream.trouble = missing(stream.goal, self.view)
             return self._explain(stream, None, None, now_s)
         problem = _without_own_queues(problem, stream, now_s)
@@ -229,9 +231,11 @@ class Coordinator:
         self, stream: PlannedStream, problem: dict[str, Any], best: dict[str, Any], now_s: float
     ) -> tuple[Plan, str] | None:
         if not best["feasible"]:
+            stream.step = None
             stream.trouble = f"no plan satisfies the constraints: {_said(best)}; the last plan stays"
             return None
         if stream.plan is None and not self._first_plan_due(stream, now_s):
+            stream.step = None
             stream.trouble = "measuring links before the first plan"
             return None
         if stream.plan is not None and self._gone(stream.plan) is None and self.view.doubts(now_s):

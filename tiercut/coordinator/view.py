@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tiercut import __version__
 from tiercut.estimate.links import LinkChange, LinkEstimate, LinkEstimator, LinkSample
@@ -23,6 +23,8 @@ FIRST_GUESS: Mapping[tuple[Tier, Tier], tuple[float, float]] = {
 }
 #: How long a change of plan waits for the measurement of hops that are only assumed to be as bad as another.
 DOUBT_S = 0.3
+#: So many probes in a row that took long have not all waited for others: the quickest of them counts.
+DOUBTFUL = 6
 #: A probe that takes this much longer than expected may have waited for frames on a shared line.
 PROBE_SLACK_S = 0.003
 #: Changes that follow each other sooner are one: nobody waits for each of them.
@@ -146,7 +148,9 @@ class SiteView:
         self.uplink = True
         self.nodes: dict[NodeKey, NodeView] = {}
         self.links: dict[tuple[NodeKey, NodeKey], LinkEstimator] = {}
-        #: hop → since when, and because of which other
+        #: hop → probes in a row that took so long that they may have waited for others
+        self._doubtful: dict[tuple[NodeKey, NodeKey], list[LinkSample]] = {}
+        #: since when hops are doubted
         self._doubted_s = float("-inf")
         #: hops whose figures are assumed, since when
         self._doubted: dict[tuple[NodeKey, NodeKey], float] = {}
@@ -220,9 +224,16 @@ class SiteView:
         size, seconds = transfer.payload_bytes, transfer.seconds
         if not transfer.arrived:
             return self._stepped(sender, receiver, self.estimator(sender, receiver).waits(size, seconds, now_s), now_s)
+        sample = LinkSample(at_s=now_s, payload_bytes=size, seconds=seconds, probe=True)
+        ends = sender, receiver
         if self._has_waited(sender, receiver, size, seconds, now_s):
-            return []
-        return self._crossed(sender, receiver, LinkSample(at_s=now_s, payload_bytes=size, seconds=seconds, probe=True))
+            doubtful = [*self._doubtful.get(ends, ()), sample]
+            if len(doubtful) < DOUBTFUL:
+                self._doubtful[ends] = doubtful
+                return []
+            sample = min(doubtful, key=lambda each: each.seconds / max(1, each.payload_bytes))  # all cannot have waited
+        self._doubtful.pop(ends, None)
+        return self._crossed(sender, receiver, replace(sample, at_s=now_s))
 
     def runs_long(self, key: NodeKey, running: Running, now_s: float) -> list[str]:
         """Learn from a segment that a node has been running for long; returns what changed abruptly, in words."""
@@ -264,7 +275,7 @@ class SiteView:
     def doubts(self, now_s: float) -> bool:
         """Whether hops are being measured again whose figures are only assumed; not for long."""
         for ends, since_s in list(self._doubted.items()):
-            if self.links[ends].measured_since(since_s):
+            if self.links[ends].measured_since(since_s) or now_s - since_s > DOUBT_S:
                 del self._doubted[ends]
         return bool(self._doubted) and now_s - self._doubted_s <= DOUBT_S
 
@@ -279,7 +290,10 @@ class SiteView:
 
     def _has_waited(self, sender: NodeKey, receiver: NodeKey, size: int, seconds: float, now_s: float) -> bool:
         """Whether a probe took long because of frames on a line that its hop shares: it says nothing then."""
-        expected_s = self.estimator(sender, receiver).estimate(now_s).transfer_seconds(size)
+        own = self.estimator(sender, receiver)
+        if own.guessed:
+            return False
+        expected_s = own.estimate(now_s).transfer_seconds(size)
         return self.line_in_use(sender, receiver, now_s) and seconds > expected_s + PROBE_SLACK_S
 
 
