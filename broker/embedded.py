@@ -154,7 +154,7 @@ class EmbeddedBroker:
             )
         try:
             self._await_listening()
-        except BaseException:
+        except BaseException:  # Ctrl-C as well: no child is left behind
             self.stop()
             raise
 
@@ -212,7 +212,7 @@ class EmbeddedBroker:
                 break
             if all(_listens(reachable, port) for port in ports):
                 return
-            time.sleep(_POLL_S)
+            time.sleep(_POLL_S)  # a port that begins to listen has no event
         raise BusError(
             f"cannot start the embedded broker at {self.host}:{self.port}",
             expected=f"a listener within {_START_S:g} s",

@@ -5,20 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tiercut.coordinator.problem import Objective
-from tiercut.errors import BadMessage, SettingsError
-from tiercut.messages import check_name
+from tiercut.errors import SettingsError
 from tiercut.node_settings import NodeSettings
-from tiercut.settings import setting
-
-
-def _check_names(settings: object, *names: str) -> None:
-    for name in names:
-        try:
-            check_name(getattr(settings, name), field_name=name)
-        except BadMessage as error:
-            raise SettingsError(
-                f"bad setting {name}", expected=error.expected, came=error.came, fix="correct the name"
-            ) from error
+from tiercut.settings import check_names, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +24,7 @@ class PlanSettings:
     codecs: tuple[str, ...] = setting("one codec per hop", default=())
 
     def __post_init__(self) -> None:
-        _check_names(self, "stream", "device")
+        check_names(self, "stream", "device")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +39,7 @@ class StreamSettings:
     codecs: tuple[str, ...] = setting("codecs that may be used beside raw", default=("int8+zstd", "jpeg"))
 
     def __post_init__(self) -> None:
-        _check_names(self, "stream", "device")
+        check_names(self, "stream", "device")
         if self.min_first_cut < 0:
             raise SettingsError(
                 f"bad setting min_first_cut of stream '{self.stream}'",

@@ -64,7 +64,7 @@ class Mosquitto:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
-            time.sleep(0.01)
+            time.sleep(0.01)  # a port that begins to listen has no event
         pytest.fail("mosquitto did not start")
 
     def kill(self) -> None:

@@ -112,7 +112,7 @@ def test_node_that_dies_ends_the_demo_with_its_name() -> None:
         while not edges and time.monotonic() < until_s:
             children = psutil.Process(process.pid).children()
             edges = [child for child in children if "edge_node" in child.cmdline()]
-            time.sleep(0.05)
+            time.sleep(0.05)  # there is no event for a grandchild
         edges[0].kill()
         _, said = process.communicate(timeout=30)
     assert process.returncode == 5

@@ -109,7 +109,7 @@ async def test_edge_that_is_slower_than_the_timeout_computes_few_frames_twice(
     process = edge._processor.process
 
     def slow(job: Job) -> Processed:
-        time.sleep(0.1)
+        time.sleep(0.1)  # the slowness that is tested, on the worker's thread
         return process(job)
 
     monkeypatch.setattr(edge._processor, "process", slow)

@@ -9,10 +9,9 @@ from typing import Literal
 
 from tiercut.bus.link import LinkSettings
 from tiercut.bus.settings import MqttSettings
-from tiercut.errors import BadMessage, SettingsError
+from tiercut.errors import SettingsError
 from tiercut.intake import HELD_CHUNKS
-from tiercut.messages import check_name
-from tiercut.settings import setting
+from tiercut.settings import check_names, setting
 
 #: How long brokers keep frames for a node that is away.
 SESSION_EXPIRY_S = 600
@@ -73,13 +72,7 @@ class NodeSettings:
     def __post_init__(self) -> None:
         if not self.node:
             object.__setattr__(self, "node", default_node())
-        for name in ("site", "node"):
-            try:
-                check_name(getattr(self, name), field_name=name)
-            except BadMessage as error:
-                raise SettingsError(
-                    f"bad setting {name}", expected=error.expected, came=error.came, fix="choose another name"
-                ) from error
+        check_names(self, "site", "node")
         for name in ("threads", "workers", "segment_cache_mb"):
             if getattr(self, name) < 1:
                 raise SettingsError(

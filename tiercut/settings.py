@@ -19,7 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from tiercut.errors import SettingsError
+from tiercut.errors import BadMessage, SettingsError
+from tiercut.messages import check_name
 
 ENVIRONMENT_PREFIX = "TIERCUT_"
 MASK = "********"
@@ -68,6 +69,21 @@ def load(
         if given[name] is not None:
             values[name] = _parse(given[name], kind, where=f"flag --{name.replace('_', '-')}")
     return _build(cls, values, where="settings")
+
+
+def check_names(values: object, *names: str) -> None:
+    """Refuse settings or arguments that are to be names of sites, nodes or streams and cannot be.
+
+    Raises:
+        SettingsError: says which.
+    """
+    for name in names:
+        try:
+            check_name(getattr(values, name), field_name=name)
+        except BadMessage as error:
+            raise SettingsError(
+                f"bad setting {name}", expected=error.expected, came=error.came, fix="choose another name"
+            ) from error
 
 
 def shown(settings: object) -> dict[str, Any]:

@@ -107,7 +107,7 @@ class Connection:
         try:
             async with asyncio.timeout(settings.connect_timeout_s):
                 return await self._answer
-        except BaseException:
+        except BaseException:  # cancelled as well: no half-open connection is left behind
             self.abort()
             raise
         finally:

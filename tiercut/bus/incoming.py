@@ -77,7 +77,7 @@ class Incoming:
             self._send_subscribe(other, retained=False)
         try:
             await agreed
-        except BaseException:
+        except BaseException:  # cancelled as well: nobody would read what is subscribed
             inbox.end()
             await self._unsubscribe(inbox)
             raise

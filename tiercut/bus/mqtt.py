@@ -114,7 +114,7 @@ class MqttBus:
             await asyncio.wait([first, self._run], return_when=asyncio.FIRST_COMPLETED)
             if self._run.done():
                 await self._run
-        except BaseException:
+        except BaseException:  # cancelled as well: the task and its socket end with us
             await self.close()
             raise
         return self

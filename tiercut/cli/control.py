@@ -18,8 +18,8 @@ from tiercut.clock import SystemClock
 from tiercut.coordinator.explain import BY_HAND
 from tiercut.errors import BadMessage, SettingsError
 from tiercut.jsonwire import decode_control, decode_stream_plan, encode_control
-from tiercut.messages import check_name
 from tiercut.plan import Plan
+from tiercut.settings import check_names
 from tiercut.talk import StreamControl, StreamPlan
 from tiercut.topics import CONTROL, EXPLAIN, PLAN
 
@@ -213,13 +213,7 @@ class _Heard:
 
 
 def _check(args: argparse.Namespace) -> None:
-    for name in ("site", "stream"):
-        try:
-            check_name(getattr(args, name), field_name=name)
-        except BadMessage as error:
-            raise SettingsError(
-                f"bad name of the {name}", expected=error.expected, came=error.came, fix="correct it"
-            ) from error
+    check_names(args, "site", "stream")
     given = [
         f"--{each.replace('_', '-')}"
         for each in ("first_cut", "second_cut", "edge", "cloud", "codecs")
