@@ -118,6 +118,29 @@ class MultiOutput(nn.Module):
         return x.mean((2, 3)), self.classes(y.mean((2, 3))), y
 
 
+class EarlyExits(nn.Module):
+    """A chain with two early exits, behind its first and its second convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 4, 3, stride=2, padding=1)
+        self.second = nn.Conv2d(4, 8, 3, stride=2, padding=1)
+        self.third = nn.Conv2d(8, 8, 3, stride=2, padding=1)
+        self.last = nn.Linear(8, 4)
+        self.early = nn.Linear(4, 4)
+        self.late = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        first = torch.relu(self.first(image))
+        second = torch.relu(self.second(first))
+        third = torch.relu(self.third(second))
+        return (
+            self.last(third.mean((2, 3))),
+            self.early(first.mean((2, 3))),
+            self.late(second.mean((2, 3))),
+        )
+
+
 class Branching(nn.Module):
     """Decides by its data which layers run: cannot be cut."""
 

@@ -187,7 +187,7 @@ def test_bundle_that_computes_something_else_is_refused() -> None:
         model=model, folder=bundle.folder, example=arrays(example), original=lambda _: [np.ones((1, 4), np.float32)]
     )
     with pytest.raises(ExportError, match="does not compute what the model does"):
-        verify(bundle, draft, None)
+        verify(bundle, bundle.variants[0], draft)
 
 
 def test_failed_export_leaves_the_old_bundle(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tests.models import ARCHITECTURES, conv_onnx
 from tiercut.bundle import Bundle
 from tiercut.errors import BundleError, CutError, InputError
 from tiercut.segments import Segment, SegmentCache
+from tiercut.variants import FULL
 
 
 def assert_same(got: Tensors, wanted: Tensors) -> None:
@@ -115,10 +116,13 @@ class Counting:
         self.go_on = threading.Event()
         self.go_on.set()
 
-    def segment(self, a: int, b: int, threads: int = 1) -> Segment:
+    def same_segment(self, b: int, variant: str) -> str:
+        return self.bundle.same_segment(b, variant)
+
+    def segment(self, a: int, b: int, threads: int = 1, variant: str = FULL) -> Segment:
         self.built += 1
         assert self.go_on.wait(10)
-        return self.bundle.segment(a, b, threads)
+        return self.bundle.segment(a, b, threads, variant)
 
 
 def test_cache_builds_a_segment_once_for_all_who_ask_at_the_same_time() -> None:
@@ -142,8 +146,8 @@ def test_cache_gives_up_the_least_recently_used_segment() -> None:
     cache = SegmentCache(int(2.5 * one))
     for b in (1, 2, 1, 3):
         cache.get(bundle, 0, b)
-    assert (bundle.model, 0, 1, 1) in cache
-    assert (bundle.model, 0, 2, 1) not in cache
+    assert (bundle.model, 0, 1, 1, FULL) in cache
+    assert (bundle.model, 0, 2, 1, FULL) not in cache
     assert cache.used_bytes <= cache.max_bytes
 
 

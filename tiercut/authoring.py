@@ -6,7 +6,7 @@ import importlib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +17,17 @@ from numpy.typing import NDArray
 
 from tiercut import torch_source
 from tiercut.bundle import Bundle
-from tiercut.bundle_format import GRAPH_FILE, WEIGHTS_FILE, Contents, OutputSpec, Scores
-from tiercut.bundle_write import mark, staged, write_contents, write_graph
+from tiercut.bundle_format import GRAPH_FILE
+from tiercut.bundle_write import Part, staged, write_contents, write_graphs
 from tiercut.canonical import canonicalise, graph_inputs
-from tiercut.cuts import CutPoint, TensorSpec
+from tiercut.describe import contents_of, size_label
 from tiercut.errors import ExportError
-from tiercut.graph import Graph, dtype_name
+from tiercut.graph import dtype_name
 from tiercut.preprocess import FrameSpec
-from tiercut.verify import Arrays, Draft, random_example, verify
+from tiercut.verify import Arrays, Draft, only_main, random_example, verify
 
 if TYPE_CHECKING:
     import torch
-
-_SCALED = {"Softmax", "LogSoftmax", "Sigmoid"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +57,8 @@ def export(
     name: str | None = None,
     labels: Sequence[str] | None = None,
     preprocess: FrameSpec | None = None,
+    exits: Sequence[str] = (),
+    sizes: Sequence[tuple[int, int]] = (),
 ) -> Bundle:
     """Turn a model into a bundle; a bundle already at ``out_dir`` is replaced whole, or left as it is on an error.
 
@@ -72,6 +72,8 @@ def export(
         name: What people call it; the folder's name if not given.
         labels: Names of the classes, as many as an output's last dimension.
         preprocess: Images to take; the model's own input is then what `FrameSpec` normalises them to.
+        exits: Names of early exits that the model has already: its last outputs, one each.
+        sizes: Further heights and widths of the image, one variant each.
 
     Returns:
         The bundle, loaded from ``out_dir``.
@@ -86,15 +88,39 @@ def export(
         example_inputs = source.example_inputs if example_inputs is None else example_inputs
         source = source.module
     frame = preprocess if preprocess is not None and preprocess.kind == "image" else None
+    frames: dict[str, FrameSpec | None] = {GRAPH_FILE: frame}
+    frames |= {f"model-{size_label(size)}.onnx": _resized(frame, size, source) for size in sizes}
     with tempfile.TemporaryDirectory(prefix="tiercut-") as scratch, staged(target) as stage:
-        draft = _draft(source, example_inputs, Path(scratch), frame)
-        work = Path(scratch) / "canonical"
-        work.mkdir()
-        model = canonicalise(draft.model, draft.folder, shapes=[a.shape for a in draft.example], frame=frame, work=work)
-        write_graph(model, work, stage)
-        write_contents(_contents(model, stage, name or target.resolve().name, labels, frame), stage)
-        verify(Bundle.load(stage), draft, frame)
+        drafts: dict[str, Draft] = {}
+        parts: dict[str, Part] = {}
+        for file, images in frames.items():
+            folder = Path(scratch) / file
+            work = folder / "canonical"
+            work.mkdir(parents=True)
+            draft = _draft(source, example_inputs if file == GRAPH_FILE else None, folder, images)
+            drafts[file] = draft if file == GRAPH_FILE else only_main(draft, len(exits))
+            model = drafts[file].model
+            shapes = [array.shape for array in draft.example]
+            parts[file] = Part(canonicalise(model, draft.folder, shapes=shapes, frame=images, work=work), work)
+        write_graphs(parts, stage)
+        label = name or target.resolve().name
+        write_contents(contents_of(parts, stage, name=label, labels=labels, frames=frames, exits=exits), stage)
+        bundle = Bundle.load(stage)
+        for variant in bundle.variants:
+            verify(bundle, variant, drafts[variant.graph])
     return Bundle.load(target)
+
+
+def _resized(frame: FrameSpec | None, size: tuple[int, int], source: object) -> FrameSpec:
+    """Images of another size for a model that takes images."""
+    if frame is None or (isinstance(source, Path) and source.suffix == ".pt2"):
+        raise ExportError(
+            "there is no other size for this model",
+            expected="a model that takes images (--image-size) and is no exported program",
+            came="an exported program, which has one size" if frame is not None else "a model that takes arrays",
+            fix="give the torch module or an ONNX file with open sizes, or leave the sizes out",
+        )
+    return replace(frame, size=size)
 
 
 def _resolve(value: object) -> torch.nn.Module | ModelSource | Path:
@@ -205,43 +231,6 @@ def _declared_example(value: onnx.ValueInfoProto) -> NDArray[np.generic]:
             fix="give example inputs, on the command line --input-shape 1,3,224,224",
         )
     return random_example(fixed, dtype)
-
-
-def _contents(
-    model: onnx.ModelProto, stage: Path, name: str, labels: Sequence[str] | None, frame: FrameSpec | None
-) -> Contents:
-    graph = Graph(model)
-    cuts = graph.cuts()
-    if not cuts[0].tensors:
-        raise ExportError(
-            "the model has no input", expected="an input that the outputs depend on", came="none", fix="check the model"
-        )
-    first = cuts[0].tensors[0]
-    return Contents(
-        name=name,
-        files={file: mark(stage / file) for file in (GRAPH_FILE, WEIGHTS_FILE)},
-        frame=frame or FrameSpec(kind="tensor", shape=first.shape, dtype=first.dtype),
-        outputs=_outputs(graph, cuts[-1], labels),
-        labels=None if labels is None else tuple(labels),
-        cuts=cuts,
-    )
-
-
-def _outputs(graph: Graph, last: CutPoint, labels: Sequence[str] | None) -> tuple[OutputSpec, ...]:
-    scaled = {name for node in graph.nodes if node.op_type in _SCALED for name in node.output}
-    labelled = [t for t in last.tensors if labels is not None and t.shape and t.shape[-1] == len(labels)]
-    if labels is not None and not labelled:
-        raise ExportError(
-            "the labels do not fit the model",
-            expected=f"as many as an output's last dimension: {', '.join(f'{t.name} {t}' for t in last.tensors)}",
-            came=f"{len(labels)} labels",
-            fix="give one label per class, in their order",
-        )
-
-    def scores(tensor: TensorSpec) -> Scores:
-        return "softmax" if tensor in labelled and tensor.name not in scaled else "as-is"
-
-    return tuple(OutputSpec(t.name, t.shape, t.dtype, scores(t)) for t in last.tensors)
 
 
 def _as_sequence(example: object) -> tuple[object, ...]:

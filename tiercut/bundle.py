@@ -9,29 +9,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tiercut.bundle_format import (
-    GRAPH_FILE,
-    JSON_FILE,
-    WEIGHTS_FILE,
-    Contents,
-    FileMark,
-    OutputSpec,
-    from_document,
-)
+from tiercut.bundle_fields import JSON_FILE
+from tiercut.bundle_format import GRAPH_FILE, WEIGHTS_FILE, Contents, FileMark, from_document
 from tiercut.cuts import CutPoint, TensorSpec
 from tiercut.errors import BundleError, ChecksumError, CutError, InputError
+from tiercut.variants import FULL, ExitSpec, Leaving, OutputSpec, Variant, exit_variant
 
 if TYPE_CHECKING:
     import os
 
     import numpy as np
+    import onnx
     from numpy.typing import NDArray
 
     from tiercut.graph import Graph
     from tiercut.preprocess import FrameSpec
     from tiercut.segments import Segment
 
-__all__ = ["Bundle", "CutPoint", "OutputSpec", "TensorSpec"]
+__all__ = ["FULL", "Bundle", "CutPoint", "ExitSpec", "Leaving", "OutputSpec", "TensorSpec", "Variant"]
 
 
 @dataclass(frozen=True)
@@ -98,11 +93,72 @@ class Bundle:
         """Number of the last cut point, where the model is done."""
         return len(self.cuts) - 1
 
-    def to_inputs(self, frame: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
-        """Turn one frame into all that segment ``[0, …)`` takes.
+    @property
+    def accuracy(self) -> float | None:
+        """Part of held-back frames that the whole model classifies rightly; ``None`` where nobody measured."""
+        return self.contents.accuracy
+
+    @property
+    def exits(self) -> tuple[ExitSpec, ...]:
+        """Its early exits, from the first cut to the last."""
+        return self.contents.exits
+
+    @property
+    def leaving(self) -> tuple[Leaving, ...]:
+        """What leaves at which exit, by threshold."""
+        return self.contents.leaving
+
+    @cached_property
+    def variants(self) -> tuple[Variant, ...]:
+        """Every way through the network: the whole model first, then its exits, then other input sizes."""
+        contents = self.contents
+        full = Variant(
+            name=FULL,
+            cuts=contents.cuts,
+            outputs=contents.outputs,
+            frame=contents.frame,
+            accuracy=contents.accuracy,
+            graph=GRAPH_FILE,
+        )
+        sizes = (
+            Variant(
+                name=size.name,
+                cuts=size.cuts,
+                outputs=size.outputs,
+                frame=size.frame,
+                accuracy=size.accuracy,
+                graph=size.graph,
+            )
+            for size in contents.sizes
+        )
+        return (full, *(exit_variant(spec, full) for spec in contents.exits), *sizes)
+
+    def find_variant(self, name: str) -> Variant | None:
+        """The variant of a name, if there is one."""
+        return next((each for each in self.variants if each.name == name), None)
+
+    def variant(self, name: str) -> Variant:
+        """The variant of a name.
+
+        Raises:
+            CutError: there is none.
+        """
+        found = self.find_variant(name)
+        if found is None:
+            raise CutError(
+                f"the model '{self.name}' has no variant '{name}'",
+                expected=f"one of {', '.join(each.name for each in self.variants)}",
+                came=f"'{name}'",
+                fix="choose a variant that 'tiercut inspect BUNDLE' lists",
+            )
+        return found
+
+    def to_inputs(self, frame: NDArray[np.generic], variant: str = FULL) -> dict[str, NDArray[np.generic]]:
+        """Turn one frame into all that segment ``[0, …)`` of a variant takes.
 
         Raises:
             InputError: the frame does not fit, or the model takes more than a frame.
+            CutError: there is no such variant.
         """
         if len(self.inputs) > 1:
             raise InputError(
@@ -111,47 +167,60 @@ class Bundle:
                 came="one frame",
                 fix="give the inputs by name to 'segment(0, k)', or export a model with one input",
             )
-        return {self.inputs[0].name: self.frame.to_input(frame)}
+        chain = self.variant(variant)
+        return {chain.cuts[0].tensors[0].name: chain.frame.to_input(frame)}
 
-    def check_segment(self, a: int, b: int) -> None:
-        """Check that ``[a, b)`` is a segment.
+    def check_segment(self, a: int, b: int, variant: str = FULL) -> None:
+        """Check that ``[a, b)`` is a segment of a variant.
 
         Raises:
-            CutError: it is not.
+            CutError: it is not, or there is no such variant.
         """
-        if not 0 <= a <= b <= self.end:
+        end = self.variant(variant).end
+        if not 0 <= a <= b <= end:
+            of = "" if variant == FULL else f" of its variant '{variant}'"
             raise CutError(
-                f"the model '{self.name}' has no segment [{a}, {b})",
-                expected=f"0 <= a <= b <= {self.end}",
+                f"the model '{self.name}' has no segment [{a}, {b}){of}",
+                expected=f"0 <= a <= b <= {end}",
                 came=f"a {a}, b {b}",
                 fix="choose cuts from the table that 'tiercut inspect BUNDLE' prints",
             )
 
-    def segment(self, a: int, b: int, threads: int = 1) -> Segment:
+    def same_segment(self, b: int, variant: str) -> str:
+        """The variant whose segments up to cut ``b`` a variant shares: an exit is the whole model up to its cut."""
+        spec = self.variant(variant).exit
+        return FULL if spec is not None and b <= spec.cut else variant
+
+    def segment(self, a: int, b: int, threads: int = 1, variant: str = FULL) -> Segment:
         """The part of the model between two cuts, ready to run.
 
         Args:
             a: Cut whose tensors it takes.
             b: Cut whose tensors it gives; ``a == b`` gives back what it takes.
             threads: Threads that work on one operator.
+            variant: Whose cuts these are; the last one of an exit is behind its head.
 
         Raises:
-            CutError: there is no such segment.
+            CutError: there is no such segment or variant.
             BundleError: the files changed since they were loaded, or ONNX Runtime refuses them.
         """
         from tiercut.segments import Segment  # noqa: PLC0415 - a planner reads bundles without a runtime
 
-        self.check_segment(a, b)
+        self.check_segment(a, b, variant)
         self._check_weights()
+        chain = self.variant(variant)
+        graph = self.graph_of(self.same_segment(b, variant))
+        last = graph.end if b == chain.end else b
+        first = last if a == b else a
         return Segment(
-            self.graph.extract(a, b).SerializeToString() if a < b else None,
+            graph.extract(first, last).SerializeToString() if first < last else None,
             folder=self.folder,
-            takes=self.cuts[a].tensors,
-            gives=self.cuts[b].tensors,
-            title=f"{self.name}[{a}, {b})",
+            takes=chain.cuts[a].tensors,
+            gives=chain.cuts[b].tensors,
+            title=f"{self.name}[{a}, {b})" if variant == FULL else f"{self.name}/{variant}[{a}, {b})",
             threads=threads,
-            weight_bytes=self.graph.weight_bytes(a, b),
-            activation_bytes=self.graph.activation_bytes(a, b),
+            weight_bytes=graph.weight_bytes(first, last),
+            activation_bytes=graph.activation_bytes(first, last),
         )
 
     def _check_weights(self) -> None:
@@ -162,29 +231,71 @@ class Bundle:
             _check_file(path, self.contents.files[WEIGHTS_FILE])
             object.__setattr__(self, "_weights_stamp", stamp)
 
-    @cached_property
+    @property
     def graph(self) -> Graph:
-        """The graph that is cut.
+        """The graph of the whole model, without its exits' heads.
 
         Raises:
             BundleError: it is not the one that ``bundle.json`` describes.
         """
-        import onnx  # noqa: PLC0415 - 10 MB and 0.1 s that a planner does not need
+        return self.graph_of(FULL)
 
-        from tiercut.graph import Graph  # noqa: PLC0415 - the same
+    def graph_of(self, variant: str) -> Graph:
+        """The graph that a variant's segments are cut from: for an exit the trunk up to its cut, then all of its head.
 
-        path = self.folder / GRAPH_FILE
-        _check_file(path, self.contents.files[GRAPH_FILE])
-        graph = Graph(onnx.ModelProto.FromString(path.read_bytes()))
-        names = tuple(node.name for node in graph.nodes)
-        if names != tuple(cut.after for cut in self.cuts[1:]):
+        Raises:
+            BundleError: it is not the one that ``bundle.json`` describes.
+            CutError: there is no such variant.
+        """
+        found = self._graphs.get(variant)
+        if found is None:
+            found = self._graphs[variant] = self._read_graph(self.variant(variant))
+        return found
+
+    def check_graphs(self) -> None:
+        """Check every graph against the cut tables, which else happens when it is first used.
+
+        Raises:
+            BundleError: one is not what ``bundle.json`` describes.
+        """
+        for variant in self.variants:
+            self.graph_of(variant.name)
+
+    @cached_property
+    def _graphs(self) -> dict[str, Graph]:
+        return {}
+
+    @cached_property
+    def _models(self) -> dict[str, onnx.ModelProto]:
+        return {}
+
+    def _read_graph(self, variant: Variant) -> Graph:
+        from tiercut.graph import Graph, only_outputs  # noqa: PLC0415 - onnx is 10 MB and 0.1 s that a planner spares
+
+        model = self._models.get(variant.graph)
+        if model is None:
+            model = self._models[variant.graph] = self._read_model(variant.graph)
+        graph = Graph(only_outputs(model, [out.name for out in variant.outputs]))
+        names = [node.name for node in graph.nodes]
+        wanted = [cut.after for cut in variant.cuts[1:]]
+        if variant.exit is not None:  # its head is one block, of any number of nodes
+            names = [*names[: variant.exit.cut], *names[-1:]]
+        if names != wanted:
             raise BundleError(
-                f"'{path}' does not belong to its '{JSON_FILE}'",
-                expected=f"the {self.end} nodes of the cut table",
+                f"'{self.folder / variant.graph}' does not belong to its '{JSON_FILE}'",
+                expected=f"the {len(wanted)} nodes of the cut table",
                 came=f"{len(names)} nodes",
                 fix="export the model again",
             )
         return graph
+
+    def _read_model(self, file: str) -> onnx.ModelProto:
+        import onnx  # noqa: PLC0415 - the same
+
+        path = self.folder / file
+        _check_file(path, self.contents.files[file])
+        model: onnx.ModelProto = onnx.ModelProto.FromString(path.read_bytes())
+        return model
 
 
 def _read_json(folder: Path) -> object:

@@ -8,13 +8,16 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import onnx
 
-from tiercut.bundle_format import GRAPH_FILE, JSON_FILE, WEIGHTS_FILE, Contents, FileMark, to_document
+from tiercut.bundle import Bundle
+from tiercut.bundle_fields import JSON_FILE
+from tiercut.bundle_format import GRAPH_FILE, WEIGHTS_FILE, Contents, FileMark, to_document
 from tiercut.canonical import OUTSIDE_BYTES
 from tiercut.errors import ExportError
 
@@ -46,22 +49,84 @@ def staged(target: Path) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def write_graph(model: onnx.ModelProto, weights_folder: Path, stage: Path) -> None:
-    """Write the graph and, outside of it, its weights in the order in which the nodes use them.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A graph to write.
+
+    Attributes:
+        model: Canonical model; its references are changed to point into the new file of weights.
+        folder: Where its references point to now.
+    """
+
+    model: onnx.ModelProto
+    folder: Path
+
+
+def write_graphs(parts: Mapping[str, Part], stage: Path) -> None:
+    """Write graphs and, outside of them, their weights in the order in which the nodes use them, equal ones once.
 
     Args:
-        model: Canonical model; its references are changed to point into the new file.
-        weights_folder: Where its references point to now.
+        parts: File name → graph.
         stage: Folder to write to.
     """
     with (stage / WEIGHTS_FILE).open("wb") as file:
-        for tensor in model.graph.initializer:
-            data = onnx.numpy_helper.to_array(tensor, str(weights_folder)).tobytes()
-            _place(tensor, data, file)
+        places: dict[bytes, int] = {}
+        for part in parts.values():
+            for tensor in part.model.graph.initializer:
+                data = onnx.numpy_helper.to_array(tensor, str(part.folder)).tobytes()
+                _place(tensor, data, file, places)
         _sync(file)
-    with (stage / GRAPH_FILE).open("wb") as file:
-        file.write(model.SerializeToString(deterministic=True))
+    for name, part in parts.items():
+        write_file(stage / name, part.model.SerializeToString(deterministic=True))
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file of a bundle, and wait until the disk has it."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("wb") as file:
+        file.write(data)
         _sync(file)
+
+
+def rewrite(
+    bundle: Bundle,
+    target: Path,
+    contents: Contents,
+    *,
+    parts: Mapping[str, Part] | None = None,
+    files: Mapping[str, bytes] | None = None,
+) -> Bundle:
+    """Write a bundle again, changed; a bundle already at ``target`` is replaced whole, or left as it is on an error.
+
+    Args:
+        bundle: What there is.
+        target: Folder of the new one; may be the bundle's own.
+        contents: What its ``bundle.json`` is to say; the marks of its files follow from what is written.
+        parts: All graphs of the new bundle, by file name, if a graph or a weight has changed.
+        files: Further files that are new or other than before: those of learned codecs.
+
+    Raises:
+        ExportError: ``target`` cannot be written.
+        BundleError: the new bundle does not hold together.
+    """
+    new = dict(files or {})
+    codecs = [file for each in contents.codecs for file in (each.encoder, each.decoder)]
+    graphs = [GRAPH_FILE, *(each.graph for each in contents.sizes)]
+    with staged(target) as stage:
+        if parts is not None:
+            write_graphs({name: parts[name] for name in graphs}, stage)
+        for name in [*([WEIGHTS_FILE, *graphs] if parts is None else []), *codecs]:
+            write_file(stage / name, new[name] if name in new else (bundle.folder / name).read_bytes())
+        marks = {name: mark(stage / name) for name in (GRAPH_FILE, WEIGHTS_FILE, *graphs[1:], *codecs)}
+        write_contents(replace(contents, files=marks), stage)
+        Bundle.load(stage).check_graphs()
+    return Bundle.load(target)
+
+
+def current_parts(bundle: Bundle) -> dict[str, Part]:
+    """The graphs of a bundle as `rewrite` takes them, to be changed."""
+    files = (GRAPH_FILE, *(each.graph for each in bundle.contents.sizes))
+    return {name: Part(onnx.load(bundle.folder / name, load_external_data=False), bundle.folder) for name in files}
 
 
 def mark(path: Path) -> FileMark:
@@ -77,17 +142,20 @@ def write_contents(contents: Contents, stage: Path) -> None:
         _sync(file)
 
 
-def _place(tensor: onnx.TensorProto, data: bytes, file: BinaryIO) -> None:
+def _place(tensor: onnx.TensorProto, data: bytes, file: BinaryIO, places: dict[bytes, int]) -> None:
     """Put a weight into the file, or a small one into the graph."""
     plain = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
     if len(data) < OUTSIDE_BYTES:
         plain.raw_data = data
     else:
-        file.write(bytes(-file.tell() % ALIGNMENT))
-        place = {"location": WEIGHTS_FILE, "offset": str(file.tell()), "length": str(len(data))}
+        digest = hashlib.sha256(data).digest()
+        if digest not in places:
+            file.write(bytes(-file.tell() % ALIGNMENT))
+            places[digest] = file.tell()
+            file.write(data)
+        place = {"location": WEIGHTS_FILE, "offset": str(places[digest]), "length": str(len(data))}
         plain.data_location = onnx.TensorProto.EXTERNAL
         plain.external_data.extend(onnx.StringStringEntryProto(key=k, value=v) for k, v in place.items())
-        file.write(data)
     tensor.CopyFrom(plain)
 
 

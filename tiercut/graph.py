@@ -15,7 +15,7 @@ from tiercut.errors import BundleError
 from tiercut.macs import node_macs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 #: Integers that count or index (shapes, axes, masks) are no parameters, and neither are scalars.
 _NO_PARAMETERS = {"bool", "int16", "int32", "int64", "uint16", "uint32", "uint64"}
@@ -69,6 +69,39 @@ def _unseen(producer: Mapping[str, onnx.NodeProto], names: Iterable[str], seen: 
         if node is not None and id(node) not in seen:
             seen.add(id(node))
             yield node
+
+
+def only_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
+    """The part of a model that some of its outputs depend on; nodes stay in their order, and nothing is copied twice.
+
+    Raises:
+        BundleError: it has no such output.
+    """
+    graph = model.graph
+    found = {value.name: value for value in graph.output}
+    for name in outputs:
+        if name not in found:
+            raise _not_canonical(f"no output '{name}'")
+    if len(outputs) == len(found):
+        return model
+    part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, producer_name="tiercut")
+    needed = set(outputs)
+    nodes: list[onnx.NodeProto] = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            nodes.append(node)
+            needed.update(node.input)
+    part.graph.name = graph.name
+    part.graph.node.extend(reversed(nodes))
+    part.graph.input.extend(value for value in graph.input if value.name in needed)
+    part.graph.output.extend(found[name] for name in outputs)
+    part.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name in needed)
+    part.graph.value_info.extend(
+        value for value in graph.value_info if value.name in needed and value.name not in found
+    )
+    kept = {value.name for value in graph.output} & needed - set(outputs)
+    part.graph.value_info.extend(found[name] for name in sorted(kept))
+    return part
 
 
 class Graph:

@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from tiercut.errors import BundleError, InputError
+from tiercut.variants import FULL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,12 +125,16 @@ class Cuttable(Protocol):
         """Identity."""
         ...
 
-    def segment(self, a: int, b: int, threads: int = 1) -> Segment:
+    def same_segment(self, b: int, variant: str) -> str:
+        """The variant that shares its segments up to cut ``b``."""
+        ...
+
+    def segment(self, a: int, b: int, threads: int = 1, variant: str = FULL) -> Segment:
         """Build one."""
         ...
 
 
-_Key = tuple[str, int, int, int]
+_Key = tuple[str, int, int, int, str]
 
 
 class SegmentCache:
@@ -149,13 +154,13 @@ class SegmentCache:
         self._building: dict[_Key, Future[Segment]] = {}
         self._used_bytes = 0
 
-    def get(self, bundle: Cuttable, a: int, b: int, threads: int = 1) -> Segment:
+    def get(self, bundle: Cuttable, a: int, b: int, threads: int = 1, variant: str = FULL) -> Segment:
         """The segment, built now or earlier.
 
         Raises:
             TiercutError: it cannot be built, see `Bundle.segment`; the next call tries again.
         """
-        key = (bundle.model, a, b, threads)
+        key = (bundle.model, a, b, threads, bundle.same_segment(b, variant))
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None:
@@ -179,7 +184,7 @@ class SegmentCache:
             return len(self._kept)
 
     def __contains__(self, key: _Key) -> bool:
-        """Whether ``(bundle.model, a, b, threads)`` is ready."""
+        """Whether ``(bundle.model, a, b, threads, variant)`` is ready."""
         with self._lock:
             return key in self._kept
 

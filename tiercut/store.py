@@ -9,6 +9,7 @@ from pathlib import Path
 from tiercut.bundle import Bundle
 from tiercut.errors import BundleError
 from tiercut.segments import Segment, SegmentCache
+from tiercut.variants import FULL
 
 log = logging.getLogger(__name__)
 
@@ -77,16 +78,16 @@ class ModelStore:
             fix=f"export it there: tiercut export MODEL --out {self.folder / name}",
         )
 
-    def segment(self, model: str, start: int, stop: int) -> Segment:
-        """The segment ``[start, stop)`` of a model, built on first use.
+    def segment(self, model: str, start: int, stop: int, variant: str = FULL) -> Segment:
+        """The segment ``[start, stop)`` of a model's variant, built on first use.
 
         Raises:
             BundleError: no such model.
-            CutError: no such cuts.
+            CutError: no such cuts or variant.
         """
         bundle = self.find(model)
         if bundle is None:
             raise BundleError(
                 "cannot build a segment", expected="a bundle of the folder", came=model[:12], fix="export it there"
             )
-        return self._segments.get(bundle, start, stop, threads=self._threads)
+        return self._segments.get(bundle, start, stop, threads=self._threads, variant=variant)

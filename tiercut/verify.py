@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,10 @@ import onnx
 from numpy.typing import NDArray
 
 from tiercut.bundle import Bundle
-from tiercut.bundle_format import OutputSpec
 from tiercut.canonical import graph_inputs
 from tiercut.errors import ExportError
 from tiercut.preprocess import FrameSpec
+from tiercut.variants import OutputSpec, Variant
 
 Arrays = list[NDArray[np.generic]]
 
@@ -50,24 +50,34 @@ def random_example(shape: Sequence[int], dtype: str) -> NDArray[np.generic]:
     return np.zeros(shape, kind)
 
 
-def verify(bundle: Bundle, draft: Draft, frame: FrameSpec | None) -> None:
-    """Compare the whole bundle with the original on the example, or on a frame of noise.
+def only_main(draft: Draft, exits: int) -> Draft:
+    """A draft without its last outputs, which are exits."""
+    if not exits:
+        return draft
+    keep = len(draft.model.graph.output) - exits
+    del draft.model.graph.output[keep:]
+    return replace(draft, original=lambda given: draft.original(given)[:keep])
+
+
+def verify(bundle: Bundle, variant: Variant, draft: Draft) -> None:
+    """Compare a variant of a bundle with the original on the example, or on a frame of noise.
 
     Raises:
         ExportError: an output differs.
     """
     given, expected_inputs = draft.example, draft.example
-    if frame is not None:
-        noise = random_example(frame.shape, "uint8")
-        given, expected_inputs = [noise], [_normalised(noise, frame, draft.example[0])]
+    if variant.frame.kind == "image":
+        noise = random_example(variant.frame.shape, "uint8")
+        given, expected_inputs = [noise], [_normalised(noise, variant.frame, draft.example[0])]
     names = [value.name for value in graph_inputs(draft.model.graph)]  # the frame's, where it is one
     inputs = dict(zip(names, given, strict=True))
-    got = bundle.segment(0, bundle.end).run({tensor.name: inputs[tensor.name] for tensor in bundle.inputs})
-    wanted = draft.original(expected_inputs)
-    if len(wanted) != len(bundle.outputs):
-        raise _differs("outputs", str(len(wanted)), str(len(bundle.outputs)))
-    for spec, array in zip(bundle.outputs, wanted, strict=True):
-        _compare(spec, got[spec.name], array)
+    segment = bundle.segment(0, variant.end, variant=variant.name)
+    got = segment.run({tensor.name: inputs[tensor.name] for tensor in segment.takes})
+    wanted = dict(zip((out.name for out in draft.model.graph.output), draft.original(expected_inputs), strict=True))
+    for spec in variant.outputs:
+        if spec.name not in wanted:
+            raise _differs("outputs", ", ".join(wanted), spec.name)
+        _compare(spec, got[spec.name], wanted[spec.name])
 
 
 def _compare(spec: OutputSpec, got: NDArray[np.generic], wanted: NDArray[np.generic]) -> None:

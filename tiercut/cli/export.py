@@ -42,8 +42,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="shape of an input, once per input, as 1,3,224,224 or 1,128:int64 (default type: float32)",
     )
     parser.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one per line")
+    parser.add_argument(
+        "--exits", metavar="NAME[,NAME]", help="the model's last outputs are early exits of these names"
+    )
     images = parser.add_argument_group("images", "take uint8 images; the graph normalises them: (pixel - mean) / std")
     images.add_argument("--image-size", metavar="HxW", help="height and width that the model takes")
+    images.add_argument(
+        "--also-size", metavar="HxW", action="append", default=[], help="a further size, as a variant of its own"
+    )
     images.add_argument("--channels", type=int, choices=(1, 3), default=3, help="1: grey, 3: red, green, blue")
     images.add_argument("--mean", default="0", metavar="X[,X,X]", help="on the scale 0 to 255 (default: 0)")
     images.add_argument("--std", default="1", metavar="X[,X,X]", help="on the scale 0 to 255 (default: 1)")
@@ -61,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     """
     frame = _frame(args)
     labels = None if args.labels is None else _labels(args.labels)
+    sizes = [_size("--also-size", text) for text in args.also_size]
     shapes = [_shape(text) for text in args.input_shape]
     from tiercut.authoring import export  # noqa: PLC0415 - after the flags were checked: it may need torch
     from tiercut.verify import random_example  # noqa: PLC0415 - the same
@@ -68,11 +75,25 @@ def run(args: argparse.Namespace) -> int:
     example: list[NDArray[np.generic]] | None = [random_example(*shape) for shape in shapes] or None
     sys.path.insert(0, str(Path.cwd()))  # package.module is looked for here, as python -m does
     try:
-        bundle = export(args.model, example, args.out, name=args.name, labels=labels, preprocess=frame)
+        bundle = export(
+            args.model,
+            example,
+            args.out,
+            name=args.name,
+            labels=labels,
+            preprocess=frame,
+            exits=[] if args.exits is None else args.exits.split(","),
+            sizes=sizes,
+        )
     finally:
         sys.path.remove(str(Path.cwd()))
     worth = sum(not cut.dominated for cut in bundle.cuts)
     print(f"{bundle.folder}: {bundle.name}, {bundle.end + 1} cut points, {worth} of them worth choosing")
+    for variant in bundle.variants[1:]:
+        where = f"cut {variant.exit.cut}" if variant.exit else f"{variant.end + 1} cut points"
+        print(
+            f"variant {variant.name}: {where}, {variant.cuts[-1].macs / max(1, bundle.cuts[-1].macs):.0%} of the work"
+        )
     print(f"model {bundle.model}")
     return 0
 
@@ -80,17 +101,21 @@ def run(args: argparse.Namespace) -> int:
 def _frame(args: argparse.Namespace) -> FrameSpec | None:
     if args.image_size is None:
         return None
-    match = re.fullmatch(r"(\d+)x(\d+)", args.image_size)
-    if match is None:
-        raise _wrong("--image-size", "height and width as 224x224", args.image_size)
     return FrameSpec(
-        size=(int(match[1]), int(match[2])),
+        size=_size("--image-size", args.image_size),
         channels=args.channels,
         resize=args.resize,
         crop_ratio=args.crop_ratio,
         mean=_numbers("--mean", args.mean),
         std=_numbers("--std", args.std),
     )
+
+
+def _size(flag: str, text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise _wrong(flag, "height and width as 224x224", text)
+    return int(match[1]), int(match[2])
 
 
 def _numbers(flag: str, text: str) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from tiercut.bundle import Bundle
 from tiercut.bundle_format import to_document
 from tiercut.cuts import TensorSpec
+from tiercut.variants import Variant
 
 #: The table fits a terminal of 100 columns.
 AFTER_WIDTH, TENSORS_WIDTH = 32, 28
@@ -75,6 +76,19 @@ def _head(bundle: Bundle) -> Iterable[str]:
             f", {len(bundle.labels)} labels" if bundle.labels and output.shape[-1:] == (len(bundle.labels),) else ""
         )
         yield f"output   {output.name} {spec}, scores {output.scores}{labels}"
+    for variant in bundle.variants if len(bundle.variants) > 1 or bundle.accuracy is not None else ():
+        yield f"variant  {_variant(variant, last.macs)}"
+    for each in bundle.leaving:
+        shares = ", ".join(f"{share:.1%} {name}" for name, share in each.shares.items())
+        yield f"leaving  at {each.threshold:g}: {shares}; {each.accuracy:.2%} right"
+    for codec in bundle.contents.codecs:
+        yield f"codec    {codec.name} at cut {codec.cut}"
+
+
+def _variant(variant: Variant, macs: int) -> str:
+    where = f"leaves at cut {variant.exit.cut}" if variant.exit else f"{variant.end + 1} cuts"
+    accuracy = "" if variant.accuracy is None else f", {variant.accuracy:.2%} right"
+    return f"{variant.name}: {where}, {variant.cuts[-1].macs / max(1, macs):.1%} of the MACs{accuracy}"
 
 
 def _table(bundle: Bundle, *, everything: bool) -> Iterable[str]:
