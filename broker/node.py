@@ -10,76 +10,21 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from broker.embedded import EmbeddedBroker
-from broker.settings import PlanSettings, Settings, StreamSettings
+from broker.goals import goal_of, plan_by_hand
+from broker.settings import Settings
 from broker.shell import CoordinatorShell
 from tiercut import __version__
-from tiercut.bundle import Bundle
 from tiercut.bus import Bus
 from tiercut.clock import Clock, SystemClock
-from tiercut.codecs import codec
 from tiercut.coordinator.core import Coordinator
-from tiercut.coordinator.problem import StreamGoal
-from tiercut.cut_names import resolve_cut
-from tiercut.errors import BusError, SettingsError
+from tiercut.errors import BusError
 from tiercut.jsonwire import encode_node_status, encode_stream_plan
 from tiercut.node import OpenBus
-from tiercut.plan import Plan
 from tiercut.settings import masked_url
 from tiercut.stopping import Stopped, unless
 from tiercut.store import ModelStore
-from tiercut.talk import NodeState, NodeStatus, StreamPlan
+from tiercut.talk import NodeState, NodeStatus
 from tiercut.topics import PLAN, STATUS
-
-
-def plan_by_hand(wanted: PlanSettings, bundle: Bundle) -> StreamPlan:
-    """The plan that the settings ask for, checked against the model.
-
-    Raises:
-        CutError: a cut that the model does not have.
-        SettingsError: a plan that does not hold together, or a codec that there is none of.
-    """
-    for name in wanted.codecs:
-        codec(name)
-    first = resolve_cut(bundle, wanted.first_cut)
-    second = resolve_cut(bundle, wanted.second_cut)
-    plan = Plan(
-        epoch=1,
-        first_cut=first,
-        second_cut=second,
-        device=wanted.device,
-        edge=wanted.edge,
-        cloud=wanted.cloud,
-        codecs=wanted.codecs,
-    )
-    plan.check_fits(bundle.end, model=bundle.name)
-    return StreamPlan(stream=wanted.stream, model=bundle.model, model_name=bundle.name, plan=plan)
-
-
-def goal_of(wanted: StreamSettings, bundle: Bundle) -> StreamGoal:
-    """What the coordinator is to plan.
-
-    Raises:
-        SettingsError: there is no codec of a name, or the model ends before ``min_first_cut``.
-    """
-    for name in wanted.codecs:
-        codec(name)
-    if wanted.min_first_cut > bundle.end:
-        raise SettingsError(
-            f"bad setting min_first_cut of stream '{wanted.stream}'",
-            expected=f"0 to {bundle.end}, where '{bundle.name}' ends",
-            came=str(wanted.min_first_cut),
-            fix="choose one from the table that 'tiercut inspect BUNDLE' prints",
-        )
-    return StreamGoal(
-        name=wanted.stream,
-        model=bundle.model,
-        model_name=bundle.name,
-        cuts=bundle.cuts,
-        device=wanted.device,
-        objective=wanted.objective,
-        min_first_cut=wanted.min_first_cut,
-        codecs=wanted.codecs,
-    )
 
 
 class Hub:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import ClassVar
 
+from iot_node.privacy import sends_too_clear, sends_too_early
 from iot_node.settings import Settings
-from iot_node.stream import Stream, sends_too_early
+from iot_node.stream import Stream
 from tiercut import results
 from tiercut.bus import Delivery
 from tiercut.clock import Clock
@@ -80,7 +81,9 @@ class IotNode(Node):
         stream = self.streams.get(asked.stream)
         if stream is None:
             return f"device '{self.settings.node}' has no stream '{asked.stream}'"
-        return sends_too_early(asked.stop, stream.settings.min_first_cut)
+        return sends_too_early(asked.stop, stream.settings.min_first_cut) or sends_too_clear(
+            asked.codec, stream.settings.min_noise
+        )
 
     async def _follow_plans(self, stream: Stream, plans: AsyncIterator[Delivery]) -> None:
         async for delivery in plans:
@@ -89,7 +92,8 @@ class IotNode(Node):
                 offered = decode_stream_plan(delivery.payload)
                 stream.check(offered)
                 self._check_route(offered.plan)
-                await asyncio.to_thread(self.models.segment, stream.bundle.model, 0, offered.plan.first_cut)
+                plan = offered.plan
+                await asyncio.to_thread(self.models.segment, stream.bundle.model, 0, plan.first_cut, plan.exit)
             except TiercutError as error:
                 self.counters["plans_refused"] += 1
                 self.log.error("plan refused", extra={"stream": stream.settings.name, "reason": str(error)})  # noqa: TRY400 - the sentence says it all

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,6 +29,14 @@ class StreamSettings:
     frames: int | None = setting("stop after this many frames", default=None)
     delivery: DeliveryMode = setting("latest: the newest frame wins; every: the sensor waits", default="latest")
     min_first_cut: int = setting("least cut on this device; 1 or more keeps raw frames here, whoever asks", default=0)
+    min_noise: float = setting(
+        "least noise on what leaves this device, in standard deviations of the tensor, whoever asks", default=0.0
+    )
+    skip_below: float = setting(
+        "skip frames that differ from the last one by less, as mean difference of pixels in parts of the full range "
+        "(0: none)",
+        default=0.0,
+    )
     in_flight: int = setting("frames that may be under way to their results", default=6)
     deadline_ms: float | None = setting("age after which a result is of no use", default=None)
     timeout_s: float = setting("seconds after which a frame without outcome is given up, or sent again", default=10.0)
@@ -55,6 +64,14 @@ class StreamSettings:
                 raise SettingsError(
                     f"bad setting {name} of stream '{self.name}'",
                     expected="more than 0",
+                    came=str(value),
+                    fix="correct it",
+                )
+        for name, value in {"min_noise": self.min_noise, "skip_below": self.skip_below}.items():
+            if not 0 <= value < math.inf:
+                raise SettingsError(
+                    f"bad setting {name} of stream '{self.name}'",
+                    expected="0 or more",
                     came=str(value),
                     fix="correct it",
                 )

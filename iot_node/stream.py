@@ -12,19 +12,24 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
+from numpy.typing import NDArray
+
+from iot_node.privacy import check_plan
 from iot_node.sensors import Captured, open_sensor
 from iot_node.settings import StreamSettings
 from tiercut import results
 from tiercut.bundle import Bundle
 from tiercut.clock import Clock
-from tiercut.errors import InputError, SensorError, SettingsError
+from tiercut.errors import InputError, SensorError
 from tiercut.messages import MAX_TEXT, ClockStamp, Stage, Work
 from tiercut.plan import Plan
 from tiercut.processing import Arrays, Job
 from tiercut.talk import StreamPlan
+from tiercut.variants import FULL
 from tiercut.window import Window
 
 #: How often frames without an outcome are looked for.
@@ -33,10 +38,17 @@ OVERDUE_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A frame as the model's input, with its number and times."""
+    """A frame as the model's input, with its number and times.
+
+    Attributes:
+        frame: As the sensor gave it.
+        arrays: As the input of ``variant``.
+    """
 
     seq: int
+    frame: NDArray[Any]
     arrays: Arrays
+    variant: str
     label: str | None
     captured_s: float
     captured_unix_s: float
@@ -106,7 +118,12 @@ class Stream:
             SettingsError: says why; the last plan stays.
         """
         check_plan(
-            offered, self.bundle, stream=self.settings.name, node=self._node, min_first_cut=self.settings.min_first_cut
+            offered,
+            self.bundle,
+            stream=self.settings.name,
+            node=self._node,
+            min_first_cut=self.settings.min_first_cut,
+            min_noise=self.settings.min_noise,
         )
 
     async def new_plan(self, offered: StreamPlan) -> None:
@@ -220,10 +237,12 @@ class Stream:
         if captured is None:
             return None
         at_s, at_unix_s = self._clock.monotonic_s(), self._clock.unix_s()
-        arrays = self.bundle.to_inputs(captured.frame)
+        variant = FULL if self.plan is None else self.plan.exit
         return Prepared(
             seq=seq,
-            arrays=arrays,
+            frame=captured.frame,
+            arrays=self.bundle.to_inputs(captured.frame, variant),
+            variant=variant,
             label=_printable(captured.label),
             captured_s=at_s,
             captured_unix_s=at_unix_s,
@@ -240,6 +259,8 @@ class Stream:
 
     def _send(self, prepared: Prepared, plan: Plan) -> None:
         self._inside.add(prepared.seq)
+        if self.bundle.variant(plan.exit).frame != self.bundle.variant(prepared.variant).frame:
+            prepared = replace(prepared, arrays=self.bundle.to_inputs(prepared.frame, plan.exit), variant=plan.exit)
         self._submit(self._job(prepared, plan))
 
     def _job(self, prepared: Prepared, plan: Plan) -> Job:
@@ -247,7 +268,9 @@ class Stream:
         # For a place under way; what it waits for a thread is the worker's to say, and no fault of the stream's.
         now_s = self._clock.monotonic_s()
         waited_s = now_s - (prepared.captured_s + prepared.prepare_s)
-        deadline_ms = self.settings.deadline_ms
+        deadline_s = None if self.settings.deadline_ms is None else self.settings.deadline_ms / 1e3
+        if plan.deadline is not None:
+            deadline_s = plan.deadline.seconds
         work = Work(
             site=self._site,
             stream=self.settings.name,
@@ -261,7 +284,7 @@ class Stream:
             captured=stamp,
             sent=stamp,
             stages=(Stage(self._node, "prepare", prepared.prepare_s), Stage(self._node, "queue", max(0.0, waited_s))),
-            deadline_s=None if deadline_ms is None else deadline_ms / 1e3,
+            deadline_s=deadline_s,
             label=prepared.label,
         )
         left = partial(self._left, prepared.seq)
@@ -276,47 +299,3 @@ class Stream:
 def _printable(label: str | None) -> str | None:
     """A name that UTF-8 can say (a file's may be any bytes), not longer than a message may have it."""
     return None if label is None else label.encode("utf-8", "replace").decode()[:MAX_TEXT]
-
-
-def check_plan(offered: StreamPlan, bundle: Bundle, *, stream: str, node: str, min_first_cut: int) -> None:
-    """Refuse a plan for another device or model, with cuts that the model does not have, or that sends raw frames.
-
-    Raises:
-        SettingsError: says which.
-    """
-    if offered.stream != stream:
-        raise SettingsError(
-            "a plan came for another stream", expected=f"'{stream}'", came=f"'{offered.stream}'", fix="correct the hub"
-        )
-    if offered.plan.device != node:
-        raise SettingsError(
-            f"the plan of stream '{offered.stream}' is for another device",
-            expected=f"device '{node}'",
-            came=f"'{offered.plan.device}'",
-            fix="name this device in the hub's settings",
-        )
-    if offered.model != bundle.model:
-        raise SettingsError(
-            f"the plan of stream '{offered.stream}' is for another model",
-            expected=f"'{bundle.name}' {bundle.model[:12]}",
-            came=f"'{offered.model_name}' {offered.model[:12]}",
-            fix="give hub and device the same bundle",
-        )
-    offered.plan.check_fits(bundle.end, model=bundle.name)
-    trouble = sends_too_early(offered.plan.first_cut, min_first_cut)
-    if trouble:
-        raise SettingsError(
-            f"the plan of stream '{offered.stream}' is refused",
-            expected=f"first_cut {min_first_cut} or more",
-            came=f"first_cut {offered.plan.first_cut}",
-            fix="give the hub the same min_first_cut as this device",
-        )
-
-
-def sends_too_early(first_cut: int, min_first_cut: int) -> str | None:
-    """Why a first cut would send what is to stay on the device; ``None`` when it would not."""
-    if first_cut >= min_first_cut:
-        return None
-    return (
-        f"this device keeps frames up to cut {min_first_cut} (min_first_cut), the plan would send them at {first_cut}"
-    )

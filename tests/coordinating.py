@@ -9,23 +9,34 @@ from tests.profiles import profile_of
 from tiercut import __version__
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
 from tiercut.coordinator.core import Coordinator
-from tiercut.coordinator.problem import HANDOVER_S, StreamGoal
+from tiercut.coordinator.goal import StreamGoal
+from tiercut.coordinator.problem import HANDOVER_S
+from tiercut.coordinator.spans import spans
 from tiercut.cuts import CutPoint, TensorSpec
 from tiercut.messages import Stage
 from tiercut.plan import Plan, Tier
+from tiercut.preprocess import FrameSpec
 from tiercut.profiles import Profile
 from tiercut.results import Journey
 from tiercut.talk import NodeStatus, Probe, Progress, Ready, Transfer
+from tiercut.variants import ExitSpec, OutputSpec, Variant, exit_variant
 
 #: Four blocks of 100 ms on the device, ten times as fast on an edge, a hundred times in the cloud.
 DEVICE_S = (0.0, 0.1, 0.2, 0.3, 0.4)
 MODEL = "ab" * 32
+#: Early exits: cut and accuracy; each head takes 10 ms on the device. The whole model is right nine times of ten.
+EXITS = {"early": (1, 0.7), "middle": (2, 0.8)}
+HEAD_S, ACCURACY = 0.01, 0.9
 
 
 def times(factor: float) -> Profile:
     """The model's profile on a machine that takes ``factor`` times as long as the device."""
     profile = profile_of(tuple(factor * each for each in DEVICE_S))
-    return replace(profile, cut_bytes=tuple(50 * size for size in profile.cut_bytes))
+    chains = {
+        name: tuple(factor * each for each in (*DEVICE_S[: cut + 1], DEVICE_S[cut] + HEAD_S))
+        for name, (cut, _) in EXITS.items()
+    }
+    return replace(profile, cut_bytes=tuple(50 * size for size in profile.cut_bytes), variants=chains)
 
 
 def goal(name: str = "cam", *, device: str = "d", **more: Any) -> StreamGoal:
@@ -34,6 +45,25 @@ def goal(name: str = "cam", *, device: str = "d", **more: Any) -> StreamGoal:
     tensors = [(TensorSpec(f"cut{k}", (size,), "uint8"),) for k, size in enumerate(sizes)]
     cuts = tuple(CutPoint(index=k, after=None, tensors=t, macs=k, parameters=0) for k, t in enumerate(tensors))
     return StreamGoal(name=name, model=MODEL, model_name="m", cuts=cuts, device=device, **more)
+
+
+def exits_goal(**more: Any) -> StreamGoal:
+    """The same stream, with the model's early exits."""
+    plain = goal(**more)
+    trunk = Variant(name="full", cuts=plain.cuts, outputs=(), frame=FrameSpec(), accuracy=ACCURACY, graph="")
+    specs = [
+        ExitSpec(
+            name=name,
+            cut=cut,
+            output=OutputSpec(name, (1, 10), "float32", "softmax"),
+            after=name,
+            macs=0,
+            parameters=0,
+            accuracy=accuracy,
+        )
+        for name, (cut, accuracy) in EXITS.items()
+    ]
+    return replace(plain, variants=tuple(exit_variant(spec, trunk) for spec in specs), accuracy=ACCURACY)
 
 
 @dataclass
@@ -128,22 +158,29 @@ class Told:
             if self.now_s - self.ticked_s > 0.25 - 1e-9:
                 self.tick()
 
-    def journey(self, stream: str, slow: dict[str, float], fallback: str | None = None) -> Journey:
-        """The way of one frame."""
+    def journey(
+        self, stream: str, slow: dict[str, float], fallback: str | None = None, left_at: str | None = None
+    ) -> Journey:
+        """The way of one frame; ``left_at`` says where it leaves, the plan's end if not given."""
         plan = self.plans[stream]
+        wanted = self.coordinator.goal(stream)
+        ran = spans(plan, left_at or plan.exit, wanted)
         stages: list[Stage] = []
         start, sender = 0, None
         for tier in ("device", *(to for _, to in plan.hops)):
             name = plan.node(tier)
             assert name is not None
-            stop = plan.segment_end(tier, 4)
+            if (tier, name) not in ran:
+                break
             profile = self.coordinator.view.nodes[tier, name].profiles[MODEL]
             if sender is not None:
                 size = profile.cut_bytes[start]
                 seconds = 0.001 + size * 8e-6 / self.mbps.get((sender, name), 50.0)
                 stages += [Stage(name, "wire", seconds, payload_bytes=size), Stage(name, "queue", HANDOVER_S)]
-            stages.append(Stage(name, "compute", profile.seconds(start, stop) * slow.get(name, 1.0)))
-            start, sender = stop, name
+            span = ran[tier, name]
+            stages.append(Stage(name, "compute", profile.span_seconds(span) * slow.get(name, 1.0)))
+            start, sender = span.stop, name
+        latency_s = sum(stage.seconds for stage in stages)
         return Journey(
             stream=stream,
             seq=self.seq,
@@ -151,8 +188,10 @@ class Told:
             plan=plan,
             stages=tuple(stages),
             captured_unix_s=self.now_s,
-            latency_s=sum(stage.seconds for stage in stages),
+            latency_s=latency_s,
             fallback=fallback,
+            exit=left_at or plan.exit,
+            deadline_met=None if plan.deadline is None else latency_s <= plan.deadline.seconds,
         )
 
     def said(self, key: str, stream: str = "cam") -> str:

@@ -244,7 +244,7 @@ async def test_trouble_is_a_refusal_only_after_the_plan_was_tried(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (by_hand(1, 2, codecs="raw,bogus"), "got 'bogus'"),
+        (by_hand(1, 2, codecs="raw,no codec"), "got 'no codec'"),
         (by_hand(1, 2, edge="a/b"), "got 'a/b'"),
         (by_hand(1, 2, codecs="raw"), "one codec per hop"),
         (by_hand(3, 2), "first_cut <= second_cut"),

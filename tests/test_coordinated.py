@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from broker.node import Hub, plan_by_hand
+from broker.goals import plan_by_hand
+from broker.node import Hub
 from broker.settings import PlanSettings
 from broker.settings import Settings as HubSettings
 from broker.settings import StreamSettings as Planned

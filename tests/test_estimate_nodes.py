@@ -10,7 +10,7 @@ from tests.profiles import profile_of
 from tiercut.errors import SettingsError
 from tiercut.estimate.changepoint import Cusum, NoiseScale
 from tiercut.estimate.nodes import LoadChange, LoadEstimator
-from tiercut.profiles import Profile
+from tiercut.profiles import Profile, Span
 
 PROFILE = profile_of((0.0, 0.002, 0.006, 0.01))
 
@@ -30,7 +30,7 @@ def feed(
     for i in range(count):
         a, b = segments[i % len(segments)]
         off = (errors or {}).get((a, b), 1.0) * draw.uniform(1 - noise, 1 + noise)
-        changes.append(estimator.observe(i * 0.1, profile, a, b, seconds=profile.seconds(a, b) * factor * off))
+        changes.append(estimator.observe(i * 0.1, profile, Span(a, b), seconds=profile.seconds(a, b) * factor * off))
     return [change for change in changes if change]
 
 
@@ -66,7 +66,7 @@ def test_single_slow_frames_are_no_load() -> None:
     estimator = LoadEstimator()
     for i in range(60):
         seconds = PROFILE.seconds(1, 3) * (20 if i % 7 == 6 else 1)
-        assert estimator.observe(i * 0.1, PROFILE, 1, 3, seconds=seconds) is None
+        assert estimator.observe(i * 0.1, PROFILE, Span(1, 3), seconds=seconds) is None
     assert estimator.estimate(6.0).slowdown == pytest.approx(1.0, rel=0.1)
 
 
@@ -124,20 +124,20 @@ def test_node_that_was_left_is_tried_again() -> None:
 def test_queue_is_the_recent_wait() -> None:
     estimator = LoadEstimator()
     for i in range(20):
-        estimator.observe(i * 0.1, PROFILE, 1, 3, seconds=0.008, queue_seconds=0.05 if i > 10 else 0.0)
+        estimator.observe(i * 0.1, PROFILE, Span(1, 3), seconds=0.008, queue_seconds=0.05 if i > 10 else 0.0)
     assert estimator.estimate(1.9).queue_seconds == pytest.approx(0.05)
     assert estimator.estimate(600.0).queue_seconds < 0.001
 
 
 def test_empty_segment_says_nothing_of_load() -> None:
     estimator = LoadEstimator()
-    assert estimator.observe(0.0, PROFILE, 2, 2, seconds=0.001) is None
+    assert estimator.observe(0.0, PROFILE, Span(2, 2), seconds=0.001) is None
     assert estimator.estimate(0.0).samples == 0
 
 
 def test_stage_that_cannot_be_is_refused() -> None:
     with pytest.raises(SettingsError, match="a stage cannot be"):
-        LoadEstimator().observe(0.0, PROFILE, 0, 1, seconds=float("nan"))
+        LoadEstimator().observe(0.0, PROFILE, Span(0, 1), seconds=float("nan"))
 
 
 def test_three_large_residuals_are_a_change_and_two_are_none() -> None:

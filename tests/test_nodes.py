@@ -18,6 +18,7 @@ from tiercut.bus.link import LinkSettings
 from tiercut.bus.linked import LinkedBus
 from tiercut.bus.memory import MemoryBus
 from tiercut.clock import SystemClock
+from tiercut.confidence import probabilities
 from tiercut.errors import BundleError, CutError, SettingsError
 from tiercut.jsonwire import encode_stream_plan
 from tiercut.plan import Plan
@@ -34,7 +35,7 @@ async def test_frame_is_cut_twice_and_gives_the_whole_models_result(bundles: Pat
         await outcomes.until(results=10)
     frame = next(open_sensor(noise(chain))).frame
     whole = chain.segment(0, chain.end).run(chain.to_inputs(frame))
-    expected = top_labels(whole[chain.outputs[0].name], chain.labels or (), softmax=True)
+    expected = top_labels(probabilities(whole[chain.outputs[0].name]), chain.labels or ())
     first = outcomes.results[0]
     assert [label["label"] for label in first["labels"]] == [label["label"] for label in expected]
     assert np.allclose([x["score"] for x in first["labels"]], [x["score"] for x in expected], atol=1e-4)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tests.bundles import exits_bundle
 from tiercut import results
 from tiercut.bundle import Bundle
+from tiercut.confidence import probabilities
 from tiercut.errors import BadEnvelope
 from tiercut.jsonwire import encode_dropped
 from tiercut.messages import ClockStamp, Dropped, Stage, Work
@@ -33,21 +36,32 @@ def work(model: str) -> Work:
 
 
 def test_top_labels_are_probabilities_best_first() -> None:
-    best = results.top_labels(np.array([[0.0, 2.0, 1.0]], np.float32), ["a", "b", "c"], softmax=True, top=2)
+    best = results.top_labels(probabilities(np.array([[0.0, 2.0, 1.0]], np.float32)), ["a", "b", "c"], top=2)
     assert [label["label"] for label in best] == ["b", "c"]
     assert best[0]["score"] == pytest.approx(np.exp(2) / (1 + np.exp(1) + np.exp(2)), abs=1e-5)
 
 
 def test_fewer_classes_than_asked_for_are_all_given() -> None:
-    assert len(results.top_labels(np.array([0.2, 0.8]), ["a", "b"], softmax=False)) == 2
+    assert len(results.top_labels(np.array([0.2, 0.8]), ["a", "b"])) == 2
 
 
 def test_result_names_plan_stages_and_links(chain: Bundle) -> None:
     stages = [Stage("d", "compute", 0.001), Stage("e", "wire", 0.02, emulated=True, payload_bytes=9)]
     outputs = {chain.outputs[0].name: np.array([[3.0, 1.0, 0.0, 0.0]], np.float32)}
     result = json.loads(
-        results.build(work(chain.model), outputs, chain, stages=stages, finished_by="c", latency_s=0.03, fallback=None)
+        results.build(
+            work(chain.model),
+            outputs,
+            chain,
+            chain.variants[0],
+            stages=stages,
+            finished_by="c",
+            latency_s=0.03,
+            fallback=None,
+        )
     )
+    assert (result["exit"], result["confidence"]) == ("full", pytest.approx(result["labels"][0]["score"]))
+    assert "deadline_met" not in result
     assert result["labels"][0]["label"] == "cat"
     assert result["plan"]["codecs"] == ["raw", "int8"]
     assert result["stages"][1] == {"where": "e", "kind": "wire", "ms": 20.0, "bytes": 9, "emulated": True}
@@ -58,11 +72,46 @@ def test_result_names_plan_stages_and_links(chain: Bundle) -> None:
 def test_model_without_labels_gives_a_summary_that_is_json(residual: Bundle) -> None:
     outputs = {"small": np.array([1.0, np.nan]), "large": np.arange(100.0)}
     built = results.build(
-        work(residual.model), outputs, residual, stages=(), finished_by="c", latency_s=None, fallback=None
+        work(residual.model),
+        outputs,
+        residual,
+        residual.variants[0],
+        stages=(),
+        finished_by="c",
+        latency_s=None,
+        fallback=None,
     )
     small, large = json.loads(built)["outputs"]
     assert small["values"] == [1.0, "nan"]
     assert (large["min"], large["max"], large["argmax"]) == (0.0, 99.0, 99)
+
+
+@pytest.mark.parametrize(("latency_s", "met"), [(0.2, True), (0.4, False), (None, None)])
+def test_result_of_a_frame_with_a_deadline_says_whether_it_was_met(
+    chain: Bundle, latency_s: float | None, met: bool | None
+) -> None:
+    frame = replace(work(chain.model), deadline_s=0.3)
+    outputs = {chain.outputs[0].name: np.zeros((1, 4), np.float32)}
+    built = results.build(
+        frame, outputs, chain, chain.variants[0], stages=(), finished_by="c", latency_s=latency_s, fallback=None
+    )
+    said = json.loads(built)
+    assert (said["deadline_ms"], said["deadline_met"]) == (300.0, met)
+    assert results.read_journey(built).deadline_met is met
+
+
+def test_exit_scores_with_its_temperature() -> None:
+    bundle = exits_bundle()
+    logits = np.array([[0.0, 4.0, 0.0, 0.0]], np.float32)
+    contents = replace(bundle.contents, exits=(replace(bundle.exits[0], temperature=4.0), *bundle.contents.exits[1:]))
+    hot = replace(bundle, contents=contents)
+    for each, sure in ((bundle, np.exp(4) / (np.exp(4) + 3)), (hot, np.exp(1) / (np.exp(1) + 3))):
+        early = each.variant("early")
+        built = results.build(
+            work(each.model), {early.outputs[0].name: logits}, each, early,
+            stages=(), finished_by="c", latency_s=None, fallback=None,
+        )  # fmt: skip
+        assert json.loads(built)["confidence"] == pytest.approx(sure, abs=1e-5)
 
 
 def test_attributes_tell_frames_of_two_runs_apart(chain: Bundle) -> None:

@@ -17,11 +17,13 @@ from tiercut.variants import FULL, ExitSpec, Leaving, OutputSpec, Variant, exit_
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     import numpy as np
     import onnx
     from numpy.typing import NDArray
 
+    from tiercut.codecs.base import Codec
     from tiercut.graph import Graph
     from tiercut.preprocess import FrameSpec
     from tiercut.segments import Segment
@@ -109,6 +111,18 @@ class Bundle:
         return self.contents.leaving
 
     @cached_property
+    def learned(self) -> Mapping[str, Codec]:
+        """Codecs that were trained for it, by name; their own files are read when they are first used."""
+        if not self.contents.codecs:
+            return {}
+        from tiercut.codecs.learned import LearnedCodec  # noqa: PLC0415 - needs a runtime
+
+        return {
+            spec.name: LearnedCodec(spec, self.folder, self.cuts[spec.cut].tensors[0], self.contents.files)
+            for spec in self.contents.codecs
+        }
+
+    @cached_property
     def variants(self) -> tuple[Variant, ...]:
         """Every way through the network: the whole model first, then its exits, then other input sizes."""
         contents = self.contents
@@ -152,6 +166,13 @@ class Bundle:
                 fix="choose a variant that 'tiercut inspect BUNDLE' lists",
             )
         return found
+
+    def exits_before(self, variant: Variant) -> tuple[ExitSpec, ...]:
+        """The exits that a frame of a variant passes on its way to the variant's end."""
+        if variant.graph != self.variants[0].graph:
+            return ()
+        end = variant.end if variant.exit is None else variant.exit.cut
+        return tuple(each for each in self.exits if each.cut < end)
 
     def to_inputs(self, frame: NDArray[np.generic], variant: str = FULL) -> dict[str, NDArray[np.generic]]:
         """Turn one frame into all that segment ``[0, …)`` of a variant takes.

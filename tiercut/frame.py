@@ -5,6 +5,7 @@ A node asks `decide` when a frame arrives and again after each thing it has done
 
     arrives ──▶ decide ──▶ Run(a, b) ──▶ decide ──▶ Forward to the next tier
                   │                        ├──────▶ Finish: publish the result
+                  │                        ├──────▶ TryExit(name) ──▶ decide: sure enough? Finish, else on
                   └──▶ Drop(reason)        └──────▶ Run(b, end): the next tier is gone, go on alone ──▶ Finish
 """
 
@@ -18,9 +19,11 @@ from tiercut.plan import DeliveryMode, Plan, Tier
 #: Why frames are dropped: the counters' names and what each means.
 DROP_REASONS = {
     "past_deadline": "its deadline passed before the work on it was done",
+    "too_late": "what is left to be done takes longer than there is time until its deadline",
     "newer_frame": "a newer frame of its stream came while it waited",
     "unknown_model": "the node has no bundle of that identity",
     "bad_cuts": "its plan does not fit the model",
+    "unknown_variant": "the model has no variant of that name",
     "misrouted": "it came to a node that its plan does not name, or behind that node's segment",
     "bad_tensors": "its tensors are not those of its cut",
     "segment_failed": "the model's segment raised an error",
@@ -38,7 +41,9 @@ class Here:
     Attributes:
         tier: Its tier.
         node: Its id.
-        end: Last cut point of the frame's model; ``None`` when the node does not have the model.
+        end: Last cut point of the frame's variant; ``None`` when the node does not have the model.
+        exits: Cuts and names of the early exits before that end, from the first to the last.
+        variant_known: The model has the frame's variant.
         reachable: Whether a node of a tier can be sent to now.
         may_fall_back: Whether it may run the rest of the model when the next node is not reachable.
     """
@@ -48,6 +53,8 @@ class Here:
     end: int | None
     reachable: Callable[[Tier, str], bool]
     may_fall_back: bool = True
+    exits: tuple[tuple[int, str], ...] = ()
+    variant_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,10 @@ class FrameState:
         delivery: Its stream's delivery mode.
         age_s: Seconds since capture, ``None`` while the offset to the device's clock is unknown.
         deadline_s: Seconds after capture within which a result is of use.
+        came_at: Cut at which it reached this node.
+        tried: Cut of the last exit that was tried; where a frame arrives, its sender has tried.
+        left: It leaves at an exit that was sure enough.
+        alone: This node does more than its part, as the next one is gone.
     """
 
     plan: Plan
@@ -67,6 +78,10 @@ class FrameState:
     delivery: DeliveryMode
     age_s: float | None = None
     deadline_s: float | None = None
+    came_at: int | None = None
+    tried: int = 0
+    left: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +91,13 @@ class Run:
     start: int
     stop: int
     fallback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TryExit:
+    """Run the head of an early exit on the tensor alive now, and see whether it is sure enough."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +111,7 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Its tensors are the model's outputs: publish the result."""
+    """Its tensors are the model's outputs, or those of the exit it leaves at: publish the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +122,7 @@ class Drop:
     message: str
 
 
-Action = Run | Forward | Finish | Drop
+Action = Run | TryExit | Forward | Finish | Drop
 
 
 def decide(frame: FrameState, here: Here) -> Action:
@@ -109,25 +131,49 @@ def decide(frame: FrameState, here: Here) -> Action:
         return Drop("unknown_model", f"{here.tier} '{here.node}' has no such bundle; put it in its bundles folder")
     if refusal := _refuse(frame, here, here.end):
         return refusal
-    if frame.cut == here.end:
+    if frame.left or frame.cut == here.end:
         return Finish()
-    stop = frame.plan.segment_end(here.tier, here.end)
+    if frame.plan.threshold is not None and frame.tried < frame.cut and frame.cut in dict(here.exits):
+        return TryExit(dict(here.exits)[frame.cut])
+    stop = here.end if frame.alone else frame.plan.segment_end(here.tier, here.end)
     if frame.cut < stop:
-        return Run(frame.cut, stop)
+        return Run(frame.cut, _next_exit(frame, here, stop))
     return _hand_on(frame, here, here.end)
+
+
+def _next_exit(frame: FrameState, here: Here, stop: int) -> int:
+    """Where to stop: at the end of the segment, or at an exit before it."""
+    cuts = [cut for cut, _ in here.exits if frame.cut < cut < stop] if frame.plan.threshold is not None else []
+    return min(cuts, default=stop)
 
 
 def _refuse(frame: FrameState, here: Here, end: int) -> Drop | None:
     """The reasons for which a frame goes no further here."""
     plan = frame.plan
-    if frame.deadline_s is not None and frame.age_s is not None and frame.age_s > frame.deadline_s:
-        return Drop("past_deadline", f"{frame.age_s * 1e3:.0f} ms old, deadline {frame.deadline_s * 1e3:.0f} ms")
+    if not here.variant_known:
+        return Drop("unknown_variant", f"the model has no variant '{plan.exit}'; give all nodes the same bundle")
     if plan.node(here.tier) != here.node:
         return Drop("misrouted", f"the plan sends it to {here.tier} {plan.node(here.tier)!r}, it came to {here.node!r}")
+    if late := _late(frame, here):
+        return late
     if plan.second_cut > end or frame.cut > end:
         return Drop("bad_cuts", f"cuts {plan.first_cut}, {plan.second_cut}, now {frame.cut}; the model ends at {end}")
-    if plan.segment_end(here.tier, end) < frame.cut < end:  # at the end it is finished, whoever ran the rest
+    if plan.segment_end(here.tier, end) < frame.cut < end and not frame.alone:
         return Drop("misrouted", f"it is at cut {frame.cut}, behind the {here.tier}'s segment")
+    return None
+
+
+def _late(frame: FrameState, here: Here) -> Drop | None:
+    """Whether a frame has missed its deadline, or cannot make it any more: nobody waits for what it still costs."""
+    keeps = frame.plan.deadline is None or frame.plan.deadline.drop
+    if frame.deadline_s is None or frame.age_s is None or not keeps:
+        return None
+    ages = f"{frame.age_s * 1e3:.0f} ms old, deadline {frame.deadline_s * 1e3:.0f} ms"
+    if frame.age_s > frame.deadline_s:
+        return Drop("past_deadline", ages)
+    rest_s = frame.plan.rest_s(here.tier) if frame.cut == frame.came_at and not frame.left else 0.0
+    if frame.age_s + rest_s > frame.deadline_s:
+        return Drop("too_late", f"{ages}, at least {rest_s * 1e3:.0f} ms to go")
     return None
 
 
@@ -139,7 +185,7 @@ def _hand_on(frame: FrameState, here: Here, end: int) -> Action:
     if here.reachable(tier, node):
         return Forward(tier, node, frame.plan.codec_after(here.tier))
     if here.may_fall_back:
-        return Run(frame.cut, end, fallback=f"{tier} '{node}' is not reachable")
+        return Run(frame.cut, _next_exit(frame, here, end), fallback=f"{tier} '{node}' is not reachable")
     if frame.delivery == "every":  # wait in the bus rather than lose it
         return Forward(tier, node, frame.plan.codec_after(here.tier))
     return Drop("unreachable", f"{tier} '{node}' is not reachable")

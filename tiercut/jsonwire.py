@@ -24,6 +24,7 @@ from tiercut.talk import (
     StreamPlan,
     Transfer,
 )
+from tiercut.variants import FULL
 from tiercut.wirefields import Fields, finite, plan_from_map, plan_to_map
 
 MAX_JSON_BYTES = 64 * 1024
@@ -165,7 +166,13 @@ def encode_progress(message: Progress) -> bytes:
                 for each in message.transfers
             ],
             "running": [
-                {"model": each.model, "start": each.start, "stop": each.stop, "seconds": each.seconds}
+                {
+                    "model": each.model,
+                    "start": each.start,
+                    "stop": each.stop,
+                    "seconds": each.seconds,
+                    "variant": each.variant,
+                }
                 for each in message.running
             ],
         }
@@ -187,6 +194,7 @@ def _running(fields: Fields) -> Running:
         start=fields.integer("start"),
         stop=fields.integer("stop"),
         seconds=fields.number("seconds"),
+        variant=fields.optional_text("variant") or FULL,
     )
 
 
@@ -246,6 +254,9 @@ def encode_prepare(message: PrepareSegment) -> bytes:
             "model": message.model,
             "start": message.start,
             "stop": message.stop,
+            "variant": message.variant,
+            "leaves_early": message.leaves_early,
+            "codec": message.codec,
         }
     )
 
@@ -260,6 +271,9 @@ def decode_prepare(data: bytes) -> PrepareSegment:
         model=root.text("model"),
         start=root.integer("start"),
         stop=root.integer("stop"),
+        variant=root.optional_text("variant") or FULL,
+        leaves_early=root.flag("leaves_early"),
+        codec=root.optional_text("codec") or "",
     )
 
 

@@ -23,8 +23,9 @@ from tiercut.bundle import Bundle
 from tiercut.codecs import CODECS, codec, decode_tensor, encode_tensor
 from tiercut.machine import package_version, this_machine
 from tiercut.profile_cuts import MOST_CUTS, candidate_cuts, cuts_to_measure, fill_between
-from tiercut.profiles import CodecPoint, Profile
+from tiercut.profiles import CodecPoint, Profile, Span
 from tiercut.segments import SegmentCache
+from tiercut.variants import FULL, Variant
 
 T = TypeVar("T")
 Frame = NDArray[np.generic]
@@ -87,20 +88,21 @@ def measure_profile(
     """
     chosen = options or Options()
     tell = report or (lambda _done, _what: None)
-    real = [bundle.to_inputs(frame) for frame in itertools.islice(frames, MOST_FRAMES)]
-    inputs: list[Tensors] = [*real] or [synthetic_inputs(bundle)]
-    bench = _Bench(bundle, inputs, chosen, clock)
+    real = list(itertools.islice(frames, MOST_FRAMES))
+    bench = _Bench(bundle, _inputs(bundle, real), chosen, clock)
     samples = bench.segments(lambda done, what: tell(done * (1 - CODEC_SHARE), what))
     codecs = bench.codecs(lambda done, what: tell(1 - CODEC_SHARE * (1 - done), what))
-    medians = {k: statistics.median(times) for k, times in samples.items()}
+    medians = {part: statistics.median(times) for part, times in samples.items()}
+    full = {part.stop: seconds for part, seconds in medians.items() if part.variant == FULL}
     return Profile(
         model=bundle.model,
         model_name=bundle.name,
         machine=this_machine(chosen.threads),
         source="measured",
-        cut_seconds=fill_between(bundle.cuts, medians),
+        cut_seconds=fill_between(bundle.cuts, full),
+        variants={each.name: _chain(each, bundle, medians) for each in bundle.variants[1:]},
         cut_bytes=tuple(cut.bytes for cut in bundle.cuts),
-        measured_cuts=tuple(sorted(medians)),
+        measured_cuts=tuple(sorted(full)),
         spread=statistics.median(map(_spread, samples.values())),
         frames=f"{len(real)} real" if real else "synthetic",
         codecs=tuple(codecs),
@@ -109,11 +111,31 @@ def measure_profile(
     )
 
 
-def synthetic_inputs(bundle: Bundle) -> dict[str, NDArray[np.generic]]:
+def _inputs(bundle: Bundle, frames: Sequence[Frame]) -> dict[str, list[Tensors]]:
+    """Variant → what its cut 0 takes for each frame, made up where there are none; exits take what the whole takes."""
+    chains = [each for each in bundle.variants if each.exit is None]
+    return {
+        each.name: [bundle.to_inputs(frame, each.name) for frame in frames] or [synthetic_inputs(bundle, each.name)]
+        for each in chains
+    }
+
+
+def _chain(variant: Variant, bundle: Bundle, medians: Mapping[Span, float]) -> tuple[float, ...]:
+    """Seconds up to each cut of a variant other than the whole model."""
+    spec = variant.exit
+    if spec is None:
+        found = {part.stop: seconds for part, seconds in medians.items() if part.variant == variant.name}
+        return fill_between(variant.cuts, found)
+    full = {part.stop: seconds for part, seconds in medians.items() if part.variant == FULL}
+    trunk = fill_between(bundle.cuts, full)[: spec.cut + 1]
+    return (*trunk, trunk[-1] + medians[Span(spec.cut, spec.cut + 1, variant.name)])
+
+
+def synthetic_inputs(bundle: Bundle, variant: str = FULL) -> dict[str, NDArray[np.generic]]:
     """Inputs for a model without frames: images of soft patches and a little noise, normal noise, zeros for indices."""
     random = np.random.default_rng(0)
     inputs: dict[str, NDArray[np.generic]] = {}
-    for tensor in bundle.inputs:
+    for tensor in bundle.variant(variant).cuts[0].tensors:
         kind = np.dtype(tensor.dtype)
         if kind == np.uint8 and bundle.frame.kind == "image":
             inputs[tensor.name] = _soft_image(tensor.shape, random)
@@ -141,24 +163,46 @@ def _soft_image(shape: Sequence[int], random: np.random.Generator) -> NDArray[np
 class _Bench:
     """One measurement: the segments it holds ready, the frames, and the clock."""
 
-    def __init__(self, bundle: Bundle, inputs: Sequence[Tensors], options: Options, clock: Clock) -> None:
+    def __init__(self, bundle: Bundle, inputs: Mapping[str, Sequence[Tensors]], options: Options, clock: Clock) -> None:
         self._bundle = bundle
-        self._inputs = inputs
+        self._inputs = inputs[FULL]
+        self._inputs_of = inputs
         self._options = options
         self._clock = clock
         self._cache = SegmentCache(CACHE_BYTES)
+        self._heads: dict[Span, list[Tensors]] = {}
 
-    def segments(self, tell: Report) -> dict[int, list[float]]:
-        """Seconds of each run of ``[0, k)``, for the cuts that are measured."""
-        cuts = cuts_to_measure(self._bundle.cuts, self._options.most_cuts)
-        samples: dict[int, list[float]] = {k: [] for k in cuts}
+    def segments(self, tell: Report) -> dict[Span, list[float]]:
+        """Seconds of each run of ``[0, k)``, for the cuts that are measured of each variant; of exits, of the head."""
+        parts = list(self._parts())
+        samples: dict[Span, list[float]] = {part: [] for part in parts}
         budget_s = self._options.seconds * (1 - CODEC_SHARE)
-        for k, done in self._rounds(cuts, budget_s, most=MOST_SAMPLES // RUNS):
-            segment = self._cache.get(self._bundle, 0, k, self._options.threads)
-            frames = itertools.islice(itertools.cycle(self._inputs), WARM_UP + RUNS)
-            samples[k] += [self._seconds(partial(segment.run, frame))[0] for frame in frames][WARM_UP:]
-            tell(done, f"[0, {k})")
+        for part, done in self._rounds(parts, budget_s, most=MOST_SAMPLES // RUNS):
+            segment = self._cache.get(self._bundle, part.start, part.stop, self._options.threads, part.variant)
+            frames = itertools.islice(itertools.cycle(self._before(part)), WARM_UP + RUNS)
+            samples[part] += [self._seconds(partial(segment.run, frame))[0] for frame in frames][WARM_UP:]
+            tell(done, f"[{part.start}, {part.stop})")
         return samples
+
+    def _parts(self) -> Iterator[Span]:
+        """What is timed."""
+        for variant in self._bundle.variants:
+            spec = variant.exit
+            if spec is not None:
+                yield Span(spec.cut, spec.cut + 1, variant.name)
+                continue
+            also = tuple(each.cut for each in self._bundle.exits) if variant.name == FULL else ()
+            for k in cuts_to_measure(variant.cuts, self._options.most_cuts, also=also):
+                yield Span(0, k, variant.name)
+
+    def _before(self, part: Span) -> Sequence[Tensors]:
+        """What a segment takes, for each frame."""
+        if part.start == 0:
+            return self._inputs_of[part.variant]
+        if part not in self._heads:  # a head takes one tensor, made once
+            trunk = self._cache.get(self._bundle, 0, part.start, self._options.threads)
+            self._heads[part] = [trunk.run(frame) for frame in self._inputs]
+        return self._heads[part]
 
     def codecs(self, tell: Report) -> Iterator[CodecPoint]:
         """What each codec makes of each cut worth choosing."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from tiercut.errors import SettingsError
+from tiercut.variants import FULL
 
 Tier = Literal["device", "edge", "cloud"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
@@ -33,6 +35,32 @@ DELIVERY_MODES: tuple[DeliveryMode, ...] = get_args(DeliveryMode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Deadline:
+    """When the result of a frame is of use, and how a plan keeps to it.
+
+    Attributes:
+        seconds: After capture.
+        drop: Frames that cannot make it any more are dropped. ``False``: no plan makes it, this is the fastest one, and
+            results are published however late they are.
+        rest_s: Least seconds to the result from when a frame reaches each node of the route, device first; empty where
+            nobody knows.
+    """
+
+    seconds: float
+    drop: bool = True
+    rest_s: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds < math.inf or not all(0 <= each < math.inf for each in self.rest_s):
+            raise SettingsError(
+                "a plan's deadline is not valid",
+                expected="more than 0 seconds, and finite times >= 0",
+                came=f"{self.seconds} s, rest {list(self.rest_s)}",
+                fix="correct it",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Two cuts, an exit, the nodes and the codecs of one stream.
 
@@ -44,7 +72,9 @@ class Plan:
         epoch: Number of the plan within its stream, counted up at each change.
         first_cut: Cut point at the end of the device's segment.
         second_cut: Cut point at the end of the edge's segment.
-        exit: Name of the variant: ``"full"``, or an early exit.
+        exit: Name of the variant: ``"full"``, an early exit, or another input size.
+        threshold: Frames leave at any earlier exit that is at least so sure, 0..1; ``None``: none does.
+        deadline: When results are of use.
         device: Node id of the device.
         edge: Node id of the edge, ``None`` when no frame goes there. With ``first_cut == second_cut`` it only relays.
         cloud: Node id of the cloud node, ``None`` when no frame goes there.
@@ -57,7 +87,9 @@ class Plan:
     device: str
     edge: str | None = None
     cloud: str | None = None
-    exit: str = "full"
+    exit: str = FULL
+    threshold: float | None = None
+    deadline: Deadline | None = None
     codecs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -74,6 +106,20 @@ class Plan:
                 expected="first_cut equal to second_cut when no edge takes part",
                 came=f"first_cut {self.first_cut}, second_cut {self.second_cut}, no edge",
                 fix="name an edge, or make the cuts equal",
+            )
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise SettingsError(
+                "a plan's threshold is not valid",
+                expected="a confidence of 0 to 1, from which on frames leave at an early exit",
+                came=str(self.threshold),
+                fix="correct it, or leave it away so that no frame leaves early",
+            )
+        if self.deadline is not None and len(self.deadline.rest_s) not in {0, len(self.hops) + 1}:
+            raise SettingsError(
+                "a plan does not hold together",
+                expected=f"a rest of the deadline per node, {len(self.hops) + 1} in all, or none",
+                came=f"{len(self.deadline.rest_s)}",
+                fix="correct it",
             )
         if len(self.codecs) != len(self.hops):
             raise SettingsError(
@@ -96,6 +142,12 @@ class Plan:
     def node(self, tier: Tier) -> str | None:
         """Node id of a tier, ``None`` when the tier takes no part."""
         return {"device": self.device, "edge": self.edge, "cloud": self.cloud}[tier]
+
+    def rest_s(self, tier: Tier) -> float:
+        """Least seconds from a frame's arrival at a tier to its result; 0 where nobody knows. The tier takes part."""
+        if self.deadline is None or not self.deadline.rest_s:
+            return 0.0
+        return self.deadline.rest_s[["device", *(to for _, to in self.hops)].index(tier)]
 
     def codec_after(self, tier: Tier) -> str:
         """Codec of the hop that leaves a tier; the tier must have one."""

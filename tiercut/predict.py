@@ -26,6 +26,7 @@ from tiercut.features import FAMILIES, TERMS, describe, node_features
 from tiercut.machine import Machine, this_machine
 from tiercut.profile_cuts import candidate_cuts
 from tiercut.profiles import CodecPoint, Profile
+from tiercut.variants import FULL, Variant
 
 FORMAT = "tiercut-predictor/1"
 _DEFAULT_FILE = "predictor.json"
@@ -70,20 +71,27 @@ class Predictor:
             machine: Where it is to run; this one by default.
         """
         table = [self.coefficients.get(name, {}).get(term, 0.0) for name in FAMILIES for term in TERMS]
-        nodes = node_features(bundle.graph) @ np.array(table) * scale
+        chains = {each.name: self._chain(bundle, each, np.array(table) * scale) for each in bundle.variants}
         where = machine or this_machine()
         return Profile(
             model=bundle.model,
             model_name=bundle.name,
             machine=where,
             source="predicted",
-            cut_seconds=(0.0, *itertools.accumulate(map(float, nodes))),
+            cut_seconds=chains.pop(FULL),
+            variants=chains,
             cut_bytes=tuple(cut.bytes for cut in bundle.cuts),
             spread=self.error or 0.0,
             frames=f"none: predicted from {len(self.models)} models on {self.machine}, scale {scale:.2f}",
             codecs=tuple(self._codec_points(bundle, scale)),
             date=datetime.now(UTC).date().isoformat(),
         )
+
+    def _chain(self, bundle: Bundle, variant: Variant, seconds: Vector) -> tuple[float, ...]:
+        """Seconds up to each cut of a variant; an exit's head is one block."""
+        nodes = node_features(bundle.graph_of(variant.name)) @ seconds
+        chain = (0.0, *itertools.accumulate(map(float, nodes)))
+        return chain if variant.exit is None else (*chain[: variant.exit.cut + 1], chain[-1])
 
     def _codec_points(self, bundle: Bundle, scale: float) -> list[CodecPoint]:
         return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tiercut.bundle import Bundle
@@ -87,13 +87,31 @@ class Preparation:
 
     def _load(self, asked: PrepareSegment) -> str | None:
         try:
-            self._models.segment(asked.model, asked.start, asked.stop).warm_up()
+            for start, stop, variant in self._pieces(asked):
+                self._models.segment(asked.model, start, stop, variant).warm_up()
         except TiercutError as error:
             return str(error)
         except Exception as error:  # a runtime that fails on one segment must not end the node for all others
             log.exception("segment not loaded", extra={"model": asked.model, "start": asked.start, "stop": asked.stop})
             return f"{type(error).__name__}: {error}"
         return None
+
+    def _pieces(self, asked: PrepareSegment) -> Iterator[tuple[int, int, str]]:
+        """What is run for a frame: one segment, or the parts between the exits on the way, and these exits' heads.
+
+        Raises:
+            BundleError: no such model.
+            CutError: no such variant.
+        """
+        bundle = self._models.find(asked.model)
+        start = asked.start
+        if asked.leaves_early and bundle is not None:
+            for exit_ in bundle.exits_before(bundle.variant(asked.variant)):
+                if start < exit_.cut <= asked.stop:
+                    yield start, exit_.cut, asked.variant
+                    yield exit_.cut, exit_.cut + 1, exit_.name
+                    start = exit_.cut
+        yield start, asked.stop, asked.variant
 
 
 def find_profile(bundle: Bundle, folder: Path, *, threads: int, measure_s: float) -> Profile | None:

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
@@ -20,18 +20,39 @@ from tiercut.bundle import Bundle
 from tiercut.clock import Clock
 from tiercut.clocksync import ClockOffsets
 from tiercut.codecs import decode_tensor, encode_tensor
+from tiercut.confidence import confidence
 from tiercut.errors import BadMessage, TiercutError
-from tiercut.frame import Drop, Finish, Forward, FrameState, Here, Run, decide
+from tiercut.frame import Drop, Finish, Forward, FrameState, Here, Run, TryExit, decide
 from tiercut.logs import Throttle
 from tiercut.messages import EncodedTensor, Stage, StageKind, Work, refuse
 from tiercut.plan import Tier
 from tiercut.store import ModelStore
 from tiercut.talk import Running
 from tiercut.underway import LATE_S
+from tiercut.variants import ExitSpec, Variant
 
 log = logging.getLogger(__name__)
 
 Arrays = dict[str, NDArray[Any]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A segment of a model's variant."""
+
+    model: str
+    start: int
+    stop: int
+    variant: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """An exit that was sure enough of a frame."""
+
+    exit: ExitSpec
+    outputs: Arrays
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +67,9 @@ class Job:
         cut: Cut point it has got to.
         stages: What took how long so far, in order.
         fallback: Why this node runs more than its part.
+        tried: Cut of the last exit that was tried.
+        left: The exit it leaves at.
+        compute_s: What segments and heads have taken here.
     """
 
     work: Work
@@ -55,9 +79,12 @@ class Job:
     cut: int = field(init=False)
     stages: list[Stage] = field(init=False)
     fallback: str | None = None
+    tried: int = field(init=False)
+    left: Left | None = None
+    compute_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self.cut = self.work.cut
+        self.cut = self.tried = self.work.cut
         self.stages = list(self.work.stages)
 
 
@@ -118,15 +145,21 @@ class Processor:
         self._may_fall_back = may_fall_back
         self.slowdown = slowdown
         self._throttle = Throttle(10.0)
-        #: thread → model and segment that it runs, and since when
-        self._running: dict[int, tuple[str, Run, float]] = {}
+        #: thread → the segment that it runs, and since when
+        self._running: dict[int, tuple[Asked, float]] = {}
 
     def running(self) -> tuple[Running, ...]:
         """The segments that have been run for long (from any thread)."""
         now_s = self._clock.monotonic_s()
         return tuple(
-            Running(model=model, start=run.start, stop=run.stop, seconds=now_s - since_s)
-            for model, run, since_s in tuple(self._running.values())
+            Running(
+                model=asked.model,
+                start=asked.start,
+                stop=asked.stop,
+                variant=asked.variant,
+                seconds=now_s - since_s,
+            )
+            for asked, since_s in tuple(self._running.values())
             if now_s - since_s >= LATE_S
         )
 
@@ -149,24 +182,32 @@ class Processor:
     def _step(self, job: Job) -> Processed:
         """Run segments until the frame leaves, and make ready what leaves."""
         bundle = self._models.find(job.work.model)
+        variant = None if bundle is None else bundle.find_variant(job.work.plan.exit)
+        exits = () if bundle is None or variant is None else bundle.exits_before(variant)
         here = Here(
             tier=self._tier,
             node=self._node,
-            end=None if bundle is None else bundle.end,
+            end=None if bundle is None else 0 if variant is None else variant.end,
             reachable=self._reachable,
             may_fall_back=self._may_fall_back,
+            exits=tuple((each.cut, each.name) for each in exits),
+            variant_known=variant is not None,
         )
-        while isinstance(action := decide(self._state(job), here), Run):
-            self._run(job, action, _known(bundle))
-        match action:
-            case Forward():
-                tensors = self._encode(job, action.codec, _known(bundle))
-                work = replace(job.work, cut=job.cut, tensors=tensors, stages=tuple(job.stages))
-                return Processed(job, action, work)
-            case Finish():
-                return Processed(job, action, job.work, self._result(job, _known(bundle)))
-            case Drop():
-                return Processed(job, action, job.work)
+        while True:
+            action = decide(self._state(job), here)
+            match action:
+                case Run():
+                    self._run(job, action, _known(bundle), _known(variant))
+                case TryExit():
+                    self._try(job, action.name, _known(bundle), _known(variant))
+                case Forward():
+                    tensors = self._encode(job, action.codec, _known(bundle), _known(variant))
+                    work = replace(job.work, cut=job.cut, tensors=tensors, stages=tuple(job.stages))
+                    return Processed(job, action, work)
+                case Finish():
+                    return Processed(job, action, job.work, self._result(job, _known(bundle), _known(variant)))
+                case Drop():
+                    return Processed(job, action, job.work)
 
     def _state(self, job: Job) -> FrameState:
         work = job.work
@@ -176,6 +217,10 @@ class Processor:
             delivery=work.delivery,
             age_s=self._age_s(work),
             deadline_s=work.deadline_s,
+            came_at=work.cut,
+            tried=job.tried,
+            left=job.left is not None,
+            alone=job.fallback is not None,
         )
 
     def _age_s(self, work: Work) -> float | None:
@@ -183,51 +228,76 @@ class Processor:
         offset = self._offsets.offset(work.captured.clock_id, now_s)
         return None if offset is None else now_s - (work.captured.seconds + offset.seconds)
 
-    def _run(self, job: Job, run: Run, bundle: Bundle) -> None:
+    def _run(self, job: Job, run: Run, bundle: Bundle, variant: Variant) -> None:
         if run.fallback is not None:
             self._counters["fallbacks"] += 1
             job.fallback = run.fallback
-        arrays = self._decoded(job, bundle)
-        segment = self._models.segment(bundle.model, run.start, run.stop)
-        started_s = self._clock.monotonic_s()
-        thread = threading.get_ident()
-        self._running[thread] = bundle.model, run, started_s
-        try:
-            job.arrays = segment(arrays)
-            slowdown = self.slowdown
-            if slowdown > 1:
-                time.sleep((self._clock.monotonic_s() - started_s) * (slowdown - 1))
-        finally:
-            del self._running[thread]
-        self._note(job, "compute", self._clock.monotonic_s() - started_s, emulated=slowdown > 1)
+        job.arrays = self._timed(job, bundle, Asked(bundle.model, run.start, run.stop, variant.name), variant)
         job.cut = run.stop
 
-    def _decoded(self, job: Job, bundle: Bundle) -> Arrays:
+    def _try(self, job: Job, name: str, bundle: Bundle, variant: Variant) -> None:
+        """Run an exit's head; if it is sure enough, the frame leaves there."""
+        spec = next(each for each in bundle.exits if each.name == name)
+        head = Asked(bundle.model, spec.cut, spec.cut + 1, name)
+        outputs = self._timed(job, bundle, head, variant)
+        job.tried = spec.cut
+        sure = confidence(outputs[spec.output.name], spec.temperature)
+        threshold = job.work.plan.threshold
+        if threshold is not None and sure >= threshold:
+            job.left = Left(spec, outputs)
+            self._counters[f"left.{name}"] += 1
+
+    def _timed(self, job: Job, bundle: Bundle, asked: Asked, variant: Variant) -> Arrays:
+        """What a segment makes of a frame; the time it takes becomes part of the frame's ``compute``."""
+        arrays = self._decoded(job, bundle, variant)
+        segment = self._models.segment(asked.model, asked.start, asked.stop, asked.variant)
+        started_s = self._clock.monotonic_s()
+        thread = threading.get_ident()
+        self._running[thread] = asked, started_s
+        try:
+            made = segment(arrays)
+            if self.slowdown > 1:
+                time.sleep((self._clock.monotonic_s() - started_s) * (self.slowdown - 1))
+        finally:
+            del self._running[thread]
+        job.compute_s += self._clock.monotonic_s() - started_s
+        return made
+
+    def _note_compute(self, job: Job) -> None:
+        if job.compute_s > 0:
+            self._note(job, "compute", job.compute_s, emulated=self.slowdown > 1)
+            job.compute_s = 0.0
+
+    def _decoded(self, job: Job, bundle: Bundle, variant: Variant) -> Arrays:
         """The frame's tensors, decoded once; before that they must be exactly those that are alive at its cut."""
         if job.arrays is None:
             started_s = self._clock.monotonic_s()
-            expected = {spec.name: (spec.dtype, spec.shape) for spec in bundle.cuts[job.cut].tensors}
+            expected = {spec.name: (spec.dtype, spec.shape) for spec in variant.cuts[job.cut].tensors}
             came = {tensor.name: (tensor.dtype, tensor.shape) for tensor in job.work.tensors}
             if came != expected:
                 raise refuse("bad_tensors", expected=f"the tensors of cut {job.cut}: {expected}", came=came)
-            job.arrays = {tensor.name: decode_tensor(tensor) for tensor in job.work.tensors}
+            job.arrays = {tensor.name: decode_tensor(tensor, bundle.learned) for tensor in job.work.tensors}
             self._note(job, "decode", self._clock.monotonic_s() - started_s)
         return job.arrays
 
-    def _encode(self, job: Job, codec: str, bundle: Bundle) -> tuple[EncodedTensor, ...]:
+    def _encode(self, job: Job, codec: str, bundle: Bundle, variant: Variant) -> tuple[EncodedTensor, ...]:
         if job.arrays is None and set(job.work.plan.codecs) == {codec}:
             return job.work.tensors  # relayed as they came
-        arrays = self._decoded(job, bundle)
+        arrays = self._decoded(job, bundle, variant)
+        self._note_compute(job)
         started_s = self._clock.monotonic_s()
-        tensors = tuple(encode_tensor(name, array, codec) for name, array in arrays.items())
+        tensors = tuple(encode_tensor(name, array, codec, bundle.learned) for name, array in arrays.items())
         self._note(job, "encode", self._clock.monotonic_s() - started_s)
         return tensors
 
-    def _result(self, job: Job, bundle: Bundle) -> bytes:
+    def _result(self, job: Job, bundle: Bundle, variant: Variant) -> bytes:
+        outputs = self._decoded(job, bundle, variant) if job.left is None else job.left.outputs
+        self._note_compute(job)
         return results.build(
             job.work,
-            self._decoded(job, bundle),
+            outputs,
             bundle,
+            variant if job.left is None else bundle.variant(job.left.exit.name),
             stages=job.stages,
             finished_by=self._node,
             latency_s=self._age_s(job.work),
@@ -238,7 +308,7 @@ class Processor:
         job.stages.append(Stage(self._node, kind, max(seconds, 0.0), emulated))
 
 
-def _known(bundle: Bundle | None) -> Bundle:
-    if bundle is None:
+def _known(known: T | None) -> T:
+    if known is None:
         raise AssertionError("decide() let a frame on whose model the node does not have")
-    return bundle
+    return known

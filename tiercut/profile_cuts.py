@@ -25,14 +25,14 @@ def candidate_cuts(cuts: Sequence[CutPoint]) -> tuple[int, ...]:
     return tuple(sorted(good - {len(cuts) - 1}))
 
 
-def cuts_to_measure(cuts: Sequence[CutPoint], most: int = MOST_CUTS) -> tuple[int, ...]:
-    """The cuts that a profile measures: all worth choosing, the end, and as many others as fit, evenly by MACs.
+def cuts_to_measure(cuts: Sequence[CutPoint], most: int = MOST_CUTS, also: Sequence[int] = ()) -> tuple[int, ...]:
+    """The cuts that a profile measures: all worth choosing, ``also``, the end, and others that fit, evenly by MACs.
 
     The others are ends of a group of equal MACs, which is right before a convolution or matrix product: a cut between
     a convolution and its activation would prevent their fusion and measure what never runs.
     """
     end = len(cuts) - 1
-    must = {*candidate_cuts(cuts), end} - {0}
+    must = {*candidate_cuts(cuts), *also, end} - {0}
     others = [k for k in range(1, end) if cuts[k].macs < cuts[k + 1].macs and k not in must]
     room = max(0, most - len(must))
     if len(others) > room:

@@ -138,6 +138,10 @@ def from_document(document: object) -> Profile:
             frames=str(document.get("frames", "")),
             codecs=tuple(map(_codec, document.get("codecs", ()))),
             date=str(document.get("date", "")),
+            variants={
+                str(name): tuple(map(_number, chain))
+                for name, chain in _object({"variants": {}} | document, "variants").items()
+            },
             versions={str(k): str(v) for k, v in _object({"versions": {}} | document, "versions").items()},
         )
     except KeyError as error:

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from tiercut.cuts import CutPoint
 from tiercut.errors import SettingsError
 from tiercut.machine import Machine
+from tiercut.variants import FULL
 
 Source = Literal["measured", "predicted"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -49,6 +50,28 @@ class CodecPoint:
             )
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """What a node runs for a frame.
+
+    Attributes:
+        start: First cut.
+        stop: Last cut.
+        variant: Whose cuts these are.
+        heads: Exits that are tried on the way, besides.
+    """
+
+    start: int
+    stop: int
+    variant: str = FULL
+    heads: tuple[str, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is run."""
+        return self.start == self.stop and not self.heads
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """Times of one model on one machine.
@@ -60,6 +83,7 @@ class Profile:
         source: ``measured`` or ``predicted``.
         cut_seconds: Seconds of segment ``[0, k)``, for k = 0 to the end; from 0, never decreasing.
         cut_bytes: Size of the tensors at each cut without a codec.
+        variants: Seconds of segment ``[0, k)`` of each variant but the whole model.
         measured_cuts: The cuts that were measured; the others are interpolated. Empty for a prediction.
         spread: Half the distance of the quartiles over the median: how much one run differs from the next.
         frames: What it was measured on ("8 real", "synthetic"), for people.
@@ -80,17 +104,18 @@ class Profile:
     codecs: tuple[CodecPoint, ...] = ()
     date: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    variants: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
             raise bad_profile(f"a source of {SOURCES}", repr(self.source))
-        seconds = self.cut_seconds
-        if not seconds or seconds[0] != 0 or not _times_fit(seconds):
-            raise bad_profile("finite cut_seconds that begin with 0", f"{list(seconds[:4])} …")
-        if any(a > b for a, b in itertools.pairwise(seconds)):
-            raise bad_profile("cut_seconds that never decrease", "a cut that takes less than the one before it")
-        if len(self.cut_bytes) != len(seconds) or any(size < 0 for size in self.cut_bytes):
-            raise bad_profile(f"{len(seconds)} cut_bytes >= 0", f"{len(self.cut_bytes)}")
+        for seconds in (self.cut_seconds, *self.variants.values()):
+            if not seconds or seconds[0] != 0 or not _times_fit(seconds):
+                raise bad_profile("finite cut_seconds that begin with 0", f"{list(seconds[:4])} …")
+            if any(a > b for a, b in itertools.pairwise(seconds)):
+                raise bad_profile("cut_seconds that never decrease", "a cut that takes less than the one before it")
+        if len(self.cut_bytes) != len(self.cut_seconds) or any(size < 0 for size in self.cut_bytes):
+            raise bad_profile(f"{len(self.cut_seconds)} cut_bytes >= 0", f"{len(self.cut_bytes)}")
         outside = [k for k in (*self.measured_cuts, *(point.cut for point in self.codecs)) if not 0 <= k <= self.end]
         if outside or not _times_fit((self.spread,)):
             raise bad_profile(f"cuts of 0 to {self.end} and a spread >= 0", f"cuts {outside}, spread {self.spread}")
@@ -100,29 +125,57 @@ class Profile:
         """Number of the last cut."""
         return len(self.cut_seconds) - 1
 
-    def seconds(self, a: int, b: int) -> float:
-        """Time of segment ``[a, b)``.
+    def chain(self, variant: str) -> tuple[float, ...] | None:
+        """Seconds of segment ``[0, k)`` of a variant; ``None`` where nobody knows."""
+        return self.cut_seconds if variant == FULL else self.variants.get(variant)
+
+    def seconds(self, a: int, b: int, variant: str = FULL) -> float:
+        """Time of segment ``[a, b)`` of a variant.
 
         Raises:
             SettingsError: the profile has no such segment.
         """
-        if not 0 <= a <= b <= self.end:
+        chain = self.chain(variant) or ()
+        if not 0 <= a <= b < len(chain):
             raise SettingsError(
-                f"the profile of '{self.model_name}' has no segment [{a}, {b})",
-                expected=f"0 <= a <= b <= {self.end}",
+                f"the profile of '{self.model_name}' has no segment [{a}, {b}) of '{variant}'",
+                expected=f"0 <= a <= b <= {len(chain) - 1}" if chain else f"one of {[FULL, *self.variants]}",
                 came=f"a {a}, b {b}",
                 fix="profile the bundle that the nodes have",
             )
-        return self.cut_seconds[b] - self.cut_seconds[a]
+        return chain[b] - chain[a]
+
+    def has(self, span: Span) -> bool:
+        """Whether it says how long something takes."""
+        chain = self.chain(span.variant) or ()
+        return 0 <= span.start <= span.stop < len(chain) and all(name in self.variants for name in span.heads)
+
+    def span_seconds(self, span: Span) -> float:
+        """Time of all that a node runs for a frame.
+
+        Raises:
+            SettingsError: the profile has no such segment or head.
+        """
+        return self.seconds(span.start, span.stop, span.variant) + sum(map(self.head_seconds, span.heads))
+
+    def head_seconds(self, exit_name: str) -> float:
+        """Time of an exit's head alone.
+
+        Raises:
+            SettingsError: the profile has no such exit.
+        """
+        last = len(self.variants.get(exit_name, ())) - 1
+        return self.seconds(max(0, last - 1), last, exit_name)
 
     def scaled(self, factor: float) -> Profile:
         """The same profile for a machine that takes ``factor`` times as long."""
-        return replace(self, cut_seconds=tuple(seconds * factor for seconds in self.cut_seconds))
+        variants = {name: tuple(each * factor for each in chain) for name, chain in self.variants.items()}
+        return replace(self, cut_seconds=tuple(each * factor for each in self.cut_seconds), variants=variants)
 
 
-def block_seconds(profile: Profile) -> tuple[float, ...]:
+def block_seconds(profile: Profile, variant: str = FULL) -> tuple[float, ...]:
     """Seconds of each block between two neighbouring cuts: ``block_seconds`` of the planning problem."""
-    return tuple(max(0.0, b - a) for a, b in itertools.pairwise(profile.cut_seconds))
+    return tuple(max(0.0, b - a) for a, b in itertools.pairwise(profile.chain(variant) or ()))
 
 
 def codec_row(

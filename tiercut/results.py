@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiercut.bundle import Bundle
+from tiercut.confidence import confidence, probabilities
 from tiercut.jsonwire import load_json
 from tiercut.messages import MAX_SECONDS, MAX_STAGES, Stage, Work, check_name, refuse
 from tiercut.plan import Plan
+from tiercut.variants import FULL, Variant
 from tiercut.wirefields import Fields, plan_from_map, plan_to_map
 
 RESULT_TYPE = "tiercut.result.v1"
@@ -53,6 +55,7 @@ def build(
     work: Work,
     outputs: Mapping[str, NDArray[Any]],
     bundle: Bundle,
+    variant: Variant,
     *,
     stages: Sequence[Stage],
     finished_by: str,
@@ -63,8 +66,9 @@ def build(
 
     Args:
         work: The frame's envelope as it came.
-        outputs: The model's outputs by name.
+        outputs: The variant's outputs by name.
         bundle: The model.
+        variant: The way through it at whose end the frame has left.
         stages: What took how long, in order.
         finished_by: Node id.
         latency_s: Capture to now, ``None`` while the offset to the device's clock is unknown.
@@ -75,12 +79,14 @@ def build(
         "seq": work.seq,
         "label": work.label,
         "captured_at": _iso(work.captured_unix_s),
-        **_reading(outputs, bundle),
+        **_reading(outputs, bundle, variant),
+        "exit": variant.name,
         "plan": plan_to_map(work.plan),
         "finished_by": finished_by,
         "fallback": fallback,
         "stages": [_stage(stage) for stage in stages],
         "latency_ms": None if latency_s is None else _ms(latency_s),
+        **_deadline(work.deadline_s, latency_s),
         "emulated_links": _emulated(stages, "wire"),
         "emulated_nodes": _emulated(stages, "compute"),
         "model": {"name": bundle.name, "sha256": work.model},
@@ -120,6 +126,9 @@ class Journey:
         captured_unix_s: When the device captured it, on its wall clock.
         latency_s: Capture to result; ``None`` where the device's clock was not known.
         fallback: Why a node ran more than the plan says.
+        exit: The variant at whose end it has left.
+        deadline_met: Whether it came in time; ``None`` for a frame without a deadline, or of unknown age.
+        cached: It was answered by what an edge remembers.
     """
 
     stream: str
@@ -130,6 +139,9 @@ class Journey:
     captured_unix_s: float
     latency_s: float | None
     fallback: str | None
+    exit: str = FULL
+    deadline_met: bool | None = None
+    cached: bool = False
 
 
 def read_journey(payload: bytes) -> Journey:
@@ -151,6 +163,9 @@ def read_journey(payload: bytes) -> Journey:
         captured_unix_s=_read_time(root.text("captured_at")),
         latency_s=None if latency_ms is None else latency_ms / 1e3,
         fallback=root.optional_text("fallback", limit=MAX_OUTCOME_BYTES),
+        exit=root.optional_text("exit") or FULL,
+        deadline_met=root.flag("deadline_met") if root.has("deadline_met") else None,
+        cached=root.flag("cached"),
     )
 
 
@@ -171,31 +186,43 @@ def _read_stage(fields: Fields) -> Stage:
     )
 
 
-def top_labels(scores: NDArray[Any], labels: Sequence[str], *, softmax: bool, top: int = TOP) -> list[dict[str, Any]]:
+def top_labels(scores: NDArray[Any], labels: Sequence[str], *, top: int = TOP) -> list[dict[str, Any]]:
     """The ``top`` best of one row of scores, best first.
 
     Args:
-        scores: ``(classes,)``, logits when ``softmax``.
+        scores: ``(classes,)``.
         labels: A name per class.
-        softmax: Turn the scores into probabilities first.
         top: How many.
     """
     values = scores.ravel()
     best = np.argpartition(values, -top)[-top:] if top < values.size else np.arange(values.size)
     best = best[np.argsort(values[best])[::-1]]
-    if softmax:
-        values = np.exp(values - values[best[0]])
-        values /= values.sum()
     return [{"class": int(i), "label": labels[int(i)], "score": _finite(round(float(values[i]), 6))} for i in best]
 
 
-def _reading(outputs: Mapping[str, NDArray[Any]], bundle: Bundle) -> dict[str, Any]:
-    """Labels where the model has them, a summary of each output where not."""
+def _reading(outputs: Mapping[str, NDArray[Any]], bundle: Bundle, variant: Variant) -> dict[str, Any]:
+    """Labels where the model has them, a summary of each output where not; and how sure the classifier is."""
     labels = bundle.labels or ()
-    for spec in bundle.outputs:
+    temperature = 1.0 if variant.exit is None else variant.exit.temperature
+    for spec in variant.outputs:
         if labels and outputs[spec.name].size == len(labels):
-            return {"labels": top_labels(outputs[spec.name], labels, softmax=spec.scores == "softmax")}
-    return {"outputs": [_summary(name, array) for name, array in outputs.items()]}
+            scores = outputs[spec.name]
+            if spec.scores == "softmax":
+                scores = probabilities(scores.reshape(-1), temperature)
+            sure = _finite(round(float(scores.max()), 6)) if spec.scores == "softmax" else None
+            return {"labels": top_labels(scores, labels), "confidence": sure}
+    sure = None
+    if variant.exit is not None:
+        sure = round(confidence(outputs[variant.exit.output.name], temperature), 6)
+    return {"outputs": [_summary(name, array) for name, array in outputs.items()], "confidence": sure}
+
+
+def _deadline(deadline_s: float | None, latency_s: float | None) -> dict[str, Any]:
+    """Whether the frame's deadline was met; nothing for a frame without one."""
+    if deadline_s is None:
+        return {}
+    met = None if latency_s is None else latency_s <= deadline_s
+    return {"deadline_ms": _ms(deadline_s), "deadline_met": met}
 
 
 def _summary(name: str, array: NDArray[Any]) -> dict[str, Any]:

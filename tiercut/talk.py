@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from tiercut.messages import MAX_PAYLOAD_BYTES, MAX_SECONDS, MAX_TEXT, MAX_UNIX_S, check_name, refuse
 from tiercut.plan import TIERS, Plan, Tier
+from tiercut.variants import FULL
 
 #: Nothing is sent or run for so long without being given up.
 MAX_TRANSFER_S = 3600.0
@@ -137,12 +138,14 @@ class Running:
         start: First cut of the segment.
         stop: Its last cut.
         seconds: For how long so far.
+        variant: Whose cuts these are.
     """
 
     model: str
     start: int
     stop: int
     seconds: float
+    variant: str = FULL
 
     def __post_init__(self) -> None:
         if not 0 <= self.start <= self.stop or not 0 <= self.seconds <= MAX_TRANSFER_S:
@@ -221,6 +224,9 @@ class PrepareSegment:
         model: Identity of the bundle.
         start: First cut of the segment.
         stop: Its last cut.
+        variant: Whose cuts these are.
+        leaves_early: Frames may leave at exits on the way: their heads are needed too.
+        codec: Codec of what it sends, for a node that has conditions; empty where nothing is sent.
     """
 
     site: str
@@ -229,6 +235,9 @@ class PrepareSegment:
     model: str
     start: int
     stop: int
+    variant: str = FULL
+    leaves_early: bool = False
+    codec: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.site, field_name="site")

@@ -6,14 +6,14 @@ Shared by the envelope (`wire`) and the JSON of the human topics (`jsonwire`).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from tiercut.codecs import CODECS
 from tiercut.errors import BadEnvelope, SettingsError
 from tiercut.messages import MAX_TEXT, check_name, refuse
-from tiercut.plan import Plan
+from tiercut.plan import TIERS, Deadline, Plan
 
 #: Every ``reason`` of a `BadEnvelope`: those of `wire` and `jsonwire`, then those of the messages' constructors.
 ENVELOPE_REASONS = frozenset(
@@ -142,6 +142,18 @@ class Fields:
             raise refuse("too_many", expected=f"at most {limit} in '{key}'", came=len(value))
         return value
 
+    def numbers(self, key: str, *, limit: int) -> tuple[float, ...]:
+        """A list of at most so many finite numbers."""
+        values = self.sequence(key, limit=limit)
+        for each in values:
+            if isinstance(each, bool) or not isinstance(each, (int, float)):
+                raise self.bad_type(key, each)
+        return tuple(finite(each, key) for each in values)
+
+    def has(self, key: str) -> bool:
+        """Whether it is said."""
+        return self._values.get(key) is not None
+
     def child(self, key: str) -> Fields:
         """A map within this one."""
         return Fields(self._get(key, dict), key)
@@ -176,7 +188,21 @@ def plan_to_map(plan: Plan) -> dict[str, Any]:
         "edge": plan.edge,
         "cloud": plan.cloud,
         "codecs": list(plan.codecs),
+        **({} if plan.threshold is None else {"threshold": plan.threshold}),
+        **({} if plan.deadline is None else {"deadline": _deadline_to_map(plan.deadline)}),
     }
+
+
+def _deadline_to_map(deadline: Deadline) -> dict[str, Any]:
+    return {"seconds": deadline.seconds, "drop": deadline.drop, "rest_s": list(deadline.rest_s)}
+
+
+def _deadline_from_map(fields: Fields) -> Deadline:
+    rest = fields.numbers("rest_s", limit=len(TIERS))
+    try:
+        return Deadline(seconds=fields.number("seconds"), drop=fields.flag("drop"), rest_s=rest)
+    except SettingsError as error:
+        raise refuse("bad_deadline", expected=error.expected, came=error.came) from error
 
 
 def plan_from_map(fields: Fields) -> Plan:
@@ -201,6 +227,8 @@ def plan_from_map(fields: Fields) -> Plan:
         fields.optional_text("edge"),
         fields.optional_text("cloud"),
         tuple(codecs),
+        fields.optional_number("threshold"),
+        _deadline_from_map(fields.child("deadline")) if fields.has("deadline") else None,
     )
 
 
@@ -214,6 +242,8 @@ def _checked_plan(  # noqa: PLR0917 - the key of a cache
     edge: str | None,
     cloud: str | None,
     codecs: tuple[str, ...],
+    threshold: float | None,
+    deadline: Deadline | None,
 ) -> Plan:
     """The plan of these values; a stream's frames carry the same one over and over, so it is checked once."""
     for each in codecs:
@@ -231,12 +261,18 @@ def _checked_plan(  # noqa: PLR0917 - the key of a cache
             edge=edge,
             cloud=cloud,
             codecs=codecs,
+            threshold=threshold,
+            deadline=deadline,
         )
     except SettingsError as error:
         raise refuse("bad_plan", expected=error.expected, came=error.came) from error
 
 
+#: A bundle's learned codecs have names of their own: whether there is such a codec shows when a tensor is decoded.
+_CODEC_NAME = re.compile(r"[A-Za-z0-9+\-_.]{1,64}")
+
+
 def check_codec(name: str) -> None:
-    """Refuse the name of a codec that this version does not have."""
-    if name not in CODECS:
-        raise refuse("unknown_codec", expected=f"one of {', '.join(CODECS)}", came=name)
+    """Refuse what cannot be the name of a codec."""
+    if not _CODEC_NAME.fullmatch(name):
+        raise refuse("unknown_codec", expected="at most 64 letters, digits and '+-_.'", came=name)

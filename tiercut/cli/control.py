@@ -22,6 +22,7 @@ from tiercut.plan import Plan
 from tiercut.settings import check_names
 from tiercut.talk import StreamControl, StreamPlan
 from tiercut.topics import CONTROL, EXPLAIN, PLAN
+from tiercut.variants import FULL
 
 #: How long the stream's retained plan is waited for.
 KNOWN_S = 2.0
@@ -49,6 +50,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     by_hand.add_argument("--second-cut", type=int, metavar="N", help="cut point at the end of the edge's part")
     by_hand.add_argument("--edge", metavar="NODE", help="the edge (default: none)")
     by_hand.add_argument("--cloud", metavar="NODE", help="the cloud node (default: none)")
+    by_hand.add_argument("--exit", metavar="NAME", help="variant: full, an early exit, or another input size")
+    by_hand.add_argument(
+        "--threshold", type=float, metavar="P", help="frames leave at any earlier exit that is at least so sure, 0..1"
+    )
     by_hand.add_argument("--codecs", metavar="A,B", help="one codec per hop")
     parser.set_defaults(run=run)
 
@@ -216,7 +221,7 @@ def _check(args: argparse.Namespace) -> None:
     check_names(args, "site", "stream")
     given = [
         f"--{each.replace('_', '-')}"
-        for each in ("first_cut", "second_cut", "edge", "cloud", "codecs")
+        for each in ("first_cut", "second_cut", "edge", "cloud", "exit", "threshold", "codecs")
         if getattr(args, each) is not None
     ]
     if args.mode != "plan" and given:
@@ -251,6 +256,8 @@ def _wish(args: argparse.Namespace, *, device: str, identity: str) -> StreamCont
             device=device,
             edge=args.edge,
             cloud=args.cloud,
+            exit=args.exit or FULL,
+            threshold=args.threshold,
             codecs=tuple(name for name in (args.codecs or "").split(",") if name),
         )
     control = StreamControl(mode=args.mode, plan=plan, id=identity)

@@ -15,6 +15,7 @@ from rich.text import Text
 from tiercut.cli.demo_view import names_only
 from tiercut.plan import name_of
 from tiercut.talk import NodeStatus
+from tiercut.variants import FULL
 
 if TYPE_CHECKING:
     from tiercut.cli.watch import Known
@@ -115,7 +116,8 @@ def _panel(known: Known, name: str, console: Console, height: int | None) -> Ren
             left -= lines
         else:
             missing[what] = None
-    title = Text(f"stream {name}: least {said['objective']}")
+    most = "most" if said["objective"] == "accuracy" else "least"
+    title = Text(f"stream {name}: {most} {said['objective']}")
     below = Text(f"a taller window shows: {', '.join(missing)}", style="dim") if missing else None
     return Panel(Group(*shown), title=title, title_align="left", subtitle=below, subtitle_align="left")
 
@@ -130,6 +132,11 @@ def _parts(said: dict[str, Any], result: dict[str, Any] | None) -> Iterator[tupl
         yield "trouble", Text(names_only(str(said["trouble"])), style="bold red")
     for warning in said.get("warnings", ()):
         yield "warnings", Text(f"warning: {names_only(str(warning))}", style="yellow")
+    if said.get("deadline"):
+        yield "deadline", Text(_deadline_words(said["deadline"]))
+    if len(said.get("exits") or ()) > 1:
+        shares = (f"{share:.1%} {name}" for name, share in said["exits"].items())
+        yield "exits", Text(f"frames leave at: {', '.join(shares)}")
     yield "times", _times(said, result)
     if said.get("alternatives"):
         yield "alternatives", _alternatives(said)
@@ -149,7 +156,15 @@ def _plan_words(said: dict[str, Any]) -> str:
     route = " → ".join(["device", *(name_of(str(plan[tier])) for tier in ("edge", "cloud") if plan[tier])])
     cuts = f"cuts {plan['first_cut']} and {plan['second_cut']}"
     held = {"freeze": " (frozen)", "plan": " (given by hand)"}.get(str(said.get("control")), "")
-    return f"plan {plan['epoch']}: {route}, {cuts}, {codecs}{held}"
+    variant = "" if plan.get("variant", FULL) == FULL else f", leaves at {plan['variant']}"
+    return f"plan {plan['epoch']}: {route}, {cuts}, {codecs}{variant}{held}"
+
+
+def _deadline_words(deadline: dict[str, Any]) -> str:
+    met = "nothing counted yet"
+    if deadline.get("met_share") is not None:
+        met = f"met by {deadline['met_share']:.1%} of {deadline['frames']} frames of this plan"
+    return f"deadline  {deadline['ms']:.0f} ms, {deadline['margin_ms']:.1f} ms of it kept free; {met}"
 
 
 def _times(said: dict[str, Any], result: dict[str, Any] | None) -> RenderableType:

@@ -9,6 +9,7 @@ A new plan is made before the old one breaks, and must prove itself::
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Mapping
@@ -16,15 +17,18 @@ from dataclasses import replace
 from typing import Any
 
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
+from tiercut.coordinator.choosing import Best, best_of
 from tiercut.coordinator.explain import BY_HAND, explanation
-from tiercut.coordinator.problem import VARIANT, StreamGoal, as_choice, as_plan, build, hops, missing
+from tiercut.coordinator.goal import StreamGoal
+from tiercut.coordinator.problem import as_choice, build, hops, missing
+from tiercut.coordinator.spans import spans
 from tiercut.coordinator.stream import FAILURES, SHUN_S, Pending, PlannedStream, Trial, route
 from tiercut.coordinator.view import NodeKey, SiteView
 from tiercut.errors import SettingsError
 from tiercut.logs import Throttle
 from tiercut.messages import Dropped
 from tiercut.plan import Plan, known_tier, name_of, node_id
-from tiercut.planner import beside, evaluate, solve, taken_by
+from tiercut.planner import beside, evaluate, taken_by
 from tiercut.profiles import Profile, check_profile_fits
 from tiercut.results import Journey
 from tiercut.talk import NodeStatus, PrepareSegment, Probe, Progress, Ready, StreamControl, StreamPlan
@@ -62,6 +66,10 @@ class Coordinator:
         """A stream is to be planned (again, with another goal)."""
         known = self._streams.get(goal.name)
         self._streams[goal.name] = PlannedStream(goal, plan=known.plan if known else None)
+
+    def goal(self, name: str) -> StreamGoal:
+        """What a stream wants; ``KeyError`` for one that was never wanted."""
+        return self._streams[name].goal
 
     def plan_heard(self, message: StreamPlan) -> None:
         """A retained plan from before the coordinator started: the stream follows it, and so do we."""
@@ -106,7 +114,8 @@ class Coordinator:
         if stream is None or journey.model != stream.goal.model:
             return []
         stream.arrived(journey, now_s)
-        return self._changed(self.view.result_came(journey, stream.goal.end, now_s), now_s)
+        ran = {} if journey.cached else spans(journey.plan, journey.exit, stream.goal)
+        return self._changed(self.view.result_came(journey, ran, now_s), now_s)
 
     def progress_heard(self, node: NodeKey, progress: Progress, now_s: float) -> list[Action]:
         """Probes that have crossed a hop, and frames that are late on one or on a thread."""
@@ -177,7 +186,7 @@ class Coordinator:
         """What a stream takes of nodes and links by the plan that it follows, or is about to."""
         plan = stream.pending.plan if stream.pending else stream.plan
         rate = stream.rate(now_s)
-        problem = build(stream.goal, self.view, now_s) if plan is not None and rate > 0 else None
+        problem = build(stream.goal, self.view, now_s, plans=[plan]) if plan is not None and rate > 0 else None
         if problem is None or plan is None:
             return {}
         try:
@@ -190,9 +199,9 @@ class Coordinator:
         if pending is not None and now_s > pending.until_s:
             late = ", ".join(sorted(node_id(*key) for key in pending.waiting))
             return self._give_up(stream, f"{late} did not get ready within {READY_S:.0f} s", now_s)
-        problem = build(
-            stream.goal, self.view, now_s, without={k for k in stream.shunned if stream.is_shunned(k, now_s)}
-        )
+        shunned = {k for k in stream.shunned if stream.is_shunned(k, now_s)}
+        margin_s = stream.punctuality.margin_s(stream.goal.deadline_s or 0.0)
+        problem = build(stream.goal, self.view, now_s, without=shunned, margin_s=margin_s, plans=stream.plans())
         if problem is None:
             stream.step = None
             stream.trouble = missing(stream.goal, self.view)
@@ -203,14 +212,21 @@ class Coordinator:
             for where, part in other.taken.items() if other is not stream else ():
                 others[where] += part
         problem = beside(problem, others) if others else problem
-        best = solve(problem)
-        change = None if stream.pending else self._change(stream, problem, best, now_s)
+        best = best_of(problem, stream.goal)
+        self._promise(stream, best.problem)
+        change = None if stream.pending else self._change(stream, best, now_s)
         asked = [] if change is None else self._prepare(stream, *change, now_s)
-        return [*asked, *self._explain(stream, problem, best, now_s)]
+        return [*asked, *self._explain(stream, best.problem, best.answer, now_s)]
 
-    def _change(
-        self, stream: PlannedStream, problem: dict[str, Any], best: dict[str, Any], now_s: float
-    ) -> tuple[Plan, str] | None:
+    @staticmethod
+    def _promise(stream: PlannedStream, problem: dict[str, Any]) -> None:
+        """Note what the plan promises now, so that it is seen how much later its frames come."""
+        stream.punctuality.predicted_s = None
+        if stream.plan is not None and stream.goal.deadline_s is not None:
+            with contextlib.suppress(SettingsError):  # not possible any more
+                stream.punctuality.predicted_s = evaluate(problem, as_choice(stream.plan))["latency_seconds"]
+
+    def _change(self, stream: PlannedStream, best: Best, now_s: float) -> tuple[Plan, str] | None:
         """The plan to go to and why, if any: a person's comes first, then the way back from one that has failed."""
         stream.trouble = None
         if now_s < stream.paused_until_s:
@@ -218,33 +234,32 @@ class Coordinator:
             return None
         if stream.control.mode == "plan":
             stream.step = None
-            return self._by_hand(stream, problem)
+            return self._by_hand(stream, best.problem)
         if stream.frozen:
             stream.step = None
             stream.trouble = None if stream.plan is None else self._gone(stream.plan)
             return None
         if stream.trial is not None and stream.trial.failures >= FAILURES:
             return self._take_back(stream, stream.trial, now_s)
-        return self._to_best(stream, problem, best, now_s)
+        return self._to_best(stream, best, now_s)
 
-    def _to_best(
-        self, stream: PlannedStream, problem: dict[str, Any], best: dict[str, Any], now_s: float
-    ) -> tuple[Plan, str] | None:
-        if not best["feasible"]:
+    def _to_best(self, stream: PlannedStream, best: Best, now_s: float) -> tuple[Plan, str] | None:
+        if not best.answer["feasible"]:
             stream.step = None
-            stream.trouble = f"no plan satisfies the constraints: {_said(best)}; the last plan stays"
+            stream.trouble = f"no plan satisfies the constraints: {_said(best.answer)}; the last plan stays"
             return None
+        stream.trouble = best.late
         if stream.plan is None and not self._first_plan_due(stream, now_s):
             stream.step = None
             stream.trouble = "measuring links before the first plan"
             return None
         if stream.plan is not None and self._gone(stream.plan) is None and self.view.doubts(now_s):
             return None  # in a moment it is known what the last change has left
-        reason = self._reason(stream, problem, best)
+        reason = self._reason(stream, best)
         step, stream.step = stream.step, None
         if reason is None:
             return None
-        return as_plan(best, epoch=0), reason if step is None else f"{reason}; {step}"
+        return best.plan(stream.goal), reason if step is None else f"{reason}; {step}"
 
     def _by_hand(self, stream: PlannedStream, problem: dict[str, Any]) -> tuple[Plan, str] | None:
         plan = stream.by_hand()
@@ -265,7 +280,7 @@ class Coordinator:
         unknown = any(self.view.estimator(a.key, b.key).guessed for a, b in hops(stream.goal, self.view))
         return not unknown or now_s - stream.wanted_since_s >= FIRST_PLAN_S
 
-    def _reason(self, stream: PlannedStream, problem: dict[str, Any], best: dict[str, Any]) -> str | None:
+    def _reason(self, stream: PlannedStream, best: Best) -> str | None:
         """Why to change now; ``None`` to stay."""
         if stream.plan is None:
             return "the stream's first plan"
@@ -273,12 +288,15 @@ class Coordinator:
         if gone is not None:
             return gone
         try:
-            current = evaluate(problem, as_choice(stream.plan))
+            current = evaluate(best.problem, as_choice(stream.plan))
         except SettingsError as error:  # a node without the model, a codec that its cut does not have any more
             return f"the plan is not possible any more: {error.came}"
         if not current["feasible"]:
             return f"the plan breaks a constraint: {_said(current)}"
-        return stream.switching.worth_it(current, best, stream.goal.objective, step=stream.step is not None)
+        if best.changes_terms(stream.plan, stream.goal):
+            return best.late or "the deadline can be met again"
+        wanted = best.to_spare(stream.goal, current)
+        return stream.switching.worth_it(current, wanted, best.objective, step=stream.step is not None)
 
     def _gone(self, plan: Plan) -> str | None:
         for key in route(plan):
@@ -289,12 +307,14 @@ class Coordinator:
     def _impossible(self, stream: PlannedStream, problem: dict[str, Any], plan: Plan) -> str | None:
         """Why a plan by hand cannot be followed."""
         goal = stream.goal
-        if plan.exit != VARIANT:
-            return f"the model '{goal.model_name}' has no variant '{plan.exit}', only '{VARIANT}'"
+        end = goal.end_of(plan.exit)
+        if end is None:
+            known = ", ".join(["full", *(each.name for each in goal.variants)])
+            return f"the model '{goal.model_name}' has no variant '{plan.exit}' of known accuracy, only {known}"
         if plan.device != goal.device:
             return f"the stream is of device '{goal.device}', not '{plan.device}'"
         try:
-            plan.check_fits(goal.end, model=goal.model_name)
+            plan.check_fits(end, model=goal.model_name)
             answer = evaluate(problem, as_choice(plan))
         except SettingsError as error:
             return f"expected {error.expected}, came {error.came}"
@@ -316,12 +336,22 @@ class Coordinator:
         """Ask the nodes of a plan to get ready for it, under the next epoch."""
         goal = stream.goal
         plan = replace(plan, epoch=1 if stream.plan is None else stream.plan.epoch + 1)
+        end = goal.end_of(plan.exit)
+        assert end is not None  # noqa: S101 - a plan of the planner's, or one that was found possible
         asked: list[Action] = []
         start = 0
         for tier, name in route(plan):
-            stop = plan.segment_end(tier, goal.end)
+            stop = plan.segment_end(tier, end)
             message = PrepareSegment(
-                site=self._site, stream=goal.name, epoch=plan.epoch, model=goal.model, start=start, stop=stop
+                site=self._site,
+                stream=goal.name,
+                epoch=plan.epoch,
+                model=goal.model,
+                start=start,
+                stop=stop,
+                variant=plan.exit,
+                leaves_early=plan.threshold is not None,
+                codec=plan.codecs[0] if tier == "device" and plan.codecs else "",
             )
             asked.append(Prepare(tier, name, self.view.nodes[tier, name].site, message))
             start = stop
@@ -382,6 +412,10 @@ def _without_own_queues(problem: dict[str, Any], stream: PlannedStream, now_s: f
 def _said(answer: Mapping[str, Any]) -> str:
     """What a plan violates, in words."""
     return "; ".join(
-        f"{each['constraint']} of {each['limit']}, the nearest plan has {each['value']}"
+        f"{each['constraint']} of {_figure(each['limit'])}, it has {_figure(each['value'])}"
         for each in answer.get("violates", ())
     )
+
+
+def _figure(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

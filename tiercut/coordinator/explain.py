@@ -11,6 +11,8 @@ from tiercut.coordinator.view import SiteView
 from tiercut.errors import SettingsError
 from tiercut.planner import alternatives, evaluate
 
+#: Exits at which fewer leave are not shown.
+LEAST_SHARE = 0.001
 #: Changes shown.
 SHOWN = 5
 #: Reason of a change that a person wants; ``under_way`` says it while nodes get ready.
@@ -42,6 +44,8 @@ def explanation(
         "warnings": _warnings(stream, view),
         "measured_ms": None if stream.measured_s is None else round(stream.measured_s * 1e3, 3),
         "frames_per_second": round(stream.rate(now_s), 2),
+        "deadline": _deadline(stream),
+        "exits": {name: round(share, 4) for name, share in sorted(stream.exits.items()) if share >= LEAST_SHARE},
         "changes": stream.history[-SHOWN:],
     }
     if problem is None:
@@ -53,6 +57,19 @@ def explanation(
         with contextlib.suppress(SettingsError):  # not possible any more: the reason of a change to come
             document["predicted"] = _predicted(evaluate(problem, as_choice(plan)), stream.beside_s or 0.0)
     return document
+
+
+def _deadline(stream: PlannedStream) -> dict[str, Any] | None:
+    """The stream's deadline, and how many frames of the plan have met it."""
+    deadline_s, punctuality = stream.goal.deadline_s, stream.punctuality
+    if deadline_s is None:
+        return None
+    return {
+        "ms": round(deadline_s * 1e3, 3),
+        "margin_ms": round(punctuality.margin_s(deadline_s) * 1e3, 3),
+        "met_share": punctuality.met_share,
+        "frames": punctuality.counted,
+    }
 
 
 def _predicted(answer: dict[str, Any], beside_s: float) -> dict[str, Any]:

@@ -2,58 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
+from tiercut.codec_table import problem_codecs
+from tiercut.coordinator.chains import Chain, chains_of
+from tiercut.coordinator.goal import UNMEASURED, StreamGoal
 from tiercut.coordinator.view import NodeKey, NodeView, SiteView
-from tiercut.cuts import CutPoint
-from tiercut.plan import Plan, name_of, node_id
+from tiercut.plan import Deadline, Plan, name_of, node_id
 from tiercut.profiles import Profile, codec_rows
 
 FORMAT = "tiercut-plan-problem/1"
-VARIANT = "full"
 
 #: What a hop costs besides its wire: the receiver takes the frame in and hands it to a thread. On shaped links
 #: predictions were 1 ms per hop too low without it (docs/benchmarks.md).
 HANDOVER_S = 0.001
 
-Objective = Literal["latency", "throughput", "energy"]
-OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamGoal:
-    """A stream that wants a plan.
-
-    Attributes:
-        name: Its name.
-        model: Identity of its model.
-        model_name: The model's name.
-        cuts: The model's cut points.
-        device: Node id of its device.
-        objective: What is best.
-        min_first_cut: Least cut on the device; raw frames stay there with 1 or more.
-        codecs: Names that may be used; accuracy is not measured yet, so the owner says what is good enough.
-    """
-
-    name: str
-    model: str
-    model_name: str
-    cuts: tuple[CutPoint, ...]
-    device: str
-    objective: Objective = "latency"
-    min_first_cut: int = 0
-    codecs: tuple[str, ...] = ("int8+zstd", "jpeg")
-
-    @property
-    def end(self) -> int:
-        """Last cut of its model."""
-        return len(self.cuts) - 1
-
 
 def build(
-    goal: StreamGoal, view: SiteView, now_s: float, *, without: Collection[NodeKey] = ()
+    goal: StreamGoal,
+    view: SiteView,
+    now_s: float,
+    *,
+    without: Collection[NodeKey] = (),
+    margin_s: float = 0.0,
+    plans: Iterable[Plan] = (),
 ) -> dict[str, Any] | None:
     """The problem now; ``None`` while the stream's device is not there or has no profile.
 
@@ -62,24 +35,42 @@ def build(
         view: What is known of its site.
         now_s: When.
         without: Nodes that are not to be used.
+        margin_s: What is to be kept free of the stream's deadline.
+        plans: Plans that are to be judged as well: their codecs are in it in any case.
     """
     device = _device(goal, view)
     if device is None:
         return None
     nodes = [device, *_others(goal, view, without)]
     profile = device.profiles[goal.model]
+    chains = chains_of(goal)
+    keep = {name for plan in plans for name in as_choice(plan)["codecs"]}
     return {
         "format": FORMAT,
-        "model": {
-            "name": goal.model_name,
-            "variants": [{"name": VARIANT, "accuracy": 1.0, "cut_bytes": [cut.bytes for cut in goal.cuts]}],
-        },
-        "nodes": [_node(node, goal.model, now_s) for node in nodes],
+        "model": {"name": goal.model_name, "variants": [chain.document() for chain in chains]},
+        "nodes": [_node(node, goal, chains, now_s) for node in nodes],
         "links": [_link(view, start, to, now_s) for start, to in _hops(device, nodes[1:])],
-        "codecs": _codecs(profile, goal),
+        "codecs": _codecs(profile, goal, keep),
         "objective": goal.objective,
-        "constraints": {"min_first_cut": goal.min_first_cut} if goal.min_first_cut else {},
+        "constraints": dict(_constraints(goal, margin_s)),
     }
+
+
+def without_deadline(problem: Mapping[str, Any]) -> dict[str, Any]:
+    """The problem of a stream whose deadline no plan meets: the fastest plan within all else."""
+    constraints = {key: value for key, value in problem["constraints"].items() if key != "deadline_seconds"}
+    return {**problem, "objective": "latency", "constraints": constraints}
+
+
+def _constraints(goal: StreamGoal, margin_s: float) -> Iterable[tuple[str, float]]:
+    if goal.min_first_cut:
+        yield "min_first_cut", goal.min_first_cut
+    if goal.deadline_s is not None:
+        yield "deadline_seconds", max(0.0, goal.deadline_s - margin_s)
+    if goal.most_drop is not None:
+        yield "max_accuracy_drop", goal.most_drop
+    if goal.min_noise:
+        yield "min_noise", goal.min_noise
 
 
 def hops(goal: StreamGoal, view: SiteView) -> Iterable[tuple[NodeView, NodeView]]:
@@ -104,12 +95,17 @@ def missing(goal: StreamGoal, view: SiteView) -> str:
     return f"waiting for the profile of '{goal.model_name}' from device '{goal.device}'"
 
 
-def as_plan(answer: Mapping[str, Any], *, epoch: int) -> Plan:
+def as_plan(
+    answer: Mapping[str, Any], *, epoch: int, threshold: float | None = None, deadline: Deadline | None = None
+) -> Plan:
     """The planner's answer as a plan."""
     return Plan(
         epoch=epoch,
         first_cut=answer["first_cut"],
         second_cut=answer["second_cut"],
+        exit=answer["variant"],
+        threshold=threshold,
+        deadline=deadline,
         device=name_of(answer["device"]),
         edge=None if answer["edge"] is None else name_of(answer["edge"]),
         cloud=None if answer["cloud"] is None else name_of(answer["cloud"]),
@@ -121,7 +117,7 @@ def as_choice(plan: Plan) -> dict[str, Any]:
     """A plan in the form that the planner's ``evaluate`` takes."""
     cuts = {"device": plan.first_cut, "edge": plan.second_cut}
     return {
-        "variant": VARIANT,
+        "variant": plan.exit,
         "edge": None if plan.edge is None else node_id("edge", plan.edge),
         "cloud": None if plan.cloud is None else node_id("cloud", plan.cloud),
         "first_cut": plan.first_cut,
@@ -133,12 +129,13 @@ def as_choice(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _node(node: NodeView, model: str, now_s: float) -> dict[str, Any]:
-    load = node.load.estimate(now_s)
+def _node(node: NodeView, goal: StreamGoal, chains: Sequence[Chain], now_s: float) -> dict[str, Any]:
+    load, profile = node.load.estimate(now_s), node.profiles[goal.model]
+    seconds = {chain.name: chain.block_seconds(profile, node.load, goal) for chain in chains}
     return {
         "id": node.id,
         "tier": node.tier,
-        "block_seconds": {VARIANT: list(node.load.corrected_blocks(node.profiles[model]))},
+        "block_seconds": {name: blocks for name, blocks in seconds.items() if blocks is not None},
         "slowdown": load.slowdown,
         "queue_seconds": load.queue_seconds,
         "power_watts": node.power_watts,
@@ -178,7 +175,9 @@ def _link(view: SiteView, start: NodeView, to: NodeView, now_s: float) -> dict[s
     }
 
 
-def _codecs(profile: Profile, goal: StreamGoal) -> list[dict[str, Any]]:
+def _codecs(profile: Profile, goal: StreamGoal, keep: Collection[str]) -> list[dict[str, Any]]:
     """One entry per codec and cut, as a ratio depends on the cut; names in a problem are unique, hence ``@cut``."""
-    rows = [row for row in codec_rows(profile) if row["name"] in goal.codecs]
+    if goal.table is not None:
+        return problem_codecs(goal.table, profile, names=goal.codecs, max_accuracy_drop=goal.most_drop, keep=keep)
+    rows = [row for row in codec_rows(profile) if row["name"] in (goal.codecs or UNMEASURED)]
     return [row | {"name": f"{row['name']}@{row['cuts'][0]}"} for row in rows]

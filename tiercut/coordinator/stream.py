@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tiercut.coordinator.problem import StreamGoal
+from tiercut.coordinator.deadline import Punctuality
+from tiercut.coordinator.goal import StreamGoal
 from tiercut.coordinator.switching import Switching
 from tiercut.coordinator.view import NodeKey, along
 from tiercut.messages import Dropped
@@ -20,7 +21,9 @@ FAILURES = 3
 #: A node that said it was ready and was not is left alone for so long.
 SHUN_S = 30.0
 #: Drops that say nothing about a plan: a newer frame came, time was up, or a node is gone (which is seen elsewhere).
-_USUAL = frozenset({"newer_frame", "past_deadline", "unreachable", "lost", "duplicate"})
+_USUAL = frozenset({"newer_frame", "past_deadline", "too_late", "unreachable", "lost", "duplicate"})
+#: Drops of frames that would have missed their deadline.
+_LATE = frozenset({"past_deadline", "too_late"})
 #: Weight of the newest frame in means.
 _NEWEST = 0.2
 #: Part of a node's time from which a stream keeps it busy.
@@ -84,6 +87,8 @@ class PlannedStream:
         frames_per_second: Mean rate of results.
         worked_s: Mean seconds that each node has worked on a frame of late.
         taken: What it takes of nodes and links, where there are other streams.
+        punctuality: Its frames against its deadline.
+        exits: Share of frames of late by the exit they left at.
     """
 
     goal: StreamGoal
@@ -107,6 +112,8 @@ class PlannedStream:
     frames_per_second: float = 0.0
     worked_s: dict[NodeKey, float] = field(default_factory=dict)
     taken: dict[str, float] = field(default_factory=dict)
+    punctuality: Punctuality = field(default_factory=Punctuality)
+    exits: dict[str, float] = field(default_factory=dict)
     _last_result_s: float = float("-inf")
     _last_captured_s: float = float("-inf")
 
@@ -124,6 +131,10 @@ class PlannedStream:
         wanted = self.control.plan
         return None if wanted is None or _same(wanted, self.plan) else wanted
 
+    def plans(self) -> list[Plan]:
+        """The plans that are to be judged: the one it follows, and the one that a person wants."""
+        return [plan for plan in (self.plan, self.control.plan) if plan is not None]
+
     def is_shunned(self, key: NodeKey, now_s: float) -> bool:
         """Whether a node is left alone for now."""
         return now_s < self.shunned.get(key, float("-inf"))
@@ -139,12 +150,18 @@ class PlannedStream:
     def adopted(self, plan: Plan, reason: str) -> None:
         """A change is done: the stream follows ``plan`` from now on, on trial if it is new."""
         self.trial = None if _same(plan, self.proved) else Trial()
+        self.punctuality.new_plan()
+        if self.plan is None or (plan.exit, plan.threshold) != (self.plan.exit, self.plan.threshold):
+            self.exits = {}
         self.plan, self.pending, self.given_up = plan, None, None
         self.history.append({"epoch": plan.epoch, "reason": reason})
         del self.history[:-HISTORY]
 
     def arrived(self, journey: Journey, now_s: float) -> None:
         """A frame has a result."""
+        if journey.cached:  # it says nothing of the plan
+            return
+        self._note_deadline(journey)
         if journey.latency_s is not None:
             self.measured_s = _mean(self.measured_s, journey.latency_s)
             if journey.fallback is None:
@@ -173,8 +190,23 @@ class PlannedStream:
                 worked[key] += stage.seconds
         self.worked_s = {key: _mean(self.worked_s.get(key), seconds) for key, seconds in worked.items()}
 
+    def _note_deadline(self, journey: Journey) -> None:
+        current = self.plan is not None and journey.plan.epoch == self.plan.epoch
+        if not current:
+            return
+        for name in {*self.exits, journey.exit}:
+            share = self.exits.get(name, 0.0 if self.exits else 1.0)
+            self.exits[name] = _mean(share, 1.0 if name == journey.exit else 0.0)
+        if journey.deadline_met is not None:
+            self.punctuality.judged(met=journey.deadline_met)
+        whole = journey.fallback is None and journey.exit == journey.plan.exit
+        if journey.latency_s is not None:
+            self.punctuality.arrived(journey.latency_s, usual=whole)
+
     def dropped(self, message: Dropped) -> None:
         """A frame has no result."""
+        if message.reason in _LATE:
+            self.punctuality.judged(met=False)
         if self.trial is not None and self.plan is not None and message.reason not in _USUAL:
             culprits = {key for key in route(self.plan) if key[1] == message.where and key[0] != "device"}
             self.trial.failed(culprits, f"{message.where} dropped frames: {message.message or message.reason}")
@@ -185,8 +217,13 @@ def _mean(before: float | None, now: float) -> float:
 
 
 def _same(plan: Plan, other: Plan | None) -> bool:
-    """Equal but for the epoch."""
-    return other is not None and replace(plan, epoch=other.epoch) == other
+    """Equal but for the epoch, and for what the rest of the way takes at least."""
+    return other is not None and _essence(plan) == _essence(other)
+
+
+def _essence(plan: Plan) -> Plan:
+    deadline = None if plan.deadline is None else replace(plan.deadline, rest_s=())
+    return replace(plan, epoch=0, deadline=deadline)
 
 
 def route(plan: Plan) -> list[NodeKey]:

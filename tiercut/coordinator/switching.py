@@ -10,6 +10,8 @@ from typing import Any
 GAIN = 0.10
 #: … and at least this many seconds per frame (for latency and throughput), or the change costs more than it gives.
 LEAST_GAIN_S = 0.002
+#: For accuracy: at least this much more, half a percent of the frames.
+LEAST_GAIN_ACCURACY = 0.005
 #: It must promise so at this many evaluations in a row …
 EVALUATIONS = 3
 #: … unless a step was noticed and it promises this much: that is no noise.
@@ -32,18 +34,41 @@ class Switching:
             objective: What the stream counts.
             step: A link or a node has just changed abruptly.
         """
+        if objective == "accuracy":
+            return self._more_accurate(now, best)
         score = {"latency": "latency_seconds", "throughput": "bottleneck_seconds", "energy": "energy_joules"}[objective]
         gain = now[score] - best[score]
         if gain <= GAIN * now[score] or (objective != "energy" and gain < LEAST_GAIN_S):
             self.wanted, self.count = None, 0
             return None
-        wanted = (best["edge"], best["cloud"], best["first_cut"], best["second_cut"], tuple(best["codecs"]))
-        self.count = self.count + 1 if wanted == self.wanted else 1
-        self.wanted = wanted
-        at_once = step and gain > STEP_GAIN * now[score]
-        if not at_once and self.count < EVALUATIONS:
+        if not self._patient(best, at_once=step and gain > STEP_GAIN * now[score]):
             return None
-        self.wanted, self.count = None, 0
         unit = "J" if objective == "energy" else "ms"
         factor = 1 if objective == "energy" else 1e3
         return f"{objective} {now[score] * factor:.1f} → {best[score] * factor:.1f} {unit}"
+
+    def _more_accurate(self, now: Mapping[str, Any], best: Mapping[str, Any]) -> str | None:
+        """More accurate, or as accurate and sooner there."""
+        gain = best["accuracy"] - now["accuracy"]
+        sooner_s = now["latency_seconds"] - best["latency_seconds"]
+        as_good_sooner = gain >= 0 and sooner_s > max(GAIN * now["latency_seconds"], LEAST_GAIN_S)
+        if gain < LEAST_GAIN_ACCURACY and not as_good_sooner:
+            self.wanted, self.count = None, 0
+            return None
+        if not self._patient(best, at_once=False):
+            return None
+        if gain < LEAST_GAIN_ACCURACY:
+            times = (now["latency_seconds"] * 1e3, best["latency_seconds"] * 1e3)
+            return f"as accurate and sooner: {times[0]:.1f} → {times[1]:.1f} ms"
+        return f"accuracy {now['accuracy']:.1%} → {best['accuracy']:.1%}"
+
+    def _patient(self, best: Mapping[str, Any], *, at_once: bool) -> bool:
+        """Whether a plan was found often enough in a row."""
+        names = ("variant", "edge", "cloud", "first_cut", "second_cut")
+        wanted = (*(best[name] for name in names), tuple(best["codecs"]))
+        self.count = self.count + 1 if wanted == self.wanted else 1
+        self.wanted = wanted
+        if not at_once and self.count < EVALUATIONS:
+            return False
+        self.wanted, self.count = None, 0
+        return True

@@ -11,7 +11,7 @@ from tiercut.estimate.links import LinkChange, LinkEstimate, LinkEstimator, Link
 from tiercut.estimate.nodes import LoadEstimator
 from tiercut.messages import Stage
 from tiercut.plan import Plan, Tier, node_id
-from tiercut.profiles import Profile
+from tiercut.profiles import Profile, Span
 from tiercut.results import Journey
 from tiercut.talk import NodeStatus, Running, Transfer
 
@@ -195,22 +195,21 @@ class SiteView:
             return self.links[start, to].estimate(now_s)
         return own.estimate(now_s)
 
-    def result_came(self, journey: Journey, model_end: int, now_s: float) -> list[str]:
+    def result_came(self, journey: Journey, ran: Mapping[NodeKey, Span], now_s: float) -> list[str]:
         """Learn from a result's stage times; returns what changed abruptly, in words.
 
         Args:
             journey: The way of its frame.
-            model_end: Last cut of its model.
+            ran: What each node has run for it.
             now_s: When it came.
         """
         changes: list[str] = []
         queue_s = 0.0
-        segments = _segments(journey.plan, model_end)
         for key, sender, stage in along(journey.plan, journey.stages):
             if stage.kind == "queue":
                 queue_s = stage.seconds
-            elif stage.kind == "compute" and journey.fallback is None:
-                changes += self._computed(key, journey.model, segments[key], stage.seconds, queue_s, now_s)
+            elif stage.kind == "compute" and journey.fallback is None and key in ran:
+                changes += self._computed(key, journey.model, ran[key], stage.seconds, queue_s, now_s)
             elif stage.kind == "wire" and sender is not None:
                 sample = LinkSample(at_s=now_s, payload_bytes=stage.payload_bytes, seconds=stage.seconds)
                 changes += self._crossed(sender, key, sample)
@@ -239,19 +238,20 @@ class SiteView:
         """Learn from a segment that a node has been running for long; returns what changed abruptly, in words."""
         node = self.nodes.get(key)
         profile = None if node is None else node.profiles.get(running.model)
-        if node is None or profile is None or running.stop > profile.end:
+        span = Span(running.start, running.stop, running.variant)
+        if node is None or profile is None or not profile.has(span):
             return []
-        change = node.load.runs(now_s, profile, running.start, running.stop, seconds=running.seconds)
+        change = node.load.runs(now_s, profile, span, seconds=running.seconds)
         return [] if change is None else [f"{node.id}: {change}"]
 
     def _computed(  # noqa: PLR0917 - one stage of a frame
-        self, key: NodeKey, model: str, segment: tuple[int, int], seconds: float, queue_s: float, now_s: float
+        self, key: NodeKey, model: str, ran: Span, seconds: float, queue_s: float, now_s: float
     ) -> list[str]:
         node = self.nodes.get(key)
         profile = None if node is None else node.profiles.get(model)
-        if node is None or profile is None or segment[0] == segment[1] or segment[1] > profile.end:
+        if node is None or profile is None or ran.empty or not profile.has(ran):
             return []
-        change = node.load.observe(now_s, profile, *segment, seconds=seconds, queue_seconds=queue_s)
+        change = node.load.observe(now_s, profile, ran, seconds=seconds, queue_seconds=queue_s)
         return [] if change is None else [f"{node.id}: {change}"]
 
     def _crossed(self, sender: NodeKey, receiver: NodeKey, sample: LinkSample) -> list[str]:
@@ -315,18 +315,6 @@ def along(plan: Plan, stages: Iterable[Stage]) -> Iterable[tuple[NodeKey, NodeKe
 
 def _tiers(sender: NodeKey, receiver: NodeKey) -> tuple[Tier, Tier]:
     return sender[0], receiver[0]
-
-
-def _segments(plan: Plan, model_end: int) -> dict[NodeKey, tuple[int, int]]:
-    segments: dict[NodeKey, tuple[int, int]] = {}
-    start = 0
-    for tier in ("device", *(to for _, to in plan.hops)):
-        name = plan.node(tier)
-        stop = plan.segment_end(tier, model_end)
-        if name is not None:
-            segments[tier, name] = (min(start, stop), stop)
-        start = stop
-    return segments
 
 
 def _release(version: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 import statistics
 from collections import deque
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 
 from tiercut.errors import SettingsError
 from tiercut.estimate.changepoint import Cusum, NoiseScale
-from tiercut.profiles import Profile, block_seconds
+from tiercut.profiles import Profile, Span, block_seconds
+from tiercut.variants import FULL
 
 #: Segments shorter than this are timer and scheduler, not computation.
 _JITTER_S = 5e-5
@@ -45,7 +47,12 @@ _BIAS_STEP = 0.05
 _CERTAIN = 20
 _OFF: Mapping[str, float] = {"measured": 1.5, "predicted": 2.5}
 
-_Key = tuple[str, int, int]
+EMPTY: Mapping[str, int] = {}
+#: More blocks than any model has.
+_ALL = 2**31
+
+#: Model and what of it was run.
+_Key = tuple[str, Span]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,15 +133,14 @@ class LoadEstimator:
         self._pace_now = pace
 
     def observe(
-        self, now_s: float, profile: Profile, a: int, b: int, *, seconds: float, queue_seconds: float = 0.0
+        self, now_s: float, profile: Profile, span: Span, *, seconds: float, queue_seconds: float = 0.0
     ) -> LoadChange | None:
         """Take the ``compute`` stage of a frame; what changed, if this one gives it away.
 
         Args:
             now_s: When, on one clock for all frames of an estimator.
             profile: Of the frame's model on this node, without corrections.
-            a: First cut of the segment.
-            b: Its last cut; an empty segment says nothing.
+            span: What was run; nothing says nothing.
             seconds: Length of the stage.
             queue_seconds: Length of the ``queue`` stage before it.
 
@@ -151,13 +157,13 @@ class LoadEstimator:
         self._last_s = max(self._last_s, now_s)
         self._pace_then = self._pace_now = None
         self._paces.clear()
-        expected_s = profile.seconds(a, b)
-        if a == b:
+        expected_s = profile.span_seconds(span)
+        if span.empty:
             return None
         ratio = _bounded(math.log((seconds + _JITTER_S) / (expected_s + _JITTER_S)))
-        return self._take((profile.model, a, b), ratio, now_s)
+        return self._take((profile.model, span), ratio, now_s)
 
-    def runs(self, now_s: float, profile: Profile, a: int, b: int, *, seconds: float) -> LoadChange | None:
+    def runs(self, now_s: float, profile: Profile, span: Span, *, seconds: float) -> LoadChange | None:
         """A frame has been computed for so long and is not done; what changed, if that is too long for what was known.
 
         It counts as if it had just been done: the truth is worse.
@@ -165,11 +171,11 @@ class LoadEstimator:
         Raises:
             SettingsError: a segment that the profile does not have.
         """
-        expected_s = profile.seconds(a, b)
-        if a == b or seconds <= expected_s:
+        expected_s = profile.span_seconds(span)
+        if span.empty or seconds <= expected_s:
             return None
         ratio = _bounded(math.log((seconds + _JITTER_S) / (expected_s + _JITTER_S)))
-        key = profile.model, a, b
+        key = profile.model, span
         bias = self._biases.setdefault(key, _Bias(0.0, 0, deque(maxlen=_CERTAIN)))
         if ratio - bias.log - self._load() <= math.log(_OVERDUE):
             return None
@@ -201,13 +207,26 @@ class LoadEstimator:
         log = math.log(self._pace_now / self._pace_then)
         return log if abs(log) > math.log(_SAME_PACE) else 0.0
 
-    def corrected_blocks(self, profile: Profile) -> tuple[float, ...]:
-        """``block_seconds`` with the biases of the segments that were run; the slowdown comes on top of it."""
-        seconds = list(block_seconds(profile))
+    def corrected_blocks(
+        self, profile: Profile, variant: str = FULL, shared: Mapping[str, int] = EMPTY
+    ) -> tuple[float, ...]:
+        """``block_seconds`` with the biases of the segments that were run; the slowdown comes on top of it.
+
+        Args:
+            profile: Of the model on this node.
+            variant: Whose blocks.
+            shared: Variant → how many of its first blocks are those of the whole model.
+        """
+        seconds = list(block_seconds(profile, variant))
         totals, weights = [0.0] * len(seconds), [0.0] * len(seconds)
-        for (model, a, b), bias in self._biases.items():
+        for (model, span), bias in self._biases.items():
+            same = (
+                len(seconds)
+                if span.variant == variant
+                else min(_shared(span.variant, shared), _shared(variant, shared))
+            )
             if model == profile.model:
-                for k in range(a, min(b, len(seconds))):
+                for k in range(span.start, min(span.stop, len(seconds), same)):
                     totals[k] += bias.count * bias.log
                     weights[k] += bias.count
         return tuple(
@@ -222,8 +241,8 @@ class LoadEstimator:
         """
         bound = math.log(_OFF[profile.source])
         return [
-            _contradiction(profile, a, b, statistics.median(bias.ratios))
-            for (model, a, b), bias in sorted(self._biases.items())
+            _contradiction(profile, span, statistics.median(bias.ratios))
+            for (model, span), bias in sorted(self._biases.items(), key=operator.itemgetter(0))
             if model == profile.model
             and bias.count >= _CERTAIN
             and (abs(bias.log) > bound or statistics.median(bias.ratios) < -bound)
@@ -284,10 +303,16 @@ def _bounded(log: float) -> float:
     return max(-math.log(_MOST), min(math.log(_MOST), log))
 
 
-def _contradiction(profile: Profile, a: int, b: int, ratio: float) -> str:
-    says_ms = profile.seconds(a, b) * 1e3
+def _shared(variant: str, shared: Mapping[str, int]) -> int:
+    """How many of a variant's first blocks are those of the whole model."""
+    return _ALL if variant == FULL else shared.get(variant, 0)
+
+
+def _contradiction(profile: Profile, span: Span, ratio: float) -> str:
+    says_ms = profile.span_seconds(span) * 1e3
+    of = "" if span.variant == FULL else f" of '{span.variant}'"
     cure = "run 'tiercut profile' on that machine" + (" again" if profile.source == "measured" else "")
     return (
-        f"the {profile.source} profile of '{profile.model_name}' says {says_ms:.3g} ms for [{a}, {b}), measured are "
-        f"{says_ms * math.exp(ratio):.3g} ms; {cure}"
+        f"the {profile.source} profile of '{profile.model_name}' says {says_ms:.3g} ms for "
+        f"[{span.start}, {span.stop}){of}, measured are {says_ms * math.exp(ratio):.3g} ms; {cure}"
     )

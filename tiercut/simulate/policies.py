@@ -9,6 +9,7 @@ from typing import Any
 from tiercut.coordinator.actions import Action, Measure, Prepare, PublishPlan
 from tiercut.coordinator.core import Coordinator
 from tiercut.coordinator.problem import as_plan, build
+from tiercut.coordinator.spans import spans
 from tiercut.coordinator.view import SiteView, along
 from tiercut.plan import Plan, node_id
 from tiercut.planner import solve
@@ -166,7 +167,7 @@ class Live(Quiet):
 
     def result(self, result: Journey, now_s: float) -> None:
         """A result corrects estimates."""
-        self._view.result_came(result, self._site.goal.end, now_s)
+        self._view.result_came(result, spans(result.plan, result.exit, self._site.goal), now_s)
 
     def choose(self, now_s: float) -> Plan | None:
         """The best now."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tiercut import __version__
-from tiercut.coordinator.problem import StreamGoal
+from tiercut.coordinator.goal import StreamGoal
 from tiercut.cuts import CutPoint, TensorSpec
 from tiercut.machine import Machine
 from tiercut.plan import Tier, known_tier

@@ -180,7 +180,7 @@ class SimStation:
             encode_s = 0.0 if point is None else point.encode_seconds
             self._busy(flight, "encode", encode_s, lambda: self._forward(flight, to, size))
         else:
-            self._world.ended(flight, RESULT if isinstance(action, frame.Finish) else action.reason)
+            self._world.ended(flight, action.reason if isinstance(action, frame.Drop) else RESULT)
             self._done()
 
     def _forward(self, flight: Flight, to: str, size: int) -> None:

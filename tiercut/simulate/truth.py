@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tiercut.coordinator.problem import FORMAT, VARIANT
+from tiercut.coordinator.problem import FORMAT
 from tiercut.profiles import block_seconds, codec_rows
 from tiercut.simulate.scenario import Scenario
 from tiercut.simulate.site import SimNode
+from tiercut.variants import FULL
 
 #: A link that is down is left out of a problem.
 _LEAST_MBPS = 1e-6
@@ -26,7 +27,7 @@ class Truth:
             "format": FORMAT,
             "model": {
                 "name": goal.model_name,
-                "variants": [{"name": VARIANT, "cut_bytes": list(device.profile.cut_bytes)}],
+                "variants": [{"name": FULL, "cut_bytes": list(device.profile.cut_bytes)}],
             },
             "codecs": rows,
             "objective": goal.objective,
@@ -81,7 +82,7 @@ class Truth:
         return {
             "id": node.id,
             "tier": node.tier,
-            "block_seconds": {VARIANT: self._blocks[node.id]},
+            "block_seconds": {FULL: self._blocks[node.id]},
             "slowdown": slowdowns[node.id],
             "queue_seconds": queues.get(node.id, 0.0),
             "power_watts": node.power_watts,
@@ -106,12 +107,12 @@ def regressed(problem: Mapping[str, Any]) -> dict[str, Any]:
     Each node's blocks are those of the device times one factor, by least squares: what a regression of layer times
     that was fitted once (Edgent, IEEE TWC 2020) knows of a machine.
     """
-    device = next(node for node in problem["nodes"] if node["tier"] == "device")["block_seconds"][VARIANT]
+    device = next(node for node in problem["nodes"] if node["tier"] == "device")["block_seconds"][FULL]
     square = sum(each * each for each in device)
     nodes = []
     for node in problem["nodes"]:
-        own = node["block_seconds"][VARIANT]
+        own = node["block_seconds"][FULL]
         factor = sum(a * b for a, b in zip(own, device, strict=True)) / square if square else 0.0
         blocks = own if node["tier"] == "device" else [factor * each for each in device]
-        nodes.append(node | {"block_seconds": {VARIANT: blocks}, "slowdown": 1.0, "queue_seconds": 0.0})
+        nodes.append(node | {"block_seconds": {FULL: blocks}, "slowdown": 1.0, "queue_seconds": 0.0})
     return {**problem, "nodes": nodes}

@@ -1,0 +1,93 @@
+"""Meeting a stream's deadline: the margin that measured frames ask for, and how many have met it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tiercut.plan import Deadline
+
+#: Frames of late that the margin, and the share of met deadlines, rest on.
+KEPT, COUNTED = 100, 500
+#: Before so many are known, this part of the deadline is kept free.
+FEW, FIRST_MARGIN = 10, 0.15
+#: Normal deviations that are kept free: one frame in a thousand is later.
+DEVIATIONS = 3.1
+#: A plan is given up for a more accurate one only where that has so much time to spare: at the edge plans would flap.
+SPARE = 0.05
+#: Part of the predicted rest of the way that a frame needs in any case, so that none is dropped for a prediction.
+LEAST = 0.8
+#: Median absolute deviation → standard deviation.
+_NORMAL = 1.4826
+
+
+@dataclass(slots=True)
+class Punctuality:
+    """One stream's frames against its deadline.
+
+    Attributes:
+        predicted_s: Latency that its plan promised when it was evaluated last.
+    """
+
+    predicted_s: float | None = None
+    _late_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    _met: deque[bool] = field(default_factory=lambda: deque(maxlen=COUNTED))
+
+    def arrived(self, latency_s: float, *, usual: bool) -> None:
+        """A frame has a result after so long; ``usual`` if it went its plan's whole way."""
+        if usual and self.predicted_s is not None:
+            self._late_s.append(latency_s - self.predicted_s)
+
+    def judged(self, *, met: bool) -> None:
+        """A frame has met its deadline, or has not."""
+        self._met.append(met)
+
+    def new_plan(self) -> None:
+        """Frames of another plan are judged anew. How much they differ stays known, but for those that met a change."""
+        self._met.clear()
+        usual_s = FIRST_MARGIN * (self.predicted_s or math.inf)
+        self._late_s = deque((each for each in self._late_s if each < usual_s), maxlen=KEPT)
+
+    @property
+    def met_share(self) -> float | None:
+        """Share of frames of the plan that have met their deadline."""
+        return sum(self._met) / len(self._met) if self._met else None
+
+    @property
+    def counted(self) -> int:
+        """Frames that this share rests on."""
+        return len(self._met)
+
+    def margin_s(self, deadline_s: float) -> float:
+        """What is to be kept free of a deadline: how much later than promised frames come, spread included."""
+        if len(self._late_s) < FEW:
+            return FIRST_MARGIN * deadline_s
+        middle = statistics.median(self._late_s)
+        spread = _NORMAL * statistics.median(abs(each - middle) for each in self._late_s)
+        ordered = sorted(self._late_s)
+        late = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+        return max(0.0, middle + DEVIATIONS * spread, late)
+
+
+def deadline_of(deadline_s: float | None, answer: Mapping[str, Any], *, drop: bool, early: bool) -> Deadline | None:
+    """The deadline as a plan carries it.
+
+    Args:
+        deadline_s: The stream's, ``None`` for none.
+        answer: The planner's answer that becomes the plan.
+        drop: The plan meets it, so what is late is of no use.
+        early: Frames may leave early, so nobody knows how much of the way is left.
+    """
+    if deadline_s is None:
+        return None
+    rest: list[float] = [0.0]
+    for stage in reversed(answer["stages"]):
+        if stage["kind"] == "transfer":
+            rest.append(rest[-1])
+        rest[-1] += stage["seconds"]
+    rest_s = () if early or not drop else tuple(LEAST * each for each in reversed(rest))
+    return Deadline(seconds=deadline_s, drop=drop, rest_s=rest_s)
