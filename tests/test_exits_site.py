@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import numpy as np
@@ -141,3 +142,27 @@ async def test_device_refuses_a_variant_that_its_bundle_does_not_have(
     async with site.running(device):
         await until(lambda: device.counters["plans_refused"] == 1)
     assert any("no variant 'middle'" in str(getattr(record, "reason", "")) for record in caplog.records)
+
+
+@async_test
+@pytest.mark.parametrize(("in_flight", "most"), [(2, 2), (None, 6)])
+async def test_with_a_deadline_no_more_frames_are_under_way_than_do_not_wait_for_each_other(
+    site: Site, bundle: Bundle, in_flight: int | None, most: int
+) -> None:
+    plan = Plan(
+        epoch=1,
+        first_cut=0,
+        second_cut=0,
+        device="d",
+        cloud="c",
+        codecs=("raw",),
+        deadline=Deadline(seconds=10.0, in_flight=in_flight),
+    )
+    await publish(site, bundle, plan)
+    device = site.device(grey(bundle, frames=60, delivery="latest"))
+    async with site.running(site.cloud(emulated_slowdown=40), device) as outcomes:
+        seen = set()
+        while len(outcomes.results) < 20:
+            seen.add(len(device.streams["cam"]._window))
+            await asyncio.sleep(0.001)
+    assert max(seen) == most

@@ -44,18 +44,21 @@ class Deadline:
             results are published however late they are.
         rest_s: Least seconds to the result from when a frame reaches each node of the route, device first; empty where
             nobody knows.
+        in_flight: Frames that may be under way before they wait for each other; ``None`` where nobody knows.
     """
 
     seconds: float
     drop: bool = True
     rest_s: tuple[float, ...] = ()
+    in_flight: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.seconds < math.inf or not all(0 <= each < math.inf for each in self.rest_s):
+        times_fit = 0 < self.seconds < math.inf and all(0 <= each < math.inf for each in self.rest_s)
+        if not times_fit or (self.in_flight is not None and self.in_flight < 1):
             raise SettingsError(
                 "a plan's deadline is not valid",
-                expected="more than 0 seconds, and finite times >= 0",
-                came=f"{self.seconds} s, rest {list(self.rest_s)}",
+                expected="more than 0 seconds, finite times >= 0, and at least one frame in flight",
+                came=f"{self.seconds} s, rest {list(self.rest_s)}, in flight {self.in_flight}",
                 fix="correct it",
             )
 

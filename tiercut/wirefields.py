@@ -194,13 +194,23 @@ def plan_to_map(plan: Plan) -> dict[str, Any]:
 
 
 def _deadline_to_map(deadline: Deadline) -> dict[str, Any]:
-    return {"seconds": deadline.seconds, "drop": deadline.drop, "rest_s": list(deadline.rest_s)}
+    return {
+        "seconds": deadline.seconds,
+        "drop": deadline.drop,
+        "rest_s": list(deadline.rest_s),
+        "in_flight": deadline.in_flight,
+    }
 
 
 def _deadline_from_map(fields: Fields) -> Deadline:
     rest = fields.numbers("rest_s", limit=len(TIERS))
     try:
-        return Deadline(seconds=fields.number("seconds"), drop=fields.flag("drop"), rest_s=rest)
+        return Deadline(
+            seconds=fields.number("seconds"),
+            drop=fields.flag("drop"),
+            rest_s=rest,
+            in_flight=fields.optional_integer("in_flight"),
+        )
     except SettingsError as error:
         raise refuse("bad_deadline", expected=error.expected, came=error.came) from error
 

@@ -21,6 +21,8 @@ DEVIATIONS = 3.1
 SPARE = 0.05
 #: Part of the predicted rest of the way that a frame needs in any case, so that none is dropped for a prediction.
 LEAST = 0.8
+#: Frames that a plan lets be under way at once, at most.
+MOST_IN_FLIGHT = 64
 #: Median absolute deviation → standard deviation.
 _NORMAL = 1.4826
 
@@ -90,4 +92,6 @@ def deadline_of(deadline_s: float | None, answer: Mapping[str, Any], *, drop: bo
             rest.append(rest[-1])
         rest[-1] += stage["seconds"]
     rest_s = () if early or not drop else tuple(LEAST * each for each in reversed(rest))
-    return Deadline(seconds=deadline_s, drop=drop, rest_s=rest_s)
+    longest_s = max(answer["bottleneck_seconds"], 1e-6)
+    in_flight = max(1, min(MOST_IN_FLIGHT, int(answer["latency_seconds"] / longest_s)))
+    return Deadline(seconds=deadline_s, drop=drop, rest_s=rest_s, in_flight=in_flight)

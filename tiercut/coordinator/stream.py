@@ -222,7 +222,7 @@ def _same(plan: Plan, other: Plan | None) -> bool:
 
 
 def _essence(plan: Plan) -> Plan:
-    deadline = None if plan.deadline is None else replace(plan.deadline, rest_s=())
+    deadline = None if plan.deadline is None else replace(plan.deadline, rest_s=(), in_flight=None)
     return replace(plan, epoch=0, deadline=deadline)
 
 
