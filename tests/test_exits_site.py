@@ -145,9 +145,9 @@ async def test_device_refuses_a_variant_that_its_bundle_does_not_have(
 
 
 @async_test
-@pytest.mark.parametrize(("in_flight", "most"), [(2, 2), (None, 6)])
+@pytest.mark.parametrize("in_flight", [2, None])
 async def test_with_a_deadline_no_more_frames_are_under_way_than_do_not_wait_for_each_other(
-    site: Site, bundle: Bundle, in_flight: int | None, most: int
+    site: Site, bundle: Bundle, in_flight: int | None
 ) -> None:
     plan = Plan(
         epoch=1,
@@ -165,4 +165,4 @@ async def test_with_a_deadline_no_more_frames_are_under_way_than_do_not_wait_for
         while len(outcomes.results) < 20:
             seen.add(len(device.streams["cam"]._window))
             await asyncio.sleep(0.001)
-    assert max(seen) == most
+    assert (max(seen) > 2) == (in_flight is None)
