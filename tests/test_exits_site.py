@@ -160,7 +160,7 @@ async def test_with_a_deadline_no_more_frames_are_under_way_than_do_not_wait_for
     )
     await publish(site, bundle, plan)
     device = site.device(grey(bundle, frames=60, delivery="latest"))
-    async with site.running(site.cloud(emulated_slowdown=40), device) as outcomes:
+    async with site.running(site.cloud(emulated_slowdown=400), device) as outcomes:
         seen = set()
         while len(outcomes.results) < 20:
             seen.add(len(device.streams["cam"]._window))
