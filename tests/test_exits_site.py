@@ -159,7 +159,7 @@ async def test_with_a_deadline_no_more_frames_are_under_way_than_do_not_wait_for
         deadline=Deadline(seconds=10.0, in_flight=in_flight),
     )
     await publish(site, bundle, plan)
-    device = site.device(grey(bundle, frames=60, delivery="latest"))
+    device = site.device(grey(bundle, frames=60))
     async with site.running(site.cloud(emulated_slowdown=60), device) as outcomes:
         seen = set()
         while len(outcomes.results) < 10:
