@@ -19,7 +19,10 @@ from tiercut.wire import encode_work
 
 HERE = Path(__file__).parent
 #: One file each; the bytes of compressors and image formats may differ between library versions.
-CODECS = ("raw", "fp16", "int8", "raw+zstd", "fp16+zstd", "int8+zstd", "jpeg", "png", "webp")
+CODECS = (
+    "raw", "fp16", "int8", "raw+zstd", "fp16+zstd", "int8+zstd", "jpeg", "png", "webp",
+    "int4+zstd", "int2+zstd", "sparse8+zstd", "sparse4+zstd",
+)  # fmt: skip
 MESSAGE_ID = bytes(range(16))
 CHUNK_BYTES = 500
 

@@ -1,4 +1,4 @@
-"""Codecs of camera frames at cut 0, by Pillow: ``jpeg``, ``png``, ``webp``."""
+"""Codecs of camera frames at cut 0, by Pillow: ``png``, ``jpeg`` and ``webp`` in several qualities."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class ImageCodec:
     """uint8 frames, ``(height, width, channels)`` or ``(1, height, width, channels)`` with 1 or 3 channels, RGB.
 
     Attributes:
-        name: What plans and messages call it; also Pillow's name of the format.
+        name: What plans and messages call it: Pillow's name of the format, and a quality where there are several.
+        form: Pillow's name of the format.
         lossless: Decoding gives the frame back bit for bit.
         bytes_per_element: What `estimate_bytes` multiplies by.
     """
@@ -41,6 +42,7 @@ class ImageCodec:
         settings: Mapping[str, Any],
     ) -> None:
         self.name = name
+        self.form = name.partition("-")[0]
         self.lossless = lossless
         self.bytes_per_element = bytes_per_element
         self._size_of = size_of
@@ -62,7 +64,7 @@ class ImageCodec:
         height, width, channels = array.shape[-3:]
         pixels = np.ascontiguousarray(array).reshape((height, width) if channels == 1 else (height, width, 3))
         file = io.BytesIO()
-        Image.fromarray(pixels).save(file, self.name, **self._settings)
+        Image.fromarray(pixels).save(file, self.form, **self._settings)
         return file.getvalue()
 
     def decode(self, data: Bytes, *, dtype: str, shape: Sequence[int]) -> Array:
@@ -73,15 +75,15 @@ class ImageCodec:
         height, width, channels = shape[-3:]
         size = self._size_of(data)
         # WebP has no grey: three equal channels stand for it.
-        if (size.height, size.width) != (height, width) or size.channels != (3 if self.name == "webp" else channels):
+        if (size.height, size.width) != (height, width) or size.channels != (3 if self.form == "webp" else channels):
             raise refuse_tensor("image_header", expected=f"{height}x{width}x{channels} in the file", came=size)
         try:
-            with Image.open(io.BytesIO(data), formats=[self.name]) as image:
+            with Image.open(io.BytesIO(data), formats=[self.form]) as image:
                 if image.size != (width, height):
                     raise refuse_tensor("image_header", expected=f"{(width, height)}", came=image.size)
                 pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
         except (*DAMAGED, Image.DecompressionBombError) as error:
-            raise refuse_tensor("image_damaged", expected=f"a whole {self.name} file", came=error) from error
+            raise refuse_tensor("image_damaged", expected=f"a whole {self.form} file", came=error) from error
         return pixels.reshape(tuple(shape))
 
     def estimate_bytes(self, dtype: str, shape: Sequence[int]) -> int:

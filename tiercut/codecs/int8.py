@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from tiercut.codecs.base import DTYPES, Array, Bytes, refuse_tensor
-from tiercut.codecs.tensors import PackedCodec, finite_peak, half_ulp
+from tiercut.codecs.rows import RowCodec, most_rows
+from tiercut.codecs.tensors import finite_peak, half_ulp
 from tiercut.errors import InputError
 
 
-class Int8(PackedCodec):
+class Int8(RowCodec):
     """Eight bits an element with a minimum and a step, ``value = low + step * q``; takes float32 and float16.
 
     One pair for each row of the first two axes (a channel of NCHW, a token of NTC) where a row has at least 128
@@ -27,20 +28,6 @@ class Int8(PackedCodec):
     """
 
     name = "int8"
-    #: Elements that one pair of 8 bytes must serve at least: 6 % of the row.
-    min_row = 128
-    #: Below this a header of 16 bytes is not worth it.
-    min_elements = 64
-    peak_limit = 1e38
-
-    def accepts(self, dtype: str, shape: Sequence[int]) -> bool:
-        """Floats up to 32 bits, of at least `min_elements`."""
-        return dtype in {"float32", "float16"} and math.prod(shape) >= self.min_elements
-
-    def rows(self, shape: Sequence[int]) -> int:
-        """Pairs of minimum and step that `pack` writes for a shape."""
-        rows = math.prod(shape[:2])
-        return rows if len(shape) > 2 and math.prod(shape) >= rows * self.min_row else 1  # noqa: PLR2004 - N and C
 
     def pack(self, array: Array) -> memoryview:
         """Header, minima, steps, then the quantised elements, in one buffer."""
@@ -67,15 +54,8 @@ class Int8(PackedCodec):
         Raises:
             InputError: a row holds NaN, an infinity or a magnitude above 1e38.
         """
-        low, high = values.min(axis=1), values.max(axis=1)
+        low, high = self.row_range(values)
         peak = np.maximum(np.abs(low), np.abs(high))
-        if not np.all(peak <= self.peak_limit):  # NaN compares false
-            raise InputError(
-                "codec 'int8' does not take this tensor",
-                expected=f"finite elements of at most {self.peak_limit:g}",
-                came=f"{float(low.min())} to {float(high.max())}",
-                fix="look for the layer that overflows, or send it with 'raw'",
-            )
         step = (high.astype(np.float64) - low) / 255.0
         floor = np.maximum(2.0 * np.spacing(peak), 2.0**-120)  # of a denormal step the inverse would overflow
         return low, np.maximum(step, floor).astype(np.float32)
@@ -93,7 +73,7 @@ class Int8(PackedCodec):
         """Minima, steps and elements as rows; ``BadTensor`` where the header contradicts the shape."""
         raw = np.frombuffer(data, np.uint8)
         mode, rows = int(raw[0]), int.from_bytes(raw[4:8].tobytes(), "little")
-        wanted = {0: 1, 1: math.prod(shape[:2]) if len(shape) > 2 else 0}.get(mode, 0)  # noqa: PLR2004 - N and C
+        wanted = {0: 1, 1: most_rows(shape) if len(shape) > 2 else 0}.get(mode, 0)  # noqa: PLR2004 - N and C
         if raw[1:4].any() or wanted != rows or raw.size != 8 + 8 * rows + math.prod(shape):
             raise refuse_tensor("tensor_header", expected="a mode, zeros and rows that fit", came=raw[:8].tobytes())
         low, step = raw[8 : 8 + 8 * rows].view("<f4").reshape(2, rows)
@@ -106,12 +86,11 @@ class Int8(PackedCodec):
         """A byte an element, behind 16 bytes or 8 plus 8 a row."""
         del dtype
         count = math.prod(shape)
-        per_row = math.prod(shape[:2]) if len(shape) > 2 else 1  # noqa: PLR2004 - N and C
-        return tuple(dict.fromkeys(8 + 8 * rows + count for rows in (self.rows(shape), 1, per_row)))
+        return tuple(dict.fromkeys(8 + 8 * rows + count for rows in (self.rows(shape), 1, most_rows(shape))))
 
     def error_bound(self, array: Array) -> float:
         """Half the largest step, and the rounding of float32 (float16) arithmetic; infinite where `encode` refuses."""
-        values = np.ascontiguousarray(array, dtype="<f4").reshape(self.rows(array.shape), -1)
+        values = self.as_rows(array)
         try:
             step = float(self.scales(values)[1].max())
         except InputError:

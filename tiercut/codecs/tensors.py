@@ -27,6 +27,11 @@ def finite_peak(array: Array) -> float:
     return float(np.abs(finite).max()) if finite.size else 0.0
 
 
+def in_words(sizes: Sequence[int]) -> str:
+    """Lengths for a message: all of a few, else the first and the last."""
+    return f"{sizes[0]} to {sizes[-1]}" if isinstance(sizes, range) else " or ".join(map(str, sizes))
+
+
 class PackedCodec(ABC):
     """A codec in two halves, so that a compressor can stand behind it without a copy in between.
 
@@ -47,13 +52,17 @@ class PackedCodec(ABC):
     def pack(self, array: Array) -> memoryview:
         """The array's bytes, not yet copied out of their buffer; the array was checked."""
 
+    def blocks(self, array: Array) -> tuple[memoryview, ...]:
+        """The same bytes in parts that a compressor does well to treat apart."""
+        return (self.pack(array),)
+
     @abstractmethod
     def unpack(self, data: Bytes, dtype: str, shape: Sequence[int]) -> Array:
         """The array of bytes whose length is one of `packed_sizes`."""
 
     @abstractmethod
-    def packed_sizes(self, dtype: str, shape: Sequence[int]) -> tuple[int, ...]:
-        """Every length that `pack` may give; the first one is what it gives by itself."""
+    def packed_sizes(self, dtype: str, shape: Sequence[int]) -> Sequence[int]:
+        """Every length that `pack` may give; the first of several is what it gives by itself."""
 
     @abstractmethod
     def error_bound(self, array: Array) -> float:
@@ -69,7 +78,7 @@ class PackedCodec(ABC):
         declared_bytes(dtype, shape)
         check_fits(self, dtype, shape)
         if len(data) not in self.packed_sizes(dtype, shape):
-            sizes = " or ".join(map(str, self.packed_sizes(dtype, shape)))
+            sizes = in_words(self.packed_sizes(dtype, shape))
             raise refuse_tensor("tensor_size", expected=f"{sizes} bytes of '{self.name}'", came=len(data))
         return self.unpack(data, dtype, shape)
 

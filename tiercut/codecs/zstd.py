@@ -1,4 +1,4 @@
-"""zstd behind a codec: ``raw+zstd``, ``fp16+zstd``, ``int8+zstd``."""
+"""zstd behind a codec: ``raw+zstd``, ``int8+zstd``, ``int4+zstd`` and so on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import zstandard
 
 from tiercut.codecs.base import Array, Bytes, check_fits, check_input, declared_bytes, refuse_tensor
-from tiercut.codecs.tensors import PackedCodec
+from tiercut.codecs.tensors import PackedCodec, in_words
 
 LEVEL = 1
 
@@ -50,7 +50,14 @@ class Zstd:
     def encode(self, array: Array) -> bytes:
         """The array as bytes; ``InputError`` for one that the codec does not accept."""
         check_input(self, array)
-        return _contexts.compressor.compress(self.inner.pack(array))
+        blocks = self.inner.blocks(array)
+        if len(blocks) == 1:
+            return _contexts.compressor.compress(blocks[0])
+        frame = _contexts.compressor.compressobj(size=sum(map(len, blocks)))
+        pieces: list[bytes] = []
+        for block in blocks:  # each with a Huffman table of its own
+            pieces += frame.compress(block), frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        return b"".join((*pieces, frame.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH)))
 
     def decode(self, data: Bytes, *, dtype: str, shape: Sequence[int]) -> Array:
         """The array back; ``BadTensor`` for bytes that are not exactly one such array.
@@ -64,8 +71,7 @@ class Zstd:
         try:
             declared = zstandard.get_frame_parameters(data).content_size
             if declared not in sizes:
-                wanted = " or ".join(map(str, sizes))
-                raise refuse_tensor("tensor_size", expected=f"{wanted} bytes in a zstd frame", came=declared)
+                raise refuse_tensor("tensor_size", expected=f"{in_words(sizes)} bytes in a zstd frame", came=declared)
             packed = _contexts.decompressor.decompress(data, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise refuse_tensor("zstd_damaged", expected="one whole zstd frame", came=error) from error
