@@ -14,7 +14,9 @@ from pathlib import Path
 from tiercut.bundle import Bundle
 from tiercut.codec_table import CodecRow, CodecTable, load_table
 
-COLUMNS = 4
+COLUMNS = 3
+#: A shape per codec: where two are equal, both are seen.
+MARKERS = "os^vD<>pP*X"
 IMAGE_CODECS = ("jpeg", "webp", "png")
 
 
@@ -67,10 +69,16 @@ def draw(bundle: Bundle, table: CodecTable, path: Path) -> None:
         )  # fmt: skip
         for row in table.rows_for(cut):
             if not row.noise:
-                axis.errorbar(
-                    row.bytes, 100 * row.accuracy_drop, 100 * row.accuracy_drop_std, fmt="o", ms=4, lw=0.8,
-                    color=colours[row.codec], label=row.codec,
-                )  # fmt: skip
+                i = names.index(row.codec)
+                error = 100 * row.accuracy_drop_std
+                marker = {
+                    "fmt": MARKERS[i % len(MARKERS)],
+                    "ms": 5,
+                    "lw": 0.8,
+                    "alpha": 0.8,
+                    "color": colours[row.codec],
+                }
+                axis.errorbar(row.bytes, 100 * row.accuracy_drop, error, label=row.codec, **marker)
         part = bundle.cuts[cut].macs / max(1, bundle.cuts[-1].macs)
         axis.set_title(f"cut {cut}, {part:.0%} of the MACs", fontsize=9)
         axis.set_xscale("log")
@@ -83,10 +91,10 @@ def draw(bundle: Bundle, table: CodecTable, path: Path) -> None:
     }
     figure.legend(known.values(), known.keys(), loc="lower center", ncol=min(8, len(known)), fontsize=8)
     what = "accuracy lost" if table.reference == "labels" else "other answers"
-    figure.supxlabel("bytes per frame", y=0.055, fontsize=10)
+    figure.supxlabel("bytes per frame", y=0.09, fontsize=10)
     figure.supylabel(f"{what}, % of {table.frames} frames", fontsize=10)
     figure.suptitle(f"{table.model_name}: what a codec costs at each cut ({table.date})", fontsize=11)
-    figure.tight_layout(rect=(0.01, 0.07, 1, 1))
+    figure.tight_layout(rect=(0.02, 0.1, 1, 1))
     figure.savefig(path, dpi=110)
 
 
