@@ -26,8 +26,7 @@ def plan_by_hand(wanted: PlanSettings, bundle: Bundle) -> StreamPlan:
     """
     _check_codecs(wanted.codecs, bundle)
     variant = bundle.variant(wanted.exit)
-    first = resolve_cut(bundle, wanted.first_cut)
-    second = resolve_cut(bundle, wanted.second_cut)
+    first, second = (resolve_cut(bundle, cut, variant.name) for cut in (wanted.first_cut, wanted.second_cut))
     plan = Plan(
         epoch=1,
         first_cut=first,

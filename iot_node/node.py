@@ -57,7 +57,8 @@ class IotNode(Node):
         for name, stream in self.streams.items():
             names = {"site": self.settings.site, "stream": name}
             for topic in (RESULT, DROPPED):
-                await self.home.subscribe(topic.of(**names), handler=partial(self._outcome_heard, stream))
+                heard = partial(self._outcome_heard, stream, dropped=topic is DROPPED)
+                await self.home.subscribe(topic.of(**names), handler=heard)
             plans = await self.home.subscribe(PLAN.of(**names))
             tasks += [
                 (f"{name}: plan", partial(self._follow_plans, stream, aiter(plans))),
@@ -119,7 +120,7 @@ class IotNode(Node):
             while node is not None and not self.peers.online(tier, node) and self.clock.monotonic_s() < until_s:  # noqa: ASYNC110 - statuses come to a table
                 await asyncio.sleep(FIRST_PEER_POLL_S)
 
-    def _outcome_heard(self, stream: Stream, delivery: Delivery) -> None:
+    def _outcome_heard(self, stream: Stream, delivery: Delivery, *, dropped: bool) -> None:
         delivery.ack()
         try:
             name, seq = results.read_outcome(delivery.payload)
@@ -127,4 +128,4 @@ class IotNode(Node):
             self.counters[f"bad.{error.reason}"] += 1
             return
         if name == stream.settings.name:
-            stream.outcome(seq, dict(delivery.properties).get("id"))
+            stream.outcome(seq, dict(delivery.properties).get("id"), dropped=dropped)

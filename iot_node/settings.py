@@ -33,10 +33,11 @@ class StreamSettings:
         "least noise on what leaves this device, in standard deviations of the tensor, whoever asks", default=0.0
     )
     skip_below: float = setting(
-        "skip frames that differ from the last one by less, as mean difference of pixels in parts of the full range "
-        "(0: none)",
+        "skip a frame whose most changed block differs by less from the last frame that was not skipped: mean "
+        "difference of its grey pixels in parts of their full range, such as 0.02 (0: skip none)",
         default=0.0,
     )
+    skip_most_s: float = setting("seconds after which a frame is not skipped, however little has changed", default=10.0)
     in_flight: int = setting("frames that may be under way to their results", default=6)
     deadline_ms: float | None = setting("age after which a result is of no use", default=None)
     timeout_s: float = setting("seconds after which a frame without outcome is given up, or sent again", default=10.0)
@@ -56,6 +57,7 @@ class StreamSettings:
             "width": self.width,
             "height": self.height,
             "timeout_s": self.timeout_s,
+            "skip_most_s": self.skip_most_s,
         }
         optional = {"fps": self.fps, "frames": self.frames, "deadline_ms": self.deadline_ms}
         limits |= {name: value for name, value in optional.items() if value is not None}

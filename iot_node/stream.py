@@ -2,7 +2,8 @@
 
 The sensor is read on a thread of its own. `Window` says when one more frame may set out. In between stands a single
 place for the next frame: with ``delivery = "every"`` the sensor waits until it is free, with ``"latest"`` a newer frame
-takes it and the older one is counted as ``dropped.newer_frame``.
+takes it and the older one is counted as ``dropped.newer_frame``. A frame that hardly differs from the one before it may
+be skipped before anything is made of it (`stillness`): it keeps its number and is counted as ``dropped.unchanged``.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
 from iot_node.privacy import check_plan
 from iot_node.sensors import Captured, open_sensor
 from iot_node.settings import StreamSettings
+from iot_node.stillness import Stillness
 from tiercut import results
 from tiercut.bundle import Bundle
 from tiercut.clock import Clock
@@ -93,6 +95,7 @@ class Stream:
         self._submit = submit
         self._log = logging.getLogger(f"{node}.{settings.name}")
         self._sensor: Iterator[Captured] = open_sensor(settings)
+        self._stillness = Stillness(below=settings.skip_below, most_s=settings.skip_most_s)
         self._window = Window(limit=settings.in_flight, timeout_s=settings.timeout_s)
         #: the single place between sensor and window
         self._next: Prepared | None = None
@@ -131,22 +134,26 @@ class Stream:
         async with self._changed:
             self.plan = offered.plan
             self._changed.notify_all()
+        self._room.set()  # the new plan may let more frames set out
         plan = offered.plan
         cuts = {"first": plan.first_cut, "second": plan.second_cut}
         self._log.info("plan", extra={"epoch": plan.epoch, **cuts, "why": offered.reason})
 
-    def outcome(self, seq: int, event: str | None = None) -> None:
+    def outcome(self, seq: int, event: str | None = None, *, dropped: bool = False) -> None:
         """A frame's result, or the reason why there is none, was published.
 
         Args:
             seq: Its number.
             event: Its CloudEvents id: a frame of that number from before a restart of this device has another.
+            dropped: It has no result: the next frame is not skipped for being like it.
         """
         expected = self._events.get(seq)
         if event is not None and expected is not None and event != expected:
             return
         if self._forget(seq):
             self._counters["frames_done"] += 1
+            if dropped:
+                self._stillness.forget()
 
     def _forget(self, seq: int) -> bool:
         known = self._window.end(seq)
@@ -166,10 +173,14 @@ class Stream:
         try:
             for seq in range(self.settings.frames or 2**63):
                 await self._wait_for_place()
-                prepared = await loop.run_in_executor(self._pool, self._capture, seq)
-                if prepared is None:
+                captured = await loop.run_in_executor(self._pool, self._capture, seq)
+                if captured == "ended":
                     break
-                await self._offer(prepared)
+                self._counters["frames_captured"] += 1
+                if captured == "unchanged":
+                    self._counters["dropped.unchanged"] += 1
+                else:
+                    await self._offer(captured)
                 due_s = max(due_s + period_s, self._clock.monotonic_s())
                 await asyncio.sleep(max(due_s - self._clock.monotonic_s(), 0))
             self._log.info("sensor ended")
@@ -187,7 +198,7 @@ class Stream:
         while True:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._next and self.plan)
-            while not self._window.has_room or self._would_overtake():
+            while not self._has_room or self._would_overtake():
                 self._room.clear()
                 await self._room.wait()
             async with self._changed:
@@ -216,6 +227,7 @@ class Stream:
                     self._send(kept, self.plan)
                 elif self._forget(seq):
                     self._counters["dropped.lost"] += 1
+                    self._stillness.forget()
                     self._log.warning("frame lost: neither a result nor a reason came", extra={"seq": seq})
 
     # ------------------------------------------------------------------ steps
@@ -225,18 +237,33 @@ class Stream:
         new = self.plan is not None and self.plan.epoch != self._epoch
         return new and self.settings.delivery == "every" and len(self._window) > 0
 
+    @property
+    def _has_room(self) -> bool:
+        """Whether one more frame may set out: where there is a deadline, without waiting for those before it."""
+        deadline = None if self.plan is None else self.plan.deadline
+        most = None if deadline is None else deadline.in_flight
+        return self._window.has_room and (most is None or len(self._window) < most)
+
     async def _wait_for_place(self) -> None:
-        """Without a rate of its own a sensor gives as many frames as are taken, whatever the delivery mode."""
+        """Without a rate of its own a sensor gives as many frames as are taken, whatever the delivery mode.
+
+        With a deadline it is read when its frame can set out: one that waits grows old.
+        """
         if self.settings.delivery == "every" or self.settings.fps is None:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._next is None)
+            while self.plan is not None and self.plan.deadline is not None and not self._has_room:
+                self._room.clear()
+                await self._room.wait()
 
-    def _capture(self, seq: int) -> Prepared | None:
-        """On the sensor's thread: the next frame as the model's input; ``None`` at the sensor's end."""
+    def _capture(self, seq: int) -> Prepared | Literal["unchanged", "ended"]:
+        """On the sensor's thread: the next frame as the model's input, if it is worth it."""
         captured = next(self._sensor, None)
         if captured is None:
-            return None
+            return "ended"
         at_s, at_unix_s = self._clock.monotonic_s(), self._clock.unix_s()
+        if self._stillness.skips(captured.frame, at_s):
+            return "unchanged"
         variant = FULL if self.plan is None else self.plan.exit
         return Prepared(
             seq=seq,
@@ -250,7 +277,6 @@ class Stream:
         )
 
     async def _offer(self, prepared: Prepared) -> None:
-        self._counters["frames_captured"] += 1
         async with self._changed:
             if self._next is not None:
                 self._counters["dropped.newer_frame"] += 1

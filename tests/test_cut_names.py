@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.bundles import exits_bundle
 from tiercut.bundle import Bundle
 from tiercut.cut_names import resolve_cut
 from tiercut.errors import CutError
@@ -19,6 +20,15 @@ def test_share_of_the_work_is_near_that_share(chain: Bundle) -> None:
     cut = chain.cuts[resolve_cut(chain, "60%")]
     shares = [abs(each.macs / chain.cuts[-1].macs - 0.6) for each in chain.cuts[1:-1]]
     assert abs(cut.macs / chain.cuts[-1].macs - 0.6) <= max(min(shares), 0.05)
+
+
+def test_cuts_are_those_of_the_variant() -> None:
+    bundle = exits_bundle()
+    for variant in bundle.variants:
+        assert resolve_cut(bundle, "100%", variant.name) == variant.end
+        assert 0 < resolve_cut(bundle, "50%", variant.name) < variant.end
+        with pytest.raises(CutError, match=f"0 to {variant.end},"):
+            resolve_cut(bundle, str(variant.end + 1), variant.name)
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "999", "120%", "%", "1.5"])

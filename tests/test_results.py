@@ -51,9 +51,8 @@ def test_result_names_plan_stages_and_links(chain: Bundle) -> None:
     result = json.loads(
         results.build(
             work(chain.model),
-            outputs,
-            chain,
-            chain.variants[0],
+            results.reading(7, outputs, chain, chain.variants[0]),
+            chain.name,
             stages=stages,
             finished_by="c",
             latency_s=0.03,
@@ -73,9 +72,8 @@ def test_model_without_labels_gives_a_summary_that_is_json(residual: Bundle) -> 
     outputs = {"small": np.array([1.0, np.nan]), "large": np.arange(100.0)}
     built = results.build(
         work(residual.model),
-        outputs,
-        residual,
-        residual.variants[0],
+        results.reading(7, outputs, residual, residual.variants[0]),
+        residual.name,
         stages=(),
         finished_by="c",
         latency_s=None,
@@ -92,9 +90,8 @@ def test_result_of_a_frame_with_a_deadline_says_whether_it_was_met(
 ) -> None:
     frame = replace(work(chain.model), deadline_s=0.3)
     outputs = {chain.outputs[0].name: np.zeros((1, 4), np.float32)}
-    built = results.build(
-        frame, outputs, chain, chain.variants[0], stages=(), finished_by="c", latency_s=latency_s, fallback=None
-    )
+    read = results.reading(7, outputs, chain, chain.variants[0])
+    built = results.build(frame, read, chain.name, stages=(), finished_by="c", latency_s=latency_s)
     said = json.loads(built)
     assert (said["deadline_ms"], said["deadline_met"]) == (300.0, met)
     assert results.read_journey(built).deadline_met is met
@@ -107,10 +104,8 @@ def test_exit_scores_with_its_temperature() -> None:
     hot = replace(bundle, contents=contents)
     for each, sure in ((bundle, np.exp(4) / (np.exp(4) + 3)), (hot, np.exp(1) / (np.exp(1) + 3))):
         early = each.variant("early")
-        built = results.build(
-            work(each.model), {early.outputs[0].name: logits}, each, early,
-            stages=(), finished_by="c", latency_s=None, fallback=None,
-        )  # fmt: skip
+        read = results.reading(7, {early.outputs[0].name: logits}, each, early)
+        built = results.build(work(each.model), read, each.name, stages=(), finished_by="c", latency_s=None)
         assert json.loads(built)["confidence"] == pytest.approx(sure, abs=1e-5)
 
 

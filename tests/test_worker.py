@@ -11,7 +11,7 @@ import pytest
 
 from tests.aio import async_test, until
 from tiercut.errors import BusError, PacketTooLarge, PublishRefused
-from tiercut.frame import Finish, Forward
+from tiercut.frame import Finish, Forward, Wait
 from tiercut.messages import ClockStamp, Dropped, Work
 from tiercut.plan import Plan, Tier
 from tiercut.processing import Job, Processed
@@ -121,6 +121,46 @@ async def test_frame_of_a_restarted_device_is_another_frame() -> None:
     await until(lambda: len(bench.acked) == 3)
     await bench.worker.drain(1.0)
     assert bench.outlets.finished == [0, 1, 1]
+
+
+class HoldingProcessor(FakeProcessor):
+    """Knows the answers of the stream ``cam``, and lets them wait while ``ahead``."""
+
+    ahead = True
+
+    def process(self, job: Job) -> Processed:
+        action = Wait() if self.ahead and job.work.stream == "cam" else Finish()
+        return Processed(job, action, job.work, b"{}")
+
+    def must_wait(self, job: Job) -> bool:
+        return self.ahead and job.work.stream == "cam"
+
+
+@async_test
+async def test_frame_that_waits_for_those_ahead_holds_its_stream_and_no_other() -> None:
+    processor = HoldingProcessor()
+    bench = Bench(processor=processor)
+    for seq, stream in ((0, "cam"), (1, "cam"), (7, "door"), (8, "door")):
+        bench.submit(work(seq, stream=stream), f"{stream} {seq}")
+    await until(lambda: len(bench.acked) == 2)
+    bench.worker.resume()
+    assert bench.outlets.finished == [7, 8]
+    assert bench.worker.waiting == 2
+    processor.ahead = False
+    bench.worker.resume()
+    await until(lambda: len(bench.acked) == 4)
+    assert await bench.worker.drain(1.0) == 0
+    assert bench.outlets.finished == [7, 8, 0, 1]
+
+
+@async_test
+async def test_frame_that_waits_when_the_node_ends_stays_with_the_broker() -> None:
+    bench = Bench(processor=HoldingProcessor())
+    bench.submit(work(0), "0")
+    await until(lambda: bench.worker.waiting == 1 and not bench.worker.running)
+    bench.submit(work(0), "0 again")
+    assert await bench.worker.drain(0.05) == 2
+    assert not bench.acked
 
 
 @async_test

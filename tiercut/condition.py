@@ -28,6 +28,7 @@ class Condition:
         counters: All that it counts.
         workers: Its threads.
         power_watts: What its owner says it draws while computing; 0: ask the machine.
+        profiled_slowdown: How much of the slowing on purpose its profiles have in them.
         energy: The machine's counters.
 
     Attributes:
@@ -44,6 +45,7 @@ class Condition:
         counters: Counter[str],
         workers: int,
         power_watts: float,
+        profiled_slowdown: float = 1.0,
         energy: EnergyCounter | None = None,
     ) -> None:
         self.power_watts = power_watts
@@ -53,6 +55,7 @@ class Condition:
         self._clock = clock
         self._counters = counters
         self._workers = workers
+        self._profiled_slowdown = profiled_slowdown
         self._energy = energy or EnergyCounter()
         self._meter = PowerMeter() if self._energy.exists and not power_watts else None
         self._pace = Pace()
@@ -75,7 +78,8 @@ class Condition:
         self._paced = {}
         if self._busy < IDLE_PART and between and not self._worker.waiting:
             pace = await asyncio.to_thread(self._pace.measure)
-            self._paced = {"pace": round(max(1.0, pace) * max(1.0, self._processor.slowdown), 3)}
+            slowed = max(1.0, self._processor.slowdown) / self._profiled_slowdown
+            self._paced = {"pace": round(max(1.0, pace) * slowed, 3)}
 
     def figures(self) -> dict[str, float]:
         """Frames waiting, the share of thread time used in the last period, the pace, and all counters."""

@@ -2,55 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tiercut.bundle import Bundle
+from tiercut.cuts import CutPoint
 from tiercut.errors import CutError
+from tiercut.variants import FULL
 
 #: A share of the work may be missed by this much when a cut nearby carries fewer bytes.
 NEARBY = 0.05
 
 
-def resolve_cut(bundle: Bundle, text: str) -> int:
-    """The cut point that ``text`` means.
+def resolve_cut(bundle: Bundle, text: str, variant: str = FULL) -> int:
+    """The cut point of a variant that ``text`` means.
 
     ``N%`` is the cut with the fewest bytes among those whose MACs are within 5 % of the whole from N % (the nearest
     one when there is none).
 
     Raises:
-        CutError: it is no cut of this bundle.
+        CutError: it is no cut of this variant, or there is no such variant.
     """
-    text = text.strip()
+    cuts, text = bundle.variant(variant).cuts, text.strip()
     number = text.removesuffix("%")
     try:
         value = float(number) if text.endswith("%") else int(number)
     except ValueError as error:
-        raise _no_cut(bundle, text) from error
+        raise _no_cut(bundle, cuts, text) from error
     if text.endswith("%"):
         if not 0 <= value <= 100:  # noqa: PLR2004 - per cent
-            raise _no_cut(bundle, text)
-        return _near(bundle, value / 100)
-    if not 0 <= value <= bundle.end:
-        raise _no_cut(bundle, text)
+            raise _no_cut(bundle, cuts, text)
+        return _near(cuts, value / 100)
+    if not 0 <= value < len(cuts):
+        raise _no_cut(bundle, cuts, text)
     return int(value)
 
 
-def _near(bundle: Bundle, share: float) -> int:
+def _near(cuts: Sequence[CutPoint], share: float) -> int:
+    end = len(cuts) - 1
     if share == 0:
         return 0
     if share == 1:
-        return bundle.end
-    total = max(bundle.cuts[-1].macs, 1)
-    inner = range(1, max(bundle.end, 2))
-    distance = {k: abs(bundle.cuts[k].macs / total - share) for k in inner}
+        return end
+    total = max(cuts[-1].macs, 1)
+    inner = range(1, max(end, 2))
+    distance = {k: abs(cuts[k].macs / total - share) for k in inner}
     nearby = [k for k in inner if distance[k] <= NEARBY]
     if nearby:
-        return min(nearby, key=lambda k: (bundle.cuts[k].bytes, distance[k]))
+        return min(nearby, key=lambda k: (cuts[k].bytes, distance[k]))
     return min(inner, key=lambda k: distance[k])
 
 
-def _no_cut(bundle: Bundle, text: str) -> CutError:
+def _no_cut(bundle: Bundle, cuts: Sequence[CutPoint], text: str) -> CutError:
     return CutError(
         f"no such cut of '{bundle.name}'",
-        expected=f"0 to {bundle.end}, or 0% to 100%",
+        expected=f"0 to {len(cuts) - 1}, or 0% to 100%",
         came=repr(text),
         fix="choose one from the table that 'tiercut inspect BUNDLE' prints",
     )

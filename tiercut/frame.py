@@ -6,7 +6,9 @@ A node asks `decide` when a frame arrives and again after each thing it has done
     arrives ──▶ decide ──▶ Run(a, b) ──▶ decide ──▶ Forward to the next tier
                   │                        ├──────▶ Finish: publish the result
                   │                        ├──────▶ TryExit(name) ──▶ decide: sure enough? Finish, else on
-                  └──▶ Drop(reason)        └──────▶ Run(b, end): the next tier is gone, go on alone ──▶ Finish
+                  │                        └──────▶ Run(b, end): the next tier is gone, go on alone ──▶ Finish
+                  ├──▶ LookUp ──▶ decide: is the answer known? Finish (or Wait for those before it), else Run
+                  └──▶ Drop(reason)
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ DROP_REASONS = {
     "past_deadline": "its deadline passed before the work on it was done",
     "too_late": "what is left to be done takes longer than there is time until its deadline",
     "newer_frame": "a newer frame of its stream came while it waited",
+    "unchanged": "it differs too little from the last frame of its stream that was not skipped",
     "unknown_model": "the node has no bundle of that identity",
     "bad_cuts": "its plan does not fit the model",
     "unknown_variant": "the model has no variant of that name",
@@ -46,6 +49,7 @@ class Here:
         variant_known: The model has the frame's variant.
         reachable: Whether a node of a tier can be sent to now.
         may_fall_back: Whether it may run the rest of the model when the next node is not reachable.
+        remembers: It keeps answers, for frames that are like an earlier one.
     """
 
     tier: Tier
@@ -55,6 +59,7 @@ class Here:
     may_fall_back: bool = True
     exits: tuple[tuple[int, str], ...] = ()
     variant_known: bool = True
+    remembers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,9 @@ class FrameState:
         tried: Cut of the last exit that was tried; where a frame arrives, its sender has tried.
         left: It leaves at an exit that was sure enough.
         alone: This node does more than its part, as the next one is gone.
+        looked_up: This node has looked for an answer to a frame like it.
+        known: It has one.
+        overtakes: Earlier frames of its stream that this node has sent on have no outcome yet.
     """
 
     plan: Plan
@@ -82,6 +90,19 @@ class FrameState:
     tried: int = 0
     left: bool = False
     alone: bool = False
+    looked_up: bool = False
+    known: bool = False
+    overtakes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """See whether the answer to a frame like it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Its answer is known, and is not to be published before those of the frames ahead of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +132,7 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Its tensors are the model's outputs, or those of the exit it leaves at: publish the result."""
+    """Its tensors are the model's outputs, or those of the exit it leaves at, or its answer is known: publish it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +143,7 @@ class Drop:
     message: str
 
 
-Action = Run | TryExit | Forward | Finish | Drop
+Action = LookUp | Wait | Run | TryExit | Forward | Finish | Drop
 
 
 def decide(frame: FrameState, here: Here) -> Action:
@@ -131,14 +152,20 @@ def decide(frame: FrameState, here: Here) -> Action:
         return Drop("unknown_model", f"{here.tier} '{here.node}' has no such bundle; put it in its bundles folder")
     if refusal := _refuse(frame, here, here.end):
         return refusal
-    if frame.left or frame.cut == here.end:
-        return Finish()
+    if frame.known or frame.left or frame.cut == here.end:
+        waits = frame.known and frame.overtakes and not _cut_off(frame, here)
+        return Wait() if waits else Finish()
+    return LookUp() if _may_look_up(frame, here) else _work_on(frame, here, here.end)
+
+
+def _work_on(frame: FrameState, here: Here, end: int) -> Action:
+    """What is next for a frame that is not done."""
     if frame.plan.threshold is not None and frame.tried < frame.cut and frame.cut in dict(here.exits):
         return TryExit(dict(here.exits)[frame.cut])
-    stop = here.end if frame.alone else frame.plan.segment_end(here.tier, here.end)
+    stop = end if frame.alone else frame.plan.segment_end(here.tier, end)
     if frame.cut < stop:
         return Run(frame.cut, _next_exit(frame, here, stop))
-    return _hand_on(frame, here, here.end)
+    return _hand_on(frame, here, end)
 
 
 def _next_exit(frame: FrameState, here: Here, stop: int) -> int:
@@ -171,17 +198,33 @@ def _late(frame: FrameState, here: Here) -> Drop | None:
     ages = f"{frame.age_s * 1e3:.0f} ms old, deadline {frame.deadline_s * 1e3:.0f} ms"
     if frame.age_s > frame.deadline_s:
         return Drop("past_deadline", ages)
-    rest_s = frame.plan.rest_s(here.tier) if frame.cut == frame.came_at and not frame.left else 0.0
+    untouched = frame.cut == frame.came_at and not (frame.left or frame.known or _may_look_up(frame, here))
+    rest_s = frame.plan.rest_s(here.tier) if untouched else 0.0
     if frame.age_s + rest_s > frame.deadline_s:
         return Drop("too_late", f"{ages}, at least {rest_s * 1e3:.0f} ms to go")
     return None
 
 
-def _hand_on(frame: FrameState, here: Here, end: int) -> Action:
-    """The tier's own part is done and the model is not: to the next tier, or on alone."""
-    tier = next(to for start, to in frame.plan.hops if start == here.tier)
+def _may_look_up(frame: FrameState, here: Here) -> bool:
+    """A frame is looked up as it comes, once."""
+    return here.remembers and not frame.looked_up and frame.cut == frame.came_at
+
+
+def _cut_off(frame: FrameState, here: Here) -> bool:
+    """Whether the next node is gone: nobody knows when the frames that it has will be answered."""
+    return not all(here.reachable(*_named(frame, to)) for start, to in frame.plan.hops if start == here.tier)
+
+
+def _named(frame: FrameState, tier: Tier) -> tuple[Tier, str]:
+    """A tier that a hop of the plan leads to, and the node there."""
     node = frame.plan.node(tier)
     assert node is not None  # noqa: S101 - a hop leads to a tier that has a node
+    return tier, node
+
+
+def _hand_on(frame: FrameState, here: Here, end: int) -> Action:
+    """The tier's own part is done and the model is not: to the next tier, or on alone."""
+    tier, node = _named(frame, next(to for start, to in frame.plan.hops if start == here.tier))
     if here.reachable(tier, node):
         return Forward(tier, node, frame.plan.codec_after(here.tier))
     if here.may_fall_back:

@@ -159,6 +159,7 @@ class Node:
             counters=self.counters,
             workers=settings.workers,
             power_watts=settings.power_watts,
+            profiled_slowdown=settings.emulated_slowdown if settings.emulated_profile else 1.0,
         )
         self.home: Bus
         self.uplink: Bus
@@ -339,6 +340,7 @@ class Node:
         while True:
             await asyncio.sleep(LINK_CHECK_S)
             self.worker.withdraw_unreachable()
+            self.worker.resume()
 
     # ------------------------------------------------------------------ frames in
 

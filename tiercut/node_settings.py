@@ -64,6 +64,9 @@ class NodeSettings:
     emulated_mbps: float | None = setting("try a slow link: rate of frames sent on, Mbit/s", default=None)
     emulated_delay_ms: float = setting("try a slow link: delay of frames sent on, ms", default=0.0)
     emulated_slowdown: float = setting("try a slow node: factor on the time that segments take", default=1.0)
+    emulated_profile: bool = setting(
+        "kept profiles are of the node as it is slowed at first, not of this machine", default=False
+    )
     emulation: tuple[EmulationStep, ...] = setting("changes of what is emulated, by time", default=())
     status_every_s: float = setting("seconds between status messages", default=5.0)
     log_level: Literal["debug", "info", "warning", "error"] = setting("least level that is logged", default="info")

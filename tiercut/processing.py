@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
@@ -22,10 +22,11 @@ from tiercut.clocksync import ClockOffsets
 from tiercut.codecs import decode_tensor, encode_tensor
 from tiercut.confidence import confidence
 from tiercut.errors import BadMessage, TiercutError
-from tiercut.frame import Drop, Finish, Forward, FrameState, Here, Run, TryExit, decide
+from tiercut.frame import Drop, Finish, Forward, FrameState, Here, LookUp, Run, TryExit, Wait, decide
 from tiercut.logs import Throttle
 from tiercut.messages import EncodedTensor, Stage, StageKind, Work, refuse
 from tiercut.plan import Tier
+from tiercut.results import Reading
 from tiercut.store import ModelStore
 from tiercut.talk import Running
 from tiercut.underway import LATE_S
@@ -35,6 +36,9 @@ log = logging.getLogger(__name__)
 
 Arrays = dict[str, NDArray[Any]]
 T = TypeVar("T")
+
+#: A slow node is emulated by waiting. To know for how long, a segment is run again and again for so long.
+_AGAIN_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +59,37 @@ class Left:
     outputs: Arrays
 
 
+class Answers(Protocol):
+    """What a node keeps of frames and what the model made of them; safe from several threads."""
+
+    def find(self, work: Work, arrays: Arrays, now_s: float) -> Reading | None:
+        """What the model made of a frame like this one; where nobody knows, this one is noted until its own comes."""
+        ...
+
+    def keep(self, work: Work, reading: Reading, now_s: float) -> None:
+        """A frame is finished here."""
+        ...
+
+    def sent_on(self, work: Work, now_s: float) -> None:
+        """A frame goes to the next node."""
+        ...
+
+    def forget(self, work: Work) -> None:
+        """A frame is dropped here."""
+        ...
+
+    def overtakes(self, work: Work, now_s: float) -> bool:
+        """Whether earlier frames of its stream were sent on and have no outcome yet."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """A frame at this node: what came, and how far it has got.
 
     Attributes:
         work: Its envelope as it came.
-        arrived_s: When it came, on this node's clock.
+        arrived_s: When it came, or when a thread last had it, on this node's clock.
         ack: Called when another node has it, or when its outcome is published.
         arrays: The tensors alive at ``cut``, decoded; ``None`` until they are.
         cut: Cut point it has got to.
@@ -70,6 +98,8 @@ class Job:
         tried: Cut of the last exit that was tried.
         left: The exit it leaves at.
         compute_s: What segments and heads have taken here.
+        looked_up: The node has looked for an answer to a frame like it.
+        known: What the model made of such a frame.
     """
 
     work: Work
@@ -82,6 +112,8 @@ class Job:
     tried: int = field(init=False)
     left: Left | None = None
     compute_s: float = 0.0
+    looked_up: bool = False
+    known: Reading | None = None
 
     def __post_init__(self) -> None:
         self.cut = self.tried = self.work.cut
@@ -101,7 +133,7 @@ class Processed:
     """
 
     job: Job
-    action: Forward | Finish | Drop
+    action: Forward | Finish | Drop | Wait
     work: Work
     result: bytes = b""
     seconds: float = 0.0
@@ -117,9 +149,12 @@ class Processor:
         models: Its models.
         offsets: What it knows of other clocks.
         reachable: Whether a node of a tier can be sent to now; must not block.
-        counters: Counts ``fallbacks``.
+        counters: Counts ``fallbacks``, ``cache_hits``, ``cache_misses``.
         slowdown: Factor on the time that segments take, to try a slow node; results say so.
         may_fall_back: Whether it runs the rest of a model when the next node is gone.
+
+    Attributes:
+        answers: What it knows of earlier frames; ``None``: each frame is worked on.
     """
 
     def __init__(
@@ -144,6 +179,7 @@ class Processor:
         self._counters = counters
         self._may_fall_back = may_fall_back
         self.slowdown = slowdown
+        self.answers: Answers | None = None
         self._throttle = Throttle(10.0)
         #: thread → the segment that it runs, and since when
         self._running: dict[int, tuple[Asked, float]] = {}
@@ -177,14 +213,30 @@ class Processor:
             if self._throttle.allows(type(error).__name__, started_s):
                 log.exception("frame failed", extra={"stream": job.work.stream, "seq": job.work.seq})
             done = Processed(job, Drop("segment_failed", f"{type(error).__name__}: {error}"), job.work)
-        return replace(done, seconds=self._clock.monotonic_s() - started_s)
+        job.arrived_s = self._clock.monotonic_s()
+        self._tell_answers(done, job.arrived_s)
+        return replace(done, seconds=job.arrived_s - started_s)
 
-    def _step(self, job: Job) -> Processed:
-        """Run segments until the frame leaves, and make ready what leaves."""
+    def must_wait(self, job: Job) -> bool:
+        """Whether a frame that has to wait for those ahead of it still has to (from any thread)."""
+        bundle, variant = self._model(job)
+        return isinstance(decide(self._state(job), self._here(bundle, variant)), Wait)
+
+    def _tell_answers(self, done: Processed, now_s: float) -> None:
+        if self.answers is None:
+            return
+        if isinstance(done.action, Forward):
+            self.answers.sent_on(done.work, now_s)
+        elif isinstance(done.action, Drop):
+            self.answers.forget(done.work)
+
+    def _model(self, job: Job) -> tuple[Bundle | None, Variant | None]:
         bundle = self._models.find(job.work.model)
-        variant = None if bundle is None else bundle.find_variant(job.work.plan.exit)
+        return bundle, None if bundle is None else bundle.find_variant(job.work.plan.exit)
+
+    def _here(self, bundle: Bundle | None, variant: Variant | None) -> Here:
         exits = () if bundle is None or variant is None else bundle.exits_before(variant)
-        here = Here(
+        return Here(
             tier=self._tier,
             node=self._node,
             end=None if bundle is None else 0 if variant is None else variant.end,
@@ -192,10 +244,18 @@ class Processor:
             may_fall_back=self._may_fall_back,
             exits=tuple((each.cut, each.name) for each in exits),
             variant_known=variant is not None,
+            remembers=self.answers is not None,
         )
+
+    def _step(self, job: Job) -> Processed:
+        """Run segments until the frame leaves, and make ready what leaves."""
+        bundle, variant = self._model(job)
+        here = self._here(bundle, variant)
         while True:
             action = decide(self._state(job), here)
             match action:
+                case LookUp():
+                    self._look_up(job, _known(bundle), _known(variant))
                 case Run():
                     self._run(job, action, _known(bundle), _known(variant))
                 case TryExit():
@@ -206,11 +266,12 @@ class Processor:
                     return Processed(job, action, work)
                 case Finish():
                     return Processed(job, action, job.work, self._result(job, _known(bundle), _known(variant)))
-                case Drop():
+                case Drop() | Wait():
                     return Processed(job, action, job.work)
 
     def _state(self, job: Job) -> FrameState:
-        work = job.work
+        work, known = job.work, job.known is not None
+        now_s = self._clock.monotonic_s()
         return FrameState(
             plan=work.plan,
             cut=job.cut,
@@ -221,12 +282,24 @@ class Processor:
             tried=job.tried,
             left=job.left is not None,
             alone=job.fallback is not None,
+            looked_up=job.looked_up,
+            known=known,
+            overtakes=known and self.answers is not None and self.answers.overtakes(work, now_s),
         )
 
     def _age_s(self, work: Work) -> float | None:
         now_s = self._clock.monotonic_s()
         offset = self._offsets.offset(work.captured.clock_id, now_s)
         return None if offset is None else now_s - (work.captured.seconds + offset.seconds)
+
+    def _look_up(self, job: Job, bundle: Bundle, variant: Variant) -> None:
+        """Look for an answer to a frame like this one; the time that it takes counts as ``decode``."""
+        arrays = self._decoded(job, bundle, variant)
+        started_s = self._clock.monotonic_s()
+        job.looked_up = True
+        job.known = None if self.answers is None else self.answers.find(job.work, arrays, started_s)
+        self._counters["cache_misses" if job.known is None else "cache_hits"] += 1
+        self._note(job, "decode", self._clock.monotonic_s() - started_s)
 
     def _run(self, job: Job, run: Run, bundle: Bundle, variant: Variant) -> None:
         if run.fallback is not None:
@@ -257,11 +330,26 @@ class Processor:
         try:
             made = segment(arrays)
             if self.slowdown > 1:
-                time.sleep((self._clock.monotonic_s() - started_s) * (self.slowdown - 1))
+                self._take_longer(lambda: segment(arrays), started_s)
         finally:
             del self._running[thread]
         job.compute_s += self._clock.monotonic_s() - started_s
         return made
+
+    def _take_longer(self, run: Callable[[], object], started_s: float) -> None:
+        """Go on until a segment has taken as long as on a node so slow.
+
+        What a short one takes at first is mostly waking up, of which a slow node has no more, and any may be
+        interrupted: it is run again, and the quickest run counts.
+        """
+        now_s = self._clock.monotonic_s()
+        quickest_s = now_s - started_s
+        while now_s - started_s < min(_AGAIN_S, (self.slowdown - 1) * quickest_s):
+            before_s = now_s
+            run()
+            now_s = self._clock.monotonic_s()
+            quickest_s = min(quickest_s, now_s - before_s)
+        time.sleep(max(0.0, started_s + self.slowdown * quickest_s - now_s))
 
     def _note_compute(self, job: Job) -> None:
         if job.compute_s > 0:
@@ -281,7 +369,8 @@ class Processor:
         return job.arrays
 
     def _encode(self, job: Job, codec: str, bundle: Bundle, variant: Variant) -> tuple[EncodedTensor, ...]:
-        if job.arrays is None and set(job.work.plan.codecs) == {codec}:
+        untouched = job.work.tensors and job.cut == job.work.cut
+        if untouched and set(job.work.plan.codecs) == {codec}:
             return job.work.tensors  # relayed as they came
         arrays = self._decoded(job, bundle, variant)
         self._note_compute(job)
@@ -291,18 +380,26 @@ class Processor:
         return tensors
 
     def _result(self, job: Job, bundle: Bundle, variant: Variant) -> bytes:
-        outputs = self._decoded(job, bundle, variant) if job.left is None else job.left.outputs
-        self._note_compute(job)
+        read = job.known or self._read(job, bundle, variant)
         return results.build(
             job.work,
-            outputs,
-            bundle,
-            variant if job.left is None else bundle.variant(job.left.exit.name),
+            read,
+            bundle.name,
             stages=job.stages,
             finished_by=self._node,
             latency_s=self._age_s(job.work),
             fallback=job.fallback,
+            cached=job.known is not None,
         )
+
+    def _read(self, job: Job, bundle: Bundle, variant: Variant) -> Reading:
+        outputs = self._decoded(job, bundle, variant) if job.left is None else job.left.outputs
+        self._note_compute(job)
+        left_at = variant if job.left is None else bundle.variant(job.left.exit.name)
+        read = results.reading(job.work.seq, outputs, bundle, left_at)
+        if self.answers is not None:
+            self.answers.keep(job.work, read, self._clock.monotonic_s())
+        return read
 
     def _note(self, job: Job, kind: StageKind, seconds: float, *, emulated: bool = False) -> None:
         job.stages.append(Stage(self._node, kind, max(seconds, 0.0), emulated))

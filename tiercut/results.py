@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tiercut.bundle import Bundle
 from tiercut.confidence import confidence, probabilities
 from tiercut.jsonwire import load_json
-from tiercut.messages import MAX_SECONDS, MAX_STAGES, Stage, Work, check_name, refuse
+from tiercut.messages import MAX_SECONDS, MAX_STAGES, MAX_TENSORS, Stage, Work, check_name, refuse
 from tiercut.plan import Plan
 from tiercut.variants import FULL, Variant
 from tiercut.wirefields import Fields, plan_from_map, plan_to_map
@@ -51,45 +51,73 @@ def attributes(work: Work, *, kind: str, unix_s: float) -> list[tuple[str, str]]
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a model has made of a frame: the part of a result that also holds for a frame just like it.
+
+    Attributes:
+        said: ``labels`` or ``outputs``, and ``confidence``, as they stand in the result.
+        exit: The variant at whose end the frame has left.
+        seq: The frame's number.
+    """
+
+    said: Mapping[str, Any]
+    exit: str
+    seq: int
+
+
+def reading(seq: int, outputs: Mapping[str, NDArray[Any]], bundle: Bundle, variant: Variant) -> Reading:
+    """What outputs say: labels where the model has them, a summary of each where not; and how sure the model is.
+
+    Args:
+        seq: The frame's number.
+        outputs: The variant's outputs by name.
+        bundle: The model.
+        variant: The way through it at whose end the frame has left.
+    """
+    return Reading(_said(outputs, bundle, variant), variant.name, seq)
+
+
 def build(
     work: Work,
-    outputs: Mapping[str, NDArray[Any]],
-    bundle: Bundle,
-    variant: Variant,
+    read: Reading,
+    model_name: str,
     *,
     stages: Sequence[Stage],
     finished_by: str,
     latency_s: float | None,
-    fallback: str | None,
+    fallback: str | None = None,
+    cached: bool = False,
 ) -> bytes:
     """The result of a frame as JSON.
 
     Args:
         work: The frame's envelope as it came.
-        outputs: The variant's outputs by name.
-        bundle: The model.
-        variant: The way through it at whose end the frame has left.
+        read: What the model made of it, or of a frame just like it.
+        model_name: What people call the model.
         stages: What took how long, in order.
         finished_by: Node id.
         latency_s: Capture to now, ``None`` while the offset to the device's clock is unknown.
         fallback: Why a node ran more than its plan says.
+        cached: ``read`` is of another frame, that of number ``read.seq``.
     """
     result: dict[str, Any] = {
         "stream": work.stream,
         "seq": work.seq,
         "label": work.label,
         "captured_at": _iso(work.captured_unix_s),
-        **_reading(outputs, bundle, variant),
-        "exit": variant.name,
+        **read.said,
+        "exit": read.exit,
         "plan": plan_to_map(work.plan),
         "finished_by": finished_by,
         "fallback": fallback,
+        **({"cached": True, "cached_from": read.seq} if cached else {}),
         "stages": [_stage(stage) for stage in stages],
         "latency_ms": None if latency_s is None else _ms(latency_s),
         **_deadline(work.deadline_s, latency_s),
         "emulated_links": _emulated(stages, "wire"),
         "emulated_nodes": _emulated(stages, "compute"),
-        "model": {"name": bundle.name, "sha256": work.model},
+        "model": {"name": model_name, "sha256": work.model},
     }
     return json.dumps(result, separators=(",", ":"), allow_nan=False).encode()
 
@@ -150,7 +178,23 @@ def read_journey(payload: bytes) -> Journey:
     Raises:
         BadEnvelope: it is no result, or a time or size is beyond its limit.
     """
+    return _journey(load_json(payload, "result", limit=MAX_OUTCOME_BYTES))
+
+
+def read_result(payload: bytes) -> tuple[Journey, Reading]:
+    """All of a result: the way of its frame, and what the model made of it.
+
+    Raises:
+        BadEnvelope: it is no result, or says something that is no finite number.
+    """
     root = load_json(payload, "result", limit=MAX_OUTCOME_BYTES)
+    journey = _journey(root)
+    key, limit = ("labels", TOP) if root.has("labels") else ("outputs", MAX_TENSORS)
+    said = {key: root.sequence(key, limit=limit), "confidence": root.optional_number("confidence")}
+    return journey, Reading(said, journey.exit, journey.seq)
+
+
+def _journey(root: Fields) -> Journey:
     latency_ms = root.optional_number("latency_ms")
     if latency_ms is not None and not 0 <= latency_ms <= 1e3 * MAX_SECONDS:
         raise refuse("bad_number", expected=f"latency_ms of 0 to {1e3 * MAX_SECONDS:g}", came=latency_ms)
@@ -200,8 +244,7 @@ def top_labels(scores: NDArray[Any], labels: Sequence[str], *, top: int = TOP) -
     return [{"class": int(i), "label": labels[int(i)], "score": _finite(round(float(values[i]), 6))} for i in best]
 
 
-def _reading(outputs: Mapping[str, NDArray[Any]], bundle: Bundle, variant: Variant) -> dict[str, Any]:
-    """Labels where the model has them, a summary of each output where not; and how sure the classifier is."""
+def _said(outputs: Mapping[str, NDArray[Any]], bundle: Bundle, variant: Variant) -> dict[str, Any]:
     labels = bundle.labels or ()
     temperature = 1.0 if variant.exit is None else variant.exit.temperature
     for spec in variant.outputs:

@@ -159,7 +159,7 @@ RESULT = Topic(
     qos=1,
     retain=False,
     publisher="whoever finishes the frame on the site's bus",
-    listeners="the stream's device (a place on the way is free again), people",
+    listeners="the stream's device (a place on the way is free again), edges that keep answers, people",
 )
 DROPPED = Topic(
     f"{ROOT}/{{site}}/stream/{{stream}}/dropped",
@@ -167,7 +167,7 @@ DROPPED = Topic(
     qos=1,
     retain=False,
     publisher="whoever drops the frame",
-    listeners="the stream's device (a place on the way is free again), people",
+    listeners="the stream's device (a place on the way is free again), edges that keep answers, people",
 )
 
 TOPICS = (

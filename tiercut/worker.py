@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from tiercut.errors import BusError, PacketTooLarge, PublishRefused
-from tiercut.frame import Drop, Finish, Forward
+from tiercut.frame import Drop, Finish, Forward, Wait
 from tiercut.lanes import Lanes
 from tiercut.messages import Dropped, Work
 from tiercut.plan import Tier
@@ -86,6 +86,8 @@ class Worker:
         self._sending: dict[str, dict[asyncio.Task[None], Processed]] = {}
         #: lanes whose next frame must wait until one of theirs is sent
         self._full: set[str] = set()
+        #: lane → its frame whose answer is known, but not those of the frames ahead of it; the lane waits with it
+        self._held: dict[str, Processed] = {}
         #: counts the calls of `withdraw_unreachable` that took something back
         self._withdrawn = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,8 +97,8 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        """Frames that wait for a thread."""
-        return len(self._lanes)
+        """Frames that wait for a thread, or for those ahead of them."""
+        return len(self._lanes) + len(self._held)
 
     @property
     def running(self) -> int:
@@ -120,7 +122,7 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
-        given_up = self._running + len(self._tasks) + len(self._lanes.drain())
+        given_up = self._running + len(self._tasks) + len(self._held) + len(self._lanes.drain())
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -148,6 +150,9 @@ class Worker:
         if self._withdrawn != withdrawn_before:  # decided before the next node was lost: think again, in order
             self._put_back(lane, [done.job])
             self._lanes.done(lane)
+        elif isinstance(done.action, Wait):
+            self._held[lane] = done
+            self.resume()  # the frames ahead of it may have had their outcomes in between
         else:
             task = self._spawn(self._send(done))
             sending = self._sending.setdefault(lane, {})
@@ -189,12 +194,21 @@ class Worker:
         self._note_idle()
 
     def _note_idle(self) -> None:
-        if self._running or self._tasks or len(self._lanes):
+        if self._running or self._tasks or self.waiting:
             self._idle.clear()
         else:
             self._idle.set()
 
     # ------------------------------------------------------------------ out
+
+    def resume(self) -> None:
+        """Frames that have waited for those ahead of them go on where there are none any more (event loop only)."""
+        free = [lane for lane, held in self._held.items() if not self._processor.must_wait(held.job)]
+        for lane in free:
+            self._put_back(lane, [self._held.pop(lane).job])
+            self._lanes.done(lane)
+        if free:
+            self._start_ready()
 
     def withdraw_unreachable(self) -> None:
         """Take back frames that are being sent to a node that is gone, and decide about them again (event loop only).

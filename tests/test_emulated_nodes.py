@@ -1,0 +1,48 @@
+"""Nodes that are slowed on purpose: how long they take, and what they say of their pace."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_node.node import EdgeNode
+from edge_node.settings import Settings as EdgeSettings
+from tests.aio import async_test
+from tests.bundles import bundle_of
+from tests.sites import Site, new_site
+from tiercut.clock import ManualClock
+
+
+@pytest.fixture
+def site() -> Site:
+    return new_site(bundle_of("chain").folder.parent)
+
+
+@pytest.mark.parametrize(
+    ("slowdown", "runs_s", "takes_s"),
+    [
+        (50.0, [0.005, 0.002, 0.001, 0.001, 0.001], 0.05),  # the first was waking up
+        (50.0, [0.02], 1.0),  # a long one is not run again
+        (1.5, [0.004], 0.006),  # nor is one where another run would be too long
+    ],
+)
+def test_slowed_segment_takes_a_multiple_of_its_quickest_run(
+    site: Site, monkeypatch: pytest.MonkeyPatch, slowdown: float, runs_s: list[float], takes_s: float
+) -> None:
+    clock, left = ManualClock(), list(runs_s)
+    settings = EdgeSettings(**site.common("e", emulated_slowdown=slowdown))
+    edge = EdgeNode(settings, open_bus=site.opener("e"), clock=clock)
+    monkeypatch.setattr("tiercut.processing.time.sleep", clock.advance)
+    started_s = clock.monotonic_s()
+    clock.advance(left.pop(0))
+    edge._processor._take_longer(lambda: clock.advance(left.pop(0)), started_s)
+    assert clock.monotonic_s() - started_s == pytest.approx(takes_s)
+
+
+@async_test
+@pytest.mark.parametrize(("profiled", "least", "most"), [(False, 100.0, 1e4), (True, 1.0, 90.0)])
+async def test_pace_counts_the_slowdown_unless_the_profile_has_it(
+    site: Site, *, profiled: bool, least: float, most: float
+) -> None:
+    edge = site.edge(emulated_slowdown=100.0, emulated_profile=profiled)
+    await edge.condition.measure()
+    assert least <= edge.condition.figures()["pace"] < most
