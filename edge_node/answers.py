@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from edge_node.ahead import Ahead, Stream
 from edge_node.likeness import Likeness
 from tiercut import results
+from tiercut.jobs import Arrays
 from tiercut.messages import Work
-from tiercut.processing import Arrays
 from tiercut.results import Reading
 
 #: Memory for all kept frames of a node, with their answers.

@@ -27,9 +27,9 @@ from tiercut import results
 from tiercut.bundle import Bundle
 from tiercut.clock import Clock
 from tiercut.errors import InputError, SensorError
+from tiercut.jobs import Arrays, Job
 from tiercut.messages import MAX_TEXT, ClockStamp, Stage, Work
 from tiercut.plan import Plan
-from tiercut.processing import Arrays, Job
 from tiercut.talk import StreamPlan
 from tiercut.variants import FULL
 from tiercut.window import Window

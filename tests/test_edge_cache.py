@@ -32,11 +32,11 @@ from tiercut import results
 from tiercut.bundle import Bundle
 from tiercut.errors import BadEnvelope, SettingsError
 from tiercut.frame import Drop, Finish, Forward, FrameState, Here, LookUp, Run, Wait, decide
+from tiercut.jobs import Job, Processed
 from tiercut.messages import Work
 from tiercut.node import Node
 from tiercut.plan import Deadline, Plan
 from tiercut.processes import Processes
-from tiercut.processing import Job, Processed
 from tiercut.results import Reading
 
 Array = NDArray[Any]

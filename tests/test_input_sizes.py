@@ -26,8 +26,8 @@ from tests.test_exits_site import expected, grey, publish
 from tiercut.bundle import Bundle
 from tiercut.clock import ManualClock
 from tiercut.codec_table import write_table
+from tiercut.jobs import Job
 from tiercut.plan import Plan
-from tiercut.processing import Job
 from tiercut.talk import StreamPlan
 
 SMALL = "full@8"

@@ -17,8 +17,8 @@ from tests.aio import async_test, until
 from tests.sites import by_hand, new_site, noise
 from tiercut.bundle import Bundle
 from tiercut.clock import ManualClock
+from tiercut.jobs import Job, Processed
 from tiercut.plan import Plan
-from tiercut.processing import Job, Processed
 from tiercut.talk import StreamPlan
 
 

@@ -20,8 +20,8 @@ from tests.sites import by_hand, new_site
 from tiercut.bundle import Bundle
 from tiercut.clock import ManualClock
 from tiercut.errors import SettingsError
+from tiercut.jobs import Job
 from tiercut.plan import Plan
-from tiercut.processing import Job
 from tiercut.talk import StreamPlan
 
 Frame = NDArray[Any]

@@ -12,9 +12,9 @@ import pytest
 from tests.aio import async_test, until
 from tiercut.errors import BusError, PacketTooLarge, PublishRefused
 from tiercut.frame import Finish, Forward, Wait
+from tiercut.jobs import Job, Processed
 from tiercut.messages import ClockStamp, Dropped, Work
 from tiercut.plan import Plan, Tier
-from tiercut.processing import Job, Processed
 from tiercut.worker import Worker
 
 

@@ -23,6 +23,7 @@ from tiercut.clocksync import ClockOffsets
 from tiercut.condition import Condition
 from tiercut.emulation import Emulation
 from tiercut.intake import Arrived, Intake
+from tiercut.jobs import Job
 from tiercut.jsonwire import encode_node_status
 from tiercut.measuring import Measuring
 from tiercut.messages import MAX_SECONDS, Stage, Work
@@ -31,7 +32,7 @@ from tiercut.peers import Peers
 from tiercut.plan import Tier
 from tiercut.preparation import Preparation, find_profile
 from tiercut.presence import Presence
-from tiercut.processing import Job, Processor
+from tiercut.processing import Processor
 from tiercut.profile_wire import encode_profile
 from tiercut.refusals import REFUSED, Refusals
 from tiercut.returns import Returns

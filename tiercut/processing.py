@@ -10,10 +10,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
-
-from numpy.typing import NDArray
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from tiercut import results
 from tiercut.bundle import Bundle
@@ -23,6 +21,7 @@ from tiercut.codecs import decode_tensor, encode_tensor
 from tiercut.confidence import confidence
 from tiercut.errors import BadMessage, TiercutError
 from tiercut.frame import Drop, Finish, Forward, FrameState, Here, LookUp, Run, TryExit, Wait, decide
+from tiercut.jobs import Answers, Arrays, Job, Left, Processed
 from tiercut.logs import Throttle
 from tiercut.messages import EncodedTensor, Stage, StageKind, Work, refuse
 from tiercut.plan import Tier
@@ -30,11 +29,10 @@ from tiercut.results import Reading
 from tiercut.store import ModelStore
 from tiercut.talk import Running
 from tiercut.underway import LATE_S
-from tiercut.variants import ExitSpec, Variant
+from tiercut.variants import Variant
 
 log = logging.getLogger(__name__)
 
-Arrays = dict[str, NDArray[Any]]
 T = TypeVar("T")
 
 #: A slow node is emulated by waiting. To know for how long, a segment is run again and again for so long.
@@ -49,94 +47,6 @@ class Asked:
     start: int
     stop: int
     variant: str
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """An exit that was sure enough of a frame."""
-
-    exit: ExitSpec
-    outputs: Arrays
-
-
-class Answers(Protocol):
-    """What a node keeps of frames and what the model made of them; safe from several threads."""
-
-    def find(self, work: Work, arrays: Arrays, now_s: float) -> Reading | None:
-        """What the model made of a frame like this one; where nobody knows, this one is noted until its own comes."""
-        ...
-
-    def keep(self, work: Work, reading: Reading, now_s: float) -> None:
-        """A frame is finished here."""
-        ...
-
-    def sent_on(self, work: Work, now_s: float) -> None:
-        """A frame goes to the next node."""
-        ...
-
-    def forget(self, work: Work) -> None:
-        """A frame is dropped here."""
-        ...
-
-    def overtakes(self, work: Work, now_s: float) -> bool:
-        """Whether earlier frames of its stream were sent on and have no outcome yet."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """A frame at this node: what came, and how far it has got.
-
-    Attributes:
-        work: Its envelope as it came.
-        arrived_s: When it came, or when a thread last had it, on this node's clock.
-        ack: Called when another node has it, or when its outcome is published.
-        arrays: The tensors alive at ``cut``, decoded; ``None`` until they are.
-        cut: Cut point it has got to.
-        stages: What took how long so far, in order.
-        fallback: Why this node runs more than its part.
-        tried: Cut of the last exit that was tried.
-        left: The exit it leaves at.
-        compute_s: What segments and heads have taken here.
-        looked_up: The node has looked for an answer to a frame like it.
-        known: What the model made of such a frame.
-    """
-
-    work: Work
-    arrived_s: float
-    ack: Callable[[], None]
-    arrays: Arrays | None = None
-    cut: int = field(init=False)
-    stages: list[Stage] = field(init=False)
-    fallback: str | None = None
-    tried: int = field(init=False)
-    left: Left | None = None
-    compute_s: float = 0.0
-    looked_up: bool = False
-    known: Reading | None = None
-
-    def __post_init__(self) -> None:
-        self.cut = self.tried = self.work.cut
-        self.stages = list(self.work.stages)
-
-
-@dataclass(frozen=True, slots=True)
-class Processed:
-    """A frame that a thread has done its part for.
-
-    Attributes:
-        job: The frame.
-        action: What comes next.
-        work: With `Forward`, its envelope for the next node.
-        result: With `Finish`, the result's JSON.
-        seconds: The thread's time.
-    """
-
-    job: Job
-    action: Forward | Finish | Drop | Wait
-    work: Work
-    result: bytes = b""
-    seconds: float = 0.0
 
 
 class Processor:

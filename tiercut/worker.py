@@ -18,10 +18,11 @@ from typing import Any, Protocol
 
 from tiercut.errors import BusError, PacketTooLarge, PublishRefused
 from tiercut.frame import Drop, Finish, Forward, Wait
+from tiercut.jobs import Job, Processed
 from tiercut.lanes import Lanes
 from tiercut.messages import Dropped, Work
 from tiercut.plan import Tier
-from tiercut.processing import Job, Processed, Processor
+from tiercut.processing import Processor
 
 log = logging.getLogger(__name__)
 
