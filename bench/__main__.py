@@ -1,6 +1,7 @@
 """All measurements, one after the other: python -m bench (a few minutes); one alone: python -m bench NAME ….
 
-`bench.testbed` is not among all: it needs root and the better part of an hour.
+`bench.testbed` and `bench.deadlines` are not among all: they take half an hour and more, the one needs root, the other
+a bundle and labelled frames.
 """
 
 from __future__ import annotations

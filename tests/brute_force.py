@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 RAW = {"name": "raw", "ratio": 1.0}
@@ -50,9 +51,11 @@ def place(problem: dict[str, Any], plan: Plan) -> list[int]:
 def within_constraints(problem: dict[str, Any], plan: Plan) -> bool:
     limits = problem.get("constraints", {})
     deadline, drop = limits.get("deadline_seconds"), limits.get("max_accuracy_drop")
+    noise = {codec["name"]: codec.get("noise", 0) for codec in problem.get("codecs", [])}
     top = max(variant["accuracy"] for variant in problem["model"]["variants"])
     return (
         plan["first_cut"] >= limits.get("min_first_cut", 0)
+        and all(noise.get(name, 0) >= limits.get("min_noise", 0) for name in plan["codecs"][:1])
         and (deadline is None or plan["latency_seconds"] <= deadline + slack(deadline))
         and (drop is None or plan["accuracy"] >= top - drop - slack(1.0))
     )
@@ -66,21 +69,22 @@ def every_plan(problem: dict[str, Any]) -> Iterator[Plan]:
         end = len(variant["cut_bytes"]) - 1
         for edge in [*edges, None]:
             for cloud in [*clouds, None]:
-                for chosen in pairs(codecs, (edge is not None) + (cloud is not None)):
-                    for first in range(end + 1):
-                        for second in range(first, end + 1):
-                            if shape_fits(first, second, end, edge, cloud):
+                for first in range(end + 1):
+                    for second in range(first, end + 1):
+                        if shape_fits(first, second, end, edge, cloud):
+                            cuts = ([first] if edge else []) + ([second] if cloud else [])
+                            for chosen in itertools.product(*(usable(codecs, cut, end) for cut in cuts)):
                                 plan = price(problem, variant, (edge, cloud), chosen, (first, second))
                                 if plan is not None:
                                     yield plan
 
 
-def pairs(codecs: list[dict[str, Any]], hops: int) -> list[list[dict[str, Any]]]:
-    if hops == 0:
-        return [[]]
-    if hops == 1:
-        return [[one] for one in codecs]
-    return [[one, other] for one in codecs for other in codecs]
+def usable(codecs: list[dict[str, Any]], cut: int, end: int) -> list[dict[str, Any]]:
+    return [codec for codec in codecs if codec is RAW or codec.get("cuts", [1, end - 1])[0] <= cut <= last(codec, end)]
+
+
+def last(codec: dict[str, Any], end: int) -> int:
+    return int(codec.get("cuts", [1, end - 1])[1])
 
 
 def shape_fits(first: int, second: int, end: int, edge: object, cloud: object) -> bool:
@@ -97,10 +101,10 @@ def price(
     problem: dict[str, Any],
     variant: dict[str, Any],
     route: tuple[dict[str, Any] | None, dict[str, Any] | None],
-    codecs: list[dict[str, Any]],
+    codecs: Sequence[dict[str, Any]],
     cuts: tuple[int, int],
 ) -> Plan | None:
-    """The plan with its cost, None if a node, link or codec does not allow it."""
+    """The plan with its cost, None if a node or a link does not allow it."""
     device = next(node for node in problem["nodes"] if node["tier"] == "device")
     links = {(link["from"], link["to"]): link for link in problem["links"]}
     end, (edge, cloud), (first, second) = len(variant["cut_bytes"]) - 1, route, cuts
@@ -117,8 +121,7 @@ def price(
             joules += seconds[-1] * node.get("power_watts", 0) if node is device else 0.0
         if hop + 1 < len(stops):
             link, codec = links.get((node["id"], stops[hop + 1][0]["id"])), codecs[hop]
-            low, high = (0, end) if codec is RAW else codec.get("cuts", [1, end - 1])
-            if link is None or not low <= b <= high:
+            if link is None:
                 return None
             size = variant["cut_bytes"][b]
             transmit = size / codec["ratio"] * 8 / (link["mbps"] * 1e6)

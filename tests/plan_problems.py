@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 OBJECTIVES = ("latency", "accuracy", "energy", "throughput")
 
 
 def random_problem(seed: int, *, ties: bool, blocks: int = 5) -> dict[str, Any]:
-    """A problem of at most so many blocks, 3 variants, 2 edges, 2 clouds, 3 codecs; links and profiles may miss."""
+    """A problem of at most so many blocks, 3 variants, 2 edges, 2 clouds; links and profiles may miss.
+
+    Codecs are two at most that may be used at many cuts, or some at each of some cuts, as they are measured.
+    """
     draw = random.Random(seed)  # noqa: S311 - numbers for a test
     value: Callable[[], float] = (lambda: draw.choice((0, 1, 1, 2)) / 10) if ties else draw.random
     names = [f"exit{index}" for index in range(draw.randint(1, 3))]
@@ -27,7 +30,7 @@ def random_problem(seed: int, *, ties: bool, blocks: int = 5) -> dict[str, Any]:
         "model": {"name": "random", "variants": variants},
         "nodes": nodes,
         "links": links(draw, value, nodes),
-        "codecs": [codec(draw, value, index, ties=ties) for index in range(draw.randint(0, 2))],
+        "codecs": list(codecs(draw, value, max(counts.values()), ties=ties)),
         "objective": draw.choice(OBJECTIVES),
         "constraints": constraints(draw, ties=ties),
     }
@@ -72,12 +75,27 @@ def sizes(draw: random.Random, blocks: int, *, ties: bool) -> list[int]:
     return [draw.choice((0, 100_000, 200_000)) if ties else draw.randint(0, 900_000) for _ in range(blocks + 1)]
 
 
+def codecs(draw: random.Random, value: Callable[[], float], blocks: int, *, ties: bool) -> Iterator[dict[str, Any]]:
+    if draw.random() < 0.5:
+        for index in range(draw.randint(0, 2)):
+            yield codec(draw, value, index, ties=ties)
+        return
+    kinds = draw.randint(1, 3)
+    for cut in sorted(draw.sample(range(blocks + 1), min(blocks, 4))):
+        for kind in range(kinds):
+            entry = codec(draw, value, kind, ties=ties)
+            drop = draw.choice((0.0, 0.05, 0.1)) if ties else draw.random() / 8
+            yield entry | {"name": f"codec{kind}@{cut}", "cuts": [cut, cut], "accuracy_drop": drop}
+
+
 def codec(draw: random.Random, value: Callable[[], float], index: int, *, ties: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": f"codec{index}", "ratio": draw.choice((1, 2, 4))}
     if draw.random() < 0.7:
         entry |= {"accuracy_drop": draw.choice((0.0, 0.05, 0.1)), "encode_seconds_per_mb": value()}
     if draw.random() < 0.3:
         entry |= {"cuts": draw.choice(([0, 0], [0, 3], [2, 9])), "decode_seconds_per_mb": 0 if ties else value()}
+    if draw.random() < 0.5:
+        entry["noise"] = draw.choice((0.1, 0.2))
     return entry
 
 
@@ -89,4 +107,6 @@ def constraints(draw: random.Random, *, ties: bool) -> dict[str, Any]:
         found["deadline_seconds"] = draw.randint(1, 12) / 10 if ties else draw.random() * 3
     if draw.random() < 0.4:
         found["max_accuracy_drop"] = draw.choice((0.0, 0.05, 0.1, 0.2))
+    if draw.random() < 0.2:
+        found["min_noise"] = draw.choice((0, 0.1, 0.2))
     return found

@@ -41,11 +41,26 @@ def test_person_sees_route_stages_and_alternatives(capsys: pytest.CaptureFixture
 def test_exit_status_3_says_what_the_nearest_plan_misses(capsys: pytest.CaptureFixture[str]) -> None:
     path = str(DATA / "nothing-meets-the-deadline.json")
     assert main(["plan", path]) == 3
-    assert "deadline_seconds 0.2943 against 0.083" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "nothing meets the deadline of 83 ms: this is the fastest plan, 211.33 ms over" in shown
+    assert "(misses deadline_seconds)" in shown
     assert main(["plan", path, "--json"]) == 3
     answer = json.loads(capsys.readouterr().out)
     assert answer["feasible"] is False
     assert answer["violates"][0]["constraint"] == "deadline_seconds"
+
+
+def test_nearest_plan_says_all_that_it_misses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    limits = {"min_first_cut": 9, "deadline_seconds": 0.083}
+    assert main(["plan", bare(tmp_path, "nothing-meets-the-deadline", constraints=limits)]) == 3
+    assert "the nearest misses min_first_cut 5 against 9, deadline_seconds 0.4715" in capsys.readouterr().out
+
+
+def test_person_sees_the_exit_and_what_codecs_take_of_its_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(DATA / "early-exit-meets-the-deadline.json")]) == 0
+    shown = capsys.readouterr().out
+    assert "variant exit0   accuracy 0.6365 = 0.6370 - 0.0005 (codec1)" in shown
+    assert "0.8090   exit2     device0 [0, 2)   (misses deadline_seconds)" in shown
 
 
 def test_exit_status_3_where_nothing_runs_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Several streams: they share, they settle, and they come close to the best for all."""
 
 import statistics
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,6 +121,14 @@ def test_stream_gives_way_to_one_that_has_no_other_edge() -> None:
     assert [table.round([0, 1]) for _ in range(3)] == [2, 1, 0]
     assert [table.answer(index, table.choices[index])["edge"] for index in (0, 1)] == ["e1", "e0"]
     assert (table.total["e0"], table.total["e1"]) == pytest.approx((0.4, 0.48))
+
+
+def test_streams_planned_together_keep_their_noise() -> None:
+    slow = {"ratio": 1.5, "encode_seconds_per_mb": 50}  # nobody would take it for its size
+    noisy = {"codecs": [{"name": "noisy", "cuts": [0, 0], "noise": 0.2, **slow}], "constraints": {"min_noise": 0.1}}
+    joint = plan_together([replace(stream, problem={**stream.problem, **noisy}) for stream in two_edges(3)])
+    assert all(answer["feasible"] for answer in joint.answers.values())
+    assert {codec for answer in joint.answers.values() for codec in answer["codecs"]} == {"noisy"}
 
 
 def test_stretch_has_no_step_and_grows_beyond_the_limit() -> None:

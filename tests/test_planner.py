@@ -226,6 +226,27 @@ def test_privacy_is_given_up_last() -> None:
     assert [item["constraint"] for item in answer["violates"]] == ["min_first_cut", "deadline_seconds"]
 
 
+def test_nearest_plan_is_the_best_after_what_is_given_up() -> None:
+    steps: list[dict[str, Any]] = [
+        {"objective": "latency", "deadline_seconds": None},
+        {"objective": "accuracy", "deadline_seconds": None, "max_accuracy_drop": None},
+        {"objective": "accuracy", "deadline_seconds": None, "max_accuracy_drop": None, "min_noise": 0},
+    ]
+    reached = set()
+    for seed in range(300):
+        problem = random_problem(seed, ties=True)
+        if best(problem) is not None:
+            continue
+        for number, step in enumerate(steps):
+            limits = problem["constraints"] | {name: value for name, value in step.items() if name != "objective"}
+            wanted = best({**problem, "objective": step["objective"], "constraints": limits})
+            if wanted is not None:
+                assert_same(solve(problem), wanted)
+                reached.add(number)
+                break
+    assert reached == {0, 1, 2}
+
+
 def test_no_node_for_the_model_is_an_answer_without_a_plan() -> None:
     problem = line(links=[])
     problem["nodes"][0]["block_seconds"] = {}

@@ -83,29 +83,46 @@ def _explain(
     )
     yield f"{problem['model'].get('name', 'model')}   objective {problem['objective']}   {limits or 'no constraints'}"
     if not answer["feasible"]:
-        yield f"no plan satisfies the constraints; {_excuse(answer)}"
+        yield _excuse(answer)
     if answer["variant"] is None:
         return
+    width = max(len(variant["name"]) for variant in problem["model"]["variants"])
     yield ""
     yield f"  {_route(answer)}"
+    yield f"  {_accuracy(problem, answer)}"
     yield ""
     yield from _stages(answer)
     yield ""
-    yield f"{'':<18}{'latency':>12}{'longest':>12}{'energy':>12}{'accuracy':>10}   plan"
-    yield _row("this plan", answer)
+    yield f"{'':<18}{'latency':>12}{'longest':>12}{'energy':>12}{'accuracy':>10}   {'variant':<{max(7, width)}}   plan"
+    yield _row("this plan", answer, width)
     for kind, other in others.items():
-        yield _row(kind.replace("-", " "), other)
+        yield _row(kind.replace("-", " "), other, width)
     if top:
         yield ""
         for rank, other in enumerate(top, start=1):
-            yield _row(f"rank {rank}", other)
+            yield _row(f"rank {rank}", other, width)
 
 
 def _excuse(answer: dict[str, Any]) -> str:
+    """Why there is no plan, and what the one that is shown is."""
     if answer["variant"] is None:
-        return "no node that can be reached runs the model"
-    missed = (f"{item['constraint']} {item['value']:.4g} against {item['limit']:g}" for item in answer["violates"])
-    return f"the nearest misses {', '.join(missed)}"
+        return "no plan satisfies the constraints; no node that can be reached runs the model"
+    missed = answer["violates"]
+    if [item["constraint"] for item in missed] == ["deadline_seconds"]:
+        over = 1e3 * (missed[0]["value"] - missed[0]["limit"])
+        limit = f"{1e3 * missed[0]['limit']:.4g} ms"
+        return f"nothing meets the deadline of {limit}: this is the fastest plan, {over:.2f} ms over"
+    named = (f"{item['constraint']} {item['value']:.4g} against {item['limit']:g}" for item in missed)
+    return f"no plan satisfies the constraints; the nearest misses {', '.join(named)}"
+
+
+def _accuracy(problem: dict[str, Any], answer: dict[str, Any]) -> str:
+    """The variant (the whole network, or up to an exit), its accuracy, and what the codecs take of it."""
+    (own,) = (each.get("accuracy", 1.0) for each in problem["model"]["variants"] if each["name"] == answer["variant"])
+    drops = {codec["name"]: codec.get("accuracy_drop", 0.0) for codec in problem.get("codecs", [])}
+    lost = [f" - {drops[name]:.4f} ({name})" for name in answer["codecs"] if drops.get(name)]
+    sum_ = f" = {own:.4f}{''.join(lost)}" if lost else ""
+    return f"variant {answer['variant']}   accuracy {answer['accuracy']:.4f}{sum_}"
 
 
 def _route(answer: dict[str, Any]) -> str:
@@ -118,8 +135,7 @@ def _route(answer: dict[str, Any]) -> str:
             segment = "relays" if tier == "edge" and start == end else "sends" if start == end else f"[{start}, {end})"
             drawn.append(f"{answer[tier]} {segment}")
     hops = [f" ──{codec}──▶ " for codec in answer["codecs"]]
-    exit_name = "" if answer["variant"] == "full" else f"   ({answer['variant']})"
-    return "".join(part for pair in zip(drawn, [*hops, ""], strict=True) for part in pair) + exit_name
+    return "".join(part for pair in zip(drawn, [*hops, ""], strict=True) for part in pair)
 
 
 def _stages(answer: dict[str, Any]) -> Iterable[str]:
@@ -131,7 +147,7 @@ def _stages(answer: dict[str, Any]) -> Iterable[str]:
         yield f"  {stage['kind']:<9} {stage['where']:<{width}} {milliseconds}  {'█' * round(30 * part)}"
 
 
-def _row(title: str, answer: dict[str, Any]) -> str:
+def _row(title: str, answer: dict[str, Any], width: int) -> str:
     if answer["variant"] is None:
         return f"{title:<18}{'not possible':>12}"
     figures = (
@@ -139,4 +155,4 @@ def _row(title: str, answer: dict[str, Any]) -> str:
         f"{answer['energy_joules']:>10.4g} J{answer['accuracy']:>10.4f}"
     )
     missed = "" if answer["feasible"] else f"   (misses {', '.join(item['constraint'] for item in answer['violates'])})"
-    return f"{title:<18}{figures}   {_route(answer)}{missed}"
+    return f"{title:<18}{figures}   {answer['variant']:<{max(7, width)}}   {_route(answer)}{missed}"

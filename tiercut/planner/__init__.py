@@ -6,6 +6,7 @@ The problem and the answer are those of the planning problem, version 1 (``docs/
 from tiercut.planner.alternatives import alternatives
 from tiercut.planner.beside import beside, taken_by
 from tiercut.planner.best import evaluate, solve
+from tiercut.planner.edgent import edgent
 from tiercut.planner.joint import JointPlan, Stream, plan_together
 from tiercut.planner.problem import FORMAT
 from tiercut.planner.top import solve_top
@@ -16,6 +17,7 @@ __all__ = [
     "Stream",
     "alternatives",
     "beside",
+    "edgent",
     "evaluate",
     "plan_together",
     "solve",

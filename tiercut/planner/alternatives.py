@@ -34,16 +34,27 @@ def alternatives(problem: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         SettingsError: the problem is not valid.
     """
     parsed = parse(problem)
-    relaying = tuple(replace(edge, block_seconds={}) for edge in parsed.edges)
     bare = parsed.min_first_cut
-    to_edge = replace(parsed, clouds=())
-    to_cloud = replace(parsed, edges=relaying)
     return {
         DEVICE_ONLY: solve_parsed(replace(parsed, edges=(), clouds=())),
-        EDGE_ONLY: solve_parsed(replace(to_edge, max_first_cut=bare)),
-        CLOUD_ONLY: solve_parsed(replace(to_cloud, max_first_cut=bare)),
-        ONE_CUT: better(parsed, solve_parsed(to_edge), solve_parsed(to_cloud)),
+        EDGE_ONLY: solve_parsed(replace(_to_edge(parsed), max_first_cut=bare)),
+        CLOUD_ONLY: solve_parsed(replace(_to_cloud(parsed), max_first_cut=bare)),
+        ONE_CUT: one_cut(parsed),
     }
+
+
+def one_cut(problem: Problem) -> dict[str, Any]:
+    """The best answer with one cut or none, anywhere."""
+    return better(problem, solve_parsed(_to_edge(problem)), solve_parsed(_to_cloud(problem)))
+
+
+def _to_edge(problem: Problem) -> Problem:
+    return replace(problem, clouds=())
+
+
+def _to_cloud(problem: Problem) -> Problem:
+    """Edges relay at most."""
+    return replace(problem, edges=tuple(replace(edge, block_seconds={}) for edge in problem.edges))
 
 
 def better(problem: Problem, one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def score(problem: Problem, choice: Choice) -> dict[str, Any]:
         "bottleneck_seconds": max((stage.seconds for stage in stages), default=0.0),
         "stages": [{"kind": stage.kind, "where": stage.where, "seconds": stage.seconds} for stage in stages],
     }
-    violated = list(violations(problem, answer))
+    violated = list(violations(problem, answer, codecs))
     return {**answer, "feasible": False, "violates": violated} if violated else answer
 
 
@@ -101,10 +101,13 @@ def no_answer(problem: Problem) -> dict[str, Any]:
     }
 
 
-def violations(problem: Problem, answer: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    """What a plan violates: the constraint, its limit, and the plan's value."""
+def violations(problem: Problem, answer: dict[str, Any], codecs: Sequence[Codec]) -> Iterable[dict[str, Any]]:
+    """What a plan with these codecs violates: the constraint, its limit, and the plan's value."""
     if answer["first_cut"] < problem.min_first_cut:
         yield {"constraint": "min_first_cut", "limit": problem.min_first_cut, "value": answer["first_cut"]}
+    least = problem.min_noise
+    if least is not None and codecs and codecs[0].noise < least - slack(least):
+        yield {"constraint": "min_noise", "limit": least, "value": codecs[0].noise}
     deadline = problem.deadline_seconds
     if deadline is not None and answer["latency_seconds"] > deadline + slack(deadline):
         yield {"constraint": "deadline_seconds", "limit": deadline, "value": answer["latency_seconds"]}

@@ -2,7 +2,8 @@
 
 For a limit T on every stage, the plans that keep it are found quickly: the first half must keep T, the second half must
 keep T, and the edge's segment [a, b) keeps T for all b up to some b_max(a, T), because it only grows with b. So the
-search is over T: between a lower bound and the best plan known, halved until nothing lies between.
+search is over T: between a lower bound and the best plan known, halved until nothing lies between. First without what
+the codecs of two hops lose together and without the deadline; then with them, if they are missed.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import numpy as np
 from tiercut.planner.answer import slack
 from tiercut.planner.costs import Costs, Ints
 from tiercut.planner.fields import Floats
-from tiercut.planner.search import Tables, accuracies, accurate, alone, halves, join
+from tiercut.planner.search import Tables, allowances, halves, join, least_by_level, one_hop
 
 #: The search over T stops here; a tenth of what counts as a tie.
 CLOSE = 1e-10
 
-#: With a deadline, it is halved to this part of its value, then the few stages that take so long are tried.
+#: Where every plan must be asked for more, T is halved to this part of its value, then the few stages that take so long
+#: are tried.
 NARROW = 1e-3
 
 
@@ -28,32 +30,32 @@ class Stages:
 
     Args:
         costs: The pieces.
-        floor: Accuracy that plans must have.
         known_seconds: Longest stage of a plan that is known (or anything above): longer ones need no precision.
     """
 
-    def __init__(self, costs: Costs, floor: float, known_seconds: float) -> None:
-        parts = halves(costs)
-        self.costs, self.floor = costs, floor
-        device, cloud = costs.device[:, None, None, :], costs.finish[:, None, costs.edges :, None, :]
+    def __init__(self, costs: Costs, known_seconds: float) -> None:
+        before, self.after = halves(costs)
+        self.costs, self.allowed = costs, allowances(costs)
+        starts, edges = costs.offers.starts, costs.edges
         # First cuts that the device reaches in time; two hops need no others.
-        self.reach = int(np.flatnonzero((costs.device <= 1.001 * known_seconds + 1e-9).any(axis=0)).max(initial=0)) + 1
-        self.before, self.after = parts.before[..., : self.reach], parts.after
-        self.longest_before = np.maximum(device, costs.first[:, : costs.edges])[..., : self.reach]
-        self.longest_after = np.maximum(costs.second, cloud)
-        self.one = device + costs.first + costs.finish[:, :, None, :]
-        self.longest_one = np.maximum(np.maximum(device, costs.first), costs.finish[:, :, None, :])
+        near = np.flatnonzero((costs.device <= 1.001 * known_seconds + 1e-9).any(axis=0))
+        self.reach = int(costs.offers.cut[near].max(initial=0)) + 1
+        self.firsts = int(starts[self.reach]) if self.reach < len(starts) else costs.device.shape[-1]
+        self.before = before
+        self.longest_before = np.maximum(costs.device[:, None], costs.first[:, :edges])
+        self.longest_after = np.maximum(costs.second, costs.finish[:, None, edges:])
+        self.longest_one = np.maximum(np.maximum(costs.device[:, None], costs.first), costs.finish)
         self.queue = costs.edge_queue
         # Blocks too long for any plan of interest are cut short, so that the running sum keeps its precision.
         steps = np.minimum(costs.edge_steps, 4 * known_seconds + 1e-3)
         self.sums = np.concatenate((np.zeros((*steps.shape[:2], 1)), np.cumsum(steps, axis=-1)), axis=-1)
-        # (V, J, K): the second codecs that may follow; J is 1 where that does not depend on the first codec.
-        pairs = accuracies(costs)[2][:, 0, :, :, 0] >= floor
-        self.depends = not bool((pairs == pairs[:, :1]).all())
-        self.pairs = pairs if self.depends else pairs[:, :1]
-        # (V, E, K or 1, A) and (V, E, J, A): the same as longest_before and _after, with the free choices made.
-        self.free_before = self.longest_before if self.depends else self._first_codec()
-        self.free_after = self._allowed(self.longest_after.min(axis=2, initial=np.inf))
+        # (V, E, O), the cloud chosen; and (V, E, first cuts), (V, E, N): the offer as well, whatever it loses.
+        self.second = self.longest_after.min(axis=2, initial=np.inf)
+        usable = self.longest_before[..., : self.firsts]
+        self.free_before = np.minimum.reduceat(usable, starts[: self.reach], axis=-1)
+        self.free_after = np.minimum.reduceat(self.second, starts, axis=-1)
+        # Whether two codecs may lose too much together.
+        self.bound = bool((costs.budget < 2 * costs.offers.drop.max()).any())
 
     def shortest(self, deadline: float, latency: Tables) -> float:
         """The least longest stage among the plans within a deadline; ``latency`` is what each group takes at least."""
@@ -64,50 +66,54 @@ class Stages:
         # A plan's longest stage is at most its latency, and at least a fifth of it: there are five stages.
         best, low = min(best, float(latency.two.min())), latency.least() / 5
         loose = _halve(self._any_within, low, best)
-        if self._least_latency(loose + slack(loose)) <= deadline:
+        if self.bound and not self._pair_within(loose + slack(loose)):
+            loose = self._first_kept(self._pair_within, loose, best)
+        if self._in_time(loose + slack(loose), deadline):
             return loose
-        return self._in_time(deadline, loose, best)
+        return self._first_kept(lambda limit: self._in_time(limit, deadline), loose, best)
 
     def least_latency(self, limit: float) -> Tables:
         """Least latency of every group among the plans whose stages all keep a limit."""
-        none, one = self._no_hop_one_hop(limit)
-        rest = self._rest(self._after(limit), limit)
-        return Tables(none, one, join(self._before(limit), rest)).keep(*accurate(self.costs, self.floor))
+        costs = self.costs
+        none = np.where(costs.alone <= limit, costs.alone, np.inf)
+        one = np.where(self.longest_one <= limit, one_hop(costs), np.inf)
+        return Tables(none, one, self._two(limit))
 
-    def best_variants(self, limit: float) -> Ints:
-        """The variants that hold a plan of least latency among those whose stages all keep a limit."""
-        none, one = self._no_hop_one_hop(limit)
-        two = self._before(limit) + self._rest(self._allowed(self._after(limit)), limit)
-        least = np.minimum(none, one.min(axis=(1, 2, 3), initial=np.inf))
-        least = np.minimum(least, two.min(axis=(1, 2, 3), initial=np.inf))
-        return np.flatnonzero(least <= least.min() + 2 * slack(float(least.min())))
-
-    def _no_hop_one_hop(self, limit: float) -> tuple[Floats, Floats]:
-        none_accurate, one_accurate, _ = accurate(self.costs, self.floor)
-        none = np.where(none_accurate & (alone(self.costs) <= limit), alone(self.costs), np.inf)
-        return none, np.where(one_accurate & (self.longest_one <= limit), self.one, np.inf)
+    def _two(self, limit: float) -> Floats:
+        """(V, E, O) the same of the plans with two hops."""
+        after = self._after(limit)
+        rest = self._rest(least_by_level(self.costs.offers, after, self.allowed.levels), limit)
+        return join(self.costs, self._before(limit), rest, self.allowed.of_group)
 
     def _before(self, limit: float) -> Floats:
         return np.where(self.longest_before <= limit, self.before, np.inf)
 
-    def _allowed(self, after: Floats) -> Floats:
-        """(V, E, J, A) of (V, E, K, A): the least over the second codecs that may follow."""
-        if self.pairs.all():
-            least: Floats = after.min(axis=2, keepdims=True)
-        else:
-            least = np.where(self.pairs[:, None, :, :, None], after[:, :, None], np.inf).min(axis=3)
+    def _after(self, limit: float) -> Floats:
+        """(V, E, O) least seconds of the second half, its stages within a limit, over the clouds."""
+        least: Floats = np.where(self.longest_after <= limit, self.after, np.inf).min(axis=2, initial=np.inf)
         return least
 
-    def _in_time(self, deadline: float, low: float, high: float) -> float:
-        """The least limit above ``low`` that a plan within the deadline keeps; one keeps ``high``."""
+    def _in_time(self, limit: float, deadline: float) -> bool:
+        """Whether a plan with two hops whose stages keep a limit meets a deadline."""
+        if not np.isfinite(deadline):
+            return True
+        after = np.minimum.reduceat(self._after(limit), self.costs.offers.starts, axis=-1)
+        rest = self._rest(np.moveaxis(after, -1, 0)[:, None], limit)
+        free = join(self.costs, self._before(limit), rest, np.minimum(self.allowed.of_group, 0))
+        if not (free <= deadline).any():
+            return False
+        return not self.bound or bool((self._two(limit) <= deadline).any())
+
+    def _first_kept(self, keeps: Callable[[float], bool], low: float, high: float) -> float:
+        """The least limit above ``low`` that can be kept, and ``high`` if that is less. ``keeps`` is monotone."""
         while high - low > NARROW * high:
             middle = (low + high) / 2
-            low, high = (low, middle) if self._least_latency(middle) <= deadline else (middle, high)
+            low, high = (low, middle) if keeps(middle) else (middle, high)
         limits = self._limits(low, high)
         first, last = 0, len(limits) - 1
         while first < last:
             middle_limit = (first + last) // 2
-            if self._least_latency(limits[middle_limit] + slack(limits[middle_limit])) <= deadline:
+            if keeps(limits[middle_limit] + slack(limits[middle_limit])):
                 last = middle_limit
             else:
                 first = middle_limit + 1
@@ -125,42 +131,42 @@ class Stages:
         return np.append(np.unique(found[(found > low) & (found < high)]), high)
 
     def _any_within(self, limit: float) -> float:
-        """Longest stage of a plan that keeps the limit; above the limit if none does.
+        """Longest stage of a plan that keeps the limit; above the limit if none does. Codecs may lose anything.
 
         With every first half goes the nearest second cut whose own half keeps the limit: the shortest edge segment.
         """
-        before, after, sums = self.free_before, self.free_after, self.sums[:, :, None]
-        width = after.shape[-1]
+        width = self.free_after.shape[-1]
         cuts = np.arange(width)
-        nearest = np.where(after <= limit, cuts, width - 1)
+        nearest = np.where(self.free_after <= limit, cuts, width - 1)
         nearest = np.minimum.accumulate(nearest[..., ::-1], axis=-1)[..., ::-1][..., : self.reach]
-        cuts, starts = cuts[: self.reach], sums[..., : self.reach]
-        ends = np.take_along_axis(np.broadcast_to(sums, after.shape), nearest, axis=-1)
-        middle = np.where(nearest == cuts, 0.0, ends - starts + self.queue[:, None, None])
-        longest = np.maximum(np.maximum(before, np.take_along_axis(after, nearest, axis=-1)), middle)
-        return float(longest.min(initial=np.inf))
+        ends = np.take_along_axis(self.sums, nearest, axis=-1)
+        middle = np.where(nearest == cuts[: self.reach], 0.0, ends - self.sums[..., : self.reach] + self.queue[:, None])
+        longest = np.maximum(self.free_before, np.take_along_axis(self.free_after, nearest, axis=-1))
+        return float(np.maximum(longest, middle).min(initial=np.inf))
 
-    def _first_codec(self) -> Floats:
-        """(V, E, 1, A): the least over first codecs that some second codec may follow (all of them, or none)."""
-        followed = np.any(self.pairs, axis=2, keepdims=True)[:, None]
-        usable = np.where(followed, self.longest_before, np.inf)
-        least: Floats = usable.min(axis=2, keepdims=True, initial=np.inf)
-        return least
+    def _pair_within(self, limit: float) -> bool:
+        """Whether two halves keep the limit and do not lose too much together.
 
-    def _least_latency(self, limit: float) -> float:
-        return float((self._before(limit) + self._rest(self._allowed(self._after(limit)), limit)).min(initial=np.inf))
-
-    def _after(self, limit: float) -> Floats:
-        """(V, E, K, A) least seconds of the second half, its stages within a limit, over the clouds."""
-        least: Floats = np.where(self.longest_after <= limit, self.after, np.inf).min(axis=2, initial=np.inf)
-        return least
+        Of the first offers of a cut that keep it, only the one that loses least matters, and so of the second offers.
+        """
+        starts, drop = self.costs.offers.starts, self.costs.offers.drop
+        before, usable = self.longest_before[..., : self.firsts], drop[: self.firsts]
+        first = np.minimum.reduceat(np.where(before <= limit, usable, np.inf), starts[: self.reach], axis=-1)
+        second = np.minimum.reduceat(np.where(self.second <= limit, drop, np.inf), starts, axis=-1)
+        later = window_min(second, np.arange(1, self.reach + 1), self._last_cut(limit))
+        lost = first + np.minimum(second[..., : self.reach], later)
+        return bool((lost <= self.costs.budget[:, None, None]).any())
 
     def _rest(self, after: Floats, limit: float) -> Floats:
-        """(V, E, M, A up to ``reach``): least seconds from cut a to the result, the edge's stage within the limit."""
-        sums, starts = self.sums[:, :, None], self.sums[:, :, None, : self.reach]
-        ran = window_min(after + sums, np.arange(1, self.reach + 1), self._last_cut(limit)[:, :, None])
-        best: Floats = np.minimum(after[..., : self.reach], ran - starts + self.queue[:, None, None])
-        return best
+        """(N, L, V, E): least seconds from cut a to the result, the edge's stage within the limit; up to ``reach``."""
+        values = np.moveaxis(after, 0, -1)  # (L, V, E, N)
+        sums, starts = self.sums[..., :-1], self.sums[..., : self.reach]
+        ran = window_min(values + sums, np.arange(1, self.reach + 1), self._last_cut(limit))
+        rest = np.full_like(after, np.inf)
+        rest[: self.reach] = np.moveaxis(
+            np.minimum(values[..., : self.reach], ran - starts + self.queue[:, None]), -1, 0
+        )
+        return rest
 
     def _last_cut(self, limit: float) -> Ints:
         """(V, E, A up to ``reach``): the last cut that an edge reaches from cut a within the limit."""
@@ -176,8 +182,14 @@ def window_min(values: Floats, first: Ints, last: Ints) -> Floats:
     """Least of ``values[..., first : last + 1]`` at every position, infinity for an empty window.
 
     A sparse table: the minima of all windows of 1, 2, 4, ... values; two of them cover any window.
+
+    Args:
+        values: (..., N).
+        first: (M), from 0 on.
+        last: (..., M), in a shape that broadcasts against that of the values.
     """
     width, size = values.shape[-1], values.size
+    last = np.broadcast_to(np.minimum(last, width - 1), (*values.shape[:-1], len(first)))
     table = np.empty((width.bit_length(), *values.shape))
     table[0] = values
     for level in range(1, len(table)):

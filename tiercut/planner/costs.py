@@ -1,17 +1,20 @@
 """A problem as arrays: what each piece of a plan costs on its own, so that a search only adds.
 
-Axes, always in this order: V variants, E edges or W stations (the edges, then the clouds), C clouds, K codecs (raw
-first), A cut points 0..N of the longest variant. What is impossible costs infinity: a missing link, a codec that may
-not be used at a cut, a node without the variant, a cut past the end.
+Axes, always in this order: V variants, E edges or W stations (the edges, then the clouds), C clouds, O offers. An
+*offer* is a codec at a cut where it may be used: a codec for one cut only costs one entry, not one at every cut. What
+is impossible costs infinity: a missing link, a node without the variant, a cut past the end, a codec that alone loses
+too much, or one with too little noise for the first hop.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from tiercut.planner.answer import slack
 from tiercut.planner.fields import Floats
 from tiercut.planner.problem import Codec, Link, Node, Problem, Variant
 
@@ -21,28 +24,51 @@ NO_LINK = Link(latency_seconds=np.inf, mbps=1.0, watts=0.0)
 
 
 @dataclass(frozen=True, slots=True)
+class Offers:
+    """The codecs at the cuts where they may be used, by cut, then by drop, then as listed.
+
+    Attributes:
+        cut: (O).
+        codec: (O) position in the problem's list.
+        drop: (O) accuracy lost.
+        starts: (N) the first offer of each cut 0..N-1; there is always one, ``raw``.
+    """
+
+    cut: Ints
+    codec: Ints
+    drop: Floats
+    starts: Ints
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
     """The pieces; seconds unless named otherwise.
 
     Attributes:
-        blocks: (V) blocks of each variant.
+        variants: (V) position in the problem's list: of those that are accurate enough.
+        blocks: (V) blocks of each variant; N is the most.
         accuracy: (V) of each variant.
-        drop: (K) accuracy lost by each codec.
-        device: (V, A) the device runs [0, a), with its queue.
-        device_joules: (V, A) the same, 0 where impossible.
-        first: (V, W, K, A) hop from the device to a station.
-        first_joules: (V, W, K, A) what the device sends it with.
-        finish: (V, W, A) a station runs [a, end), with its queue.
+        floor: Accuracy that a plan must have; minus infinity if any will do.
+        offers: Axis O.
+        alone: (V) the device runs everything.
+        alone_joules: (V) what it draws for that.
+        device: (V, O) the device runs [0, cut), with its queue.
+        first: (V, W, O) hop from the device to a station.
+        first_joules: (V, W, O) what the device draws until its frame is sent, computing included.
+        finish: (V, W, O) a station runs [cut, end), with its queue.
         edge_steps: (V, E, N) one block on an edge, without queue.
         edge_queue: (E) paid once when an edge runs a block.
-        second: (V, E, C, K, A) hop from an edge to a cloud.
+        second: (V, E, C, O) hop from an edge to a cloud.
     """
 
+    variants: Ints
     blocks: Ints
     accuracy: Floats
-    drop: Floats
+    floor: float
+    offers: Offers
+    alone: Floats
+    alone_joules: Floats
     device: Floats
-    device_joules: Floats
     first: Floats
     first_joules: Floats
     finish: Floats
@@ -55,33 +81,47 @@ class Costs:
         """How many stations are edges."""
         return len(self.edge_queue)
 
-    def only(self, variants: Ints) -> Costs:
-        """The same, of some variants."""
-        per_variant = ("blocks", "accuracy", "device", "device_joules", "first", "first_joules", "finish", "edge_steps")
-        return replace(self, **{name: getattr(self, name)[variants] for name in (*per_variant, "second")})
+    @property
+    def budget(self) -> Floats:
+        """(V) accuracy that the codecs of a plan may lose together."""
+        return self.accuracy - self.floor
 
 
-def costs_of(problem: Problem) -> Costs:
-    """Price every piece of every plan."""
-    variants, stations = problem.variants, (*problem.edges, *problem.clouds)
+def costs_of(problem: Problem, floor: float = -np.inf) -> Costs:
+    """Price every piece of every plan that is at least ``floor`` accurate.
+
+    Args:
+        problem: The problem.
+        floor: Not above the accuracy of its best variant.
+    """
+    kept = np.array([v for v, variant in enumerate(problem.variants) if variant.accuracy >= floor])
+    variants = [problem.variants[v] for v in kept]
+    stations = (*problem.edges, *problem.clouds)
+    accuracy = np.array([variant.accuracy for variant in variants])
     blocks = np.array([variant.blocks for variant in variants])
-    width = int(blocks.max()) + 1
-    bits, coding = _wire(variants, problem.codecs, width)
-    device = _device(problem, width)
+    width = int(blocks.max())
+    offers = _offers(problem.codecs, width, float(accuracy.max()) - floor)
+    bits, coding = _wire(variants, problem.codecs, offers, accuracy - floor)
+    device = _device(problem, variants, width)
+    before, end = device[:, offers.cut], (np.arange(len(variants)), blocks)
     first = [problem.links.get((problem.device.id, node.id), NO_LINK) for node in stations]
     second = [problem.links.get((edge.id, cloud.id), NO_LINK) for edge in problem.edges for cloud in problem.clouds]
     send = _send_seconds(first, bits)
-    hops = (len(variants), len(problem.edges), len(problem.clouds), len(problem.codecs), width)
+    joules = np.where(np.isfinite(device), device, 0.0) * problem.device.power_watts
+    hops = (len(variants), len(problem.edges), len(problem.clouds), len(offers.cut))
     return Costs(
+        variants=kept,
         blocks=blocks,
-        accuracy=np.array([variant.accuracy for variant in variants]),
-        drop=np.array([codec.accuracy_drop for codec in problem.codecs]),
-        device=device,
-        device_joules=np.where(np.isfinite(device), device, 0.0) * problem.device.power_watts,
-        first=send + coding + _column([link.latency_seconds for link in first]),
-        first_joules=send * _column([link.watts for link in first]),
-        finish=_finish(stations, variants, width),
-        edge_steps=_steps(problem.edges, variants, width - 1),
+        accuracy=accuracy,
+        floor=floor,
+        offers=offers,
+        alone=device[end],
+        alone_joules=joules[end],
+        device=before,
+        first=send + coding + _column([link.latency_seconds for link in first]) + _unfit(problem, offers),
+        first_joules=joules[:, None, offers.cut] + send * _column([link.watts for link in first]),
+        finish=_finish(stations, variants, width)[..., offers.cut],
+        edge_steps=_steps(problem.edges, variants, width),
         edge_queue=np.array([edge.queue_seconds for edge in problem.edges], dtype=np.float64),
         second=(_send_seconds(second, bits) + coding + _column([link.latency_seconds for link in second])).reshape(
             hops
@@ -89,28 +129,40 @@ def costs_of(problem: Problem) -> Costs:
     )
 
 
-def _wire(variants: tuple[Variant, ...], codecs: tuple[Codec, ...], width: int) -> tuple[Floats, Floats]:
-    """(V, 1, K, A) bits on the wire, and seconds for encoding and decoding (infinity: not at this cut)."""
-    shape = (len(variants), 1, len(codecs), width)
-    bits, coding = np.zeros(shape), np.full(shape, np.inf)
-    ratio = np.array([[codec.ratio] for codec in codecs])
-    per_mb = np.array([[codec.encode_seconds_per_mb + codec.decode_seconds_per_mb] for codec in codecs])
+def _offers(codecs: Sequence[Codec], width: int, budget: float) -> Offers:
+    """Those that lose no more than the budget; the end of the model is never sent."""
+    bounds = [(0, width) if codec.name == "raw" else codec.cuts or (1, width) for codec in codecs]
+    first, last = (np.array([min(bound[side], width) for bound in bounds])[:, None] for side in (0, 1))
+    drops = np.array([codec.accuracy_drop for codec in codecs])
+    cuts = np.arange(width)
+    codec, cut = np.nonzero((first <= cuts) & (cuts <= last) & (drops[:, None] <= budget))
+    order = np.lexsort((codec, drops[codec], cut))
+    codec, cut = codec[order], cut[order]
+    return Offers(cut, codec, drops[codec], np.searchsorted(cut, cuts))
+
+
+def _wire(
+    variants: Sequence[Variant], codecs: Sequence[Codec], offers: Offers, budget: Floats
+) -> tuple[Floats, Floats]:
+    """(V, 1, O) bits on the wire, and seconds for encoding and decoding (infinity: not in this variant)."""
+    size = np.zeros((len(variants), 1, len(offers.starts)))
     for v, variant in enumerate(variants):
-        size = variant.cut_bytes[:-1]
-        bits[v, 0, :, : variant.blocks] = size / ratio * 8
-        seconds = size / 1e6 * per_mb
-        for k, codec in enumerate(codecs):
-            start, end = _range(codec, variant.blocks)
-            coding[v, 0, k, start:end] = seconds[k, start:end]
-    return bits, coding
+        size[v, 0, : variant.blocks] = variant.cut_bytes[:-1]
+    size = size[..., offers.cut]
+    ratio = np.array([codec.ratio for codec in codecs])[offers.codec]
+    per_mb = np.array([codec.encode_seconds_per_mb + codec.decode_seconds_per_mb for codec in codecs])[offers.codec]
+    blocks = np.array([[[variant.blocks]] for variant in variants])
+    fits = (offers.cut < blocks) & (offers.drop <= budget[:, None, None])
+    return size / ratio * 8, np.where(fits, size / 1e6 * per_mb, np.inf)
 
 
-def _range(codec: Codec, blocks: int) -> tuple[int, int]:
-    """Cuts [start, end) that a codec may be used at; the end of the model is never sent."""
-    if codec.name == "raw":
-        return 0, blocks
-    first, last = codec.cuts or (1, blocks - 1)
-    return min(first, blocks), min(last + 1, blocks)
+def _unfit(problem: Problem, offers: Offers) -> Floats:
+    """(O) infinity for what has too little noise to be sent by the device, else 0."""
+    least = problem.min_noise
+    if least is None:
+        return np.zeros(1)
+    noisy = np.array([codec.noise >= least - slack(least) for codec in problem.codecs])
+    return np.where(noisy[offers.codec], 0.0, np.inf)
 
 
 def _send_seconds(links: list[Link], bits: Floats) -> Floats:
@@ -118,14 +170,15 @@ def _send_seconds(links: list[Link], bits: Floats) -> Floats:
 
 
 def _column(values: list[float]) -> Floats:
-    """(W, 1, 1): one value per station, to stand beside (V, W, K, A)."""
-    return np.array(values, dtype=np.float64)[:, None, None]
+    """(W, 1): one value per station, to stand beside (V, W, O)."""
+    return np.array(values, dtype=np.float64)[:, None]
 
 
-def _device(problem: Problem, width: int) -> Floats:
+def _device(problem: Problem, variants: Sequence[Variant], width: int) -> Floats:
+    """(V, cuts 0..N)."""
     node = problem.device
-    seconds = np.full((len(problem.variants), width), np.inf)
-    for v, variant in enumerate(problem.variants):
+    seconds = np.full((len(variants), width + 1), np.inf)
+    for v, variant in enumerate(variants):
         if variant.name in node.block_seconds:
             run = node.slowdown * np.cumsum(node.block_seconds[variant.name]) + node.queue_seconds
             seconds[v, 1 : variant.blocks + 1] = run
@@ -136,7 +189,7 @@ def _device(problem: Problem, width: int) -> Floats:
     return seconds
 
 
-def _finish(stations: tuple[Node, ...], variants: tuple[Variant, ...], width: int) -> Floats:
+def _finish(stations: Sequence[Node], variants: Sequence[Variant], width: int) -> Floats:
     seconds = np.full((len(variants), len(stations), width), np.inf)
     for v, variant in enumerate(variants):
         for w, node in enumerate(stations):
@@ -146,8 +199,8 @@ def _finish(stations: tuple[Node, ...], variants: tuple[Variant, ...], width: in
     return seconds
 
 
-def _steps(edges: tuple[Node, ...], variants: tuple[Variant, ...], blocks: int) -> Floats:
-    seconds = np.full((len(variants), len(edges), blocks), np.inf)
+def _steps(edges: Sequence[Node], variants: Sequence[Variant], width: int) -> Floats:
+    seconds = np.full((len(variants), len(edges), width), np.inf)
     for v, variant in enumerate(variants):
         for e, node in enumerate(edges):
             if variant.name in node.block_seconds:

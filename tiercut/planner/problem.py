@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 from tiercut.plan import TIERS, Tier
@@ -29,8 +29,8 @@ _PROBLEM = ("format", "model", "nodes", "links", "codecs", "objective", "constra
 _VARIANT = ("name", "accuracy", "cut_bytes")
 _NODE = ("id", "tier", "block_seconds", "slowdown", "queue_seconds", "power_watts")
 _LINK = ("from", "to", "latency_seconds", "mbps", "watts")
-_CODEC = ("name", "ratio", "encode_seconds_per_mb", "decode_seconds_per_mb", "accuracy_drop", "cuts")
-_CONSTRAINTS = ("min_first_cut", "deadline_seconds", "max_accuracy_drop")
+_CODEC = ("name", "ratio", "encode_seconds_per_mb", "decode_seconds_per_mb", "accuracy_drop", "cuts", "noise")
+_CONSTRAINTS = ("min_first_cut", "deadline_seconds", "max_accuracy_drop", "min_noise")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,17 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """One codec; ``cuts`` is the first and last cut it may be used at, ``None`` for every cut between blocks."""
+    """One codec.
+
+    Attributes:
+        name: As plans have it.
+        ratio: Bytes in by bytes out.
+        encode_seconds_per_mb: Seconds per 1e6 bytes in.
+        decode_seconds_per_mb: The same.
+        accuracy_drop: Accuracy lost.
+        cuts: First and last cut it may be used at, ``None`` for every cut between blocks.
+        noise: Scale of the noise that it adds to what it encodes.
+    """
 
     name: str
     ratio: float = 1.0
@@ -78,6 +88,7 @@ class Codec:
     decode_seconds_per_mb: float = 0.0
     accuracy_drop: float = 0.0
     cuts: tuple[int, int] | None = None
+    noise: float = 0.0
 
 
 #: What always exists; usable at every cut that is sent.
@@ -99,6 +110,7 @@ class Problem:
     min_first_cut: int = 0
     deadline_seconds: float | None = None
     max_accuracy_drop: float | None = None
+    min_noise: float | None = None
     max_first_cut: int | None = None
 
     @property
@@ -135,6 +147,7 @@ def parse(document: Mapping[str, Any]) -> Problem:
         min_first_cut=integer(constraints, "min_first_cut", "constraints", 0),
         deadline_seconds=_optional(constraints, "deadline_seconds"),
         max_accuracy_drop=_optional(constraints, "max_accuracy_drop"),
+        min_noise=_optional(constraints, "min_noise"),
     )
 
 
@@ -223,12 +236,13 @@ def _codecs(document: Mapping[str, Any]) -> Iterable[Codec]:
             decode_seconds_per_mb=number(entry, "decode_seconds_per_mb", where, default=0.0),
             accuracy_drop=number(entry, "accuracy_drop", where, default=0.0, most=1.0),
             cuts=_cuts(entry.get("cuts"), f"{where}.cuts"),
+            noise=number(entry, "noise", where, default=0.0),
         )
         _once(codec.name, seen, f"{where}.name")
         if codec.name != RAW.name:
             yield codec
-        elif (codec.ratio, codec.accuracy_drop, codec.encode_seconds_per_mb + codec.decode_seconds_per_mb) != (1, 0, 0):
-            refuse(where, "another name: 'raw' always exists, with ratio 1 and no cost", item)
+        elif replace(codec, cuts=None) != RAW:
+            refuse(where, "another name: 'raw' always exists, with ratio 1, no cost and no noise", item)
 
 
 def _cuts(value: object, field: str) -> tuple[int, int] | None:

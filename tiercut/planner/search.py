@@ -1,14 +1,16 @@
 """Least latency of every group of plans, without trying the plans one by one.
 
-A *group* is all that a plan fixes but its cloud and its second cut. For a group (variant v, edge e, codecs k and l,
-first cut a) the latency splits into what lies before the edge and what follows from a on:
+A *group* is all that a plan fixes up to its first hop: variant v, edge e, and the offer o (a codec at the first cut a).
+The latency splits into what lies before the edge and what follows from a on:
 
-    latency(b) = F[v,e,k,a] + rest[v,e,l,a](b)          F = device + first hop
-    rest(a)    = G[a]                                   the edge only relays    G = second hop + cloud, the best cloud
+    latency(b) = F[v,e,o] + rest[v,e,a](b)              F = device + first hop
+    rest(a)    = G[a]                                   the edge only relays    G = second hop + cloud, the best of them
     rest(b)    = queue + steps[a] + ... + steps[b-1] + G[b]
 
-so the best second cut does not depend on the first codec, and one pass from the last cut to the first finds it for all
-cuts: ``run[a] = steps[a] + min(G[a+1], run[a+1])``. Plans with no hop and with one hop have no second cut to choose.
+so one pass from the last cut to the first finds the best second cut for all first cuts:
+``run[a] = steps[a] + min(G[a+1], run[a+1])``. Where accuracy is limited, the second hop may lose what the variant and
+the first codec leave of it, so G and the pass have one more axis, L: a level for each amount that may be left, and G is
+the least over the offers that lose no more (`allowances`). Plans with no hop and with one have no second cut to choose.
 Neurosurgeon (Kang et al., ASPLOS 2017, Algorithm 1) is the case of one hop; Edgent (Li et al., 2018) adds the exits.
 """
 
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tiercut.planner.costs import Costs
+from tiercut.planner.costs import Costs, Ints, Offers
 from tiercut.planner.fields import Floats
 
 Bools = npt.NDArray[np.bool_]
@@ -31,8 +33,8 @@ class Tables:
 
     Attributes:
         none: (V) device only.
-        one: (V, W, K, A) one hop, to a station that runs the rest.
-        two: (V, E, K, K, A) two hops.
+        one: (V, W, O) one hop, to a station that runs the rest.
+        two: (V, E, O) two hops.
     """
 
     none: Floats
@@ -58,72 +60,113 @@ class Tables:
 
 
 @dataclass(frozen=True, slots=True)
-class Halves:
-    """The two halves of the plans with two hops: before the edge (F) and after it (G); see the top of this file.
+class Allowances:
+    """What the second hop may lose, by group.
 
     Attributes:
-        before: (V, E, K, A) device and first hop.
-        after: (V, E, C, K, A) second hop and cloud.
+        levels: (L) accuracy, ascending: the amounts that some second offer loses and some group can be left with.
+        of_group: (V, O) the level of a variant and a first offer; -1 where nothing is left, not even for ``raw``.
     """
 
-    before: Floats
-    after: Floats
+    levels: Floats
+    of_group: Ints
 
 
-def halves(costs: Costs) -> Halves:
-    """Add up both halves."""
-    before = costs.device[:, None, None, :] + costs.first[:, : costs.edges]
-    after = costs.second + costs.finish[:, None, costs.edges :, None, :]
-    return Halves(before, after)
+def halves(costs: Costs) -> tuple[Floats, Floats]:
+    """(V, E, O) device and first hop; (V, E, C, O) second hop and cloud: the two halves of plans with two hops."""
+    before = costs.device[:, None, :] + costs.first[:, : costs.edges]
+    return before, costs.second + costs.finish[:, None, costs.edges :, :]
 
 
-def alone(costs: Costs) -> Floats:
-    """(V) the device runs everything."""
-    return costs.device[np.arange(len(costs.blocks)), costs.blocks]
+def one_hop(costs: Costs) -> Floats:
+    """(V, W, O) latency of the plans with one hop."""
+    seconds: Floats = costs.device[:, None, :] + costs.first + costs.finish
+    return seconds
 
 
-def least_latency(costs: Costs, floor: float) -> Tables:
-    """Least latency of every group that is at least ``floor`` accurate."""
-    parts = halves(costs)
-    one = costs.device[:, None, None, :] + costs.first + costs.finish[:, :, None, :]
-    two = join(parts.before, rest(costs, parts.after.min(axis=2, initial=np.inf)))
-    return Tables(alone(costs), one, two).keep(*accurate(costs, floor))
+def least_latency(costs: Costs) -> Tables:
+    """Least latency of every group."""
+    before, after = halves(costs)
+    allowed = allowances(costs)
+    rest = by_first_cut(costs, least_by_level(costs.offers, after.min(axis=2, initial=np.inf), allowed.levels))
+    return Tables(costs.alone.copy(), one_hop(costs), join(costs, before, rest, allowed.of_group))
 
 
-def join(before: Floats, after: Floats) -> Floats:
-    """(V, E, K, K, A): every first half with every second half."""
-    joined: Floats = before[:, :, :, None, :] + after[:, :, None, :, :]
+def allowances(costs: Costs) -> Allowances:
+    """Levels for the accuracy that plans must have."""
+    drop, budget = costs.offers.drop, costs.budget
+    lost = np.unique(drop)
+    if (budget >= 2 * lost[-1]).all():
+        return Allowances(lost[-1:], np.zeros((len(budget), len(drop)), dtype=np.intp))
+    level = np.searchsorted(lost, budget[:, None] - drop, side="right") - 1
+    used = np.unique(level[level >= 0])
+    return Allowances(lost[used], np.where(level < 0, -1, np.searchsorted(used, level)))
+
+
+def least_by_level(offers: Offers, after: Floats, levels: Floats) -> Floats:
+    """(N, L, V, E): the least of (V, E, O) over each cut's offers that lose no more than each level."""
+    by_offer = np.ascontiguousarray(np.moveaxis(after, -1, 0))
+    if levels[-1] >= offers.drop.max() and len(levels) == 1:
+        least: Floats = np.minimum.reduceat(by_offer, offers.starts, axis=0)
+        return least[:, None]
+    counts = np.diff(offers.starts, append=len(offers.cut))
+    for nth in range(1, int(counts.max())):  # from here on: the least up to each offer of its cut
+        at = offers.starts[counts > nth] + nth
+        by_offer[at] = np.minimum(by_offer[at], by_offer[at - 1])
+    ranks, cuts = len(levels) + 1, np.arange(len(counts))[:, None]
+    key = offers.cut * ranks + np.searchsorted(levels, offers.drop)
+    upto: Ints = np.searchsorted(key, cuts * ranks + np.arange(len(levels)), side="right")
+    return by_offer[upto - 1]
+
+
+def by_first_cut(costs: Costs, after: Floats) -> Floats:
+    """(N, L, V, E): least seconds from each first cut to the result, over all second cuts from it on."""
+    steps = np.ascontiguousarray(np.moveaxis(costs.edge_steps, -1, 0))
+    run = np.full_like(after, np.inf)
+    for cut in range(len(after) - 2, -1, -1):
+        np.minimum(after[cut + 1], run[cut + 1], out=run[cut])
+        run[cut] += steps[cut]
+    run += costs.edge_queue
+    return np.minimum(after, run, out=run)
+
+
+def join(costs: Costs, before: Floats, rest: Floats, level: Ints) -> Floats:
+    """(V, E, O): every first half with the best second half that its level allows."""
+    variants = np.arange(len(before))[:, None]
+    joined: Floats = before + np.moveaxis(rest[costs.offers.cut, level, variants], -1, 1)
+    if level.min() < 0:
+        np.copyto(joined, np.inf, where=level[:, None] < 0)
     return joined
 
 
-def rest(costs: Costs, after: Floats) -> Floats:
-    """(V, E, K, A): least seconds from cut a to the result, over all second cuts."""
-    by_cut = np.ascontiguousarray(np.moveaxis(after, -1, 0))
-    steps = np.moveaxis(costs.edge_steps, -1, 0)[..., None]
-    run = np.full_like(by_cut, np.inf)
-    for cut in range(len(by_cut) - 2, -1, -1):
-        np.minimum(by_cut[cut + 1], run[cut + 1], out=run[cut])
-        run[cut] += steps[cut]
-    best = np.minimum(by_cut, run + costs.edge_queue[:, None])
-    return np.moveaxis(best, 0, -1)
-
-
-def accuracies(costs: Costs) -> tuple[Floats, Floats, Floats]:
-    """Accuracy of every group, in shapes that broadcast against `Tables`."""
-    variant, drop = costs.accuracy, costs.drop
-    one = variant[:, None] - drop
-    two = variant[:, None, None] - (drop[:, None] + drop)
-    return variant, one[:, None, :, None], two[:, None, :, :, None]
-
-
-def accurate(costs: Costs, floor: float) -> tuple[Bools, Bools, Bools]:
-    """Which groups are at least so accurate."""
-    none, one, two = (values >= floor for values in accuracies(costs))
-    return none, one, two
+def best_accuracy(costs: Costs, deadline: float) -> float:
+    """The greatest accuracy of a plan within a deadline; minus infinity if there is none."""
+    none = np.where(costs.alone <= deadline, costs.accuracy, -np.inf)
+    one = np.where(one_hop(costs) <= deadline, (costs.accuracy[:, None] - costs.offers.drop)[:, None], -np.inf)
+    known = max(float(none.max()), float(one.max(initial=-np.inf)))
+    before, after = halves(costs)
+    v, e, offer = np.nonzero(before <= deadline)
+    lossless = costs.accuracy[v] - costs.offers.drop[offer]  # of the plans with that first hop, at most
+    better = lossless > known
+    v, e, offer, lossless = v[better], e[better], offer[better], lossless[better]
+    if not len(v):
+        return known
+    lost = np.unique(costs.offers.drop)
+    lost = lost[lost < max(lossless.max() - known, np.nextafter(0, 1))]
+    rest = by_first_cut(costs, least_by_level(costs.offers, after.min(axis=2, initial=np.inf), lost))
+    # The first level that is quick enough, group by group: the more may be lost, the quicker.
+    first, cut, so_far = before[v, e, offer], costs.offers.cut[offer], np.zeros(len(v), dtype=np.intp)
+    last = np.full(len(v), len(lost))
+    while (so_far < last).any():
+        middle = (so_far + last) // 2
+        quick = first + rest[cut, np.minimum(middle, len(lost) - 1), v, e] <= deadline
+        last = np.where(quick, middle, last)
+        so_far = np.where(quick, so_far, np.minimum(middle + 1, last))
+    quick = so_far < len(lost)
+    found = lossless[quick] - lost[so_far[quick]]
+    return max(known, float(found.max(initial=-np.inf)))
 
 
 def energies(costs: Costs) -> tuple[Floats, Floats, Floats]:
-    """The device's joules of every group, in shapes that broadcast against `Tables`."""
-    none = costs.device_joules[np.arange(len(costs.blocks)), costs.blocks]
-    one = costs.device_joules[:, None, None, :] + costs.first_joules
-    return none, one, one[:, : costs.edges, :, None, :]
+    """The device's joules of every group, in the shapes of `Tables`."""
+    return costs.alone_joules, costs.first_joules, costs.first_joules[:, : costs.edges]

@@ -1,4 +1,4 @@
-"""The best K plans, by trying every plan: a table of all second cuts at a time, of which only the best are kept.
+"""The best K plans, by trying every plan: a table of all second hops at a time, of which only the best are kept.
 
 Slower than `solve` (under a second at 160 blocks and 5 variants, where that takes milliseconds), and made of other
 sums: the tests hold one against the other.
@@ -17,7 +17,6 @@ from tiercut.planner.best import solve_parsed
 from tiercut.planner.costs import Costs, Ints, costs_of
 from tiercut.planner.fields import Floats
 from tiercut.planner.problem import Problem, parse
-from tiercut.planner.search import alone
 
 #: An edge's place when there is none: the last.
 NO_EDGE = np.iinfo(np.intp).max
@@ -87,7 +86,7 @@ class _Group:
 
 
 def _table(problem: Problem, costs: Costs, group: _Group) -> Candidates:
-    """The plans of one variant on one route that satisfy the constraints; axes: codecs, first cut, second cut."""
+    """The plans of one variant on one route that satisfy the constraints; axes: first offer, second offer."""
     stages, joules, drop = _stages(costs, group)
     latency = np.asarray(sum(stages[1:], stages[0]))
     accuracy = np.broadcast_to(costs.accuracy[group.variant] - drop, latency.shape)
@@ -116,31 +115,29 @@ def _stages(costs: Costs, group: _Group) -> tuple[list[Floats], Floats, Floats]:
     """Seconds of each stage, the device's joules, and the accuracy lost; all broadcast to the group's axes."""
     v, e, c = group.variant, group.edge, group.cloud
     if e is None and c is None:
-        end = costs.blocks[v]
-        return [alone(costs)[v : v + 1]], costs.device_joules[v, end : end + 1], np.zeros(1)
+        return [costs.alone[v : v + 1]], costs.alone_joules[v : v + 1], np.zeros(1)
     station = e if e is not None else costs.edges + (c or 0)
-    if e is None or c is None:  # (K, A)
+    drop = costs.offers.drop
+    if e is None or c is None:  # (O)
         stages = [costs.device[v], costs.first[v, station], costs.finish[v, station]]
-        return stages, costs.device_joules[v] + costs.first_joules[v, station], costs.drop[:, None]
-    device, first = costs.device[v][:, None], costs.first[v, e][:, None, :, None]  # (K, K, A, B)
-    second, finish = costs.second[v, e, c][:, None, :], costs.finish[v, costs.edges + c]
-    joules = (costs.device_joules[v] + costs.first_joules[v, e])[:, None, :, None]
+        return stages, costs.first_joules[v, station], drop
+    device, first, joules = (each[:, None] for each in (costs.device[v], costs.first[v, e], costs.first_joules[v, e]))
     return (
-        [device, first, _middle(costs, v, e), second, finish],
+        [device, first, _middle(costs, v, e), costs.second[v, e, c], costs.finish[v, costs.edges + c]],
         joules,
-        (costs.drop[:, None] + costs.drop)[..., None, None],
+        drop[:, None] + drop,
     )
 
 
 def _middle(costs: Costs, variant: int, edge: int) -> Floats:
-    """(A, B) seconds of the edge's segment [a, b), added up from a on; infinity below the diagonal."""
+    """(O, O) seconds of the edge's segment [a, b), added up from a on; infinity where b is before a."""
     steps = costs.edge_steps[variant, edge]
-    width = len(steps) + 1
+    width = len(steps)
     middle = np.full((width, width), np.inf)
     for cut in range(width):
         middle[cut, cut] = 0.0
-        middle[cut, cut + 1 :] = np.cumsum(steps[cut:]) + costs.edge_queue[edge]
-    return middle
+        middle[cut, cut + 1 :] = np.cumsum(steps[cut:-1]) + costs.edge_queue[edge]
+    return middle[np.ix_(costs.offers.cut, costs.offers.cut)]
 
 
 def _plans(costs: Costs, group: _Group, where: tuple[Ints, ...]) -> Ints:
@@ -150,9 +147,10 @@ def _plans(costs: Costs, group: _Group, where: tuple[Ints, ...]) -> Ints:
     v, e, c = (none if x is None else np.full(len(end), x) for x in (group.variant, group.edge, group.cloud))
     if group.edge is None and group.cloud is None:
         return np.stack([v, e, c, none, none, end, end], axis=-1)
+    codec, cut = costs.offers.codec[where[0]], costs.offers.cut[where[0]]
     if group.edge is None or group.cloud is None:
-        return np.stack([v, e, c, where[0], none, where[1], where[1] if group.edge is None else end], axis=-1)
-    return np.stack([v, e, c, *where], axis=-1)
+        return np.stack([v, e, c, codec, none, cut, cut if group.edge is None else end], axis=-1)
+    return np.stack([v, e, c, codec, costs.offers.codec[where[1]], cut, costs.offers.cut[where[1]]], axis=-1)
 
 
 def _best(plans: Candidates, k: int) -> Candidates:

@@ -1,0 +1,1 @@
+"""Accuracy against deadline and bandwidth, live: ``python -m bench deadlines``."""
