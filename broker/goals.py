@@ -10,6 +10,7 @@ from tiercut.bundle import Bundle
 from tiercut.codec_table import CodecTable, load_table
 from tiercut.codecs import codec
 from tiercut.coordinator.goal import StreamGoal
+from tiercut.coordinator.problem import lost_to_exits
 from tiercut.cut_names import resolve_cut
 from tiercut.errors import SettingsError
 from tiercut.plan import Plan
@@ -65,9 +66,16 @@ def goal_of(wanted: StreamSettings, bundle: Bundle) -> StreamGoal:
             came=str(wanted.exit_threshold),
             fix="give it exits with 'tiercut exits train', or leave the threshold away",
         )
+    if wanted.exit_threshold is not None and wanted.exits == "none":
+        raise SettingsError(
+            f"the settings of stream '{wanted.stream}' contradict each other",
+            expected='exits = "plan" with an exit_threshold',
+            came=f'exits = "none" and exit_threshold {wanted.exit_threshold}',
+            fix="leave one of them away",
+        )
     table = load_table(bundle)
     variants = list(_measured(bundle.variants, table))
-    return StreamGoal(
+    goal = StreamGoal(
         name=wanted.stream,
         model=bundle.model,
         model_name=bundle.name,
@@ -84,7 +92,17 @@ def goal_of(wanted: StreamSettings, bundle: Bundle) -> StreamGoal:
         max_accuracy_drop=wanted.max_accuracy_drop,
         min_noise=wanted.min_noise,
         exit_threshold=wanted.exit_threshold,
+        exit_cuts=tuple((each.cut, each.name) for each in bundle.exits),
+        learned=frozenset(bundle.learned),
     )
+    if goal.most_drop is not None and lost_to_exits(goal) > goal.most_drop:
+        raise SettingsError(
+            f"the settings of stream '{wanted.stream}' contradict each other",
+            expected=f"a max_accuracy_drop of at least {lost_to_exits(goal):.3f}, what exits cost at this threshold",
+            came=f"{goal.most_drop:g} with exit_threshold {wanted.exit_threshold}",
+            fix="raise one of them ('tiercut inspect BUNDLE' shows what leaves at which threshold)",
+        )
+    return goal
 
 
 def _measured(variants: Sequence[Variant], table: CodecTable | None) -> list[Variant]:

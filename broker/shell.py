@@ -175,7 +175,7 @@ class CoordinatorShell:
         self._put(self._coordinator.result_heard(read_journey(delivery.payload), delivery.received_s))
 
     def _dropped(self, delivery: Delivery) -> None:
-        self._coordinator.dropped_heard(decode_dropped(delivery.payload))
+        self._put(self._coordinator.dropped_heard(decode_dropped(delivery.payload), delivery.received_s))
 
     def _progress(self, delivery: Delivery) -> None:
         names = PROGRESS.parse(delivery.topic)

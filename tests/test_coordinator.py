@@ -275,7 +275,7 @@ def test_node_that_says_ready_and_is_not_is_left_and_the_last_plan_that_worked_c
     told.coordinator.control_heard("cam", StreamControl(mode="auto"))
     for seq in range(3):
         told.coordinator.dropped_heard(
-            Dropped(stream="cam", seq=seq, where="e", reason="segment_failed", message="boom")
+            Dropped(stream="cam", seq=seq, where="e", reason="segment_failed", message="boom"), told.now_s
         )
     told.passes(1)
     now = told.plans["cam"]
@@ -287,7 +287,7 @@ def test_node_that_says_ready_and_is_not_is_left_and_the_last_plan_that_worked_c
 def test_frames_that_are_dropped_for_usual_reasons_say_nothing_of_a_plan() -> None:
     told = Told().site()
     for seq in range(9):
-        told.coordinator.dropped_heard(Dropped(stream="cam", seq=seq, where="c", reason="newer_frame"))
+        told.coordinator.dropped_heard(Dropped(stream="cam", seq=seq, where="c", reason="newer_frame"), told.now_s)
     told.passes(2)
     assert len(told.reasons) == 1
 

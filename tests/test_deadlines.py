@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.coordinating import ACCURACY, DEVICE_S, EXITS, HEAD_S, MODEL, Told, exits_goal, times
@@ -15,10 +16,11 @@ from tiercut.coordinator.problem import build
 from tiercut.coordinator.spans import spans
 from tiercut.errors import SettingsError
 from tiercut.estimate.nodes import LoadEstimator
-from tiercut.messages import Dropped
-from tiercut.plan import Plan
+from tiercut.jsonwire import decode_dropped, encode_dropped
+from tiercut.messages import Dropped, DroppedWay, Stage
+from tiercut.plan import Deadline, Plan
 from tiercut.profiles import Span
-from tiercut.talk import StreamControl
+from tiercut.talk import StreamControl, StreamPlan
 from tiercut.variants import Leaving
 
 
@@ -89,7 +91,7 @@ def test_share_of_met_deadlines_is_measured_and_drops_count_as_missed() -> None:
     told = alone(accurate(0.7))
     told.frames(9)
     for seq in range(3):
-        told.coordinator.dropped_heard(Dropped(stream="cam", seq=seq, where="d", reason="too_late"))
+        told.coordinator.dropped_heard(Dropped(stream="cam", seq=seq, where="d", reason="too_late"), told.now_s)
     told.passes(1.5)
     deadline = told.explained["cam"]["deadline"]
     assert (deadline["met_share"], deadline["frames"]) == (0.75, 12)
@@ -220,3 +222,102 @@ def test_plan_by_hand_may_name_an_exit_and_no_other_variant() -> None:
     told.coordinator.control_heard("cam", StreamControl(mode="plan", plan=replace(wanted, exit="last")))
     told.passes(1.5)
     assert "no variant 'last'" in told.said("trouble")
+
+
+# ---------------------------------------------------------------------- what reviews have found
+
+
+def late(told: Told, *, compute_s: float, age_s: float) -> None:
+    """A frame is dropped at the end of its way: the device has taken so long."""
+    plan = told.plans["cam"]
+    stages = (Stage("d", "compute", compute_s),)
+    way = DroppedWay(model=MODEL, plan=plan, cut=plan.first_cut, stages=stages, age_s=age_s)
+    message = Dropped(stream="cam", seq=told.seq, where="d", reason="past_deadline", way=way)
+    told.do(told.coordinator.dropped_heard(message, told.now_s))
+
+
+def test_frames_that_are_dropped_as_too_late_teach_what_takes_so_long() -> None:
+    told = alone(accurate(0.5))
+    told.frames(10)
+    assert told.plans["cam"].exit == "full"
+    for _ in range(8):
+        told.now_s += 0.6
+        late(told, compute_s=0.8, age_s=0.81)
+        told.tick()
+    assert told.plans["cam"].exit != "full"
+
+
+def test_margin_is_not_forgotten_over_changes_of_plan() -> None:
+    kept = Punctuality(predicted_s=0.1)
+    for _ in range(30):
+        kept.arrived(0.2, usual=True)
+    kept.new_plan()
+    assert kept.margin_s(1.0) == pytest.approx(0.1)
+
+
+def test_plan_at_the_edge_of_its_deadline_does_not_flap() -> None:
+    random = np.random.default_rng(0)
+    told = Told().site(exits_goal(objective="accuracy", deadline_s=0.22))
+    for _ in range(300):
+        told.mbps = {(a, b): 2.0 * (1 + 0.15 * random.uniform(-1, 1)) for a in "def" for b in "efc"}
+        told.frames(1)
+    assert len(told.reasons) <= 12
+
+
+def test_plan_that_is_adopted_is_the_one_that_has_time_to_spare() -> None:
+    told = alone(accurate(0.3))
+    told.frames(20)
+    assert told.plans["cam"].exit == "middle"
+    told.frames(40, slow={"d": 0.72})  # the whole model would take 288 of about 300 ms
+    assert told.plans["cam"].exit == "middle"
+    told.frames(40, slow={"d": 0.5})
+    assert told.plans["cam"].exit == "full"
+
+
+def test_retained_plan_stands_until_its_hops_are_measured() -> None:
+    told = Told()
+    told.coordinator.stream_wanted(accurate(0.05))
+    plan = Plan(
+        epoch=7,
+        first_cut=0,
+        second_cut=0,
+        device="d",
+        cloud="c",
+        codecs=("raw",),
+        deadline=Deadline(seconds=0.05),
+    )
+    told.coordinator.plan_heard(StreamPlan(stream="cam", model=MODEL, model_name="m", plan=plan))
+    for tier, name, factor in (("device", "d", 1.0), ("edge", "e", 0.1), ("cloud", "c", 0.01)):
+        told.node(tier, name, factor)  # type: ignore[arg-type]
+    told.mbps = {(a, b): 400.0 for a in "de" for b in "ec"}
+    told.passes(3)
+    assert told.reasons == []
+
+
+def test_profile_with_odd_variants_is_used_without_them_and_says_so() -> None:
+    told = Told().site(exits_goal())
+    odd = replace(times(0.1), variants={"early": (0.0, 0.1), "middle": times(0.1).variants["middle"]})
+    told.coordinator.profile_heard("edge", "e", odd, site="home")
+    told.frames(5)
+    told.passes(1.5)
+    assert told.explained["cam"]["trouble"] is None
+    assert "other variants (early)" in str(told.explained["cam"]["warnings"])
+
+
+def test_exits_count_against_what_may_be_given_away() -> None:
+    goal = exits_goal(leaving=LEAVING, exit_threshold=0.9, max_accuracy_drop=0.05)
+    problem = build(goal, alone(exits_goal()).coordinator.view, 100.0)
+    assert problem is not None
+    assert problem["constraints"]["max_accuracy_drop"] == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize("seconds", [1e12, float("inf"), float("nan"), 0.0])
+def test_deadline_that_no_message_could_carry_is_no_plan(seconds: float) -> None:
+    with pytest.raises(SettingsError, match="deadline"):
+        Deadline(seconds=seconds)
+
+
+def test_way_of_a_dropped_frame_comes_back_as_it_was() -> None:
+    way = DroppedWay(model=MODEL, plan=PLAN, cut=2, stages=(Stage("d", "compute", 0.25),), age_s=0.5)
+    message = Dropped(stream="cam", seq=3, where="e", reason="too_late", message="late", way=way)
+    assert decode_dropped(encode_dropped(message)) == message

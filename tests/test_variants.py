@@ -17,7 +17,7 @@ from tests.bundles import bundle_of, exits_bundle, grey_frames
 from tests.models import EarlyExits, Residual, image
 from tiercut.bundle import Bundle
 from tiercut.bundle_format import from_document, to_document
-from tiercut.bundle_write import current_parts, rewrite
+from tiercut.bundle_write import current_parts, mark, rewrite, write_contents
 from tiercut.errors import BundleError, CutError, ExportError
 from tiercut.variants import ExitSpec, Leaving
 
@@ -156,9 +156,40 @@ def test_exit_at_a_cut_that_cannot_carry_one_is_no_bundle() -> None:
         from_document(broken((early, replace(late, name="early"))))
 
 
+def test_two_exits_at_one_cut_are_no_bundle() -> None:
+    early, late = exits_bundle().exits
+    with pytest.raises(BundleError, match="one exit at a cut"):
+        from_document(broken((early, replace(late, cut=early.cut))))
+
+
+def test_names_that_no_plan_could_carry_are_no_bundle() -> None:
+    early, late = exits_bundle().exits
+    with pytest.raises(BundleError, match="a name as"):
+        from_document(broken((early, replace(late, name="x" * 300))))
+
+
+def test_graph_that_is_none_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    bundle = rewrite(exits_bundle(), tmp_path / "b", exits_bundle().contents)
+    (bundle.folder / "model.onnx").write_bytes(b"\x08\xff")
+    contents = replace(
+        bundle.contents, files={**bundle.contents.files, "model.onnx": mark(bundle.folder / "model.onnx")}
+    )
+    write_contents(contents, bundle.folder)
+    with pytest.raises(BundleError, match="cannot be read"):
+        Bundle.load(bundle.folder).check_graphs()
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("accuracy", 1.5), ("temperature", 0), ("temperature", "hot"), ("name", "full"), ("after", None), ("cut", -1)],
+    [
+        ("accuracy", 1.5),
+        ("accuracy", 10**400),
+        ("temperature", 0),
+        ("temperature", "hot"),
+        ("name", "full"),
+        ("after", None),
+        ("cut", -1),
+    ],
 )
 def test_damaged_field_of_an_exit_is_named(field: str, value: object) -> None:
     document = json.loads(json.dumps(to_document(exits_bundle().contents)))

@@ -315,7 +315,12 @@ class Bundle:
 
         path = self.folder / file
         _check_file(path, self.contents.files[file])
-        model: onnx.ModelProto = onnx.ModelProto.FromString(path.read_bytes())
+        try:
+            model: onnx.ModelProto = onnx.ModelProto.FromString(path.read_bytes())
+        except Exception as error:  # protobuf has several
+            raise BundleError(
+                f"'{path}' cannot be read", expected="an ONNX graph", came=str(error)[:80], fix="export the model again"
+            ) from error
         return model
 
 

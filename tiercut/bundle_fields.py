@@ -91,7 +91,10 @@ class Fields:
 def _number(value: object, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise bad_field(where, "a number", value)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise bad_field(where, "a number that a float holds", str(value)[:20]) from error
 
 
 def bad_field(where: str, expected: str, came: object) -> BundleError:

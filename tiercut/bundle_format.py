@@ -27,6 +27,8 @@ _FRAME_FIELDS: Mapping[FrameKind, tuple[str, ...]] = {
 }
 _EXIT_FIELDS = ("name", "cut", "after", "macs", "parameters", "accuracy", "temperature", "calibration_error")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+#: Name of a variant or a codec, as plans and messages may have it.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}")
 #: A file of the bundle: nothing outside of its folder, and no folder below that of the codecs.
 _FILE = re.compile(r"(codecs/)?[A-Za-z0-9][A-Za-z0-9_.@+-]{0,127}")
 
@@ -318,6 +320,10 @@ def _check_whole(contents: Contents) -> None:
             raise bad_field(f"exits.{exit_.name}.cut", expected, f"cut {exit_.cut} with {len(tensors)} tensors")
     if list(contents.exits) != sorted(contents.exits, key=lambda each: each.cut):
         raise bad_field("exits", "exits from the first cut to the last", [each.cut for each in contents.exits])
+    _check_names([*(each.name for each in contents.exits), *(each.name for each in contents.sizes)])
+    _check_names([each.name for each in contents.codecs])
+    if len({each.cut for each in contents.exits}) < len(contents.exits):
+        raise bad_field("exits", "one exit at a cut", [each.cut for each in contents.exits])
     for learned in contents.codecs:
         if not 0 < learned.cut < end or len(contents.cuts[learned.cut].tensors) != 1:
             raise bad_field(f"codecs.{learned.name}.cut", f"a cut of 1 to {end - 1} with one tensor", learned.cut)
@@ -327,6 +333,12 @@ def _check_whole(contents: Contents) -> None:
     for leaving in contents.leaving:
         if not leaving.shares.keys() <= known:
             raise bad_field("leaving.shares", f"shares of {sorted(known)}", sorted(leaving.shares))
+
+
+def _check_names(names: list[str]) -> None:
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise bad_field("names", f"a name as {_NAME.pattern}", name)
 
 
 def _check_once(what: str, names: list[str]) -> None:

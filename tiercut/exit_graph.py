@@ -28,7 +28,7 @@ def find_exits(model: onnx.ModelProto, main: Sequence[str], exits: Mapping[str, 
     """
     trunk = Graph(only_outputs(model, main))
     taken = {node.name: "the trunk" for node in trunk.nodes}
-    found = []
+    found: list[ExitSpec] = []
     for name, output in exits.items():
         whole = Graph(only_outputs(model, [output]))
         head = [node for node in whole.nodes if taken.get(node.name) != "the trunk"]
@@ -39,6 +39,8 @@ def find_exits(model: onnx.ModelProto, main: Sequence[str], exits: Mapping[str, 
             raise _bad_head(name, "nodes of its own", f"the output '{output}', which is the trunk's")
         taken |= {node.name: f"the exit '{name}'" for node in head}
         cut = _cut_of(name, trunk, head)
+        if any(each.cut == cut for each in found):
+            raise _bad_head(name, "a cut of its own", f"cut {cut}, where another exit begins")
         found.append(_spec(name, cut, whole, head, output))
     return tuple(sorted(found, key=lambda each: each.cut))
 

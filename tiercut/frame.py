@@ -37,6 +37,10 @@ DROP_REASONS = {
 }
 
 
+#: Those that a deadline gives.
+LATE_REASONS = frozenset({"past_deadline", "too_late"})
+
+
 @dataclass(frozen=True, slots=True)
 class Here:
     """What the node that asks knows of itself.

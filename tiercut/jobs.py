@@ -41,6 +41,7 @@ class Job:
         compute_s: What segments and heads have taken here.
         looked_up: The node has looked for an answer to a frame like it.
         known: What the model made of such a frame.
+        age_s: Seconds since capture when it was dropped; ``None`` while nobody knows.
     """
 
     work: Work
@@ -55,6 +56,7 @@ class Job:
     compute_s: float = 0.0
     looked_up: bool = False
     known: Reading | None = None
+    age_s: float | None = None
 
     def __post_init__(self) -> None:
         self.cut = self.tried = self.work.cut

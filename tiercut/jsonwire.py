@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tiercut.messages import Dropped, refuse
+from tiercut.messages import MAX_STAGES, Dropped, DroppedWay, Stage, refuse
 from tiercut.plan import Tier, known_tier
 from tiercut.talk import (
     MAX_PROBES,
@@ -67,8 +67,29 @@ def encode_dropped(message: Dropped) -> bytes:
             "where": message.where,
             "reason": message.reason,
             "message": message.message[:MAX_SENTENCE],
+            **({} if message.way is None else {"way": _way(message.way)}),
         }
     )
+
+
+def _way(way: DroppedWay) -> dict[str, Any]:
+    stages = [
+        {
+            "where": each.where,
+            "kind": each.kind,
+            "ms": round(each.seconds * 1e3, 3),
+            "bytes": each.payload_bytes,
+            "emulated": each.emulated,
+        }
+        for each in way.stages
+    ]
+    return {
+        "model": way.model,
+        "plan": plan_to_map(way.plan),
+        "cut": way.cut,
+        "stages": stages,
+        "age_ms": round(way.age_s * 1e3, 3),
+    }
 
 
 def decode_dropped(data: bytes) -> Dropped:
@@ -80,6 +101,29 @@ def decode_dropped(data: bytes) -> Dropped:
         where=root.name("where"),
         reason=root.name("reason"),
         message=root.optional_text("message", limit=MAX_SENTENCE) or "",
+        way=_read_way(root.child("way")) if root.has("way") else None,
+    )
+
+
+def _read_way(fields: Fields) -> DroppedWay:
+    stages = (Fields(each, "stage") for each in fields.sequence("stages", limit=MAX_STAGES))
+    return DroppedWay(
+        model=fields.text("model"),
+        plan=plan_from_map(fields.child("plan")),
+        cut=fields.integer("cut"),
+        stages=tuple(map(read_stage, stages)),
+        age_s=fields.number("age_ms") / 1e3,
+    )
+
+
+def read_stage(fields: Fields) -> Stage:
+    """A stage as results and drops have it."""
+    return Stage(
+        where=fields.text("where"),
+        kind=fields.text("kind"),  # type: ignore[arg-type] # the constructor checks it
+        seconds=fields.number("ms") / 1e3,
+        emulated=fields.flag("emulated"),
+        payload_bytes=fields.optional_integer("bytes") or 0,
     )
 
 

@@ -182,6 +182,30 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DroppedWay:
+    """The way of a frame until it was dropped.
+
+    Attributes:
+        model: Identity of its model.
+        plan: The plan it followed.
+        cut: Cut point it had got to.
+        stages: What took how long so far, in order.
+        age_s: Seconds since capture.
+    """
+
+    model: str
+    plan: Plan
+    cut: int
+    stages: tuple[Stage, ...]
+    age_s: float
+
+    def __post_init__(self) -> None:
+        if self.cut < 0 or not 0 <= self.age_s <= MAX_SECONDS or len(self.stages) > MAX_STAGES:
+            expected = f"a cut and an age >= 0, and at most {MAX_STAGES} stages"
+            raise refuse("bad_outcome", expected=expected, came=(self.cut, self.age_s, len(self.stages)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dropped:
     """A frame that will have no result, and why: JSON on the stream's ``dropped`` topic.
 
@@ -189,6 +213,7 @@ class Dropped:
         where: Node id that dropped it.
         reason: Name of the counter, ``lower_snake_case``.
         message: One sentence for a person.
+        way: How far it had come, for a frame that was too late: what takes long is in no result.
     """
 
     stream: str
@@ -196,3 +221,4 @@ class Dropped:
     where: str
     reason: str
     message: str = ""
+    way: DroppedWay | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -12,6 +11,10 @@ from tiercut.variants import FULL
 
 Tier = Literal["device", "edge", "cloud"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
+
+
+#: A result that comes later is of use to nobody.
+MAX_DEADLINE_S = 3600.0
 
 
 def known_tier(text: str) -> Tier | None:
@@ -53,11 +56,11 @@ class Deadline:
     in_flight: int | None = None
 
     def __post_init__(self) -> None:
-        times_fit = 0 < self.seconds < math.inf and all(0 <= each < math.inf for each in self.rest_s)
+        times_fit = 0 < self.seconds <= MAX_DEADLINE_S and all(0 <= each <= MAX_DEADLINE_S for each in self.rest_s)
         if not times_fit or (self.in_flight is not None and self.in_flight < 1):
             raise SettingsError(
                 "a plan's deadline is not valid",
-                expected="more than 0 seconds, finite times >= 0, and at least one frame in flight",
+                expected=f"more than 0 seconds, times of 0 to {MAX_DEADLINE_S:g} s, and at least one frame in flight",
                 came=f"{self.seconds} s, rest {list(self.rest_s)}, in flight {self.in_flight}",
                 fix="correct it",
             )

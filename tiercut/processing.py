@@ -177,6 +177,8 @@ class Processor:
                 case Finish():
                     return Processed(job, action, job.work, self._result(job, _known(bundle), _known(variant)))
                 case Drop() | Wait():
+                    self._note_compute(job)
+                    job.age_s = self._age_s(job.work)
                     return Processed(job, action, job.work)
 
     def _state(self, job: Job) -> FrameState:

@@ -249,6 +249,18 @@ def check_profile_fits(profile: Profile, model: str, cuts: tuple[CutPoint, ...])
         )
 
 
+def fitting_variants(profile: Profile, ends: Mapping[str, int]) -> tuple[Profile, list[str]]:
+    """A profile without the variants that are not those of the bundle, and their names.
+
+    Args:
+        profile: A profile of the bundle.
+        ends: Variant → its last cut, of those that are known.
+    """
+    odd = [name for name, chain in profile.variants.items() if name in ends and len(chain) != ends[name] + 1]
+    kept = {name: chain for name, chain in profile.variants.items() if name not in odd}
+    return (replace(profile, variants=kept) if odd else profile), odd
+
+
 def bad_profile(expected: str, came: str) -> SettingsError:
     """The error for a profile that does not hold together."""
     return SettingsError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tiercut.bundle import Bundle
 from tiercut.confidence import confidence, probabilities
-from tiercut.jsonwire import load_json
+from tiercut.jsonwire import load_json, read_stage
 from tiercut.messages import MAX_SECONDS, MAX_STAGES, MAX_TENSORS, Stage, Work, check_name, refuse
 from tiercut.plan import Plan
 from tiercut.variants import FULL, Variant
@@ -203,7 +203,7 @@ def _journey(root: Fields) -> Journey:
         seq=root.integer("seq"),
         model=root.child("model").text("sha256"),
         plan=plan_from_map(root.child("plan")),
-        stages=tuple(_read_stage(Fields(each, "stage")) for each in root.sequence("stages", limit=MAX_STAGES)),
+        stages=tuple(read_stage(Fields(each, "stage")) for each in root.sequence("stages", limit=MAX_STAGES)),
         captured_unix_s=_read_time(root.text("captured_at")),
         latency_s=None if latency_ms is None else latency_ms / 1e3,
         fallback=root.optional_text("fallback", limit=MAX_OUTCOME_BYTES),
@@ -218,16 +218,6 @@ def _read_time(text: str) -> float:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError) as error:
         raise refuse("bad_clock", expected="captured_at in ISO 8601", came=text) from error
-
-
-def _read_stage(fields: Fields) -> Stage:
-    return Stage(
-        where=fields.text("where"),
-        kind=fields.text("kind"),  # type: ignore[arg-type] # the constructor checks it
-        seconds=fields.number("ms") / 1e3,
-        emulated=fields.flag("emulated"),
-        payload_bytes=fields.optional_integer("bytes") or 0,
-    )
 
 
 def top_labels(scores: NDArray[Any], labels: Sequence[str], *, top: int = TOP) -> list[dict[str, Any]]:
@@ -252,7 +242,7 @@ def _said(outputs: Mapping[str, NDArray[Any]], bundle: Bundle, variant: Variant)
             scores = outputs[spec.name]
             if spec.scores == "softmax":
                 scores = probabilities(scores.reshape(-1), temperature)
-            sure = _finite(round(float(scores.max()), 6)) if spec.scores == "softmax" else None
+            sure = round(float(scores.max()), 6) if spec.scores == "softmax" and np.isfinite(scores).all() else None
             return {"labels": top_labels(scores, labels), "confidence": sure}
     sure = None
     if variant.exit is not None:

@@ -17,10 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from tiercut.errors import BusError, PacketTooLarge, PublishRefused
-from tiercut.frame import Drop, Finish, Forward, Wait
+from tiercut.frame import LATE_REASONS, Drop, Finish, Forward, Wait
 from tiercut.jobs import Job, Processed
 from tiercut.lanes import Lanes
-from tiercut.messages import Dropped, Work
+from tiercut.messages import MAX_STAGES, Dropped, DroppedWay, Work
 from tiercut.plan import Tier
 from tiercut.processing import Processor
 
@@ -276,10 +276,15 @@ class Worker:
         work = job.work
         self._counters[f"dropped.{drop.reason}"] += 1
         log.debug("frame dropped", extra={"stream": work.stream, "seq": work.seq, "reason": drop.reason})
-        await self._outlets.drop(
-            work,
-            Dropped(stream=work.stream, seq=work.seq, where=self._node, reason=drop.reason, message=drop.message),
+        way = None
+        if drop.reason in LATE_REASONS and job.age_s is not None:
+            way = DroppedWay(
+                model=work.model, plan=work.plan, cut=job.cut, stages=tuple(job.stages[:MAX_STAGES]), age_s=job.age_s
+            )
+        dropped = Dropped(
+            stream=work.stream, seq=work.seq, where=self._node, reason=drop.reason, message=drop.message, way=way
         )
+        await self._outlets.drop(work, dropped)
         job.ack()
 
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
-from tiercut.coordinator.choosing import Best, best_of
+from tiercut.coordinator.choosing import Best, best_of, only_late
 from tiercut.coordinator.explain import BY_HAND, explanation
 from tiercut.coordinator.goal import StreamGoal
 from tiercut.coordinator.problem import as_choice, build, hops, missing
@@ -29,7 +29,7 @@ from tiercut.logs import Throttle
 from tiercut.messages import Dropped
 from tiercut.plan import Plan, known_tier, name_of, node_id
 from tiercut.planner import beside, evaluate, taken_by
-from tiercut.profiles import Profile, check_profile_fits
+from tiercut.profiles import Profile, check_profile_fits, fitting_variants
 from tiercut.results import Journey
 from tiercut.talk import NodeStatus, PrepareSegment, Probe, Progress, Ready, StreamControl, StreamPlan
 
@@ -77,6 +77,7 @@ class Coordinator:
         if stream is None or message.model != stream.goal.model:
             return
         if stream.plan is None or message.plan.epoch >= stream.plan.epoch:
+            stream.retained = stream.plan is None
             stream.plan = stream.proved = message.plan
 
     def control_heard(self, name: str, control: StreamControl) -> None:
@@ -106,7 +107,14 @@ class Coordinator:
             known.warnings["profile"] = f"{known.id}: {error}"
             return
         known.warnings.pop("profile", None)
-        known.profiles[profile.model] = profile
+        goals = [stream.goal for stream in self._streams.values() if stream.goal.model == profile.model]
+        fitting, odd = fitting_variants(profile, {each.name: each.end for goal in goals for each in goal.variants})
+        if odd:
+            known.warnings["profile"] = (
+                f"{known.id}: its profile of '{profile.model_name}' is of other variants ({', '.join(odd)}), which are "
+                "not planned there; run 'tiercut profile' again"
+            )
+        known.profiles[profile.model] = fitting
 
     def result_heard(self, journey: Journey, now_s: float) -> list[Action]:
         """A result: its stage times correct what is known of nodes and links."""
@@ -126,11 +134,17 @@ class Coordinator:
             return self.tick(now_s)
         return self._changed(changes, now_s)
 
-    def dropped_heard(self, message: Dropped) -> None:
-        """A frame has no result."""
+    def dropped_heard(self, message: Dropped, now_s: float) -> list[Action]:
+        """A frame has no result. One that was too late says how long it took so far, which no result does."""
         stream = self._streams.get(message.stream)
-        if stream is not None:
-            stream.dropped(message)
+        if stream is None:
+            return []
+        stream.dropped(message)
+        way = message.way
+        if way is None or way.model != stream.goal.model:
+            return []
+        ran = spans(way.plan, way.plan.exit, stream.goal, reached=way.cut)
+        return self._changed(self.view.went(way.plan, way.model, way.stages, ran, now_s), now_s)
 
     def publish_failed(self, name: str, why: str) -> None:
         """A plan could not be published: the broker refuses it."""
@@ -249,17 +263,20 @@ class Coordinator:
             stream.trouble = f"no plan satisfies the constraints: {_said(best.answer)}; the last plan stays"
             return None
         stream.trouble = best.late
-        if stream.plan is None and not self._first_plan_due(stream, now_s):
+        new = stream.plan is None or (stream.retained and self._gone(stream.plan) is None)
+        if new and not self._first_plan_due(stream, now_s):
             stream.step = None
             stream.trouble = "measuring links before the first plan"
             return None
+        stream.retained = False
         if stream.plan is not None and self._gone(stream.plan) is None and self.view.doubts(now_s):
             return None  # in a moment it is known what the last change has left
-        reason = self._reason(stream, best)
+        wanted = self._wanted(stream, best, now_s)
         step, stream.step = stream.step, None
-        if reason is None:
+        if wanted is None:
             return None
-        return best.plan(stream.goal), reason if step is None else f"{reason}; {step}"
+        answer, reason = wanted
+        return best.plan(stream.goal, answer), reason if step is None else f"{reason}; {step}"
 
     def _by_hand(self, stream: PlannedStream, problem: dict[str, Any]) -> tuple[Plan, str] | None:
         plan = stream.by_hand()
@@ -280,23 +297,39 @@ class Coordinator:
         unknown = any(self.view.estimator(a.key, b.key).guessed for a, b in hops(stream.goal, self.view))
         return not unknown or now_s - stream.wanted_since_s >= FIRST_PLAN_S
 
-    def _reason(self, stream: PlannedStream, best: Best) -> str | None:
-        """Why to change now; ``None`` to stay."""
+    def _wanted(self, stream: PlannedStream, best: Best, now_s: float) -> tuple[Mapping[str, Any], str] | None:
+        """What to change to and why; ``None`` to stay."""
+        must = self._must_change(stream, best, now_s)
+        answer = best.with_time_to_spare()
+        if must is not None or answer is None or stream.plan is None:
+            return None if must is None else (best.answer, must)
+        step = stream.step is not None
+        if best.may_drop_again(stream.plan):
+            in_time = stream.switching.may_promise(answer, now_s, step=step)
+            return (answer, "the deadline can be met again") if in_time else None
+        current = evaluate(best.problem, as_choice(stream.plan))
+        reason = stream.switching.worth_it(current, answer, best.objective, now_s, step=step)
+        return None if reason is None else (answer, reason)
+
+    def _must_change(self, stream: PlannedStream, best: Best, now_s: float) -> str | None:
+        """Why the plan that is followed will not do, if it will not."""
         if stream.plan is None:
             return "the stream's first plan"
-        gone = self._gone(stream.plan)
-        if gone is not None:
-            return gone
+        trouble = self._gone(stream.plan) or best.other_terms(stream.plan, stream.goal)
+        if trouble is not None:
+            return trouble
         try:
             current = evaluate(best.problem, as_choice(stream.plan))
         except SettingsError as error:  # a node without the model, a codec that its cut does not have any more
             return f"the plan is not possible any more: {error.came}"
-        if not current["feasible"]:
-            return f"the plan breaks a constraint: {_said(current)}"
-        if best.changes_terms(stream.plan, stream.goal):
-            return best.late or "the deadline can be met again"
-        wanted = best.to_spare(stream.goal, current)
-        return stream.switching.worth_it(current, wanted, best.objective, step=stream.step is not None)
+        if best.may_drop_again(stream.plan) and only_late(current):
+            return None  # nothing met the deadline when it was made
+        fails = not current["feasible"] or best.drops_in_vain(stream.plan)
+        edge = best.at_the_edge(current) and stream.step is None
+        if not stream.switching.fails(fails=fails, at_the_edge=edge):
+            return None
+        stream.switching.taken_back(now_s)
+        return best.late or f"the plan breaks a constraint: {_said(current)}"
 
     def _gone(self, plan: Plan) -> str | None:
         for key in route(plan):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import deque
 from collections.abc import Mapping
@@ -12,13 +11,17 @@ from typing import Any
 from tiercut.plan import Deadline
 
 #: Frames of late that the margin, and the share of met deadlines, rest on.
-KEPT, COUNTED = 100, 500
+KEPT, COUNTED = 60, 500
+#: So many of one plan say how late the latest in twenty are; those of earlier plans may have met a change.
+ENOUGH = 20
 #: Before so many are known, this part of the deadline is kept free.
 FEW, FIRST_MARGIN = 10, 0.15
 #: Normal deviations that are kept free: one frame in a thousand is later.
 DEVIATIONS = 3.1
 #: A plan is given up for a more accurate one only where that has so much time to spare: at the edge plans would flap.
 SPARE = 0.05
+#: One that would be late by less than this part must be found so at a few evaluations in a row.
+EDGE = 0.10
 #: Part of the predicted rest of the way that a frame needs in any case, so that none is dropped for a prediction.
 LEAST = 0.8
 #: Frames that a plan lets be under way at once, at most.
@@ -36,23 +39,26 @@ class Punctuality:
     """
 
     predicted_s: float | None = None
+    #: how much later than promised frames came, over changes of plan: half of them may have met a change
     _late_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    #: the same, of the plan that is followed
+    _late_now_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
     _met: deque[bool] = field(default_factory=lambda: deque(maxlen=COUNTED))
 
     def arrived(self, latency_s: float, *, usual: bool) -> None:
         """A frame has a result after so long; ``usual`` if it went its plan's whole way."""
         if usual and self.predicted_s is not None:
             self._late_s.append(latency_s - self.predicted_s)
+            self._late_now_s.append(latency_s - self.predicted_s)
 
     def judged(self, *, met: bool) -> None:
         """A frame has met its deadline, or has not."""
         self._met.append(met)
 
     def new_plan(self) -> None:
-        """Frames of another plan are judged anew. How much they differ stays known, but for those that met a change."""
+        """Frames of another plan are judged anew; how much they differ stays known."""
         self._met.clear()
-        usual_s = FIRST_MARGIN * (self.predicted_s or math.inf)
-        self._late_s = deque((each for each in self._late_s if each < usual_s), maxlen=KEPT)
+        self._late_now_s.clear()
 
     @property
     def met_share(self) -> float | None:
@@ -70,9 +76,9 @@ class Punctuality:
             return FIRST_MARGIN * deadline_s
         middle = statistics.median(self._late_s)
         spread = _NORMAL * statistics.median(abs(each - middle) for each in self._late_s)
-        ordered = sorted(self._late_s)
-        late = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
-        return max(0.0, middle + DEVIATIONS * spread, late)
+        ordered = sorted(self._late_now_s)
+        latest = ordered[int(0.95 * len(ordered))] if len(ordered) >= ENOUGH else 0.0
+        return max(0.0, middle + DEVIATIONS * spread, latest)
 
 
 def deadline_of(deadline_s: float | None, answer: Mapping[str, Any], *, drop: bool, early: bool) -> Deadline | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from tiercut.codec_table import CodecTable
 from tiercut.cuts import CutPoint
@@ -41,6 +41,8 @@ class StreamGoal:
         max_accuracy_drop: What may be given away in all, below the best variant.
         min_noise: Least noise on what leaves the device, in standard deviations.
         exit_threshold: Frames leave at any exit that is at least so sure.
+        exit_cuts: Cut and name of every exit of the model, from the first on; those of ``variants`` if not given.
+        learned: Names of the codecs that were trained for the whole model.
     """
 
     name: str
@@ -59,6 +61,13 @@ class StreamGoal:
     max_accuracy_drop: float | None = None
     min_noise: float = 0.0
     exit_threshold: float | None = None
+    exit_cuts: tuple[tuple[int, str], ...] = ()
+    learned: frozenset[str] = frozenset()
+
+    @cached_property
+    def chosen_codecs(self) -> dict[tuple[int, frozenset[str]], tuple[Any, list[dict[str, Any]]]]:
+        """What of the table is worth planning with: profile and plans → it, kept as neither changes often."""
+        return {}
 
     @property
     def end(self) -> int:
@@ -79,7 +88,27 @@ class StreamGoal:
     @cached_property
     def exits(self) -> tuple[tuple[int, str], ...]:
         """Cut and name of every exit, from the first to the last."""
-        return tuple((each.exit.cut, each.name) for each in self.variants if each.exit is not None)
+        return self.exit_cuts or tuple((each.exit.cut, each.name) for each in self.variants if each.exit is not None)
+
+    def exits_before(self, variant: str) -> tuple[tuple[int, str], ...]:
+        """The exits that a frame of a variant passes: as `Bundle.exits_before`."""
+        if variant == FULL:
+            return self.exits
+        found = self.variant(variant)
+        if found is None or found.exit is None:
+            return ()
+        last = found.exit.cut
+        return tuple((cut, name) for cut, name in self.exits if cut < last)
+
+    @cached_property
+    def has_sizes(self) -> bool:
+        """Variants for other input sizes may be planned."""
+        return any(each.exit is None for each in self.variants)
+
+    @property
+    def best_accuracy(self) -> float:
+        """Of the best variant, below which nothing is to fall by more than ``most_drop``."""
+        return max([self.accuracy, *(each.accuracy or 0.0 for each in self.variants)])
 
     @cached_property
     def shared(self) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tiercut.codec_table import problem_codecs
 from tiercut.coordinator.chains import Chain, chains_of
-from tiercut.coordinator.goal import UNMEASURED, StreamGoal
+from tiercut.coordinator.goal import UNMEASURED, StreamGoal, leaving_at
 from tiercut.coordinator.view import NodeKey, NodeView, SiteView
 from tiercut.plan import Deadline, Plan, name_of, node_id
 from tiercut.profiles import Profile, codec_rows
@@ -17,6 +17,8 @@ FORMAT = "tiercut-plan-problem/1"
 #: What a hop costs besides its wire: the receiver takes the frame in and hands it to a thread. On shaped links
 #: predictions were 1 ms per hop too low without it (docs/benchmarks.md).
 HANDOVER_S = 0.001
+#: Choices of codecs that are kept per stream: weighing all that were measured takes longer than to plan.
+KEPT_CHOICES = 8
 #: What a message has besides its tensors: the plan, names, the stages so far. 530 to 590 bytes were measured, which at
 #: 0.2 Mbit/s is 22 ms per hop.
 ENVELOPE_BYTES = 560
@@ -59,6 +61,13 @@ def build(
     }
 
 
+def lost_to_exits(goal: StreamGoal) -> float:
+    """Accuracy that is given away by frames that leave early."""
+    if goal.exit_threshold is None:
+        return 0.0
+    return max(0.0, goal.best_accuracy - leaving_at(goal.leaving, goal.exit_threshold).accuracy)
+
+
 def without_deadline(problem: Mapping[str, Any]) -> dict[str, Any]:
     """The problem of a stream whose deadline no plan meets: the fastest plan within all else."""
     constraints = {key: value for key, value in problem["constraints"].items() if key != "deadline_seconds"}
@@ -71,7 +80,7 @@ def _constraints(goal: StreamGoal, margin_s: float) -> Iterable[tuple[str, float
     if goal.deadline_s is not None:
         yield "deadline_seconds", max(0.0, goal.deadline_s - margin_s)
     if goal.most_drop is not None:
-        yield "max_accuracy_drop", goal.most_drop
+        yield "max_accuracy_drop", max(0.0, goal.most_drop - lost_to_exits(goal))
     if goal.min_noise:
         yield "min_noise", goal.min_noise
 
@@ -180,7 +189,16 @@ def _link(view: SiteView, start: NodeView, to: NodeView, now_s: float) -> dict[s
 
 def _codecs(profile: Profile, goal: StreamGoal, keep: Collection[str]) -> list[dict[str, Any]]:
     """One entry per codec and cut, as a ratio depends on the cut; names in a problem are unique, hence ``@cut``."""
-    if goal.table is not None:
-        return problem_codecs(goal.table, profile, names=goal.codecs, max_accuracy_drop=goal.most_drop, keep=keep)
-    rows = [row for row in codec_rows(profile) if row["name"] in (goal.codecs or UNMEASURED)]
-    return [row | {"name": f"{row['name']}@{row['cuts'][0]}"} for row in rows]
+    if goal.table is None:
+        rows = [row for row in codec_rows(profile) if row["name"] in (goal.codecs or UNMEASURED)]
+        return [row | {"name": f"{row['name']}@{row['cuts'][0]}"} for row in rows]
+    key = (id(profile), frozenset(keep))
+    known = goal.chosen_codecs.get(key)
+    if known is None or known[0] is not profile:
+        if len(goal.chosen_codecs) >= KEPT_CHOICES:
+            goal.chosen_codecs.clear()
+        rows = problem_codecs(goal.table, profile, names=goal.codecs, max_accuracy_drop=goal.most_drop, keep=keep)
+        if goal.has_sizes:  # a codec that was trained for one size takes no other
+            rows = [row for row in rows if row["name"].partition("@")[0] not in goal.learned]
+        known = goal.chosen_codecs[key] = profile, rows
+    return known[1]

@@ -9,19 +9,22 @@ from tiercut.profiles import Span
 from tiercut.variants import FULL
 
 
-def spans(plan: Plan, left_at: str, goal: StreamGoal) -> dict[NodeKey, Span]:
+def spans(plan: Plan, left_at: str, goal: StreamGoal, *, reached: int | None = None) -> dict[NodeKey, Span]:
     """Node → what it has run for a frame that did not fall back.
 
     Args:
         plan: The plan it has followed.
         left_at: The variant at whose end it has left.
         goal: Its stream, which knows the variants.
+        reached: Cut that it had got to when it was dropped; ``None`` for one that has a result.
     """
     end = goal.end_of(plan.exit)
     if end is None:
         return {}
-    exits = goal.exits if plan.threshold is not None else ()
-    gone_at = next((cut for cut, name in exits if name == left_at != plan.exit), None)
+    exits = goal.exits_before(plan.exit) if plan.threshold is not None else ()
+    gone_at = reached
+    if reached is None:
+        gone_at = next((cut for cut, name in exits if name == left_at != plan.exit), None)
     found: dict[NodeKey, Span] = {}
     start = 0
     tiers: list[Tier] = ["device", *(to for _, to in plan.hops)]
@@ -30,7 +33,7 @@ def spans(plan: Plan, left_at: str, goal: StreamGoal) -> dict[NodeKey, Span]:
         node = plan.node(tier)
         last = stop if gone_at is None else min(stop, gone_at)
         if node is not None and start <= last:
-            heads = tuple(name for cut, name in exits if start < cut <= last and cut < end)
+            heads = tuple(name for cut, name in exits if start < cut <= last)
             variant = plan.exit if last == end or plan.exit not in goal.shared else FULL
             found[tier, node] = Span(start, last, variant, heads)
         if gone_at is not None and gone_at <= stop:

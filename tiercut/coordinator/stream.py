@@ -9,6 +9,7 @@ from tiercut.coordinator.deadline import Punctuality
 from tiercut.coordinator.goal import StreamGoal
 from tiercut.coordinator.switching import Switching
 from tiercut.coordinator.view import NodeKey, along
+from tiercut.frame import LATE_REASONS
 from tiercut.messages import Dropped
 from tiercut.plan import Plan
 from tiercut.results import Journey
@@ -21,9 +22,7 @@ FAILURES = 3
 #: A node that said it was ready and was not is left alone for so long.
 SHUN_S = 30.0
 #: Drops that say nothing about a plan: a newer frame came, time was up, or a node is gone (which is seen elsewhere).
-_USUAL = frozenset({"newer_frame", "past_deadline", "too_late", "unreachable", "lost", "duplicate"})
-#: Drops of frames that would have missed their deadline.
-_LATE = frozenset({"past_deadline", "too_late"})
+_USUAL = LATE_REASONS | {"newer_frame", "unreachable", "lost", "duplicate"}
 #: Weight of the newest frame in means.
 _NEWEST = 0.2
 #: Part of a node's time from which a stream keeps it busy.
@@ -89,6 +88,7 @@ class PlannedStream:
         taken: What it takes of nodes and links, where there are other streams.
         punctuality: Its frames against its deadline.
         exits: Share of frames of late by the exit they left at.
+        retained: The plan is from before the hub's start, and links have not been measured since.
     """
 
     goal: StreamGoal
@@ -114,6 +114,7 @@ class PlannedStream:
     taken: dict[str, float] = field(default_factory=dict)
     punctuality: Punctuality = field(default_factory=Punctuality)
     exits: dict[str, float] = field(default_factory=dict)
+    retained: bool = False
     _last_result_s: float = float("-inf")
     _last_captured_s: float = float("-inf")
 
@@ -205,8 +206,11 @@ class PlannedStream:
 
     def dropped(self, message: Dropped) -> None:
         """A frame has no result."""
-        if message.reason in _LATE:
+        if message.reason in LATE_REASONS:
             self.punctuality.judged(met=False)
+            way = message.way
+            if way is not None and self.plan is not None and way.plan.epoch == self.plan.epoch:
+                self.punctuality.arrived(max(way.age_s, self.goal.deadline_s or 0.0), usual=True)  # at least so late
         if self.trial is not None and self.plan is not None and message.reason not in _USUAL:
             culprits = {key for key in route(self.plan) if key[1] == message.where and key[0] != "device"}
             self.trial.failed(culprits, f"{message.where} dropped frames: {message.message or message.reason}")

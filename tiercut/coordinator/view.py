@@ -203,13 +203,19 @@ class SiteView:
             ran: What each node has run for it.
             now_s: When it came.
         """
+        return self.went(journey.plan, journey.model, journey.stages, ran if journey.fallback is None else {}, now_s)
+
+    def went(
+        self, plan: Plan, model: str, stages: Iterable[Stage], ran: Mapping[NodeKey, Span], now_s: float
+    ) -> list[str]:
+        """Learn from the stages of a frame's way, however far it came."""
         changes: list[str] = []
         queue_s = 0.0
-        for key, sender, stage in along(journey.plan, journey.stages):
+        for key, sender, stage in along(plan, stages):
             if stage.kind == "queue":
                 queue_s = stage.seconds
-            elif stage.kind == "compute" and journey.fallback is None and key in ran:
-                changes += self._computed(key, journey.model, ran[key], stage.seconds, queue_s, now_s)
+            elif stage.kind == "compute" and key in ran:
+                changes += self._computed(key, model, ran[key], stage.seconds, queue_s, now_s)
             elif stage.kind == "wire" and sender is not None:
                 sample = LinkSample(at_s=now_s, payload_bytes=stage.payload_bytes, seconds=stage.seconds)
                 changes += self._crossed(sender, key, sample)
