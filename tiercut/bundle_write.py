@@ -33,7 +33,7 @@ def staged(target: Path) -> Iterator[Path]:
         ExportError: ``target`` is there and no bundle, or cannot be written.
     """
     target = Path(os.path.abspath(target))  # noqa: PTH100 - a link that is the target itself is replaced, not followed
-    _check_replaceable(target)
+    check_replaceable(target)
     stage = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.new"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +164,7 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _check_replaceable(target: Path) -> None:
+def check_replaceable(target: Path) -> None:
     """Replacing a folder deletes it, so only a bundle, or nothing, may be there."""
     if not target.exists() or (target / JSON_FILE).is_file():
         return

@@ -7,6 +7,7 @@
     ├── ExportError        4     a model cannot become a bundle
     ├── CutError           4     a cut point or segment that the bundle does not have
     ├── InputError         4     tensors that do not fit the segment they are given to
+    ├── DataError          4     labelled or calibration data that is missing, damaged or does not fit the model
     ├── BusError           5     the bus on our side: not there, refused, closed
     │   ├── BrokerUnreachable 5  nothing answers at the address
     │   ├── BrokerRefused     5  the broker answers, and says no
@@ -80,6 +81,12 @@ class CutError(TiercutError):
 
 class InputError(TiercutError):
     """Tensors that do not fit the segment they are given to."""
+
+    exit_status = 4
+
+
+class DataError(TiercutError):
+    """Labelled or calibration data that is missing, damaged, too little, or does not fit the model."""
 
     exit_status = 4
 

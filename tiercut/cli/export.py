@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tiercut.bundle import Bundle
 from tiercut.cuts import ITEM_BYTES
 from tiercut.errors import SettingsError
 from tiercut.preprocess import RESIZES, FrameSpec
@@ -33,6 +35,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("model", help="package.module:function that returns a torch module, a .pt2 or an .onnx file")
     parser.add_argument("--out", required=True, type=Path, help="folder of the bundle; a bundle there is replaced")
+    parser.add_argument(
+        "--exits", metavar="NAME[,NAME]", help="the model's last outputs are early exits of these names"
+    )
+    parser.add_argument(
+        "--also-size", metavar="HxW", action="append", default=[], help="a further size, as a variant of its own"
+    )
+    add_model_flags(parser)
+    parser.set_defaults(run=run)
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what other commands that export first take as well."""
     parser.add_argument("--name", help="name of the bundle (default: the model's, or the folder's)")
     parser.add_argument(
         "--input-shape",
@@ -42,20 +56,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="shape of an input, once per input, as 1,3,224,224 or 1,128:int64 (default type: float32)",
     )
     parser.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one per line")
-    parser.add_argument(
-        "--exits", metavar="NAME[,NAME]", help="the model's last outputs are early exits of these names"
-    )
     images = parser.add_argument_group("images", "take uint8 images; the graph normalises them: (pixel - mean) / std")
     images.add_argument("--image-size", metavar="HxW", help="height and width that the model takes")
-    images.add_argument(
-        "--also-size", metavar="HxW", action="append", default=[], help="a further size, as a variant of its own"
-    )
     images.add_argument("--channels", type=int, choices=(1, 3), default=3, help="1: grey, 3: red, green, blue")
     images.add_argument("--mean", default="0", metavar="X[,X,X]", help="on the scale 0 to 255 (default: 0)")
     images.add_argument("--std", default="1", metavar="X[,X,X]", help="on the scale 0 to 255 (default: 1)")
     images.add_argument("--resize", choices=RESIZES, default="crop", help="keep proportions, or all of the frame")
     images.add_argument("--crop-ratio", type=float, default=1.0, metavar="R", help="part of the frame to keep")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,28 +72,9 @@ def run(args: argparse.Namespace) -> int:
         SettingsError: a flag or the file of labels is wrong.
         ExportError: the model cannot become a bundle.
     """
-    frame = _frame(args)
-    labels = None if args.labels is None else _labels(args.labels)
+    exits = [] if args.exits is None else args.exits.split(",")
     sizes = [_size("--also-size", text) for text in args.also_size]
-    shapes = [_shape(text) for text in args.input_shape]
-    from tiercut.authoring import export  # noqa: PLC0415 - after the flags were checked: it may need torch
-    from tiercut.verify import random_example  # noqa: PLC0415 - the same
-
-    example: list[NDArray[np.generic]] | None = [random_example(*shape) for shape in shapes] or None
-    sys.path.insert(0, str(Path.cwd()))  # package.module is looked for here, as python -m does
-    try:
-        bundle = export(
-            args.model,
-            example,
-            args.out,
-            name=args.name,
-            labels=labels,
-            preprocess=frame,
-            exits=[] if args.exits is None else args.exits.split(","),
-            sizes=sizes,
-        )
-    finally:
-        sys.path.remove(str(Path.cwd()))
+    bundle = export_as_told(args.model, args.out, args, exits=exits, sizes=sizes)
     worth = sum(not cut.dominated for cut in bundle.cuts)
     print(f"{bundle.folder}: {bundle.name}, {bundle.end + 1} cut points, {worth} of them worth choosing")
     for variant in bundle.variants[1:]:
@@ -96,6 +84,34 @@ def run(args: argparse.Namespace) -> int:
         )
     print(f"model {bundle.model}")
     return 0
+
+
+def export_as_told(
+    model: str,
+    out: Path,
+    args: argparse.Namespace,
+    *,
+    exits: Sequence[str] = (),
+    sizes: Sequence[tuple[int, int]] = (),
+) -> Bundle:
+    """Export with the flags of `add_model_flags`.
+
+    Raises:
+        SettingsError: a flag or the file of labels is wrong.
+        ExportError: the model cannot become a bundle.
+    """
+    frame = _frame(args)
+    labels = None if args.labels is None else _labels(args.labels)
+    shapes = [_shape(text) for text in args.input_shape]
+    from tiercut.authoring import export  # noqa: PLC0415 - after the flags were checked: it may need torch
+    from tiercut.verify import random_example  # noqa: PLC0415 - the same
+
+    example: list[NDArray[np.generic]] | None = [random_example(*shape) for shape in shapes] or None
+    sys.path.insert(0, str(Path.cwd()))  # package.module is looked for here, as python -m does
+    try:
+        return export(model, example, out, name=args.name, labels=labels, preprocess=frame, exits=exits, sizes=sizes)
+    finally:
+        sys.path.remove(str(Path.cwd()))
 
 
 def _frame(args: argparse.Namespace) -> FrameSpec | None:

@@ -1,0 +1,85 @@
+"""What a bottleneck learns: to rebuild its tensor, and to leave the model's answers as they are. It needs no labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from tiercut.bottleneck.network import Bottleneck
+from tiercut.bundle import Bundle
+from tiercut.exits.feeding import Features
+from tiercut.exits.fit import Places, Task
+from tiercut.torch_graph import TorchChain
+from tiercut.variants import OutputSpec
+
+#: Weight of the difference of answers beside that of tensors. Shao & Zhang (2020) train on the answers alone, Matsubara
+#: et al. (2022, "supervised compression") on tensors first: together they need no second stage.
+ANSWERS = 1.0
+#: Held-back frames that are looked at after each epoch.
+GLANCED = 500
+
+
+class DistillTask(Task):
+    """A bottleneck between the frozen parts of a model.
+
+    Args:
+        network: The bottleneck.
+        bundle: The model.
+        cut: Where it is.
+        train: What the model makes of the frames: the tensor of the cut, then its outputs.
+        held_back: The same of frames that are only looked at.
+    """
+
+    def __init__(self, network: Bottleneck, bundle: Bundle, cut: int, train: Features, held_back: Features) -> None:
+        self.network = self.bottleneck = network
+        self.count = len(train)
+        self._train, self._held_back = train, held_back
+        self._tail = TorchChain(bundle, cut, bundle.end).requires_grad_(False).eval()
+        self._outputs = bundle.outputs
+        self._probable = {
+            out.name
+            for out in bundle.outputs
+            if any(node.op_type == "Softmax" and out.name in node.output for node in bundle.graph.nodes)
+        }
+
+    def loss(self, places: Places) -> torch.Tensor:
+        """Squared difference of the tensors in parts of their variance, and the difference of the model's answers."""
+        tensor, *answers = (torch.from_numpy(array) for array in self._train.batch(places))
+        rebuilt = self.bottleneck(tensor)
+        far = _parts_of_variance(rebuilt, tensor)
+        for out, mine, right in zip(self._outputs, self._answers(rebuilt), answers, strict=True):
+            far = far + ANSWERS * self._apart(out, mine, right)
+        return far
+
+    def accuracy(self) -> Mapping[str, float]:
+        """The part of held-back frames that the model answers as it does without the bottleneck."""
+        self.bottleneck.eval()
+        tensor, first, *_ = self._held_back.batch(range(min(GLANCED, len(self._held_back))))
+        with torch.no_grad():
+            mine = self._answers(self.bottleneck(torch.from_numpy(tensor)))[0].numpy()
+        count = len(first)
+        same = np.argmax(mine.reshape(count, -1), 1) == np.argmax(first.reshape(count, -1), 1)
+        return {"agreement": float(same.mean())}
+
+    def _answers(self, rebuilt: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        made: torch.Tensor | tuple[torch.Tensor, ...] = self._tail(rebuilt)
+        return made if isinstance(made, tuple) else (made,)
+
+    def _apart(self, out: OutputSpec, mine: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """Kullback-Leibler divergence of scores, the squared difference of what are none."""
+        if out.name in self._probable:
+            tiny = torch.finfo(mine.dtype).tiny
+            return functional.kl_div(mine.clamp_min(tiny).log(), right, reduction="batchmean")
+        if out.scores == "softmax":
+            mine, right = torch.log_softmax(mine, -1), torch.log_softmax(right, -1)
+            return functional.kl_div(mine, right, reduction="batchmean", log_target=True)
+        if not mine.is_floating_point():
+            return mine.new_zeros((), dtype=torch.float32)
+        return _parts_of_variance(mine, right)
+
+
+def _parts_of_variance(mine: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    return functional.mse_loss(mine, right) / right.var(correction=0).clamp_min(torch.finfo(right.dtype).tiny)

@@ -1,0 +1,35 @@
+"""Writing a file so that whoever reads it meets the old one or the new one, never half of one."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+from tiercut.errors import SettingsError
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; the folder is made if it is not there.
+
+    Raises:
+        SettingsError: it cannot be written.
+    """
+    stage = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with stage.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            stage.replace(path)
+        finally:
+            stage.unlink(missing_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot write '{path}'",
+            expected="a folder that can be written",
+            came=(error.strerror or str(error)).lower(),
+            fix="choose another place",
+        ) from error
