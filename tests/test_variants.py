@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,6 +140,16 @@ def test_bundle_written_again_in_its_own_place_is_replaced_whole(tmp_path: Path)
     bundle = rewrite(exits_bundle(), tmp_path / "b", exits_bundle().contents)
     rewrite(bundle, bundle.folder, replace(bundle.contents, accuracy=0.5))
     assert Bundle.load(tmp_path / "b").accuracy == 0.5
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_write_that_was_killed_leaves_the_old_bundle_and_no_rubbish(tmp_path: Path) -> None:
+    bundle = rewrite(exits_bundle(), tmp_path / "b", exits_bundle().contents)
+    bundle.folder.rename(tmp_path / ".b.0123abcd.old")  # killed between the two renames
+    half = tmp_path / ".b.4567cdef.new"
+    half.mkdir()
+    os.utime(half, (0, 0))
+    rewrite(exits_bundle(), tmp_path / "b", replace(bundle.contents, accuracy=0.5))
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +25,8 @@ from tiercut.errors import ExportError
 
 #: Weights begin at multiples of this, a cache line, so that kernels can read them where they are mapped.
 ALIGNMENT = 64
+#: A folder that was begun so long ago and not finished never will be.
+STALE_S = 3600.0
 
 
 @contextlib.contextmanager
@@ -33,6 +37,7 @@ def staged(target: Path) -> Iterator[Path]:
         ExportError: ``target`` is there and no bundle, or cannot be written.
     """
     target = Path(os.path.abspath(target))  # noqa: PTH100 - a link that is the target itself is replaced, not followed
+    _tidy_up(target)
     check_replaceable(target)
     stage = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.new"
     try:
@@ -162,6 +167,19 @@ def _place(tensor: onnx.TensorProto, data: bytes, file: BinaryIO, places: dict[b
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
+
+
+def _tidy_up(target: Path) -> None:
+    """What a write that was killed has left: the old bundle comes back if it was gone, half of a new one goes."""
+    hours_ago = time.time() - STALE_S
+    for old in target.parent.glob(f".{glob.escape(target.name)}.*.old"):
+        if not target.exists():
+            old.rename(target)
+        else:
+            shutil.rmtree(old, ignore_errors=True)
+    for stage in target.parent.glob(f".{glob.escape(target.name)}.*.new"):
+        if stage.stat().st_mtime < hours_ago:  # a younger one may be another program's
+            shutil.rmtree(stage, ignore_errors=True)
 
 
 def check_replaceable(target: Path) -> None:
