@@ -294,7 +294,7 @@ class Coordinator:
         """All hops have been probed, or that takes too long."""
         if stream.wanted_since_s is None:
             stream.wanted_since_s = now_s
-        unknown = any(self.view.estimator(a.key, b.key).guessed for a, b in hops(stream.goal, self.view))
+        unknown = any(self.view.estimator(a.key, b.key).rate_guessed for a, b in hops(stream.goal, self.view))
         return not unknown or now_s - stream.wanted_since_s >= FIRST_PLAN_S
 
     def _wanted(self, stream: PlannedStream, best: Best, now_s: float) -> tuple[Mapping[str, Any], str] | None:

@@ -174,6 +174,11 @@ class LinkEstimator:
         """Nothing is known of it: neither was a transfer seen nor a like hop's change taken over."""
         return not self._seen and not self._assumed
 
+    @property
+    def rate_guessed(self) -> bool:
+        """Nothing large enough to tell its rate has crossed it, nor was a like hop's change taken over."""
+        return not self._assumed and not self._split_known()
+
     def observe(self, sample: LinkSample) -> LinkChange | None:
         """Take a transfer; what changed, if this one gives it away.
 
@@ -277,9 +282,12 @@ class LinkEstimator:
         """
         idle_s = now_s - self._last_frame_s
         if idle_s >= _PROBE_SOON_S and now_s - self._asked_s >= self._probe_every_s:
+            # What nobody has measured may be slower than guessed by any factor: 60 kB at 0.1 Mbit/s take five seconds,
+            # and frames behind them too.
             self._probe_every_s = min(2 * self._probe_every_s, self._idle_s)
-            probe_s = _PROBE_GENTLE_S if gentle and self._seen else _PROBE_S
-            large = min(max(int(probe_s / self._line.byte_s), _PROBE_LEAST_BYTES), _PROBE_MOST_BYTES)
+            probe_s = _PROBE_GENTLE_S if gentle or not self._seen else _PROBE_S
+            most = _PROBE_MOST_BYTES if self._seen else _PROBE_LEAST_BYTES
+            large = min(max(int(probe_s / self._line.byte_s), _PROBE_LEAST_BYTES), most)
             sizes: tuple[int, ...] = (_PROBE_SMALL_BYTES, large)
         elif idle_s < _PROBE_SOON_S and now_s - self._asked_s >= _PROBE_SPLIT_S and not self._split_known():
             sizes = (_PROBE_SMALL_BYTES,)
