@@ -78,6 +78,7 @@ class Told:
     probes: list[tuple[str, Probe]] = field(default_factory=list)
     unready: dict[str, str] = field(default_factory=dict)
     mbps: dict[tuple[str, str], float] = field(default_factory=dict)
+    beside_s: float = 0.0
     seq: int = 0
     ticked_s: float = 100.0
 
@@ -180,7 +181,7 @@ class Told:
             span = ran[tier, name]
             stages.append(Stage(name, "compute", profile.span_seconds(span) * slow.get(name, 1.0)))
             start, sender = span.stop, name
-        latency_s = sum(stage.seconds for stage in stages)
+        latency_s = sum(stage.seconds for stage in stages) + self.beside_s
         return Journey(
             stream=stream,
             seq=self.seq,

@@ -113,7 +113,16 @@ def test_frames_that_met_a_change_say_nothing_of_the_next_plans_margin() -> None
         kept.arrived(latency_s, usual=True)
     assert kept.margin_s(1.0) > 1
     kept.new_plan()
-    assert 0.003 < kept.margin_s(1.0) < 0.01
+    assert kept.margin_s(1.0) == FIRST_MARGIN
+
+
+def test_about_how_much_frames_differ_stays_known_over_a_change() -> None:
+    kept = Punctuality(predicted_s=0.1)
+    for i in range(20):
+        kept.arrived(0.1 + 0.001 * (i % 3), usual=True)
+    before_s = kept.margin_s(1.0)
+    kept.new_plan()
+    assert 0 < kept.margin_s(1.0) == before_s < FIRST_MARGIN
 
 
 def test_frames_that_leave_early_or_fall_back_say_nothing_of_the_margin() -> None:
@@ -247,12 +256,14 @@ def test_frames_that_are_dropped_as_too_late_teach_what_takes_so_long() -> None:
     assert told.plans["cam"].exit != "full"
 
 
-def test_margin_is_not_forgotten_over_changes_of_plan() -> None:
-    kept = Punctuality(predicted_s=0.1)
-    for _ in range(30):
-        kept.arrived(0.2, usual=True)
-    kept.new_plan()
-    assert kept.margin_s(1.0) == pytest.approx(0.1)
+def test_what_every_frame_takes_besides_is_kept_free_whatever_the_plan() -> None:
+    told = alone(accurate(0.5))
+    told.beside_s = 0.15  # in no stage
+    told.frames(40)
+    assert told.plans["cam"].exit == "middle"
+    assert len(told.reasons) <= 3
+    told.passes(1.5)
+    assert told.explained["cam"]["deadline"]["margin_ms"] >= 150
 
 
 def test_plan_at_the_edge_of_its_deadline_does_not_flap() -> None:
@@ -261,7 +272,7 @@ def test_plan_at_the_edge_of_its_deadline_does_not_flap() -> None:
     for _ in range(300):
         told.mbps = {(a, b): 2.0 * (1 + 0.15 * random.uniform(-1, 1)) for a in "def" for b in "efc"}
         told.frames(1)
-    assert len(told.reasons) <= 12
+    assert len(told.reasons) <= 15  # in 38 s; 50 without patience
 
 
 def test_plan_that_is_adopted_is_the_one_that_has_time_to_spare() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from tiercut.plan import Deadline
 
 #: Frames of late that the margin, and the share of met deadlines, rest on.
 KEPT, COUNTED = 60, 500
-#: So many of one plan say how late the latest in twenty are; those of earlier plans may have met a change.
+#: So many say how late the latest in twenty are.
 ENOUGH = 20
 #: Before so many are known, this part of the deadline is kept free.
 FEW, FIRST_MARGIN = 10, 0.15
@@ -36,29 +37,32 @@ class Punctuality:
 
     Attributes:
         predicted_s: Latency that its plan promised when it was evaluated last.
+        beside_s: What every frame takes besides, whichever plan it follows.
     """
 
     predicted_s: float | None = None
-    #: how much later than promised frames came, over changes of plan: half of them may have met a change
+    beside_s: float = 0.0
+    #: how much later than promised frames of the plan came; of one that has gone it may say that estimates were wrong
     _late_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
-    #: the same, of the plan that is followed
-    _late_now_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    #: how much they differed under the plan before, at most; infinite before there was one
+    _carried_s: float = math.inf
     _met: deque[bool] = field(default_factory=lambda: deque(maxlen=COUNTED))
 
     def arrived(self, latency_s: float, *, usual: bool) -> None:
         """A frame has a result after so long; ``usual`` if it went its plan's whole way."""
         if usual and self.predicted_s is not None:
-            self._late_s.append(latency_s - self.predicted_s)
-            self._late_now_s.append(latency_s - self.predicted_s)
+            self._late_s.append(latency_s - self.predicted_s - self.beside_s)
 
     def judged(self, *, met: bool) -> None:
         """A frame has met its deadline, or has not."""
         self._met.append(met)
 
     def new_plan(self) -> None:
-        """Frames of another plan are judged anew; how much they differ stays known."""
+        """Frames of another plan are judged anew; about how much they differ stays known."""
         self._met.clear()
-        self._late_now_s.clear()
+        if len(self._late_s) >= FEW:
+            self._carried_s = self._spread_s()
+        self._late_s.clear()
 
     @property
     def met_share(self) -> float | None:
@@ -71,12 +75,16 @@ class Punctuality:
         return len(self._met)
 
     def margin_s(self, deadline_s: float) -> float:
-        """What is to be kept free of a deadline: how much later than promised frames come, spread included."""
+        """What is to be kept free of a deadline: what every frame takes besides, and how much later some come."""
         if len(self._late_s) < FEW:
-            return FIRST_MARGIN * deadline_s
+            return self.beside_s + min(self._carried_s, FIRST_MARGIN * deadline_s)
+        return self.beside_s + self._spread_s()
+
+    def _spread_s(self) -> float:
+        """How much later than promised frames come: the median and some deviations, or 19 of 20 where that is more."""
         middle = statistics.median(self._late_s)
         spread = _NORMAL * statistics.median(abs(each - middle) for each in self._late_s)
-        ordered = sorted(self._late_now_s)
+        ordered = sorted(self._late_s)
         latest = ordered[int(0.95 * len(ordered))] if len(ordered) >= ENOUGH else 0.0
         return max(0.0, middle + DEVIATIONS * spread, latest)
 
