@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from tiercut.codecs.base import Codec
+    from tiercut.codecs.learned import LearnedCodec
     from tiercut.graph import Graph
     from tiercut.preprocess import FrameSpec
     from tiercut.segments import Segment
@@ -111,7 +111,7 @@ class Bundle:
         return self.contents.leaving
 
     @cached_property
-    def learned(self) -> Mapping[str, Codec]:
+    def learned(self) -> Mapping[str, LearnedCodec]:
         """Codecs that were trained for it, by name; their own files are read when they are first used."""
         if not self.contents.codecs:
             return {}

@@ -89,6 +89,9 @@ class Preparation:
         try:
             for start, stop, variant in self._pieces(asked):
                 self._models.segment(asked.model, start, stop, variant).warm_up()
+            bundle = self._models.find(asked.model)
+            for codec in () if bundle is None else bundle.learned.values():
+                codec.prepare()
         except TiercutError as error:
             return str(error)
         except Exception as error:  # a runtime that fails on one segment must not end the node for all others
