@@ -28,7 +28,7 @@ def test_first_plan_does_not_wait_for_ever() -> None:
     told.coordinator.stream_wanted(goal())
     told.node("device", "d", 1.0)
     told.node("edge", "e", 0.1)
-    for _ in range(8):
+    for _ in range(14):
         told.now_s += 0.25
         told.do([each for each in told.coordinator.tick(told.now_s) if not isinstance(each, Measure)])
     assert "cam" in told.plans

@@ -63,7 +63,10 @@ class ClockService:
             payload_bytes: Size of the message; a little more at the least.
 
         Returns:
-            ``None`` when no answer came in time, or while the node's clock is not known: it is then asked for.
+            ``None`` while the node's clock is not known: it is then asked for.
+
+        Raises:
+            TimeoutError: no answer came within `MEASURE_S`.
         """
         question = ClockProbe(clock_id=self._clock.id, asked_s=self._clock.monotonic_s())
         bare_bytes = len(encode_clock_probe(question, padding_bytes=1)) - 1
@@ -75,8 +78,6 @@ class ClockService:
             async with asyncio.timeout(MEASURE_S):
                 await bus.publish(ECHO.of(**names), payload, qos=0, response_topic=self._own_topic)
                 heard = await answer
-        except TimeoutError:
-            return None
         finally:
             del self._measuring[question.asked_s]
         offset = self._offsets.offset(heard.clock_id, self._clock.monotonic_s())

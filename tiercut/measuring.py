@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from tiercut.bus import Bus, Delivery
-from tiercut.clock_service import ClockService
+from tiercut.clock_service import MEASURE_S, ClockService
 from tiercut.errors import BadMessage
 from tiercut.jsonwire import decode_probe, encode_progress
 from tiercut.processing import Processor
@@ -80,6 +80,11 @@ class Measuring:
         names = {"site": self._site, "tier": probe.tier, "node": probe.node}
         try:
             took = await self._clocks.measure(bus, names, size)
+        except TimeoutError:  # the hub is to know that it takes so long, or it would ask for the same again
+            self._counters["probes_lost"] += 1
+            late = Transfer(tier=probe.tier, node=probe.node, payload_bytes=size, seconds=MEASURE_S, arrived=False)
+            await self._say(Progress(transfers=(late,)))
+            return False
         except REFUSED as error:
             self._refusals.note("probe", error)
             return False

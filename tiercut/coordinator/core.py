@@ -40,7 +40,7 @@ READY_S = 10.0
 #: After a change that was given up, the same stream is left alone for so long.
 PAUSE_S = 5.0
 #: A stream's first plan waits so long for the answers of probes.
-FIRST_PLAN_S = 1.0
+FIRST_PLAN_S = 2.5
 #: Explanations are said so often, or at once with a change.
 EXPLAIN_S = 1.0
 #: Streams evaluated in one tick, those that have waited longest first: a few milliseconds each.
