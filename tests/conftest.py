@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import tiercut
 from tests.models import ARCHITECTURES, chain_module, image
@@ -17,6 +18,7 @@ LABELS = ("cat", "dog", "fox", "owl")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two small image models: ``chain`` with labels, ``residual`` without."""
     folder = tmp_path_factory.mktemp("bundles")
+    torch.manual_seed(0)  # the same weights whichever tests ran before
     frame = FrameSpec(size=(16, 16), resize="stretch", mean=(127.0,), std=(128.0,))
     tiercut.export(chain_module().eval(), (image(),), folder / "chain", labels=LABELS, preprocess=frame)
     module, example = ARCHITECTURES["residual"]()
