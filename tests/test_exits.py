@@ -28,8 +28,7 @@ from tiercut.variants import FULL, LearnedSpec
 @pytest.fixture(scope="module")
 def joint(chain: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """`chain` with two exits, trained on labels."""
-    recipe = dataclasses.replace(QUICK, epochs=6)
-    return train(chain, tmp_path_factory.mktemp("joint") / "b", cuts=(6, 9), recipe=recipe).bundle
+    return train(chain, tmp_path_factory.mktemp("joint") / "b", cuts=(6, 9)).bundle
 
 
 def test_joint_training_teaches_trunk_and_exits(chain: Bundle, joint: Bundle) -> None:
