@@ -20,12 +20,11 @@ from PIL import Image
 
 from iot_node.settings import StreamSettings
 from tiercut.errors import SensorError
+from tiercut.preprocess import IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
 
 Frame = NDArray[np.uint8]
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True, slots=True)

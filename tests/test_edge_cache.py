@@ -330,7 +330,7 @@ def slowed(node: Node, seconds: float) -> None:
     process = node._processor.process
 
     def slow(job: Job) -> Processed:
-        time.sleep(seconds)
+        time.sleep(seconds)  # the slowness that is tested, on the worker's thread
         return process(job)
 
     node._processor.process = slow  # type: ignore[method-assign]

@@ -7,8 +7,6 @@ identity: it may be measured again, on other data, without a new model.
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +17,7 @@ from tiercut.codec_choice import problem_codecs
 from tiercut.codec_rows import REFERENCES, CodecRow, CodecTable, bad_table
 from tiercut.errors import BundleError, SettingsError
 from tiercut.machine import Machine
+from tiercut.whole_file import write_whole
 
 __all__ = ["CodecRow", "CodecTable", "load_table", "problem_codecs", "write_table"]
 
@@ -61,21 +60,15 @@ def write_table(bundle: Bundle, table: CodecTable) -> Path:
     """
     _check_belongs(table, bundle)
     path = bundle.folder / FILE
-    stage = path.with_name(f".{FILE}.{uuid.uuid4().hex[:8]}.new")
     try:
-        try:
-            with stage.open("w", encoding="utf-8") as file:
-                json.dump(to_document(table), file, indent=1, ensure_ascii=False)
-                file.flush()
-                os.fsync(file.fileno())
-            stage.replace(path)
-        finally:
-            stage.unlink(missing_ok=True)
-    except OSError as error:
+        write_whole(
+            path, json.dumps(to_document(table), indent=1, ensure_ascii=False).encode(), what="the codec table "
+        )
+    except SettingsError as error:
         raise BundleError(
-            f"cannot write the codec table '{path}'",
+            error.what,
             expected="a bundle in a folder that can be written",
-            came=(error.strerror or str(error)).lower(),
+            came=error.came,
             fix="copy the bundle to such a folder",
         ) from error
     return path

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tiercut.errors import DataError
 from tiercut.idx import read_idx
+from tiercut.preprocess import IMAGE_SUFFIXES
 from tiercut.samples import Frame, Frames, Samples, Stack, check_labels, for_model, need
 
 __all__ = ["Samples", "Split", "check_labels", "for_model", "load", "need", "read_image", "splits"]
@@ -27,7 +28,6 @@ __all__ = ["Samples", "Split", "check_labels", "for_model", "load", "need", "rea
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 #: What files and folders of a split may be called: as MNIST's authors did, and as people do.
 _SPLIT_NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "t10k", "val")}
 _LAYOUTS = "IDX files, <class>/*.jpg, images, or frames.npy with labels.npy"

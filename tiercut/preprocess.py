@@ -20,6 +20,8 @@ FRAME_KINDS: tuple[FrameKind, ...] = get_args(FrameKind)
 RESIZES: tuple[Resize, ...] = get_args(Resize)
 
 GREY, COLOUR = 1, 3
+#: Files in a folder that are taken for pictures.
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 from tiercut.errors import SettingsError
 from tiercut.machine import Machine
 from tiercut.profiles import CodecPoint, Profile, bad_profile
+from tiercut.whole_file import write_whole
 
 FORMAT = "tiercut-profile/1"
 #: A model of 10,000 nodes with 9 codecs at each takes 15 MB; more is no profile.
@@ -52,24 +51,7 @@ class ProfileStore:
             SettingsError: the folder cannot be written.
         """
         path = self.path(profile.model, profile.machine.id)
-        stage = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with stage.open("w", encoding="utf-8") as file:
-                    json.dump(to_document(profile), file, indent=1, ensure_ascii=False)
-                    file.flush()
-                    os.fsync(file.fileno())
-                stage.replace(path)
-            finally:
-                stage.unlink(missing_ok=True)
-        except OSError as error:
-            raise SettingsError(
-                f"cannot write the profile '{path}'",
-                expected="a folder that can be written",
-                came=(error.strerror or str(error)).lower(),
-                fix="choose another folder",
-            ) from error
+        write_whole(path, json.dumps(to_document(profile), indent=1, ensure_ascii=False).encode(), what="the profile ")
         return path
 
     def load(self, model: str, machine: str) -> Profile | None:

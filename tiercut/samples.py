@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
@@ -69,8 +70,9 @@ class Frames(Sequence[Frame]):
             raise IndexError(index)
         return self._frame(index % self._count)
 
+    @abstractmethod
     def _frame(self, index: int) -> Frame:
-        raise NotImplementedError
+        """The frame at a place, 0 to one less than there are."""
 
 
 class _Chosen(Frames):

@@ -9,8 +9,13 @@ from pathlib import Path
 from tiercut.errors import SettingsError
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, *, what: str = "") -> None:
     """Write a file whole or not at all; the folder is made if it is not there.
+
+    Args:
+        path: Where.
+        data: What stands in it.
+        what: What it is, for the error.
 
     Raises:
         SettingsError: it cannot be written.
@@ -28,8 +33,8 @@ def write_whole(path: Path, data: bytes) -> None:
             stage.unlink(missing_ok=True)
     except OSError as error:
         raise SettingsError(
-            f"cannot write '{path}'",
+            f"cannot write {what}'{path}'",
             expected="a folder that can be written",
             came=(error.strerror or str(error)).lower(),
-            fix="choose another place",
+            fix="choose another folder",
         ) from error

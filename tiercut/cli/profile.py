@@ -15,10 +15,9 @@ from tiercut.bundle import Bundle
 from tiercut.cli.inspect import human_bytes
 from tiercut.errors import SettingsError
 from tiercut.measure import MOST_FRAMES, Frame, Options, measure_profile
+from tiercut.preprocess import IMAGE_SUFFIXES
 from tiercut.profile_store import ProfileStore, to_document
 from tiercut.profiles import CodecPoint, Profile
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
