@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from broker.settings import PlanSettings, StreamSettings
+from broker.settings import PlanSettings
 from tiercut.bundle import Bundle
 from tiercut.codec_table import CodecTable, load_table
 from tiercut.codecs import codec
@@ -14,6 +14,7 @@ from tiercut.coordinator.problem import lost_to_exits
 from tiercut.cut_names import resolve_cut
 from tiercut.errors import SettingsError
 from tiercut.plan import Plan
+from tiercut.stream_settings import StreamSettings
 from tiercut.talk import StreamPlan
 from tiercut.variants import FULL, Variant
 
@@ -54,21 +55,21 @@ def goal_of(wanted: StreamSettings, bundle: Bundle) -> StreamGoal:
     _check_codecs(wanted.codecs, bundle)
     if wanted.min_first_cut > bundle.end:
         raise SettingsError(
-            f"bad setting min_first_cut of stream '{wanted.stream}'",
+            f"bad setting min_first_cut of stream '{wanted.name}'",
             expected=f"0 to {bundle.end}, where '{bundle.name}' ends",
             came=str(wanted.min_first_cut),
             fix="choose one from the table that 'tiercut inspect BUNDLE' prints",
         )
     if wanted.exit_threshold is not None and not bundle.leaving:
         raise SettingsError(
-            f"bad setting exit_threshold of stream '{wanted.stream}'",
+            f"bad setting exit_threshold of stream '{wanted.name}'",
             expected=f"a model with early exits that were measured, '{bundle.name}' has none",
             came=str(wanted.exit_threshold),
             fix="give it exits with 'tiercut exits train', or leave the threshold away",
         )
     if wanted.exit_threshold is not None and wanted.exits == "none":
         raise SettingsError(
-            f"the settings of stream '{wanted.stream}' contradict each other",
+            f"the settings of stream '{wanted.name}' contradict each other",
             expected='exits = "plan" with an exit_threshold',
             came=f'exits = "none" and exit_threshold {wanted.exit_threshold}',
             fix="leave one of them away",
@@ -76,7 +77,7 @@ def goal_of(wanted: StreamSettings, bundle: Bundle) -> StreamGoal:
     table = load_table(bundle)
     variants = list(_measured(bundle.variants, table))
     goal = StreamGoal(
-        name=wanted.stream,
+        name=wanted.name,
         model=bundle.model,
         model_name=bundle.name,
         cuts=bundle.cuts,
@@ -97,7 +98,7 @@ def goal_of(wanted: StreamSettings, bundle: Bundle) -> StreamGoal:
     )
     if goal.most_drop is not None and lost_to_exits(goal) > goal.most_drop:
         raise SettingsError(
-            f"the settings of stream '{wanted.stream}' contradict each other",
+            f"the settings of stream '{wanted.name}' contradict each other",
             expected=f"a max_accuracy_drop of at least {lost_to_exits(goal):.3f}, what exits cost at this threshold",
             came=f"{goal.most_drop:g} with exit_threshold {wanted.exit_threshold}",
             fix="raise one of them ('tiercut inspect BUNDLE' shows what leaves at which threshold)",

@@ -30,7 +30,7 @@ class EdgeNode(Node):
 
     async def tasks(self) -> Tasks:
         """The common tasks, the frames sent to this edge, and the outcomes of those that it has sent on."""
-        topic = WORK.of(site=self.settings.site, tier=self.tier, node=self.settings.node)
+        topic = WORK.filter(site=self.settings.site, tier=self.tier, node=self.settings.node)
         await self.home.subscribe(topic, handler=self.receive_work)
         tasks = await super().tasks()
         return [*tasks, ("answers", self._hear_outcomes)] if self._remembers else tasks

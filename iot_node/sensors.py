@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from iot_node.settings import StreamSettings
+from tiercut.stream_settings import StreamSettings
 from tiercut.errors import SensorError
 from tiercut.preprocess import IMAGE_SUFFIXES
 

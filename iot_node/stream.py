@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from iot_node.privacy import check_plan
 from iot_node.sensors import Captured, open_sensor
-from iot_node.settings import StreamSettings
+from tiercut.stream_settings import StreamSettings
 from iot_node.stillness import Stillness
 from tiercut import results
 from tiercut.bundle import Bundle

@@ -19,7 +19,7 @@ from edge_node.node import EdgeNode
 from edge_node.settings import Settings as EdgeSettings
 from iot_node.node import IotNode
 from iot_node.settings import Settings as IotSettings
-from iot_node.settings import StreamSettings
+from tiercut.stream_settings import StreamSettings
 from tiercut.bundle import Bundle
 from tiercut.bus import Delivery
 from tiercut.bus.memory import MemoryBroker, MemoryBus

@@ -22,7 +22,7 @@ from bench.deadlines.strategies import EDGENT, fixed_answers, plan_of, said, tru
 from bench.testbed.log import Figures
 from bench.testbed.watch import Seen, Watch
 from broker.goals import goal_of
-from broker.settings import StreamSettings
+from tiercut.stream_settings import StreamSettings
 from tests.aio import async_test
 from tests.bundles import exits_bundle, grey_frames
 from tiercut.bundle import Bundle
@@ -118,7 +118,7 @@ def test_true_problem_has_the_declared_links_and_slowdowns(prepared: Prepared) -
 
 
 def test_coordinator_counts_what_a_message_has_besides_its_tensors(prepared: Prepared) -> None:
-    wanted = StreamSettings(stream="s", model=prepared.bundle.name, device="d")
+    wanted = StreamSettings(name="s", model=prepared.bundle.name, device="d")
     goal, view = goal_of(wanted, prepared.bundle), SiteView()
     for tier in ("device", "edge"):
         view.node(tier, tier[0], site="home").profiles[goal.model] = prepared.profile

@@ -13,7 +13,7 @@ from broker.goals import plan_by_hand
 from broker.node import Hub
 from broker.settings import PlanSettings
 from broker.settings import Settings as HubSettings
-from broker.settings import StreamSettings as Planned
+from tiercut.stream_settings import StreamSettings as Planned
 from tests.aio import async_test
 from tests.sites import CLOUD_URL, SITE_URL, Outcomes, Site, new_site, noise
 from tiercut.bundle import Bundle
@@ -22,7 +22,7 @@ from tiercut.jsonwire import encode_stream_plan
 
 
 def hub(site: Site, bundle: Bundle, **more: Any) -> Hub:
-    wanted = Planned(stream="cam", model=bundle.name, device="d", **more)
+    wanted = Planned(name="cam", model=bundle.name, device="d", **more)
     return Hub(HubSettings(**site.common("hub", streams=(wanted,))), open_bus=site.opener("hub"))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from broker.goals import goal_of
-from broker.settings import StreamSettings as Planned
+from tiercut.stream_settings import StreamSettings as Planned
 from tests.aio import async_test, until
 from tests.bundles import exits_bundle
 from tests.sites import new_site, noise
@@ -106,7 +106,7 @@ def test_table_of_another_model_stops_the_hub_with_a_sentence(measured: Bundle) 
     path = measured.folder / "codecs.json"
     path.write_text(path.read_text().replace(measured.model, "cd" * 32))
     with pytest.raises(BundleError, match="belongs to another model"):
-        goal_of(Planned(stream="cam", model=measured.name, device="d"), measured)
+        goal_of(Planned(name="cam", model=measured.name, device="d"), measured)
 
 
 @pytest.mark.parametrize(
@@ -115,23 +115,23 @@ def test_table_of_another_model_stops_the_hub_with_a_sentence(measured: Bundle) 
 )
 def test_settings_out_of_range_are_refused_by_name(setting: str, value: Any) -> None:
     with pytest.raises(SettingsError, match=setting):
-        Planned(stream="cam", model="m", device="d", **{setting: value})
+        Planned(name="cam", model="m", device="d", **{setting: value})
 
 
 def test_threshold_for_a_model_without_measured_exits_is_refused() -> None:
     with pytest.raises(SettingsError, match="exits train"):
-        goal_of(Planned(stream="cam", model="exits", device="d", exit_threshold=0.9), exits_bundle())
+        goal_of(Planned(name="cam", model="exits", device="d", exit_threshold=0.9), exits_bundle())
 
 
 def test_exits_of_unknown_accuracy_are_not_planned() -> None:
-    goal = goal_of(Planned(stream="cam", model="exits", device="d"), exits_bundle())
+    goal = goal_of(Planned(name="cam", model="exits", device="d"), exits_bundle())
     assert (goal.variants, goal.accuracy) == ((), 1.0)
 
 
 def test_exits_may_be_left_out_of_plans(measured: Bundle) -> None:
-    plain = goal_of(Planned(stream="cam", model="exits", device="d", exits="none"), measured)
+    plain = goal_of(Planned(name="cam", model="exits", device="d", exits="none"), measured)
     assert plain.variants == ()
-    assert [each.name for each in goal_of(Planned(stream="cam", model="exits", device="d"), measured).variants] == [
+    assert [each.name for each in goal_of(Planned(name="cam", model="exits", device="d"), measured).variants] == [
         "early",
         "late",
     ]

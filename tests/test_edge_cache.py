@@ -21,7 +21,7 @@ from edge_node.ahead import MOST_WAIT_S, Ahead, Stream
 from edge_node.answers import FRAME_BYTES, MOST_NOTED, AnswerCache
 from edge_node.likeness import Likeness
 from edge_node.settings import Settings
-from iot_node.settings import StreamSettings
+from tiercut.stream_settings import StreamSettings
 from tests.aio import async_test, until
 from tests.brokers import Mosquitto
 from tests.bundles import exits_bundle

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from iot_node.sensors import open_sensor
-from iot_node.settings import StreamSettings
+from tiercut.stream_settings import StreamSettings
 from tests.aio import async_test, until
 from tests.bundles import exits_bundle
 from tests.sites import Site, by_hand, new_site, noise

@@ -16,7 +16,7 @@ import tiercut.node
 from edge_node.node import EdgeNode
 from edge_node.settings import Settings as EdgeSettings
 from iot_node.sensors import Captured, open_sensor
-from iot_node.settings import StreamSettings
+from tiercut.stream_settings import StreamSettings
 from tests.aio import async_test
 from tests.sites import CLOUD_URL, SITE_URL, Site, by_hand, new_site, noise
 from tiercut.bundle import Bundle
@@ -31,7 +31,10 @@ from tiercut.talk import StreamPlan
 from tiercut.topics import PLAN, WORK
 from tiercut.wire import encode_work
 
-EDGE_WORK = WORK.of(site="home", tier="edge", node="e")
+
+def to_edge(stream: str = "stranger") -> str:
+    """Topic of frames of a stream for the edge ``e``."""
+    return WORK.of(site="home", tier="edge", node="e", stream=stream)
 
 
 def frame_for_edge(chain: Bundle, seq: int = 0, stream: str = "stranger", **more: Any) -> Work:
@@ -81,9 +84,9 @@ async def test_mutated_frames_are_all_acknowledged_and_good_ones_still_pass(bund
             bad = bytearray(good)
             for _ in range(chance.randint(1, 4)):
                 bad[chance.randrange(len(bad))] = chance.randrange(256)
-            await stranger.publish(EDGE_WORK, bytes(bad[: chance.randint(1, len(bad))]))
+            await stranger.publish(to_edge(), bytes(bad[: chance.randint(1, len(bad))]))
         for seq in range(100):
-            await stranger.publish(EDGE_WORK, encode_work(frame_for_edge(chain, seq, "honest")))
+            await stranger.publish(to_edge("honest"), encode_work(frame_for_edge(chain, seq, "honest")))
         await until(lambda: len(outcomes.seqs("honest")) == 100)
         await until(lambda: not site.buses["e", SITE_URL]._unacked)
     assert outcomes.seqs("honest") == list(range(100))
@@ -95,7 +98,7 @@ def test_frame_with_too_many_stages_is_set_aside(bundles: Path, chain: Bundle, s
     acked: list[int] = []
     many = tuple(Stage("x", "queue", 0.0) for _ in range(stages))
     work = frame_for_edge(chain, stages=many, sent=ClockStamp(edge.clock.id, edge.clock.monotonic_s()))
-    edge.receive_work(Delivery(EDGE_WORK, encode_work(work), 0.0, ack=lambda: acked.append(1)))
+    edge.receive_work(Delivery(to_edge(), encode_work(work), 0.0, ack=lambda: acked.append(1)))
     assert edge.counters["bad.too_many"] == 1
     assert acked
 
@@ -105,9 +108,9 @@ async def test_chunk_whose_message_never_ends_does_not_stop_the_others(bundles: 
     site = new_site(bundles)
     first, *_ = split(encode_work(frame_for_edge(chain, stream="half")), 300)
     async with site.running(impatient_edge(site)) as outcomes, MemoryBus(site.brokers[SITE_URL]) as stranger:
-        await stranger.publish(EDGE_WORK, first)
+        await stranger.publish(to_edge(), first)
         for seq in range(200):
-            await stranger.publish(EDGE_WORK, encode_work(frame_for_edge(chain, seq, "honest")))
+            await stranger.publish(to_edge("honest"), encode_work(frame_for_edge(chain, seq, "honest")))
         await until(lambda: len(outcomes.seqs("honest")) == 200)
 
 
@@ -117,9 +120,9 @@ async def send_to_edge(site: Site, chain: Bundle, *, waiting: int, honest: int) 
     async with MemoryBus(site.brokers[SITE_URL]) as stranger:
         site.brokers[CLOUD_URL].cut(site.buses["e", CLOUD_URL])
         for seq in range(waiting):
-            await stranger.publish(EDGE_WORK, encode_work(frame_for_edge(chain, seq, "waits", plan=to_cloud)))
+            await stranger.publish(to_edge("waits"), encode_work(frame_for_edge(chain, seq, "waits", plan=to_cloud)))
         for seq in range(honest):
-            await stranger.publish(EDGE_WORK, encode_work(frame_for_edge(chain, seq, "honest")))
+            await stranger.publish(to_edge("honest"), encode_work(frame_for_edge(chain, seq, "honest")))
 
 
 @async_test

@@ -14,7 +14,7 @@ import pytest
 
 import iot_node.stream
 from broker.goals import goal_of
-from broker.settings import StreamSettings as Planned
+from tiercut.stream_settings import StreamSettings as Planned
 from iot_node.stream import Stream
 from tests.aio import async_test, until
 from tests.bundles import exits_bundle
@@ -198,7 +198,7 @@ def measured(bundle: Bundle, tmp_path: Path) -> Bundle:
 
 def planned(measured: Bundle, **wanted: Any) -> Told:
     """A device alone: 400 ms for the whole model and 120 ms for the smaller size."""
-    goal = goal_of(Planned(stream="cam", model=measured.name, device="d", **wanted), measured)
+    goal = goal_of(Planned(name="cam", model=measured.name, device="d", **wanted), measured)
     seconds = {"full": 0.4, "early": 0.15, "late": 0.3, SMALL: 0.12}
     chains = {
         each.name: tuple(np.linspace(0.0, seconds[each.name], each.end + 1).tolist()) for each in measured.variants

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from iot_node.sensors import open_sensor
-from iot_node.settings import StreamSettings
+from tiercut.stream_settings import StreamSettings
 from tests.aio import async_test
 from tests.sites import CLOUD_URL, SITE_URL, Outcomes, by_hand, new_site, noise
 from tiercut.bundle import Bundle
@@ -150,7 +150,7 @@ async def test_large_frames_travel_in_chunks_through_small_packets(bundles: Path
 async def test_bad_messages_are_counted_and_stop_nothing(bundles: Path, chain: Bundle) -> None:
     site = new_site(bundles)
     edge = site.edge()
-    topic = WORK.of(site="home", tier="edge", node="e")
+    topic = WORK.of(site="home", tier="edge", node="e", stream="cam")
     nodes = site.hub(by_hand(chain)), site.cloud(), edge, site.device(noise(chain))
     async with MemoryBus(site.brokers[SITE_URL]) as stranger, site.running(*nodes) as outcomes:
         for payload in (b"", b"\xc1", b"\x80", b"hello", b"\xdf\xff\xff\xff\xff", b"\xc1" * 100):

@@ -18,7 +18,7 @@ from tiercut.plan import Plan
 from tiercut.topics import WORK
 from tiercut.wire import encode_work
 
-TO_EDGE = WORK.of(site="home", tier="edge", node="e")
+TO_EDGE = WORK.of(site="home", tier="edge", node="e", stream="cam")
 AT_EDGE = Plan(epoch=1, first_cut=0, second_cut=1, device="x", edge="e", codecs=("raw",))
 AT_CLOUD = Plan(epoch=1, first_cut=0, second_cut=1, device="x", edge="e", cloud="c", codecs=("raw", "raw"))
 

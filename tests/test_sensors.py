@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from iot_node.sensors import open_sensor
-from iot_node.settings import StreamSettings
+from tiercut.stream_settings import StreamSettings
 from tiercut.errors import SensorError, SettingsError
 
 

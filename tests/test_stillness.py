@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from iot_node.settings import StreamSettings
+from tiercut.stream_settings import StreamSettings
 from iot_node.stillness import Stillness
 from iot_node.stream import Stream
 from tests.aio import async_test, until

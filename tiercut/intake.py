@@ -108,6 +108,8 @@ def _check_topics(work: Work, topic: str) -> None:
     names = WORK.parse(topic)
     if names is None or names["site"] != work.site:
         raise refuse("wrong_site", expected=f"the site of the topic {topic}", came=work.site)
+    if names["stream"] != work.stream:  # who may publish there may publish frames of that stream, and of no other
+        raise refuse("wrong_stream", expected=f"the stream of the topic {topic}", came=work.stream)
     if work.return_to is not None:
         back = RETURN.parse(work.return_to)
         if back is None or back["site"] != work.site:

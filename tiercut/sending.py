@@ -68,7 +68,7 @@ class Sending:
         expiry_s = LATEST_EXPIRY_S if work.delivery == "latest" else None
         if work.deadline_s is not None and expiry_s is not None:
             expiry_s = min(expiry_s, math.ceil(work.deadline_s))
-        topic = WORK.of(site=work.site, tier=to.tier, node=to.node)
+        topic = WORK.of(site=work.site, tier=to.tier, node=to.node, stream=work.stream)
         payload = encode_work(work)
         first, *others = split(payload, bus.max_payload_bytes)
         with self.under_way.sending(id(bus), to.tier, to.node, len(payload)):

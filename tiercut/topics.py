@@ -50,7 +50,7 @@ class Topic:
 
 
 WORK = Topic(
-    f"{ROOT}/{{site}}/{{tier}}/{{node}}/work",
+    f"{ROOT}/{{site}}/{{tier}}/{{node}}/work/{{stream}}",
     "Work: an envelope, or a chunk of one",
     qos=1,
     retain=False,
@@ -161,6 +161,46 @@ RESULT = Topic(
     publisher="whoever finishes the frame on the site's bus",
     listeners="the stream's device (a place on the way is free again), edges that keep answers, people",
 )
+WANTED = Topic(
+    f"{ROOT}/{{site}}/stream/{{stream}}/wanted",
+    "the registry: a stream's settings as JSON, the same as in its TOML file; empty: it is removed",
+    qos=1,
+    retain=True,
+    publisher="people, tiercut stream, the hub's HTTP API",
+    listeners="hub",
+)
+STREAM_STATUS = Topic(
+    f"{ROOT}/{{site}}/stream/{{stream}}/status",
+    "StreamStatus, JSON: whether it runs, where its sensor is read, what is wrong",
+    qos=1,
+    retain=True,
+    publisher="hub",
+    listeners="people, tiercut stream",
+)
+SOURCE = Topic(
+    f"{ROOT}/{{site}}/stream/{{stream}}/source",
+    "SourceReport, JSON: how its sensor does, what was dropped before it set out",
+    qos=1,
+    retain=True,
+    publisher="the node that reads the sensor",
+    listeners="hub",
+)
+STREAMS = Topic(
+    f"{ROOT}/{{site}}/{{tier}}/{{node}}/streams",
+    "Assigned, JSON: settings of the streams whose sensors the node is to read",
+    qos=1,
+    retain=True,
+    publisher="hub",
+    listeners="the node",
+)
+LAST = Topic(
+    f"{ROOT}/{{site}}/stream/{{stream}}/last",
+    "the last result, for streams with retain_last",
+    qos=1,
+    retain=True,
+    publisher="hub",
+    listeners="people",
+)
 DROPPED = Topic(
     f"{ROOT}/{{site}}/stream/{{stream}}/dropped",
     "Dropped, JSON with CloudEvents attributes as user properties",
@@ -186,4 +226,9 @@ TOPICS = (
     CONTROL,
     RESULT,
     DROPPED,
+    LAST,
+    WANTED,
+    STREAM_STATUS,
+    SOURCE,
+    STREAMS,
 )

@@ -135,7 +135,7 @@ class Live:
     async def coordinated(self, **goal: Any) -> AsyncIterator[None]:
         """A hub that knows nothing yet plans the stream with this goal."""
         await self.home.publish(PLAN.of(site=SITE, stream=STREAM), b"", retain=True)
-        stream = {"stream": STREAM, "model": self.prepared.bundle.name, "device": NODES["device"], **goal}
+        stream = {"name": STREAM, "model": self.prepared.bundle.name, "device": NODES["device"], **goal}
         self.hub["streams"] = [stream]
         await self.programs.start(HUB)
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.deadlines.site import NODES, SITE, STREAM, Prepared, Setup
 from broker.goals import goal_of
-from broker.settings import StreamSettings
+from tiercut.stream_settings import StreamSettings
 from tiercut.coordinator.problem import ENVELOPE_BYTES, as_plan, build
 from tiercut.coordinator.view import SiteView
 from tiercut.plan import Plan, node_id
@@ -30,7 +30,7 @@ MARGIN = 0.10
 def true_problem(prepared: Prepared, setup: Setup, mbps: float, deadline_s: float) -> dict[str, Any]:
     """The planning problem with what is declared."""
     wanted = StreamSettings(
-        stream=STREAM,
+        name=STREAM,
         model=prepared.bundle.name,
         device=NODES["device"],
         objective="accuracy",

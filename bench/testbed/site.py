@@ -167,7 +167,7 @@ def _programs(prepared: Prepared, setup: Setup) -> dict[str, tuple[str, ProgramS
     if setup.edge_emulation:
         edge["emulation"] = [dict(step) for step in setup.edge_emulation]
     device: dict[str, Any] = {"emulated_slowdown": setup.device_slowdown, "streams": [stream], **delay}
-    goal = {"stream": STREAM, "model": bundle.name, "device": "d", "codecs": list(setup.codecs)}
+    goal = {"name": STREAM, "model": bundle.name, "device": "d", "codecs": list(setup.codecs)}
     return {
         HUB: ("broker", common | {"node": HUB, "streams": [goal]}),
         "c": ("cloud_node", common | {"node": "c", "site": "cloud"}),

@@ -106,7 +106,7 @@ class DemoSite:
         hub = common | {"node": HUB, "embedded_broker": True}
         nodes: dict[str, dict[str, Any]] = {CLOUD: {}, EDGE: self._slow(), DEVICE: self._slow()}
         if self.cuts is None:
-            goal = {"stream": STREAM, "model": self.model, "device": DEVICE, "min_first_cut": self.min_first_cut}
+            goal = {"name": STREAM, "model": self.model, "device": DEVICE, "min_first_cut": self.min_first_cut}
             hub["streams"] = [goal]
             common |= {"profiles": str(self.profiles), "status_every_s": 1.0}
             nodes = STORY
