@@ -15,4 +15,4 @@ def build(settings: Settings) -> Hub:
 
 
 if __name__ == "__main__":
-    leave(main(Settings, build, program="python -m broker", arguments=sys.argv[1:]))
+    leave(main(Settings, build, role="hub", program="python -m broker", arguments=sys.argv[1:]))

@@ -10,16 +10,25 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from broker.embedded import EmbeddedBroker
-from broker.goals import goal_of, plan_by_hand
+from broker.followers import Access, Discovery, Last
+from broker.goals import plan_by_hand
+from broker.http import HubServer
+from broker.last_results import LastResults
+from broker.registrar import Follower, Registrar
+from broker.registry import Registry
 from broker.settings import Settings
 from broker.shell import CoordinatorShell
 from tiercut import __version__
+from tiercut.bundle import Bundle
 from tiercut.bus import Bus
 from tiercut.clock import Clock, SystemClock
 from tiercut.coordinator.core import Coordinator
-from tiercut.errors import BusError
+from tiercut.errors import BusError, SettingsError
+from tiercut.heartbeat import Heartbeat
 from tiercut.jsonwire import encode_node_status, encode_stream_plan
 from tiercut.node import OpenBus
+from tiercut.node_identity import identity_of
+from tiercut.refusals import Refusals
 from tiercut.settings import masked_url
 from tiercut.stopping import Stopped, unless
 from tiercut.store import ModelStore
@@ -39,14 +48,17 @@ class Hub:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
         self.log = logging.getLogger(settings.node)
-        models = ModelStore(settings.bundles)
+        self._models = models = ModelStore(settings.bundles)
         self.plans = [plan_by_hand(wanted, models.named(wanted.model)) for wanted in settings.plans]
         self.coordinator = Coordinator(settings.site)
+        self.registry = Registry(model=self._model, by_hand=frozenset(plan.stream for plan in settings.plans))
         for wanted in settings.streams:
-            self.coordinator.stream_wanted(goal_of(wanted, models.named(wanted.model)))
+            models.named(wanted.model)
+            self.registry.fixed(wanted)
         self.counters: Counter[str] = Counter()
+        self._heartbeat = Heartbeat(settings.heartbeat, settings.node)
+        self._refusals = Refusals(counters=self.counters, clock=self.clock, logger=self.log)
         self._instance = uuid.uuid4().hex
-        self._models = models
         self._open_bus = open_bus
         self._topic = STATUS.of(site=settings.site, tier="hub", node=settings.node)
 
@@ -61,6 +73,7 @@ class Hub:
             uplink, cloud_url = home, self.settings.cloud_broker_url
             if cloud_url and cloud_url != self.settings.broker_url:
                 uplink = await stack.enter_async_context(self._open_bus(cloud_url, will=will))
+            last = LastResults(site=self.settings.site, bus=home, counters=self.counters, refusals=self._refusals)
             shell = CoordinatorShell(
                 site=self.settings.site,
                 coordinator=self.coordinator,
@@ -68,23 +81,41 @@ class Hub:
                 home=home,
                 uplink=uplink,
                 counters=self.counters,
+                also=last.heard,
             )
+            registrar = Registrar(
+                site=self.settings.site,
+                registry=self.registry,
+                shell=shell,
+                clock=self.clock,
+                home=home,
+                counters=self.counters,
+                refusals=self._refusals,
+                followers=self._followers(home, last, cloud_here=uplink is home),
+            )
+            server = self._server(registrar)
+            if server is not None:
+                await stack.enter_async_context(server)
             async with asyncio.TaskGroup() as group:
                 tasks = [] if broker is None else [group.create_task(broker.watch(), name="embedded broker")]
                 try:
-                    await unless(stop, self._set_up(home, shell))
+                    await unless(stop, self._set_up(home, shell, registrar))
                 except Stopped:
                     self.log.info("stopped before its broker was there")
                 else:
                     tasks += [group.create_task(task, name=name) for name, task in shell.tasks()]
                     tasks.append(group.create_task(self._report(home), name="status"))
+                    tasks.append(group.create_task(registrar.run(), name="registry"))
+                    tasks.append(group.create_task(last.keep(), name="last results"))
                     counts = {"plans": len(self.plans), "streams": len(self.settings.streams)}
                     self.log.info("ready", extra={"broker": masked_url(self.settings.broker_url), **counts})
                     await stop.wait()
                 for task in tasks:
                     task.cancel()
 
-    async def _set_up(self, home: Bus, shell: CoordinatorShell) -> None:
+    async def _set_up(self, home: Bus, shell: CoordinatorShell, registrar: Registrar) -> None:
+        await self._discovery.subscribe()
+        await registrar.subscribe()
         await shell.subscribe()
         for plan in self.plans:
             numbered = replace(plan, plan=replace(plan.plan, epoch=shell.next_epoch(plan)))
@@ -96,8 +127,44 @@ class Hub:
             await asyncio.sleep(self.settings.status_every_s)
             try:
                 await home.announce(self._topic, encode_node_status(self._status("online")))
+                self._heartbeat.beat()
             except BusError as error:
                 self.log.warning("status not published", extra={"reason": str(error)})
+
+    def _followers(self, home: Bus, last: LastResults, *, cloud_here: bool) -> tuple[Follower, ...]:
+        """What follows from a change of the registry; access first, as nodes act on the rest at once."""
+        settings = self.settings
+        self._discovery = Discovery(
+            home,
+            site=settings.site,
+            hub=settings.node,
+            prefix=settings.home_assistant_prefix,
+            on=settings.home_assistant,
+            refusals=self._refusals,
+        )
+        if settings.acl_file is None:
+            return Last(last), self._discovery
+        if settings.identity is None:
+            raise SettingsError(
+                "the hub cannot write access rules",
+                expected="an identity, whose folder has the list of the site's identities",
+                came="acl_file without identity",
+                fix="set identity to the hub's folder that 'tiercut certs' has written",
+            )
+        access = Access(settings.acl_file, identity=settings.identity, site=settings.site, cloud_here=cloud_here)
+        return access, Last(last), self._discovery
+
+    def _server(self, registrar: Registrar) -> HubServer | None:
+        if not self.settings.listen:
+            return None
+        identity = identity_of(self.settings)
+        tls = None if identity is None else identity.server_context()
+        return HubServer(self.settings.listen, site=self.settings.site, models=self._models, streams=registrar, tls=tls)
+
+    def _model(self, name: str) -> Bundle | None:
+        """The bundle of a name; the folder is looked at again, as it may have come."""
+        self._models.refresh()
+        return next((each for each in self._models.bundles() if each.name == name), None)
 
     def _broker(self) -> EmbeddedBroker | None:
         return EmbeddedBroker.at(self.settings.broker_url) if self.settings.embedded_broker else None

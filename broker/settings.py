@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tiercut.errors import SettingsError
 from tiercut.node_settings import NodeSettings
@@ -35,6 +36,12 @@ class Settings(NodeSettings):
     """The hub of a site: its bus, its streams and their plans."""
 
     embedded_broker: bool = setting("run a broker as a child process (to try out: no access control)", default=False)
+    listen: str = setting(
+        "serve models and the registry at https://HOST:PORT, or http://127.0.0.1:PORT (default: nowhere)", default=""
+    )
+    acl_file: Path | None = setting("Mosquitto's access rules, written whenever streams change", default=None)
+    home_assistant: bool = setting("announce streams to Home Assistant (MQTT discovery)", default=False)
+    home_assistant_prefix: str = setting("Home Assistant's discovery prefix", default="homeassistant")
     streams: tuple[StreamSettings, ...] = setting("streams that the coordinator plans, live", default=())
     plans: tuple[PlanSettings, ...] = setting("plans given by hand", default=())
 

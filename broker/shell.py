@@ -13,6 +13,7 @@ from tiercut.bus import Bus, Delivery
 from tiercut.clock import Clock
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
 from tiercut.coordinator.core import Coordinator
+from tiercut.coordinator.goal import StreamGoal
 from tiercut.errors import BadMessage, BusError
 from tiercut.jsonwire import (
     decode_control,
@@ -63,11 +64,21 @@ class CoordinatorShell:
         home: The site's bus.
         uplink: The cloud's bus; the same where there is one broker.
         counters: Counts ``bad.<reason>`` and ``publishes_refused``.
+        also: Hears each result too.
     """
 
     def __init__(
-        self, *, site: str, coordinator: Coordinator, clock: Clock, home: Bus, uplink: Bus, counters: Counter[str]
+        self,
+        *,
+        site: str,
+        coordinator: Coordinator,
+        clock: Clock,
+        home: Bus,
+        uplink: Bus,
+        counters: Counter[str],
+        also: Handler,
     ) -> None:
+        self._also = also
         self._site = site
         self._coordinator = coordinator
         self._clock = clock
@@ -80,6 +91,8 @@ class CoordinatorShell:
         self._todo_uplink: asyncio.Queue[Action] = asyncio.Queue()
         #: stream → its retained plan from before we started, or our own
         self._plans: dict[str, StreamPlan] = {}
+        #: stream → what a person has said of it
+        self._controls: dict[str, StreamControl] = {}
         self._connected_s = clock.monotonic_s()
 
     async def subscribe(self) -> None:
@@ -94,6 +107,19 @@ class CoordinatorShell:
         if self._uplink is home:
             await self._listen_to_nodes(home, tier="cloud")
         await asyncio.sleep(RETAINED_S)
+
+    def want(self, goal: StreamGoal) -> None:
+        """Plan a stream from now on; what was heard of it before counts."""
+        self._coordinator.stream_wanted(goal)
+        if (plan := self._plans.get(goal.name)) is not None:
+            self._coordinator.plan_heard(plan)
+        if (control := self._controls.get(goal.name)) is not None:
+            self._coordinator.control_heard(goal.name, control)
+
+    def unwant(self, stream: str) -> None:
+        """Plan it no more."""
+        self._coordinator.stream_unwanted(stream)
+        self._plans.pop(stream, None)
 
     def next_epoch(self, wanted: StreamPlan) -> int:
         """Number for a plan given by hand: that of the retained one where it says the same, else the next."""
@@ -144,6 +170,8 @@ class CoordinatorShell:
         await bus.subscribe(topic_filter, handler=guarded)
 
     def _plan(self, delivery: Delivery) -> None:
+        if not delivery.payload:  # its stream was removed
+            return
         heard = decode_stream_plan(delivery.payload)
         self._plans[heard.stream] = heard
         self._coordinator.plan_heard(heard)
@@ -152,6 +180,7 @@ class CoordinatorShell:
         names = CONTROL.parse(delivery.topic)
         if names is not None:  # an empty retained message takes the last one back
             control = decode_control(delivery.payload) if delivery.payload else StreamControl(mode="auto")
+            self._controls[names["stream"]] = control
             self._coordinator.control_heard(names["stream"], control)
 
     def _status(self, delivery: Delivery) -> None:
@@ -172,6 +201,7 @@ class CoordinatorShell:
         self._put(self._coordinator.ready_heard(ready, self._clock.monotonic_s()))
 
     def _result(self, delivery: Delivery) -> None:
+        self._also(delivery)
         self._put(self._coordinator.result_heard(read_journey(delivery.payload), delivery.received_s))
 
     def _dropped(self, delivery: Delivery) -> None:

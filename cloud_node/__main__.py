@@ -15,4 +15,4 @@ def build(settings: Settings) -> CloudNode:
 
 
 if __name__ == "__main__":
-    leave(main(Settings, build, program="python -m cloud_node", arguments=sys.argv[1:]))
+    leave(main(Settings, build, role="cloud", program="python -m cloud_node", arguments=sys.argv[1:]))

@@ -17,6 +17,7 @@ MOST_FRAMES = 256
 class Settings(NodeSettings):
     """An edge node of tiercut: runs the middle layers, sends the rest to the cloud."""
 
+    gateway: bool = setting("read sensors that publish on the bus by themselves", default=True)
     cache_frames: int = setting(
         f"answers kept per stream, for frames that are like an earlier one (0: none, at most {MOST_FRAMES})", default=0
     )

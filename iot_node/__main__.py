@@ -15,4 +15,4 @@ def build(settings: Settings) -> IotNode:
 
 
 if __name__ == "__main__":
-    leave(main(Settings, build, program="python -m iot_node", arguments=sys.argv[1:]))
+    leave(main(Settings, build, role="device", program="python -m iot_node", arguments=sys.argv[1:]))

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from functools import partial
+from collections.abc import AsyncIterator, Mapping
 from typing import ClassVar
 
+from iot_node.hosting import Hosting
 from iot_node.privacy import sends_too_clear, sends_too_early
 from iot_node.settings import Settings
 from iot_node.stream import Stream
 from tiercut import results
+from tiercut.bundle import Bundle
 from tiercut.bus import Delivery
 from tiercut.clock import Clock
 from tiercut.errors import BadMessage, SettingsError, TiercutError
 from tiercut.jsonwire import decode_stream_plan
 from tiercut.node import Node, OpenBus, Tasks
 from tiercut.plan import Plan, Tier
-from tiercut.talk import PrepareSegment
-from tiercut.topics import DROPPED, PLAN, RESULT
+from tiercut.store import ModelStore
+from tiercut.stream_settings import StreamSettings
+from tiercut.talk import PrepareSegment, StreamPlan
+from tiercut.topics import STREAMS
 
 #: How long a device waits for the next node's status before its first frame, and how often it looks.
 FIRST_PEER_S = 3.0
@@ -35,38 +38,48 @@ class IotNode(Node):
 
     tier: ClassVar[Tier] = "device"
 
-    def __init__(self, settings: Settings, *, open_bus: OpenBus, clock: Clock | None = None) -> None:
-        super().__init__(settings, open_bus=open_bus, clock=clock)
+    def __init__(
+        self, settings: Settings, *, open_bus: OpenBus, clock: Clock | None = None, models: ModelStore | None = None
+    ) -> None:
+        super().__init__(settings, open_bus=open_bus, clock=clock, models=models)
         self.direct_to_cloud = settings.direct_to_cloud
-        self.streams = {
-            stream.name: Stream(
-                stream,
-                site=settings.site,
-                node=settings.node,
-                bundle=self.models.named(stream.model),
-                clock=self.clock,
-                counters=self.counters,
-                submit=self.worker.submit,
-            )
-            for stream in settings.streams
-        }
+        self.hosting = Hosting(
+            site=settings.site,
+            node=settings.node,
+            models=self.models,
+            bus=lambda: self.home,
+            counters=self.counters,
+            refusals=self._refusals,
+            open_stream=self._open_stream,
+            follow=self._follow_plans,
+            heard=self._outcome_heard,
+        )
+        for stream in settings.streams:
+            to_come = settings.hub_url and stream.model not in self.models.names()
+            opened = None if to_come else self._open_stream(stream, self.models.named(stream.model))
+            self.hosting.own(stream, opened)
+
+    @property
+    def streams(self) -> Mapping[str, Stream]:
+        """The streams whose sensors are open, by name."""
+        return self.hosting.streams
+
+    def _open_stream(self, stream: StreamSettings, bundle: Bundle) -> Stream:
+        return Stream(
+            stream,
+            site=self.settings.site,
+            node=self.settings.node,
+            bundle=bundle,
+            clock=self.clock,
+            counters=self.counters,
+            submit=self.worker.submit,
+        )
 
     async def tasks(self) -> Tasks:
-        """The common tasks, and per stream: plan, outcomes, reading, starting, overdue frames."""
+        """The common tasks, and the streams."""
         tasks = await super().tasks()
-        for name, stream in self.streams.items():
-            names = {"site": self.settings.site, "stream": name}
-            for topic in (RESULT, DROPPED):
-                heard = partial(self._outcome_heard, stream, dropped=topic is DROPPED)
-                await self.home.subscribe(topic.of(**names), handler=heard)
-            plans = await self.home.subscribe(PLAN.of(**names))
-            tasks += [
-                (f"{name}: plan", partial(self._follow_plans, stream, aiter(plans))),
-                (f"{name}: sensor", stream.read),
-                (f"{name}: start", stream.start),
-                (f"{name}: overdue", stream.watch_overdue),
-            ]
-        return tasks
+        await self._refusals.subscribe(self.home, STREAMS.of(**self._names), handler=self.hosting.assigned)
+        return [*tasks, ("streams", self.hosting.run)]
 
     @property
     def reaches_cloud(self) -> bool:
@@ -89,8 +102,12 @@ class IotNode(Node):
     async def _follow_plans(self, stream: Stream, plans: AsyncIterator[Delivery]) -> None:
         async for delivery in plans:
             delivery.ack()
+            if not delivery.payload:  # taken back: the stream is removed
+                continue
             try:
                 offered = decode_stream_plan(delivery.payload)
+                if self._is_old(stream, offered):
+                    continue
                 stream.check(offered)
                 self._check_route(offered.plan)
                 plan = offered.plan
@@ -102,6 +119,10 @@ class IotNode(Node):
             if stream.plan is None:
                 await self._wait_for_next(offered.plan)
             await stream.new_plan(offered)
+
+    def _is_old(self, stream: Stream, offered: StreamPlan) -> bool:
+        """A plan for another node that reads the sensor, before this one or after it."""
+        return stream.settings.from_bus and offered.plan.device != self.settings.node
 
     def _check_route(self, plan: Plan) -> None:
         if not self.direct_to_cloud and ("device", "cloud") in plan.hops:

@@ -3,7 +3,8 @@
 The sensor is read on a thread of its own. `Window` says when one more frame may set out. In between stands a single
 place for the next frame: with ``delivery = "every"`` the sensor waits until it is free, with ``"latest"`` a newer frame
 takes it and the older one is counted as ``dropped.newer_frame``. A frame that hardly differs from the one before it may
-be skipped before anything is made of it (`stillness`): it keeps its number and is counted as ``dropped.unchanged``.
+be skipped before anything is made of it (`stillness`): it keeps its number and is counted as ``dropped.unchanged``. One
+that cannot be used is counted under its reason, said in the stream's report, and the sensor goes on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,9 +21,9 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from iot_node.privacy import check_plan
-from iot_node.sensors import Captured, open_sensor
-from tiercut.stream_settings import StreamSettings
+from iot_node.source import Source, open_source
 from iot_node.stillness import Stillness
+from iot_node.troubles import Troubles
 from tiercut import results
 from tiercut.bundle import Bundle
 from tiercut.clock import Clock
@@ -30,12 +31,22 @@ from tiercut.errors import InputError, SensorError
 from tiercut.jobs import Arrays, Job
 from tiercut.messages import MAX_TEXT, ClockStamp, Stage, Work
 from tiercut.plan import Plan
+from tiercut.sensing.form import Captured, Spoiled
+from tiercut.stream_settings import StreamSettings
+from tiercut.stream_talk import SourceReport, SourceState
 from tiercut.talk import StreamPlan
 from tiercut.variants import FULL
 from tiercut.window import Window
 
 #: How often frames without an outcome are looked for.
 OVERDUE_EVERY_S = 1.0
+#: Why frames are dropped without anything being wrong with them, and what to do.
+LOST = {
+    "newer_frame": "the sensor gives frames faster than the site takes them; lower its rate, or set fps",
+    "sensor_ahead": "messages come faster than they can be read; lower the sensor's rate",
+    "retained": "a retained message is from before this stream was there; publish without retain",
+    "lost": "neither a result nor a reason came back in time",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +81,11 @@ class Stream:
             ``dropped.<reason>``.
         submit: Takes a frame to the worker.
 
+    Attributes:
+        source: Its open sensor.
+
     Raises:
+        SettingsError: the sensor does not fit the model.
         SensorError: the sensor cannot be opened.
     """
 
@@ -94,7 +109,10 @@ class Stream:
         self._counters = counters
         self._submit = submit
         self._log = logging.getLogger(f"{node}.{settings.name}")
-        self._sensor: Iterator[Captured] = open_sensor(settings)
+        self.source: Source = open_source(settings, bundle, clock=clock)
+        self._troubles = Troubles(counters)
+        self._state: SourceState = "silent"
+        self._failed = ""
         self._stillness = Stillness(below=settings.skip_below, most_s=settings.skip_most_s)
         self._window = Window(limit=settings.in_flight, timeout_s=settings.timeout_s)
         #: the single place between sensor and window
@@ -152,6 +170,7 @@ class Stream:
             return
         if self._forget(seq):
             self._counters["frames_done"] += 1
+            self._troubles.frames["done"] += 1
             if dropped:
                 self._stillness.forget()
 
@@ -177,21 +196,42 @@ class Stream:
                 if captured == "ended":
                     break
                 self._counters["frames_captured"] += 1
-                if captured == "unchanged":
-                    self._counters["dropped.unchanged"] += 1
-                else:
+                self._troubles.frames["captured"] += 1
+                self._state = "running"
+                if isinstance(captured, Prepared):
                     await self._offer(captured)
+                else:
+                    self._drop(captured)
                 due_s = max(due_s + period_s, self._clock.monotonic_s())
                 await asyncio.sleep(max(due_s - self._clock.monotonic_s(), 0))
+            self._state = "ended"
             self._log.info("sensor ended")
-        except (SensorError, InputError) as error:  # this stream ends; the device's other streams go on
-            self._counters["sensors_failed"] += 1
+        except SensorError as error:  # this stream ends; the device's other streams go on
+            self._fail(str(error))
             self._log.error("sensor failed", extra={"reason": str(error)})
-        except Exception:  # noqa: BLE001 - a driver may raise anything, and must not end the device's other streams
-            self._counters["sensors_failed"] += 1
+        except Exception as error:  # noqa: BLE001 - a driver may raise anything, and must not end the device's other streams
+            self._fail(f"{type(error).__name__}: {error}")
             self._log.exception("sensor failed")
         finally:
+            self.source.close()
             self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _fail(self, why: str) -> None:
+        self._counters["sensors_failed"] += 1
+        self._state, self._failed = "failed", why
+
+    def report(self) -> SourceReport:
+        """How its sensor does."""
+        for reason, count in self.source.take_lost().items():
+            self._drop(Spoiled(reason, LOST[reason]), count)
+        return SourceReport(
+            stream=self.settings.name,
+            node=self._node,
+            state=self._state,
+            message=self._failed,
+            frames=dict(self._troubles.frames),
+            trouble=self._troubles.told(),
+        )
 
     async def start(self) -> None:
         """Let frames set out as the window has room."""
@@ -226,7 +266,7 @@ class Stream:
                     self._window.sent_again(seq, self._clock.monotonic_s())
                     self._send(kept, self.plan)
                 elif self._forget(seq):
-                    self._counters["dropped.lost"] += 1
+                    self._drop(Spoiled("lost", LOST["lost"]))
                     self._stillness.forget()
                     self._log.warning("frame lost: neither a result nor a reason came", extra={"seq": seq})
 
@@ -256,30 +296,45 @@ class Stream:
                 self._room.clear()
                 await self._room.wait()
 
-    def _capture(self, seq: int) -> Prepared | Literal["unchanged", "ended"]:
+    def _capture(self, seq: int) -> Prepared | Spoiled | Literal["ended"]:
         """On the sensor's thread: the next frame as the model's input, if it is worth it."""
-        captured = next(self._sensor, None)
+        captured = self.source.next()
         if captured is None:
             return "ended"
-        at_s, at_unix_s = self._clock.monotonic_s(), self._clock.unix_s()
+        if isinstance(captured, Spoiled):
+            return captured
+        at_s, at_unix_s = self._captured_at(captured)
         if self._stillness.skips(captured.frame, at_s):
-            return "unchanged"
+            return Spoiled("unchanged", "")
         variant = FULL if self.plan is None else self.plan.exit
+        try:
+            arrays = self.bundle.to_inputs(captured.frame, variant)
+        except InputError as error:
+            return Spoiled("wrong_shape", str(error))
         return Prepared(
             seq=seq,
             frame=captured.frame,
-            arrays=self.bundle.to_inputs(captured.frame, variant),
+            arrays=arrays,
             variant=variant,
             label=_printable(captured.label),
             captured_s=at_s,
             captured_unix_s=at_unix_s,
-            prepare_s=self._clock.monotonic_s() - at_s,
+            prepare_s=max(0.0, self._clock.monotonic_s() - at_s),
         )
+
+    def _captured_at(self, captured: Captured) -> tuple[float, float]:
+        """When a frame was captured, on the monotonic and on the wall clock; not later than now."""
+        now_s, unix_s = self._clock.monotonic_s(), self._clock.unix_s()
+        age_s = 0.0 if captured.at_unix_s is None else max(0.0, unix_s - captured.at_unix_s)
+        return now_s - age_s, unix_s - age_s
+
+    def _drop(self, spoiled: Spoiled, count: int = 1) -> None:
+        self._troubles.note(spoiled.reason, spoiled.message, self._clock.unix_s(), count)
 
     async def _offer(self, prepared: Prepared) -> None:
         async with self._changed:
             if self._next is not None:
-                self._counters["dropped.newer_frame"] += 1
+                self._drop(Spoiled("newer_frame", LOST["newer_frame"]))
             self._next = prepared
             self._changed.notify_all()
 

@@ -27,6 +27,29 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+class _TwoViews(torch.nn.Module):
+    """Two pictures, each through one convolution, put together by their maximum (DDNN's way)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.eye = torch.nn.Conv2d(3, 4, 3, stride=2)
+        self.head = torch.nn.Linear(4, len(LABELS))
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        seen: torch.Tensor = self.eye(pictures).relu().mean(dim=(2, 3))
+        return torch.softmax(self.head(seen.amax(dim=0, keepdim=True)), dim=1)
+
+
+@pytest.fixture(scope="session")
+def views(bundles: Path) -> tiercut.Bundle:
+    """The model ``views``, of two pictures."""
+    frame = FrameSpec(size=(16, 16), views=2, mean=(127.0,), std=(128.0,))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        module = _TwoViews().eval()
+    return tiercut.export(module, None, bundles / "views", labels=LABELS, preprocess=frame)
+
+
 @pytest.fixture(scope="session")
 def chain(bundles: Path) -> tiercut.Bundle:
     """The model ``chain``."""

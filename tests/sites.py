@@ -89,6 +89,10 @@ class Site:
         """The edge node ``e``."""
         return EdgeNode(EdgeSettings(**self.common("e", **more)), open_bus=self.opener("e"))
 
+    def another_edge(self, name: str, **more: Any) -> EdgeNode:
+        """An edge of another name."""
+        return EdgeNode(EdgeSettings(**self.common(name, **more)), open_bus=self.opener(name))
+
     def device(self, *streams: StreamSettings, **more: Any) -> IotNode:
         """The device ``d``."""
         return IotNode(IotSettings(**self.common("d", streams=streams, **more)), open_bus=self.opener("d"))

@@ -75,6 +75,8 @@ def test_examples_in_the_help_of_export_work(tmp_path: Path, monkeypatch: pytest
         "import torch\ndef resnet():\n"
         "    pool = torch.nn.AdaptiveAvgPool2d(1)\n"
         "    return torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), pool, torch.nn.Flatten())\n"
+        "def activity():\n"
+        "    return torch.nn.Conv1d(3, 2, 5)\n"
     )
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     conv_onnx(tmp_path / "detector.onnx", shape=(1, 3, "h", "w"))
@@ -82,6 +84,7 @@ def test_examples_in_the_help_of_export_work(tmp_path: Path, monkeypatch: pytest
     for line in lines:
         assert tiercut(*line.split()[1:]) == 0
     assert Bundle.load("bundles/resnet").frame.crop_ratio == 0.875
+    assert Bundle.load("bundles/activity").frame.units == ("m/s2",) * 3
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from iot_node.sensors import open_sensor
-from tiercut.stream_settings import StreamSettings
 from tests.aio import async_test, until
 from tests.bundles import exits_bundle
+from tests.given_sensors import frames_of
 from tests.sites import Site, by_hand, new_site, noise
 from tiercut.bundle import Bundle
 from tiercut.bus.memory import MemoryBus
 from tiercut.confidence import confidence
 from tiercut.jsonwire import encode_stream_plan
 from tiercut.plan import Deadline, Plan
+from tiercut.stream_settings import StreamSettings
 from tiercut.talk import StreamPlan
 from tiercut.topics import PLAN
 
@@ -45,7 +45,7 @@ async def run_site(site: Site, stream: StreamSettings, **plan: Any) -> list[dict
 
 
 def expected(bundle: Bundle, seq: int, variant: str) -> np.ndarray[Any, Any]:
-    frames = open_sensor(grey(bundle))
+    frames = frames_of(grey(bundle))
     frame = [next(frames).frame for _ in range(seq + 1)][-1]
     outputs = bundle.segment(0, bundle.variant(variant).end, variant=variant)(bundle.to_inputs(frame, variant))
     return next(iter(outputs.values()))

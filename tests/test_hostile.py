@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import iot_node.stream
+import iot_node.source
 import tiercut.node
 from edge_node.node import EdgeNode
 from edge_node.settings import Settings as EdgeSettings
-from iot_node.sensors import Captured, open_sensor
-from tiercut.stream_settings import StreamSettings
+from iot_node.sensors import Captured, Sensor, open_sensor
 from tests.aio import async_test
+from tests.given_sensors import Given, first_frame, frames_of
 from tests.sites import CLOUD_URL, SITE_URL, Site, by_hand, new_site, noise
 from tiercut.bundle import Bundle
 from tiercut.bus import Delivery
@@ -27,6 +27,7 @@ from tiercut.codecs import encode_tensor
 from tiercut.jsonwire import encode_stream_plan
 from tiercut.messages import MAX_STAGES, ClockStamp, Stage, Work
 from tiercut.plan import Plan
+from tiercut.stream_settings import StreamSettings
 from tiercut.talk import StreamPlan
 from tiercut.topics import PLAN, WORK
 from tiercut.wire import encode_work
@@ -40,7 +41,7 @@ def to_edge(stream: str = "stranger") -> str:
 def frame_for_edge(chain: Bundle, seq: int = 0, stream: str = "stranger", **more: Any) -> Work:
     """An honest frame at cut 0 for the edge ``e``, which runs all of the model."""
     settings = StreamSettings(name="s", model="chain", sensor="noise")
-    inputs = chain.to_inputs(next(open_sensor(settings)).frame)
+    inputs = chain.to_inputs(first_frame(settings))
     fields: dict[str, Any] = {
         "site": "home",
         "stream": stream,
@@ -198,13 +199,13 @@ def test_device_survives_a_plan_that_makes_no_sense(bundles: Path, chain: Bundle
 async def test_sensor_that_raises_anything_ends_its_stream_alone(
     bundles: Path, chain: Bundle, residual: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(settings: StreamSettings) -> Iterator[Captured]:
+    def broken(settings: StreamSettings, **more: Any) -> Sensor:
         if settings.name == "cam":
             raise_later = iter([1, 0])
-            return (Captured(next(open_sensor(settings)).frame, str(1 // each)) for each in raise_later)
-        return open_sensor(settings)
+            return Given(Captured(first_frame(settings), str(1 // each)) for each in raise_later)
+        return open_sensor(settings, **more)
 
-    monkeypatch.setattr(iot_node.stream, "open_sensor", broken)
+    monkeypatch.setattr(iot_node.source, "open_sensor", broken)
     site = new_site(bundles)
     device = site.device(noise(chain), noise(residual, "door"))
     hub = site.hub(by_hand(chain), by_hand(residual, "door"))
@@ -217,10 +218,10 @@ async def test_sensor_that_raises_anything_ends_its_stream_alone(
 async def test_label_that_utf8_cannot_say_is_made_printable(
     bundles: Path, chain: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def odd(settings: StreamSettings) -> Iterator[Captured]:
-        return (replace(captured, label="a\udcff.png") for captured in open_sensor(settings))
+    def odd(settings: StreamSettings, **_: Any) -> Sensor:
+        return Given(replace(captured, label="a\udcff.png") for captured in frames_of(settings))
 
-    monkeypatch.setattr(iot_node.stream, "open_sensor", odd)
+    monkeypatch.setattr(iot_node.source, "open_sensor", odd)
     site = new_site(bundles)
     async with site.running(site.hub(by_hand(chain)), site.cloud(), site.edge(), site.device(noise(chain))) as outcomes:
         await outcomes.until(results=10)

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iot_node.sensors import open_sensor
-from tiercut.stream_settings import StreamSettings
 from tests.aio import async_test
+from tests.given_sensors import first_frame
 from tests.sites import CLOUD_URL, SITE_URL, Outcomes, by_hand, new_site, noise
 from tiercut.bundle import Bundle
 from tiercut.bus.link import LinkSettings
@@ -23,6 +22,7 @@ from tiercut.errors import BundleError, CutError, SettingsError
 from tiercut.jsonwire import encode_stream_plan
 from tiercut.plan import Plan
 from tiercut.results import top_labels
+from tiercut.stream_settings import StreamSettings
 from tiercut.talk import StreamPlan
 from tiercut.topics import PLAN, WORK
 
@@ -33,7 +33,7 @@ async def test_frame_is_cut_twice_and_gives_the_whole_models_result(bundles: Pat
     nodes = site.hub(by_hand(chain)), site.cloud(), site.edge(), site.device(noise(chain))
     async with site.running(*nodes) as outcomes:
         await outcomes.until(results=10)
-    frame = next(open_sensor(noise(chain))).frame
+    frame = first_frame(noise(chain))
     whole = chain.segment(0, chain.end).run(chain.to_inputs(frame))
     expected = top_labels(probabilities(whole[chain.outputs[0].name]), chain.labels or ())
     first = outcomes.results[0]

@@ -112,7 +112,8 @@ async def test_every_node_ends_on_sigterm_with_status_0_and_says_goodbye(chain: 
             ended = {name: await running.stop(name) for name in reversed(wanted)}
         states = await retained_states(site)
     assert ended == dict.fromkeys(wanted, 0)
-    assert states == {"d": "offline", "e": "offline", "hub": "offline"}
+    everybody = ("device/d", "device/e", "edge/e", "hub/hub")  # an edge has a gateway, of the device tier
+    assert states == dict.fromkeys(everybody, "offline")
     assert not torch
 
 
@@ -120,8 +121,8 @@ async def retained_states(site: Mosquitto) -> dict[str, str]:
     """What the retained status messages say."""
     async with MqttBus(MqttSettings(url=site.url), clock=SystemClock()) as bus:
         statuses = aiter(await bus.subscribe(STATUS.filter(site="t")))
-        said = [json.loads((await anext(statuses)).payload) for _ in range(3)]
-    return {status["node"]: status["state"] for status in said}
+        said = [json.loads((await anext(statuses)).payload) for _ in range(4)]
+    return {f"{status['tier']}/{status['node']}": status["state"] for status in said}
 
 
 @async_test

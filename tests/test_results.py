@@ -115,6 +115,15 @@ def test_attributes_tell_frames_of_two_runs_apart(chain: Bundle) -> None:
     assert attributes["id"] == "7-500"
 
 
+def test_drop_and_result_of_one_frame_are_two_events(chain: Bundle) -> None:
+    frame = work(chain.model)
+    both = [
+        dict(results.attributes(frame, kind=kind, unix_s=1.0)) for kind in (results.RESULT_TYPE, results.DROPPED_TYPE)
+    ]
+    assert len({(each["source"], each["id"]) for each in both}) == 2
+    assert both[0]["id"] == both[1]["id"]  # nodes know the frame by it
+
+
 def test_outcome_is_read_from_results_and_drops() -> None:
     dropped = encode_dropped(Dropped(stream="cam", seq=4, where="e", reason="newer_frame"))
     assert results.read_outcome(dropped) == ("cam", 4)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from iot_node.sensors import open_sensor
-from tiercut.stream_settings import StreamSettings
+from iot_node.sensors import Captured, check_source, open_sensor
+from tests.given_sensors import frames_of
 from tiercut.errors import SensorError, SettingsError
+from tiercut.stream_settings import StreamSettings
 
 
 def photograph(path: Path, *, value: int = 0, size: tuple[int, int] = (8, 6)) -> Path:
@@ -19,34 +21,39 @@ def photograph(path: Path, *, value: int = 0, size: tuple[int, int] = (8, 6)) ->
     return path
 
 
-def stream(sensor: str, *paths: Path, **more: object) -> StreamSettings:
-    return StreamSettings(name="s", model="m", sensor=sensor, path=paths, **more)  # type: ignore[arg-type]
+def stream(sensor: str, *paths: Path, **more: Any) -> StreamSettings:
+    return StreamSettings(name="s", model="m", sensor=sensor, path=paths, **more)
+
+
+def captured(settings: StreamSettings, most: int | None = None) -> list[Captured]:
+    """The first frames of a sensor that spoils none."""
+    return list(itertools.islice(frames_of(settings), most))
 
 
 def test_folder_gives_its_images_in_order_and_starts_over(tmp_path: Path) -> None:
     photograph(tmp_path / "b.png", value=2)
     photograph(tmp_path / "a.jpg", value=1)
     (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
-    labels = [captured.label for captured in itertools.islice(open_sensor(stream("images", tmp_path)), 3)]
+    labels = [each.label for each in captured(stream("images", tmp_path), 3)]
     assert labels == ["a.jpg", "b.png", "a.jpg"]
 
 
 def test_images_end_when_they_may_not_start_over(tmp_path: Path) -> None:
     file = photograph(tmp_path / "a.png")
-    assert len(list(open_sensor(stream("images", file, file, loop=False)))) == 2
+    assert len(captured(stream("images", file, file, loop=False))) == 2
 
 
 def test_unreadable_image_is_left_out(tmp_path: Path) -> None:
     photograph(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"no image")
-    labels = {captured.label for captured in itertools.islice(open_sensor(stream("images", tmp_path)), 4)}
+    labels = {each.label for each in captured(stream("images", tmp_path), 4)}
     assert labels == {"a.png"}
 
 
 def test_folder_of_unreadable_images_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"no image")
     with pytest.raises(SensorError, match="at least one readable image"):
-        next(open_sensor(stream("images", tmp_path)))
+        captured(stream("images", tmp_path), 1)
 
 
 @pytest.mark.parametrize("path", ["nothing-here", "."])
@@ -57,13 +64,13 @@ def test_path_without_images_is_an_error(tmp_path: Path, path: str) -> None:
 
 def test_panning_window_moves_and_stays_inside(tmp_path: Path) -> None:
     photo = photograph(tmp_path / "wide.png", size=(64, 32))
-    frames = list(itertools.islice(open_sensor(stream("pan", photo, width=16, height=16)), 200))
-    assert {captured.frame.shape for captured in frames} == {(16, 16, 3)}
-    assert len({captured.label for captured in frames}) > 50
+    frames = captured(stream("pan", photo, width=16, height=16), 200)
+    assert {each.frame.shape for each in frames} == {(16, 16, 3)}
+    assert len({each.label for each in frames}) > 50
 
 
 def test_noise_is_repeatable() -> None:
-    first, again = (next(open_sensor(stream("noise", seed=3))).frame for _ in range(2))
+    first, again = (captured(stream("noise", seed=3), 1)[0].frame for _ in range(2))
     assert np.array_equal(first, again)
     assert first.shape == (224, 224, 3)
 
@@ -71,7 +78,7 @@ def test_noise_is_repeatable() -> None:
 def test_video_without_opencv_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
     with pytest.raises(SensorError, match=r"tiercut\[video\]"):
-        next(open_sensor(stream("video", tmp_path / "v.mp4")))
+        open_sensor(stream("video", tmp_path / "v.mp4"))
 
 
 WRONG = [
@@ -92,4 +99,4 @@ def test_stream_settings_that_make_no_sense_are_refused(wrong: dict[str, object]
 
 def test_sensor_without_a_source_is_refused() -> None:
     with pytest.raises(SettingsError, match="has no source"):
-        stream("images")
+        check_source(stream("images"))

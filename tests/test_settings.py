@@ -8,7 +8,8 @@ from typing import Literal
 import pytest
 
 from tiercut.errors import SettingsError
-from tiercut.settings import MASK, load, setting, shown
+from tiercut.settings import MASK, from_table, load, setting, shown, to_table
+from tiercut.stream_settings import SourceSettings, StreamSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,10 @@ def test_text_is_read_as_the_fields_type(tmp_path: Path) -> None:
         ("count = true", "whole number"),
         ("style = 'xml'", "one of text, json"),
         ("rows = 3", "list of tables"),
+        ("names = 3", "a list"),
+        ("names = {a = 1}", "a list"),
+        ("folder = 3", "a path"),
+        (f"count = {'1' * 5000}", "expected TOML"),
         ("[[rows]]\nshare = 1", "'name' of"),
         ("count =", "expected TOML"),
     ],
@@ -95,3 +100,61 @@ def test_password_in_a_url_is_masked_when_shown() -> None:
 def test_shown_settings_are_plain_values() -> None:
     settings = Program(folder=Path("/x"), rows=(Row(name="a"),), names=("b",))
     assert json.loads(json.dumps(shown(settings)))["rows"] == [{"name": "a", "share": 1.0}]
+
+
+STREAMS = (
+    StreamSettings(name="cam", model="detector"),
+    StreamSettings(
+        name="cam",
+        model="detector",
+        sensor="pan",
+        path=(Path("a"), Path("b c")),
+        fps=2.5,
+        timeout_s=3.0,
+        retain_last=True,
+    ),
+    StreamSettings(
+        name="walk",
+        model="activity",
+        sensor="fusion",
+        sources=(
+            SourceSettings(topic="watch/acc", format="json", json_path=("$.x, $.y",), scale=(9.81, 1.0), units=("g",)),
+            SourceSettings(sensor="noise", width=8),
+        ),
+        codecs=("int8+zstd", "raw"),
+        max_accuracy_drop=0.0,
+    ),
+)
+
+
+@pytest.mark.parametrize("settings", STREAMS)
+def test_settings_come_back_from_json_as_they_were(settings: StreamSettings) -> None:
+    text = json.dumps(to_table(settings))
+    assert from_table(StreamSettings, json.loads(text), where="the registry") == settings
+
+
+def test_only_what_differs_from_the_defaults_is_in_the_table() -> None:
+    assert to_table(StreamSettings(name="cam", model="m", fps=5, delivery="latest")) == {
+        "name": "cam",
+        "model": "m",
+        "fps": 5,
+    }
+
+
+def test_null_leaves_a_setting_open_where_that_is_possible() -> None:
+    assert from_table(Program, {"rate": None}, where="x").rate is None
+    with pytest.raises(SettingsError, match="'count' in x: expected a whole number, got None"):
+        from_table(Program, {"count": None}, where="x")
+
+
+@pytest.mark.parametrize("value", [[], {}, [{}], True, "?", 10**400, None, -1, 1e400])
+@pytest.mark.parametrize(
+    "name", ["name", "fps", "in_flight", "sources", "channels", "scale", "path", "delivery", "x" * 900]
+)
+def test_whatever_stands_in_a_table_is_taken_or_refused_in_a_sentence(name: str, value: object) -> None:
+    refused = ""
+    try:
+        from_table(StreamSettings, {"name": "cam", "model": "m", name: value}, where="the request")
+    except SettingsError as error:
+        refused = str(error)
+    assert len(refused) < 2000

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from tiercut.errors import (
@@ -20,6 +21,9 @@ from tiercut.errors import (
     SettingsError,
     TiercutError,
 )
+
+#: ONNX Runtime 1.29 and newer report what they run to its makers unless told not to (its Privacy.md).
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from tiercut.authoring import ModelSource, export

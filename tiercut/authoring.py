@@ -67,11 +67,12 @@ def export(
             as a `ModelSource`), or the path of a ``.pt2`` or ``.onnx`` file.
         example_inputs: Arguments of the model as arrays or tensors, one or several, by name for ONNX. Their shapes
             become the bundle's. ``None``: those that come with the model, for ONNX its declared shapes, batch 1,
-            for a module with ``preprocess`` noise of the image's size, channels first.
+            for a module with ``preprocess`` noise of that form, images with their channels first.
         out_dir: Folder of the bundle.
         name: What people call it; the folder's name if not given.
         labels: Names of the classes, as many as an output's last dimension.
-        preprocess: Images to take; the model's own input is then what `FrameSpec` normalises them to.
+        preprocess: Images to take; the model's own input is then what `FrameSpec` normalises them to. Or the signal
+            whose windows are the model's input as they are.
         exits: Names of early exits that the model has already: its last outputs, one each.
         sizes: Further heights and widths of the image, one variant each.
 
@@ -87,7 +88,7 @@ def export(
         name, labels, preprocess = name or source.name, labels or source.labels, preprocess or source.preprocess
         example_inputs = source.example_inputs if example_inputs is None else example_inputs
         source = source.module
-    frame = preprocess if preprocess is not None and preprocess.kind == "image" else None
+    frame = preprocess if preprocess is not None and preprocess.kind != "tensor" else None
     frames: dict[str, FrameSpec | None] = {GRAPH_FILE: frame}
     frames |= {f"model-{size_label(size)}.onnx": _resized(frame, size, source) for size in sizes}
     with tempfile.TemporaryDirectory(prefix="tiercut-") as scratch, staged(target) as stage:
@@ -113,11 +114,13 @@ def export(
 
 def _resized(frame: FrameSpec | None, size: tuple[int, int], source: object) -> FrameSpec:
     """Images of another size for a model that takes images."""
-    if frame is None or (isinstance(source, Path) and source.suffix == ".pt2"):
+    if frame is None or frame.kind != "image" or (isinstance(source, Path) and source.suffix == ".pt2"):
         raise ExportError(
             "there is no other size for this model",
             expected="a model that takes images (--image-size) and is no exported program",
-            came="an exported program, which has one size" if frame is not None else "a model that takes arrays",
+            came="an exported program, which has one size"
+            if frame is not None and frame.kind == "image"
+            else f"a model that takes {'arrays' if frame is None else 'a signal'}",
             fix="give the torch module or an ONNX file with open sizes, or leave the sizes out",
         )
     return replace(frame, size=size)
@@ -167,7 +170,8 @@ def _draft(source: torch.nn.Module | Path, example: object, scratch: Path, frame
         args = torch_source.example_of(program) if example is None else _as_sequence(example)
     else:
         if example is None and frame is not None:
-            example = random_example((1, frame.channels, *frame.size), "float32")
+            shape = frame.shape if frame.kind == "signal" else (frame.views, frame.channels, *frame.size)
+            example = random_example(shape, "float32")
         args = None if example is None else _as_sequence(example)
         program = torch_source.export_module(source, _needed(args))
     raw = scratch / "torch.onnx"

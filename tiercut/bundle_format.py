@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tiercut.bundle_fields import JSON_FILE, Fields, bad_field
 from tiercut.cuts import ITEM_BYTES, CutPoint, TensorSpec
 from tiercut.errors import BundleError, ChecksumError, SettingsError
-from tiercut.preprocess import FrameKind, FrameSpec
+from tiercut.preprocess import FRAME_KINDS, LAYOUTS, FrameKind, FrameSpec
 from tiercut.variants import SCORES, ExitSpec, LearnedSpec, Leaving, OutputSpec, SizeSpec, check_part
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ WEIGHTS_FILE = "model.data"
 
 _FRAME_FIELDS: Mapping[FrameKind, tuple[str, ...]] = {
     "image": ("kind", "size", "channels", "resize", "crop_ratio", "mean", "std"),
+    "signal": ("kind", "samples", "rate_hz", "channels", "channel_names", "units", "layout"),
     "tensor": ("kind", "shape", "dtype"),
 }
 _EXIT_FIELDS = ("name", "cut", "after", "macs", "parameters", "accuracy", "temperature", "calibration_error")
@@ -183,7 +184,8 @@ def _plain(value: object) -> object:
 
 
 def _frame_document(frame: FrameSpec) -> dict[str, Any]:
-    return {field: _plain(getattr(frame, field)) for field in _FRAME_FIELDS[frame.kind]}
+    views = {"views": frame.views} if frame.views > 1 else {}  # bundles of one view say nothing of it, as they ever did
+    return {field: _plain(getattr(frame, field)) for field in _FRAME_FIELDS[frame.kind]} | views
 
 
 def _output_document(out: OutputSpec) -> dict[str, Any]:
@@ -209,11 +211,23 @@ def _read_mark(fields: Fields) -> FileMark:
 
 
 def _read_frame(fields: Fields) -> FrameSpec:
-    if fields.choice("kind", ("image", "tensor")) == "tensor":
-        return FrameSpec(kind="tensor", shape=fields.shape("shape"), dtype=fields.take("dtype", str))
+    kind = fields.choice("kind", FRAME_KINDS)
+    if kind == "tensor":
+        return FrameSpec(kind=kind, shape=fields.shape("shape"), dtype=fields.take("dtype", str))
+    if kind == "signal":
+        return FrameSpec(
+            kind=kind,
+            samples=fields.count("samples"),
+            rate_hz=fields.number("rate_hz"),
+            channels=fields.count("channels"),
+            channel_names=fields.texts("channel_names"),
+            units=fields.texts("units"),
+            layout=fields.choice("layout", LAYOUTS),
+        )
     size = fields.shape("size")
     return FrameSpec(
         size=(size[0], size[1]) if len(size) == 2 else (0, 0),  # noqa: PLR2004 - height and width
+        views=fields.count("views") if "views" in fields.fields else 1,
         channels=fields.count("channels"),
         resize=fields.choice("resize", ("crop", "stretch")),
         crop_ratio=fields.number("crop_ratio"),

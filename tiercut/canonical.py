@@ -13,7 +13,7 @@ import onnx
 import onnxruntime as ort
 
 from tiercut.errors import ExportError
-from tiercut.frame_nodes import prepend_frame
+from tiercut.frame_nodes import check_signal, prepend_frame
 from tiercut.graph import dtype_name, fixed_spec, topological_order
 from tiercut.preprocess import FrameSpec
 
@@ -42,7 +42,7 @@ def canonicalise(
         model: The model, changed in place; its external weights may be unloaded.
         folder: Where these weights are.
         shapes: Shape of each input, in order.
-        frame: Images to take instead of the model's own input; ``None``: none.
+        frame: Images to take instead of the model's own input, or the signal that it takes; ``None``: neither.
         work: Empty folder for the weights of the result.
 
     Returns:
@@ -53,7 +53,9 @@ def canonicalise(
     """
     fix_inputs(model.graph, shapes)
     _name_nodes(model.graph.node)  # now: where a node comes from is not kept by the optimiser
-    if frame is not None:
+    if frame is not None and frame.kind == "signal":
+        check_signal(model.graph, frame)
+    elif frame is not None:
         prepend_frame(model.graph, frame)
     result = _optimise(model, folder, work)
     _check_operators(result.graph)

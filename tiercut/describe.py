@@ -35,7 +35,7 @@ def contents_of(
         stage: Where they were written.
         name: Name of the bundle.
         labels: Names of the classes.
-        frames: File → images that the graph takes; ``None``: arrays as they are.
+        frames: File → images or the signal that the graph takes; ``None``: arrays as they are.
         exits: Names of the main graph's last outputs, which are early exits.
 
     Raises:

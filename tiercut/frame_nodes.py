@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from tiercut.errors import ExportError
+from tiercut.graph import dtype_name
 from tiercut.preprocess import FrameSpec
 
 
@@ -23,17 +24,16 @@ def prepend_frame(graph: onnx.GraphProto, frame: FrameSpec) -> None:
     """
     value = graph.input[0]
     shape = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
-    height, width = frame.size
-    first, last = (1, frame.channels, height, width), (1, height, width, frame.channels)
-    if len(graph.input) > 1 or shape not in (first, last):
+    first, last = image_shapes(frame)
+    if len(graph.input) > 1 or shape not in (*first, *last):
         raise ExportError(
             "the model does not take such images",
-            expected=f"one input of shape {list(first)} or {list(last)}",
+            expected=f"one input of shape {' or '.join(str(list(each)) for each in (*first, *last))}",
             came=f"{len(graph.input)} inputs, '{value.name}' of shape {list(shape)}",
-            fix="correct the preprocessing's size and channels, or leave it out",
+            fix="correct the preprocessing's size, channels and views, or leave it out",
         )
     dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-    nodes, weights = _frame_nodes(frame, dtype, channels_first=shape == first)
+    nodes, weights = _frame_nodes(frame, dtype, channels_first=shape in first, shape=shape)
     taken = {name for node in graph.node for name in (*node.input, *node.output)}
     name = next(name for name in ("frame", "frame_in", "tiercut_frame") if name not in taken)
     nodes[0].input[0] = name
@@ -45,8 +45,37 @@ def prepend_frame(graph: onnx.GraphProto, frame: FrameSpec) -> None:
     value.CopyFrom(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, frame.shape))
 
 
+def image_shapes(frame: FrameSpec) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Shapes that a model may take images in: with their channels first, and with their channels last.
+
+    Several views stand in the place of a batch, or in a dimension of their own behind a batch of one.
+    """
+    height, width = frame.size
+    first, last = (frame.views, frame.channels, height, width), (frame.views, height, width, frame.channels)
+    return ([first, (1, *first)], [last, (1, *last)]) if frame.views > 1 else ([first], [last])
+
+
+def check_signal(graph: onnx.GraphProto, frame: FrameSpec) -> None:
+    """Check that a graph takes such windows of a signal.
+
+    Raises:
+        ExportError: it does not.
+    """
+    value = graph.input[0]
+    shape = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+    if len(graph.input) > 1 or shape != frame.shape or value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+        kind = dtype_name(value.type.tensor_type.elem_type) or "?"
+        raise ExportError(
+            "the model does not take such a signal",
+            expected=f"one input, float32{list(frame.shape)} for {frame.samples} samples of {frame.channels} channels"
+            f" as {frame.layout}",
+            came=f"{len(graph.input)} inputs, '{value.name}' {kind}{list(shape)}",
+            fix="correct the signal's samples, channels and layout, or wrap the model so that it takes this",
+        )
+
+
 def _frame_nodes(
-    frame: FrameSpec, dtype: np.dtype[np.generic], *, channels_first: bool
+    frame: FrameSpec, dtype: np.dtype[np.generic], *, channels_first: bool, shape: tuple[int, ...]
 ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """A chain of nodes whose first input and last output are still to be named."""
     layout = (1, frame.channels, 1, 1) if channels_first else (1, 1, 1, frame.channels)
@@ -59,6 +88,8 @@ def _frame_nodes(
         if any(value != neutral for value in values):
             numbers = np.array(values, dtype=dtype)
             steps.append((op, {}, numbers.reshape(layout) if len(set(values)) > 1 else numbers[0]))
+    if len(shape) > len(frame.shape):
+        steps.append(("Reshape", {}, np.array(shape, np.int64)))
     nodes, weights = [], []
     for i, (op, attributes, constant) in enumerate(steps):
         inputs = [f"frame/{i - 1}"]

@@ -143,6 +143,7 @@ def encode_node_status(message: NodeStatus) -> bytes:
             "power_watts": message.power_watts,
             "instance": message.instance,
             "sent_unix_s": message.sent_unix_s,
+            **({"gateway": True} if message.gateway else {}),
         }
     )
 
@@ -170,6 +171,7 @@ def decode_node_status(data: bytes) -> NodeStatus:
         power_watts=root.optional_number("power_watts") or 0.0,
         instance=root.optional_text("instance") or "",
         sent_unix_s=root.optional_number("sent_unix_s") or 0.0,
+        gateway=root.flag("gateway"),
     )
 
 

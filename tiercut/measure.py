@@ -147,8 +147,8 @@ def synthetic_inputs(bundle: Bundle, variant: str = FULL) -> dict[str, NDArray[n
 
 
 def _soft_image(shape: Sequence[int], random: np.random.Generator) -> NDArray[np.uint8]:
-    """``(1, height, width, channels)``: an 8 by 8 grid of colours, blended, as far as a photograph is soft."""
-    _, height, width, channels = shape
+    """``(views, height, width, channels)``: an 8 by 8 grid of colours, blended, as far as a photograph is soft."""
+    views, height, width, channels = shape
     grid = random.uniform(0, 255, (8, 8, channels))
     rows = np.linspace(0, 7, height), np.linspace(0, 7, width)
     blended = grid
@@ -156,8 +156,8 @@ def _soft_image(shape: Sequence[int], random: np.random.Generator) -> NDArray[np
         low = np.minimum(at.astype(int), 6)
         part = np.expand_dims(at - low, [i for i in range(3) if i != axis])
         blended = np.take(blended, low, axis) * (1 - part) + np.take(blended, low + 1, axis) * part
-    noisy = blended + random.normal(0, 4, blended.shape)
-    return np.clip(noisy, 0, 255).astype(np.uint8)[None]
+    noisy = blended + random.normal(0, 4, (views, *blended.shape))
+    return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
 class _Bench:

@@ -22,6 +22,7 @@ from tiercut.clock_service import ClockService
 from tiercut.clocksync import ClockOffsets
 from tiercut.condition import Condition
 from tiercut.emulation import Emulation
+from tiercut.heartbeat import Heartbeat
 from tiercut.intake import Arrived, Intake
 from tiercut.jobs import Job
 from tiercut.jsonwire import encode_node_status
@@ -78,16 +79,25 @@ class Node:
         settings: Its settings.
         open_bus: How to reach a broker.
         clock: Its clock.
+        models: The models of another node of this process, to share.
     """
 
     tier: ClassVar[Tier]
+    gateway: ClassVar[bool] = False
 
-    def __init__(self, settings: NodeSettings, *, open_bus: OpenBus, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings,
+        *,
+        open_bus: OpenBus,
+        clock: Clock | None = None,
+        models: ModelStore | None = None,
+    ) -> None:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
         self.counters: Counter[str] = Counter()
         self.log = logging.getLogger(settings.node)
-        self.models = ModelStore(
+        self.models = models or ModelStore(
             settings.bundles, threads=settings.threads, cache_bytes=settings.segment_cache_mb * 1024 * 1024
         )
         self.offsets = ClockOffsets(self.clock.id)
@@ -124,6 +134,7 @@ class Node:
             counters=self.counters,
             logger=self.log,
         )
+        self._heartbeat = Heartbeat(settings.heartbeat, settings.node)
         self._measuring = Measuring(
             names=self._names,
             clocks=self._clocks,
@@ -233,7 +244,8 @@ class Node:
         tasks.append(("cloud", self._hear_clouds if self.uplink is home else self._serve_uplink))
         self._announce("online")
         return [
-            *(("presence", partial(self._presence.keep, bus)) for bus in self._buses),
+            ("presence", partial(self._presence.keep, home, taken=self._heartbeat.beat)),
+            *(("presence", partial(self._presence.keep, bus)) for bus in self._buses if bus is not home),
             *tasks,
             ("profiles", self._announce_profiles),
             ("status", self._report),
@@ -320,6 +332,7 @@ class Node:
             power_watts=self.condition.power_watts,
             instance=self._instance,
             sent_unix_s=self.clock.unix_s() if state == "online" else 0.0,
+            gateway=self.gateway,
         )
 
     def _announce(self, state: NodeState) -> None:

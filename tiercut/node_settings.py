@@ -15,6 +15,8 @@ from tiercut.settings import check_names, setting
 
 #: How long brokers keep frames for a node that is away.
 SESSION_EXPIRY_S = 600
+#: Id of a node whose identity has not been read yet.
+UNNAMED = "unnamed"
 
 
 def default_node() -> str:
@@ -53,6 +55,14 @@ class NodeSettings:
     ca_file: Path | None = setting("certificate authority that signed the brokers' certificates", default=None)
     cert_file: Path | None = setting("this node's certificate", default=None)
     key_file: Path | None = setting("this node's private key", default=None)
+    identity: Path | None = setting(
+        "folder of this node's ca.pem, cert.pem and key.pem ('tiercut certs' writes it): TLS and the node's id",
+        default=None,
+    )
+    identities: Path | None = setting(
+        "folder of such folders: the node takes one that no other process has, and its id", default=None
+    )
+    hub_url: tuple[str, ...] = setting("hubs to get models from, https://HOST:8443", default=())
     bundles: Path = setting("folder of bundle folders", default=Path("bundles"))
     threads: int = setting("ONNX Runtime threads per segment", default=1)
     workers: int = setting("frames of different streams computed at once", default=1)
@@ -69,13 +79,18 @@ class NodeSettings:
     )
     emulation: tuple[EmulationStep, ...] = setting("changes of what is emulated, by time", default=())
     status_every_s: float = setting("seconds between status messages", default=5.0)
+    heartbeat: Path | None = setting("file to touch whenever the broker has taken a status", default=None)
     log_level: Literal["debug", "info", "warning", "error"] = setting("least level that is logged", default="info")
     log_style: Literal["text", "json"] = setting("logs for people or for machines", default="text")
 
     def __post_init__(self) -> None:
-        if not self.node:
-            object.__setattr__(self, "node", default_node())
+        if not self.node:  # an identity's name is known when it is read (`program`)
+            object.__setattr__(self, "node", default_node() if self.identity is self.identities is None else UNNAMED)
         check_names(self, "site", "node")
+        if self.identity is not None and self.identities is not None:
+            raise SettingsError(
+                "a node has one identity", expected="identity or identities", came="both", fix="remove one of them"
+            )
         for name in ("threads", "workers", "segment_cache_mb"):
             if getattr(self, name) < 1:
                 raise SettingsError(

@@ -1,4 +1,7 @@
-"""How a frame of a sensor becomes the input of a model: cut and resized here, normalised inside the graph."""
+"""How a frame of a sensor becomes the input of a model: cut and resized here, normalised inside the graph.
+
+A window of a signal is laid out here; `tiercut.sensing` makes windows of what sensors give.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,12 @@ from tiercut.errors import InputError, SettingsError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FrameKind = Literal["image", "tensor"]
+FrameKind = Literal["image", "signal", "tensor"]
 Resize = Literal["crop", "stretch"]
+Layout = Literal["channels_first", "channels_last", "flat"]
 FRAME_KINDS: tuple[FrameKind, ...] = get_args(FrameKind)
 RESIZES: tuple[Resize, ...] = get_args(Resize)
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 GREY, COLOUR = 1, 3
 #: Files in a folder that are taken for pictures.
@@ -28,28 +33,43 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".
 class FrameSpec:
     """What a model takes for a frame.
 
-    The input of the graph for images is uint8 of shape ``(1, height, width, channels)``; mean and std are applied by
-    the graph's first nodes, so that a frame sent on at cut 0 is as small as it can be.
+    The input of the graph for images is uint8 of shape ``(views, height, width, channels)``; mean and std are applied
+    by the graph's first nodes, so that a frame sent on at cut 0 is as small as it can be. For signals it is float32, a
+    window of samples laid out as ``layout`` says.
 
     Attributes:
-        kind: ``image`` resizes photographs; ``tensor`` takes arrays of exactly ``shape`` and ``dtype``.
+        kind: ``image`` resizes photographs; ``signal`` takes windows of samples; ``tensor`` takes arrays of exactly
+            ``shape`` and ``dtype``.
         size: Height and width of the image in pixels.
-        channels: 3 for red, green, blue; 1 for grey.
+        views: Images: how many the model takes at once, one of each of as many cameras.
+        channels: Images: 3 for red, green, blue; 1 for grey. Signals: how many values a sample has.
         resize: ``crop`` cuts out the centre and keeps proportions, ``stretch`` takes all of the frame.
         crop_ratio: Part of the largest centred rectangle of the right proportions that ``crop`` keeps.
         mean: Subtracted in the graph, on the scale 0 to 255; one value, or one per channel.
         std: Divided by afterwards, same form.
-        shape: Shape of the array; for images it follows from ``size``.
-        dtype: Its element type; for images ``uint8``.
+        samples: Signals: length of a window.
+        rate_hz: Signals: samples per second.
+        channel_names: Signals: names of the channels, in the model's order; empty where they have none.
+        units: Signals: the channels' units, one for all or one each; empty where nobody says.
+        layout: Signals: ``channels_first`` is ``(1, channels, samples)``, ``channels_last`` ``(1, samples, channels)``,
+            ``flat`` ``(1, samples)`` of the one channel.
+        shape: Shape of the array; for images and signals it follows from the others.
+        dtype: Its element type; for images ``uint8``, for signals ``float32``.
     """
 
     kind: FrameKind = "image"
     size: tuple[int, int] = (224, 224)
+    views: int = 1
     channels: int = COLOUR
     resize: Resize = "crop"
     crop_ratio: float = 1.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    samples: int = 0
+    rate_hz: float = 0.0
+    channel_names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    layout: Layout = "channels_first"
     shape: tuple[int, ...] = ()
     dtype: str = "uint8"
 
@@ -59,14 +79,44 @@ class FrameSpec:
         if self.kind == "tensor":
             if self.dtype not in ITEM_BYTES or any(n < 0 for n in self.shape):
                 raise _wrong("dtype and shape", "an element type and dimensions >= 0", f"{self.dtype}{self.shape}")
-            return
-        self._check_image()
-        object.__setattr__(self, "shape", (1, *self.size, self.channels))
-        object.__setattr__(self, "dtype", "uint8")
+        elif self.kind == "signal":
+            if self.channel_names:
+                object.__setattr__(self, "channels", len(self.channel_names))
+            self._check_signal()
+            if len(self.units) == 1:
+                object.__setattr__(self, "units", self.units * self.channels)
+            object.__setattr__(self, "shape", self._signal_shape())
+            object.__setattr__(self, "dtype", "float32")
+        else:
+            self._check_image()
+            object.__setattr__(self, "shape", (self.views, *self.size, self.channels))
+            object.__setattr__(self, "dtype", "uint8")
+
+    def _signal_shape(self) -> tuple[int, ...]:
+        shapes = {"channels_first": (1, self.channels, self.samples), "flat": (1, self.samples)}
+        return shapes.get(self.layout, (1, self.samples, self.channels))
+
+    def _check_signal(self) -> None:
+        if self.samples < 1:
+            raise _wrong("samples", "1 or more", self.samples)
+        if not 0 < self.rate_hz < math.inf:
+            raise _wrong("rate_hz", "samples per second, more than 0", self.rate_hz)
+        if self.channels < 1:
+            raise _wrong("channels", "1 or more", self.channels)
+        if len(set(self.channel_names)) < len(self.channel_names) or "" in self.channel_names:
+            raise _wrong("channel_names", "a name of its own for each channel", self.channel_names)
+        if len(self.units) not in {0, 1, self.channels}:
+            raise _wrong("units", f"none, one for all, or {self.channels}", self.units)
+        if self.layout not in LAYOUTS:
+            raise _wrong("layout", f"one of {LAYOUTS}", self.layout)
+        if self.layout == "flat" and self.channels > 1:
+            raise _wrong("layout", "channels_first or channels_last for several channels", self.layout)
 
     def _check_image(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:  # noqa: PLR2004 - height and width
             raise _wrong("size", "height and width >= 1", self.size)
+        if self.views < 1:
+            raise _wrong("views", "1 or more", self.views)
         if self.channels not in (GREY, COLOUR):
             raise _wrong("channels", "1 or 3", self.channels)
         if self.resize not in RESIZES:
@@ -84,7 +134,9 @@ class FrameSpec:
 
         Args:
             frame: For images uint8 of shape ``(height, width)`` or ``(height, width, 1, 3 or 4)``, red first; a
-                fourth channel is dropped. Else an array of ``shape`` and ``dtype``.
+                fourth channel is dropped. With several ``views`` these stand one after the other in a further
+                dimension before. For signals numbers of shape ``(samples, channels)`` in the model's rate, order and
+                units; ``(samples,)`` does for one channel. Else an array of ``shape`` and ``dtype``.
 
         Returns:
             An array of ``shape`` and ``dtype``.
@@ -96,7 +148,21 @@ class FrameSpec:
             if frame.shape != self.shape or frame.dtype.name != self.dtype:
                 raise _unfit(f"{self.dtype}{list(self.shape)}", frame)
             return np.ascontiguousarray(frame)
-        return self._image_input(_as_pixels(frame))
+        if self.kind == "signal":
+            return self._signal_input(frame)
+        if self.views == 1:
+            return self._image_input(_as_pixels(frame))[None]
+        if frame.ndim < 3 or len(frame) != self.views:  # noqa: PLR2004 - views, height, width
+            raise _unfit(f"{self.views} images as uint8[{self.views}, height, width, 3]", frame)
+        return np.stack([self._image_input(_as_pixels(view)) for view in frame])
+
+    def _signal_input(self, frame: NDArray[np.generic]) -> NDArray[np.float32]:
+        if self.channels == 1 and frame.ndim == 1:
+            frame = frame[:, None]
+        if frame.shape != (self.samples, self.channels) or frame.dtype.kind not in "fiu":
+            raise _unfit(f"float32[{self.samples}, {self.channels}] (samples, channels)", frame)
+        window = frame.T if self.layout == "channels_first" else frame
+        return np.ascontiguousarray(window, dtype=np.float32).reshape(self.shape)
 
     def _image_input(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Resize ``(height, width)`` or ``(height, width, 3)``, bicubic, as EfficientNet-Lite was evaluated."""
@@ -109,7 +175,7 @@ class FrameSpec:
             image = image.crop(box)  # not resize's own box, which lets pixels outside of it shine through
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BICUBIC)
-        return np.asarray(image, dtype=np.uint8).reshape(self.shape)
+        return np.asarray(image, dtype=np.uint8).reshape(*self.size, self.channels)
 
     def _box(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Left, top, right and bottom of the part of a frame that is used, in whole pixels."""

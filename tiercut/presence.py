@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 
 from tiercut.bus import Bus, Delivery
 from tiercut.errors import BadMessage
@@ -46,8 +47,13 @@ class Presence:
         for news in self._news:
             news.set()
 
-    async def keep(self, bus: Bus) -> None:
-        """Publish on one bus what is said; a task for each bus, so that a silent one does not stop the others."""
+    async def keep(self, bus: Bus, *, taken: Callable[[], None] = lambda: None) -> None:
+        """Publish on one bus what is said; a task for each bus, so that a silent one does not stop the others.
+
+        Args:
+            bus: Where.
+            taken: Told each time that the broker has taken a status.
+        """
         news = asyncio.Event()
         self._news.append(news)
         if self._payload:
@@ -59,6 +65,8 @@ class Presence:
                 await bus.announce(self._topic, self._payload)
             except REFUSED as error:
                 self._refusals.note("status", error)
+            else:
+                taken()
 
     def hear(self, delivery: Delivery) -> None:
         """Another node's status: the handler of subscriptions to status topics."""

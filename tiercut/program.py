@@ -17,6 +17,8 @@ from tiercut.bus.linked import LinkedBus
 from tiercut.bus.mqtt import MqttBus
 from tiercut.clock import SystemClock
 from tiercut.errors import TiercutError
+from tiercut.identities import Role
+from tiercut.node_identity import with_identity
 from tiercut.node_settings import NodeSettings
 from tiercut.topics import ECHO, WORK
 
@@ -57,13 +59,20 @@ class MqttOpener:
         return LinkedBus(bus, link, clock=SystemClock(), applies_to=_crosses_link)
 
 
-def main(cls: type[Settings], build: Callable[[Settings], Runnable], *, program: str, arguments: Sequence[str]) -> int:
+def main(
+    cls: type[Settings],
+    build: Callable[[Settings], Runnable],
+    *,
+    role: Role,
+    program: str,
+    arguments: Sequence[str],
+) -> int:
     """Run a node until SIGTERM or SIGINT; returns the exit status of `errors`."""
     try:
         chosen = settings.load(cls, arguments, program=program)
         logs.set_up(level=chosen.log_level, style=chosen.log_style)
         log.info("settings", extra={"of": chosen.node, "values": json.dumps(settings.shown(chosen))})
-        asyncio.run(_run(build(chosen)))
+        asyncio.run(_run(build(with_identity(chosen, role))))
     except TiercutError as error:
         print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - the last word of a program that ends
         return error.exit_status

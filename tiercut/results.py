@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,8 +22,11 @@ from tiercut.wirefields import Fields, plan_from_map, plan_to_map
 RESULT_TYPE = "tiercut.result.v1"
 DROPPED_TYPE = "tiercut.dropped.v1"
 CONTENT_TYPE = "application/json"
-#: CloudEvents attributes that an outcome has, as user properties.
-ATTRIBUTES = ("specversion", "id", "source", "type", "time")
+SPEC_VERSION = "1.0"
+#: CloudEvents attributes that an outcome has, as user properties; ``datacontenttype`` is the message's content type.
+REQUIRED = ("specversion", "id", "source", "type", "time")
+#: What an outcome may have besides: nobody here says it, whoever hands an outcome on keeps it.
+OPTIONAL = ("subject", "dataschema")
 MAX_OUTCOME_BYTES = 256 * 1024
 
 TOP = 5
@@ -36,6 +39,14 @@ def event_id(seq: int, captured_unix_s: float) -> str:
     return f"{seq}-{round(captured_unix_s * 1e3)}"
 
 
+def event_source(site: str, stream: str, kind: str) -> str:
+    """Where an outcome comes from.
+
+    A frame that was dropped on one way may have a result on another: these are two events, and have the same id.
+    """
+    return f"/tiercut/{site}/{stream}" + ("/dropped" if kind == DROPPED_TYPE else "")
+
+
 def attributes(work: Work, *, kind: str, unix_s: float) -> list[tuple[str, str]]:
     """CloudEvents 1.0 attributes of a frame's outcome, as user properties (MQTT binding, section 3.1).
 
@@ -43,12 +54,36 @@ def attributes(work: Work, *, kind: str, unix_s: float) -> list[tuple[str, str]]
     of the id because a device that starts again counts its frames from 0.
     """
     return [
-        ("specversion", "1.0"),
+        ("specversion", SPEC_VERSION),
         ("id", event_id(work.seq, work.captured_unix_s)),
-        ("source", f"/tiercut/{work.site}/{work.stream}"),
+        ("source", event_source(work.site, work.stream, kind)),
         ("type", kind),
         ("time", _iso(unix_s)),
     ]
+
+
+def read_attributes(properties: Iterable[tuple[str, str]], *, site: str, stream: str) -> list[tuple[str, str]]:
+    """The attributes of an outcome among user properties, and no others.
+
+    Args:
+        properties: As they came.
+        site: The site whose outcome it is to be.
+        stream: The stream that its payload names.
+
+    Raises:
+        BadEnvelope: one is missing or twice, or it is no outcome of that stream.
+    """
+    found = [(name, value) for name, value in properties if name in REQUIRED or name in OPTIONAL]
+    values = dict(found)
+    missing = [name for name in REQUIRED if not values.get(name)]
+    if missing or len(values) != len(found):
+        came = [name for name, _ in found]
+        raise refuse("bad_return", expected=f"the attributes {list(REQUIRED)}, each once", came=came)
+    expected = {"specversion": SPEC_VERSION, "source": event_source(site, stream, values["type"])}
+    wrong = {name: values[name] for name, value in expected.items() if values[name] != value}
+    if wrong:
+        raise refuse("bad_return", expected=f"{expected}", came=wrong)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,14 +43,15 @@ class Returns:
             delivery.ack()
 
     async def _republish(self, home: Bus, delivery: Delivery) -> None:
-        attributes = {name: value for name, value in delivery.properties if name in results.ATTRIBUTES}
-        topic = _TOPICS.get(attributes.get("type", ""))
+        kind = dict(delivery.properties).get("type")
+        topic = _TOPICS.get(kind or "")
         if topic is None:
-            raise refuse("bad_return", expected=f"a type of {list(_TOPICS)}", came=attributes.get("type"))
+            raise refuse("bad_return", expected=f"a type of {list(_TOPICS)}", came=kind)
         stream, _ = results.read_outcome(delivery.payload)
+        attributes = results.read_attributes(delivery.properties, site=self._site, stream=stream)
         await home.publish(
             topic.of(site=self._site, stream=stream),
             delivery.payload,
-            properties=list(attributes.items()),
+            properties=attributes,
             content_type=results.CONTENT_TYPE,
         )

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 #: as they found freed memory (2026-11-21).
 SLACK = 1.5
 SESSION_BYTES = 500_000
+#: The processor; before it an NVIDIA card, where the package onnxruntime-gpu is installed instead of onnxruntime.
+_WANTED = ("CUDAExecutionProvider", "CPUExecutionProvider")
+PROVIDERS = [name for name in _WANTED if name in ort.get_available_providers()]
 
 
 class Segment:
@@ -219,7 +222,7 @@ def _session(model: bytes, folder: Path, title: str, threads: int) -> ort.Infere
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(model, options, providers=PROVIDERS)
     except Exception as error:  # the runtime has no common class for its errors
         raise _refused(title, "cannot load", error) from error
 

@@ -24,6 +24,8 @@ from tiercut.messages import check_name
 
 ENVIRONMENT_PREFIX = "TIERCUT_"
 MASK = "********"
+#: Characters of a wrong value that an error shows.
+MAX_SHOWN = 100
 
 Settings = TypeVar("Settings")
 
@@ -71,6 +73,54 @@ def load(
     return _build(cls, values, where="settings")
 
 
+def from_table(cls: type[Settings], table: Mapping[str, Any], *, where: str) -> Settings:
+    """Settings from a table of TOML, or an object of JSON.
+
+    Args:
+        cls: A frozen dataclass made of `setting` fields.
+        table: Name → value; ``None`` where a setting may be left open.
+        where: What it is, for errors ("the file cam.toml").
+
+    Raises:
+        SettingsError: a name is not known, one is missing, or a value is wrong.
+    """
+    return _build(cls, _checked_table(cls, table, where=where), where=where)
+
+
+def to_table(settings: object) -> dict[str, Any]:
+    """What differs from the defaults, as values that JSON knows: `from_table` makes equal settings of it."""
+    return {
+        field.name: _table_value(value)
+        for field in dataclasses.fields(settings)  # type: ignore[arg-type]  # any settings object
+        if (value := getattr(settings, field.name)) != field.default
+    }
+
+
+def read_toml(path: Path, *, fix: str = "correct the path") -> dict[str, Any]:
+    """The table of a TOML file.
+
+    Args:
+        path: The file.
+        fix: What to do where it cannot be read.
+
+    Raises:
+        SettingsError: it cannot be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"cannot read the settings file {path}",
+            expected="a readable TOML file",
+            came=error.strerror or str(error),
+            fix=fix,
+        ) from error
+    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, a number without end, tables without end
+        raise SettingsError(
+            f"cannot read the settings file {path}", expected="TOML", came=str(error)[:200], fix="correct that line"
+        ) from error
+
+
 def check_names(values: object, *names: str) -> None:
     """Refuse settings or arguments that are to be names of sites, nodes or streams and cannot be.
 
@@ -111,6 +161,14 @@ def _plain_value(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def _table_value(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_table(value)
+    if isinstance(value, tuple):
+        return [_table_value(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
 def _fields(cls: type) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
@@ -123,19 +181,7 @@ def _is_table_list(kind: Any) -> bool:
 def _from_file(cls: type, path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(
-            f"cannot read the settings file {path}",
-            expected="a readable TOML file",
-            came=error.strerror or str(error),
-            fix="correct --settings",
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(
-            f"cannot read the settings file {path}", expected="TOML", came=str(error), fix="correct that line"
-        ) from error
+    table = read_toml(path, fix="correct --settings")
     return _checked_table(cls, table, where=str(path))
 
 
@@ -144,9 +190,9 @@ def _checked_table(cls: type, table: Mapping[str, Any], *, where: str) -> dict[s
     for name in table:
         if name not in fields:
             raise SettingsError(
-                f"unknown setting '{name}' in {where}",
+                f"unknown setting '{name[:MAX_SHOWN]}' in {where}",
                 expected=f"one of {', '.join(sorted(fields))}",
-                came=f"'{name}'",
+                came=repr(name)[:MAX_SHOWN],
                 fix="correct the name or remove it",
             )
     return {name: _convert(value, fields[name], where=f"'{name}' in {where}") for name, value in table.items()}
@@ -160,32 +206,35 @@ def _build(cls: type[Settings], values: Mapping[str, Any], *, where: str) -> Set
                 f"the setting '{field.name}' of {where} is missing",
                 expected=field.metadata.get("help", "a value"),
                 came="nothing",
-                fix=f"set {field.name} in the settings file",
+                fix=f"set {field.name} there",
             )
     return cls(**values)
 
 
-def _convert(value: Any, kind: Any, *, where: str) -> Any:  # noqa: PLR0911 - one return per kind of value
-    """A value from TOML as the field's type."""
+def _convert(value: Any, kind: Any, *, where: str) -> Any:
+    """A value from TOML or JSON as the field's type."""
     if _is_table_list(kind):
         inner = get_args(kind)[0]
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise _wrong(where, "a list of tables ([[name]])", value)
-        return tuple(
-            _build(inner, _checked_table(inner, item, where=where), where=f"{where}[{i}]")
-            for i, item in enumerate(value)
-        )
+        return tuple(from_table(inner, item, where=f"{where}[{i}]") for i, item in enumerate(value))
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(value, dict):
             raise _wrong(where, "a table", value)
-        return _build(kind, _checked_table(kind, value, where=where), where=where)
-    if get_origin(kind) is tuple and isinstance(value, list):
+        return from_table(kind, value, where=where)
+    if get_origin(kind) is tuple and not isinstance(value, str):
+        if not isinstance(value, list):
+            raise _wrong(where, "a list", value)
         return tuple(_convert(item, get_args(kind)[0], where=where) for item in value)
-    if isinstance(value, str):
-        return _parse(value, kind, where=where)
+    return _parse(value, kind, where=where) if isinstance(value, str) else _convert_one(value, kind, where=where)
+
+
+def _convert_one(value: Any, kind: Any, *, where: str) -> Any:
+    if value is None and type(None) in get_args(kind):
+        return None
     plain = _plain(kind)
     if plain is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return _parse(str(value), kind, where=where)  # a whole number may be too large for a float
     if isinstance(value, plain) and isinstance(value, bool) == (plain is bool):
         return value
     if plain is str and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -238,4 +287,4 @@ def _name(kind: Any) -> str:
 
 
 def _wrong(where: str, expected: str, came: object) -> SettingsError:
-    return SettingsError(f"bad value for {where}", expected=expected, came=repr(came), fix="correct it")
+    return SettingsError(f"bad value for {where}", expected=expected, came=repr(came)[:MAX_SHOWN], fix="correct it")

@@ -4,18 +4,39 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from tiercut.bundle import Bundle
+from tiercut.bundle_fields import JSON_FILE
 from tiercut.errors import BundleError
 from tiercut.segments import Segment, SegmentCache
 from tiercut.variants import FULL
 
 log = logging.getLogger(__name__)
 
+#: Digits of the identity in the name of a model that another version has taken the place of.
+SHORT_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a folder held when it was read.
+
+    Attributes:
+        stamp_ns: When its ``bundle.json`` was written.
+        bundle: The bundle; ``None`` where it was damaged.
+    """
+
+    stamp_ns: int
+    bundle: Bundle | None
+
 
 class ModelStore:
     """Bundles by identity and by name; safe to use from several threads.
+
+    Of two bundles with one name the one written last has it. A bundle that was replaced or deleted is still found by
+    its identity: frames of it may be under way, and its segments in memory.
 
     Args:
         folder: Folder of bundle folders.
@@ -27,34 +48,56 @@ class ModelStore:
         self.folder = folder
         self._threads = threads
         self._lock = threading.Lock()
-        self._bundles: dict[str, Bundle] = {}
         self._segments = SegmentCache(cache_bytes)
-        #: identities that were looked for in vain, so that a stream of them does not read the folder each time
-        self._seen_folders: dict[str, int] = {}
+        #: identity → every bundle that was ever seen; replaced, never changed, as others read it without the lock
+        self._bundles: dict[str, Bundle] = {}
+        #: what each folder holds; replaced as well
+        self._seen: dict[Path, _Seen] = {}
         self.refresh()
 
     def refresh(self) -> None:
         """Read the folder again. A damaged bundle is logged and left out: it must not stop the others."""
         with self._lock:
-            for path in sorted(self.folder.glob("[!.]*/bundle.json")):  # with a dot: being written
-                stamp = path.stat().st_mtime_ns
-                if self._seen_folders.get(str(path)) == stamp:
-                    continue
-                self._seen_folders[str(path)] = stamp
+            seen: dict[Path, _Seen] = {}
+            for path in sorted(self.folder.glob(f"[!.]*/{JSON_FILE}")):  # with a dot: being written
                 try:
-                    bundle = Bundle.load(path.parent)
-                except BundleError as error:
-                    log.error("bundle left out", extra={"folder": str(path.parent), "error": str(error)})  # noqa: TRY400 - the sentence says it all
+                    stamp_ns = path.stat().st_mtime_ns
+                except OSError:  # gone, or replaced, at this moment
                     continue
-                self._bundles[bundle.model] = bundle
+                known = self._seen.get(path.parent)
+                seen[path.parent] = known if known and known.stamp_ns == stamp_ns else _Seen(stamp_ns, _load(path))
+            self._hold(seen)
+
+    def add(self, bundle: Bundle) -> None:
+        """Take in a bundle that has just been written to the folder and checked."""
+        with self._lock:
+            folder = self.folder / bundle.folder.name
+            self._hold(self._seen | {folder: _Seen((folder / JSON_FILE).stat().st_mtime_ns, bundle)})
+
+    def _hold(self, seen: dict[Path, _Seen]) -> None:
+        self._seen = seen
+        self._bundles = self._bundles | {each.bundle.model: each.bundle for each in seen.values() if each.bundle}
 
     def names(self) -> dict[str, str]:
-        """Name → identity of every bundle."""
-        return {bundle.name: bundle.model for bundle in self._bundles.values()}
+        """Name → identity of every bundle; an older one of the same name has ``-`` and twelve digits behind it."""
+        names: dict[str, str] = {}
+        for bundle in reversed(self._by_age()):
+            older = names.get(bundle.name, bundle.model) != bundle.model
+            names[f"{bundle.name}-{bundle.model[:SHORT_DIGITS]}" if older else bundle.name] = bundle.model
+        return names
 
     def bundles(self) -> list[Bundle]:
         """Every bundle, by name."""
-        return sorted(self._bundles.values(), key=lambda bundle: bundle.name)
+        return sorted(self._by_age(), key=lambda bundle: bundle.name)
+
+    def _by_age(self) -> list[Bundle]:
+        """What the folder holds, the newest last, equal ones once."""
+        by_age = sorted(self._seen.values(), key=lambda each: each.stamp_ns)
+        return list({each.bundle.model: each.bundle for each in by_age if each.bundle}.values())
+
+    def has(self, model: str) -> bool:
+        """Whether the bundle of an identity is in the folder, as far as it was read."""
+        return any(each.bundle is not None and each.bundle.model == model for each in self._seen.values())
 
     def find(self, model: str) -> Bundle | None:
         """The bundle of an identity; the folder is read again when it is not known (it may have come since)."""
@@ -68,7 +111,7 @@ class ModelStore:
         Raises:
             BundleError: there is none.
         """
-        for bundle in self._bundles.values():
+        for bundle in reversed(self._by_age()):
             if bundle.name == name:
                 return bundle
         raise BundleError(
@@ -91,3 +134,11 @@ class ModelStore:
                 "cannot build a segment", expected="a bundle of the folder", came=model[:12], fix="export it there"
             )
         return self._segments.get(bundle, start, stop, threads=self._threads, variant=variant)
+
+
+def _load(path: Path) -> Bundle | None:
+    try:
+        return Bundle.load(path.parent)
+    except BundleError as error:
+        log.error("bundle left out", extra={"folder": str(path.parent), "error": str(error)})  # noqa: TRY400 - the sentence says it all
+        return None

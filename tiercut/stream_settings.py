@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from tiercut.coordinator.goal import Objective
-from tiercut.errors import SettingsError
+from tiercut.errors import BadMessage, SettingsError
+from tiercut.messages import check_name
 from tiercut.plan import MAX_DEADLINE_S, DeliveryMode
 from tiercut.settings import check_names, setting
 
@@ -118,7 +119,14 @@ class StreamSettings(SourceSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_names(self, "name", *(["device"] if self.device else []))
+        try:
+            check_name(self.name, field_name="stream name")
+        except BadMessage as error:
+            raise SettingsError(
+                "bad stream name", expected=error.expected, came=error.came, fix="choose another name"
+            ) from error
+        if self.device:
+            check_names(self, "device")
         most_ms = MAX_DEADLINE_S * 1e3
         limits: list[tuple[str, float | None, float, float, str]] = [
             ("in_flight", self.in_flight, 1, math.inf, "more than 0"),

@@ -57,6 +57,7 @@ class NodeStatus:
         power_watts: Drawn while computing; 0 where it is not known.
         instance: Drawn anew at each start of the program: two of them at once are two nodes with one name.
         sent_unix_s: Wall clock of the node; 0 where it is not said (a will is said by nobody).
+        gateway: A device-tier node inside an edge: it can read any sensor that publishes on the bus.
     """
 
     node: str
@@ -71,6 +72,7 @@ class NodeStatus:
     power_watts: float = 0.0
     instance: str = ""
     sent_unix_s: float = 0.0
+    gateway: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.node, field_name="node")

@@ -100,8 +100,8 @@ def _compare(spec: OutputSpec, got: NDArray[np.generic], wanted: NDArray[np.gene
 def _normalised(noise: NDArray[np.generic], frame: FrameSpec, example: NDArray[np.generic]) -> NDArray[np.generic]:
     """What the original takes for a frame."""
     numbers = (noise.astype(np.float64) - np.array(frame.mean)) / np.array(frame.std)
-    numbers = numbers if example.shape == frame.shape else numbers.transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(numbers, dtype=example.dtype)
+    numbers = numbers if example.shape[-3:] == frame.shape[-3:] else numbers.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(numbers, dtype=example.dtype).reshape(example.shape)
 
 
 def _differs(what: str, expected: str, came: str) -> ExportError:

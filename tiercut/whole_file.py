@@ -9,13 +9,17 @@ from pathlib import Path
 from tiercut.errors import SettingsError
 
 
-def write_whole(path: Path, data: bytes, *, what: str = "") -> None:
+def write_whole(
+    path: Path, data: bytes, *, what: str = "", mode: int = 0o666, owner: tuple[int, int] | None = None
+) -> None:
     """Write a file whole or not at all; the folder is made if it is not there.
 
     Args:
         path: Where.
         data: What stands in it.
         what: What it is, for the error.
+        mode: Its permissions, less the process's umask; it never has more, not even for a moment.
+        owner: User and group that it is to belong to (default: ours).
 
     Raises:
         SettingsError: it cannot be written.
@@ -24,7 +28,9 @@ def write_whole(path: Path, data: bytes, *, what: str = "") -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with stage.open("wb") as file:
+            with os.fdopen(os.open(stage, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+                if owner is not None:
+                    os.chown(file.fileno(), *owner)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -43,6 +43,9 @@ ENVELOPE_REASONS = frozenset(
         "bad_text",
         "bad_status",
         "bad_control",
+        "bad_state",
+        "bad_settings",
+        "wrong_stream",
     }
 )
 

@@ -62,13 +62,22 @@ def _unreachable(settings: MqttSettings, error: Exception) -> tuple[str, str]:
             came = f"no answer within {settings.connect_timeout_s:g} s"
             fix = f"check that {where} is a broker's port and that no firewall is in the way"
         case ConnectionResetError() | BrokenPipeError():
-            hint = "is a broker with MQTT 5" if settings.tls else "wants TLS (mqtts://)"
-            came, fix = "connection closed before an answer", f"look at the broker's log, and whether {where} {hint}"
+            came, fix = "connection closed before an answer", f"look at the broker's log, and whether {_hint(settings)}"
         case OSError(errno=errno.ENETUNREACH | errno.EHOSTUNREACH):
             came, fix = (error.strerror or str(error)).lower(), "check the network"
         case _:
             came, fix = str(error), "correct the url or the network"
     return f"'{came}'", fix
+
+
+def _hint(settings: MqttSettings) -> str:
+    """What a broker may have missed; with TLS 1.3 it closes without saying that it was the certificate."""
+    where = f"{settings.host}:{settings.port}"
+    if not settings.tls:
+        return f"{where} wants TLS (mqtts://)"
+    if settings.cert_file is None:
+        return f"{where} wants a certificate of ours (identity, or cert_file and key_file)"
+    return f"the certificate {settings.cert_file} is of an authority that {where} trusts, and has not ended"
 
 
 def publish_error(topic: str, reason: ReasonCode) -> PublishRefused:

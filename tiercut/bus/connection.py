@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import Any
+from typing import Any, cast
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -65,7 +65,7 @@ class Connection:
         client.username = settings.username
         client.password = settings.password
         if settings.tls:
-            client.tls_set_context(tls_context(settings.ca_file, settings.cert_file, settings.key_file))
+            client.tls_set_context(cast("ssl.SSLContext", _NewestTls(settings)))
         if will is not None:
             client.will_set(will[0], will[1], qos=1, retain=True)
         client.on_connect = self._on_connect
@@ -281,6 +281,24 @@ class Connection:
             self._misc.cancel()
             self._misc = None
         self._closed.set()
+
+
+class _NewestTls:
+    """What paho takes for its context: each connection is made with the TLS files as they are then.
+
+    Raises:
+        SettingsError: at first, when a file is not right; later the last good one serves on.
+    """
+
+    check_hostname = True
+
+    def __init__(self, settings: MqttSettings) -> None:
+        self._files = settings.ca_file, settings.cert_file, settings.key_file
+        tls_context(*self._files)
+
+    def wrap_socket(self, sock: socket.socket, **options: Any) -> ssl.SSLSocket:
+        """As `ssl.SSLContext.wrap_socket`."""
+        return tls_context(*self._files).wrap_socket(sock, **options)
 
 
 def _ignore(*_: Any) -> None:

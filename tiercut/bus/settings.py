@@ -5,11 +5,11 @@ from __future__ import annotations
 import ssl
 import uuid
 from dataclasses import dataclass, field
-from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 from tiercut.bus.acks import STUCK_S
 from tiercut.errors import SettingsError
+from tiercut.tls_files import current
 
 #: Payloads un-acknowledged at one time; three frames of a large activation, well under a second on 100 Mbps.
 OUTGOING_BUDGET_BYTES = 8 * 1024 * 1024
@@ -157,25 +157,31 @@ def _check_range(name: str, value: float, low: float, high: float | None) -> Non
         raise SettingsError(name, expected=limits, came=str(value), fix=f"set {name} within the limits")
 
 
-@lru_cache(maxsize=8)
 def tls_context(ca_file: str | None, cert_file: str | None, key_file: str | None) -> ssl.SSLContext:
-    """One context per set of files in the process: loading the system's authorities takes tens of milliseconds.
+    """The context for these files as they are now; the same one until a file changes.
 
     Raises:
         SettingsError: a file is missing or is no PEM.
     """
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    files = (ca_file or "", cert_file or "", key_file or "")
     try:
-        if ca_file is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trust this authority alone
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            context.load_verify_locations(ca_file)
-        if cert_file is not None:
-            context.load_cert_chain(cert_file, key_file)
+        return current("client", files, lambda: _client_context(ca_file, cert_file, key_file))
     except OSError as error:  # ssl.SSLError is one
-        files = ", ".join(repr(name) for name in (ca_file, cert_file, key_file) if name)
         raise SettingsError(
-            "the TLS files", expected=f"readable PEM in {files}", came=str(error), fix="correct the path or the file"
+            "the TLS files",
+            expected=f"readable PEM in {', '.join(map(repr, filter(None, files)))}",
+            came=str(error),
+            fix="correct the path or the file",
         ) from error
+
+
+def _client_context(ca_file: str | None, cert_file: str | None, key_file: str | None) -> ssl.SSLContext:
+    if ca_file is None:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trust this authority alone
+        context.load_verify_locations(ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if cert_file is not None:
+        context.load_cert_chain(cert_file, key_file)
     return context

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from tiercut import __version__
 from tiercut.cli import (
     bottleneck,
+    certs,
     codecs,
     control,
     demo,
@@ -24,7 +25,7 @@ from tiercut.cli import (
 )
 from tiercut.errors import TiercutError
 
-COMMANDS = (demo, export, exits, inspect, profile, codecs, bottleneck, privacy, plan, simulate, watch, control)
+COMMANDS = (demo, export, exits, inspect, profile, codecs, bottleneck, privacy, plan, simulate, watch, control, certs)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

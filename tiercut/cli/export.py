@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from tiercut.bundle import Bundle
 from tiercut.cuts import ITEM_BYTES
 from tiercut.errors import SettingsError
-from tiercut.preprocess import RESIZES, FrameSpec
+from tiercut.preprocess import LAYOUTS, RESIZES, FrameSpec
 
 EXAMPLES = """examples:
   tiercut export tiercut.zoo.efficientnet_lite0:model --out bundles/efficientnet-lite0
   tiercut export detector.onnx --out bundles/detector --input-shape 1,3,320,320
   tiercut export mymodels:resnet --out bundles/resnet --labels classes.txt \\
       --image-size 224x224 --mean 123.7,116.3,103.5 --std 58.4,57.1,57.4 --crop-ratio 0.875
+  tiercut export mymodels:activity --out bundles/activity \
+      --signal-samples 128 --signal-rate-hz 50 --signal-channels acc_x,acc_y,acc_z --signal-units m/s2
 """
 
 
@@ -58,11 +60,28 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", type=Path, metavar="FILE", help="names of the classes, one per line")
     images = parser.add_argument_group("images", "take uint8 images; the graph normalises them: (pixel - mean) / std")
     images.add_argument("--image-size", metavar="HxW", help="height and width that the model takes")
+    images.add_argument("--views", type=int, default=1, metavar="N", help="images at once, one of each of N cameras")
     images.add_argument("--channels", type=int, choices=(1, 3), default=3, help="1: grey, 3: red, green, blue")
     images.add_argument("--mean", default="0", metavar="X[,X,X]", help="on the scale 0 to 255 (default: 0)")
     images.add_argument("--std", default="1", metavar="X[,X,X]", help="on the scale 0 to 255 (default: 1)")
     images.add_argument("--resize", choices=RESIZES, default="crop", help="keep proportions, or all of the frame")
     images.add_argument("--crop-ratio", type=float, default=1.0, metavar="R", help="part of the frame to keep")
+    signals = parser.add_argument_group("signals", "take windows of samples, float32, in this rate, order and units")
+    signals.add_argument("--signal-samples", type=int, metavar="N", help="samples of a window")
+    signals.add_argument("--signal-rate-hz", type=float, metavar="HZ", help="samples per second")
+    signals.add_argument(
+        "--signal-channels",
+        default="1",
+        metavar="NAME[,NAME]",
+        help="names of the channels in the model's order, or how many there are (default: 1)",
+    )
+    signals.add_argument("--signal-units", metavar="UNIT[,UNIT]", help="one for all channels, or one each, as m/s2")
+    signals.add_argument(
+        "--signal-layout",
+        choices=LAYOUTS,
+        help="the model's input is (1, channels, samples), (1, samples, channels), or (1, samples) for the one channel"
+        " (default: channels_first)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -115,15 +134,35 @@ def export_as_told(
 
 
 def _frame(args: argparse.Namespace) -> FrameSpec | None:
+    if args.signal_samples is not None or args.signal_rate_hz is not None:
+        return _signal(args)
     if args.image_size is None:
         return None
     return FrameSpec(
         size=_size("--image-size", args.image_size),
+        views=args.views,
         channels=args.channels,
         resize=args.resize,
         crop_ratio=args.crop_ratio,
         mean=_numbers("--mean", args.mean),
         std=_numbers("--std", args.std),
+    )
+
+
+def _signal(args: argparse.Namespace) -> FrameSpec:
+    if args.image_size is not None:
+        raise _wrong("--image-size", "flags of images or of signals", "both")
+    if args.signal_samples is None or args.signal_rate_hz is None:
+        raise _wrong("--signal-samples", "it and --signal-rate-hz", "one of them")
+    channels = str(args.signal_channels)
+    return FrameSpec(
+        kind="signal",
+        samples=args.signal_samples,
+        rate_hz=args.signal_rate_hz,
+        channels=int(channels) if channels.isdecimal() else 0,
+        channel_names=() if channels.isdecimal() else tuple(channels.split(",")),
+        units=() if args.signal_units is None else tuple(args.signal_units.split(",")),
+        layout=args.signal_layout or "channels_first",
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from tiercut.bundle import Bundle
 from tiercut.bundle_format import to_document
 from tiercut.cuts import TensorSpec
+from tiercut.preprocess import FrameSpec
 from tiercut.variants import Variant
 
 #: The table fits a terminal of 100 columns.
@@ -69,7 +70,10 @@ def _head(bundle: Bundle) -> Iterable[str]:
     if frame.kind == "image":
         part = f"the middle {frame.crop_ratio:.3g}" if frame.resize == "crop" else "all, stretched"
         mean, std = (", ".join(f"{x:g}" for x in values) for values in (frame.mean, frame.std))
-        yield f"frame    {part} of an image; the graph subtracts {mean} and divides by {std}"
+        images = "an image" if frame.views == 1 else f"each of {frame.views} images"
+        yield f"frame    {part} of {images}; the graph subtracts {mean} and divides by {std}"
+    elif frame.kind == "signal":
+        yield f"frame    {_signal(frame)}"
     for output in bundle.outputs:
         spec = TensorSpec(output.name, output.shape, output.dtype)
         labels = (
@@ -83,6 +87,13 @@ def _head(bundle: Bundle) -> Iterable[str]:
         yield f"leaving  at {each.threshold:g}: {shares}; {each.accuracy:.2%} right"
     for codec in bundle.contents.codecs:
         yield f"codec    {codec.name} at cut {codec.cut}"
+
+
+def _signal(frame: FrameSpec) -> str:
+    names = frame.channel_names or tuple(f"channel {i + 1}" for i in range(frame.channels))
+    units = [f" [{unit}]" if unit else "" for unit in frame.units] or [""] * frame.channels
+    shown = ", ".join(f"{name}{unit}" for name, unit in zip(names, units, strict=True))
+    return f"{frame.samples} samples at {frame.rate_hz:g} Hz ({frame.samples / frame.rate_hz:.3g} s) of {shown}"
 
 
 def _variant(variant: Variant, macs: int) -> str:

@@ -6,13 +6,17 @@ import argparse
 import asyncio
 import contextlib
 import json
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from tiercut.bus.mqtt import MqttBus
-from tiercut.bus.settings import MqttSettings
+from tiercut.cli.connect import add_connection, connection
+from tiercut.cli.watch_results import line
 from tiercut.clock import SystemClock
 from tiercut.errors import BadMessage, SettingsError
 from tiercut.jsonwire import decode_node_status
+from tiercut.settings import check_names
 from tiercut.talk import NodeStatus
 from tiercut.topics import EXPLAIN, RESULT, STATUS
 
@@ -26,26 +30,39 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="show each stream live: plan, why, predicted and measured times",
         description="Shows what the coordinator knows and has decided, from the site's bus.",
     )
-    parser.add_argument("--broker", default="mqtt://127.0.0.1:1883", metavar="URL", help="the site's broker")
-    parser.add_argument("--site", default="home", metavar="NAME", help="name of the site (default: home)")
-    parser.add_argument("--json", action="store_true", help="print each explanation as a line of JSON")
-    parser.add_argument("--results", action="store_true", help="print each result as a line of JSON instead")
+    parser.add_argument("--results", action="store_true", help="print a line for each result instead")
+    parser.add_argument("--json", action="store_true", help="print each explanation, or result, as a line of JSON")
+    parser.add_argument("--stream", action="append", metavar="NAME", help="this stream only; may be given again")
+    add_connection(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show until Ctrl-C."""
+    """Show until Ctrl-C.
+
+    Raises:
+        BusError: the broker cannot be reached.
+        SettingsError: a name or the connection's settings are not right.
+    """
+    for name in args.stream or ():
+        check_names(argparse.Namespace(stream=name), "stream")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_lines(args) if args.json or args.results else _live(args))
     return 0
 
 
 async def _lines(args: argparse.Namespace) -> None:
-    topic = RESULT if args.results else EXPLAIN
-    async with MqttBus(MqttSettings(url=args.broker), clock=SystemClock()) as bus:
-        async for delivery in await bus.subscribe(topic.filter(site=args.site)):
+    topic, wanted = (RESULT if args.results else EXPLAIN), args.stream
+    async with MqttBus(connection(args), clock=SystemClock()) as bus:
+        subscription = await bus.subscribe(topic.filter(site=args.site))
+        if args.results and not args.json and sys.stdout.isatty():
+            print(f"results of site '{args.site}', as they come; Ctrl-C ends", file=sys.stderr)
+        async for delivery in subscription:
             delivery.ack()
-            print(delivery.payload.decode(errors="replace"), flush=True)
+            names = topic.parse(delivery.topic)
+            if names is None or (wanted and names["stream"] not in wanted):
+                continue
+            print(delivery.payload.decode(errors="replace") if args.json else line(delivery.payload), flush=True)
 
 
 async def _live(args: argparse.Namespace) -> None:
@@ -57,8 +74,8 @@ async def _live(args: argparse.Namespace) -> None:
         raise SettingsError(
             "watch cannot draw", expected="rich", came=str(error), fix="pip install tiercut[watch], or use --json"
         ) from error
-    known, clock = Known(args.site), SystemClock()
-    async with MqttBus(MqttSettings(url=args.broker), clock=clock) as bus:
+    known, clock = Known(args.site, args.stream), SystemClock()
+    async with MqttBus(connection(args), clock=clock) as bus:
         for topic in (EXPLAIN, RESULT, STATUS):
             await bus.subscribe(topic.filter(site=args.site), handler=known.heard)
         await bus.subscribe(STATUS.filter(tier="cloud"), handler=known.heard)
@@ -71,6 +88,9 @@ async def _live(args: argparse.Namespace) -> None:
 class Known:
     """The last word on each stream and node.
 
+    Args:
+        streams: Those to be shown; all where none is named.
+
     Attributes:
         site: The site.
         explanations: Stream → its explanation.
@@ -78,8 +98,9 @@ class Known:
         nodes: (tier, node) → its last status.
     """
 
-    def __init__(self, site: str) -> None:
+    def __init__(self, site: str, streams: Sequence[str] | None = None) -> None:
         self.site = site
+        self._wanted = frozenset(streams or ())
         self.explanations: dict[str, dict[str, Any]] = {}
         self.results: dict[str, dict[str, Any]] = {}
         self.nodes: dict[tuple[str, str], NodeStatus] = {}
@@ -88,10 +109,13 @@ class Known:
         """Take in a message; what cannot be read is left out."""
         delivery.ack()
         with contextlib.suppress(BadMessage, ValueError):
-            if names := EXPLAIN.parse(delivery.topic):
+            if (names := EXPLAIN.parse(delivery.topic)) and self._shows(names["stream"]):
                 self.explanations[names["stream"]] = json.loads(delivery.payload)
             elif names := RESULT.parse(delivery.topic):
                 self.results[names["stream"]] = json.loads(delivery.payload)
             elif STATUS.parse(delivery.topic):
                 status = decode_node_status(delivery.payload)
                 self.nodes[status.tier, status.node] = status
+
+    def _shows(self, stream: str) -> bool:
+        return not self._wanted or stream in self._wanted

@@ -103,7 +103,8 @@ class Changes:
         """Why the plan that is followed will not do, if it will not."""
         if stream.plan is None:
             return "the stream's first plan"
-        trouble = self._gone(stream.plan) or best.other_terms(stream.plan, stream.goal)
+        moved = None if stream.plan.device == stream.goal.device else f"'{stream.goal.device}' reads the sensor now"
+        trouble = moved or self._gone(stream.plan) or best.other_terms(stream.plan, stream.goal)
         if trouble is not None:
             return trouble
         try:

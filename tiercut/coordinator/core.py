@@ -57,6 +57,8 @@ class Coordinator:
         self._changes = Changes(self.view)
         self._site = site
         self._streams: dict[str, PlannedStream] = {}
+        #: (tier, node, model) → that node's profile, and its site
+        self._profiles: dict[tuple[str, str, str], tuple[Profile, str]] = {}
         self._throttle = Throttle(60.0)
 
     # ------------------------------------------------------------------ events
@@ -65,6 +67,13 @@ class Coordinator:
         """A stream is to be planned (again, with another goal)."""
         known = self._streams.get(goal.name)
         self._streams[goal.name] = PlannedStream(goal, plan=known.plan if known else None)
+        for (tier, node, model), (profile, site) in list(self._profiles.items()):
+            if model == goal.model:  # heard before anybody asked for the model
+                self.profile_heard(tier, node, profile, site=site)
+
+    def stream_unwanted(self, name: str) -> None:
+        """A stream is not to be planned any more."""
+        self._streams.pop(name, None)
 
     def goal(self, name: str) -> StreamGoal:
         """What a stream wants; ``KeyError`` for one that was never wanted."""
@@ -97,6 +106,7 @@ class Coordinator:
         tier = known_tier(tier_name)
         if tier is None:
             return
+        self._profiles[tier_name, node, profile.model] = profile, site
         known = self.view.node(tier, node, site=site)
         try:
             for stream in self._streams.values():

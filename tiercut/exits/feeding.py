@@ -41,6 +41,13 @@ class Inputs:
     def __init__(self, bundle: Bundle, samples: Samples) -> None:
         self._bundle, self._samples = bundle, samples
         self._kept: NDArray[Any] | None = None
+        if bundle.frame.kind == "image" and bundle.frame.views > 1:
+            raise DataError(
+                f"nothing can be trained for the model '{bundle.name}'",
+                expected="a model that takes one frame at a time, so that frames make batches",
+                came=f"one that takes {bundle.frame.views} images at once",
+                fix="train the parts in torch, and export the model with its exits (--exits)",
+            )
         if len(samples) and len(samples) * self._one(0).nbytes <= _KEPT_BYTES:
             self._kept = np.concatenate([self._one(i) for i in range(len(samples))])
 

@@ -78,10 +78,10 @@ def check_attackable(bundle: Bundle, cuts: Sequence[int], codec_name: str) -> No
         CutError: there is no such cut.
     """
     frame = bundle.frame
-    if frame.kind != "image" or too_small(frame.size):
+    if frame.kind != "image" or frame.views > 1 or too_small(frame.size):
         raise SettingsError(
             f"frames of the model '{bundle.name}' cannot be rebuilt",
-            expected=f"a model that takes images of {LEAST_WINDOW} pixels or more a side",
+            expected=f"a model that takes one image at a time, of {LEAST_WINDOW} pixels or more a side",
             came=f"one that takes {bundle.inputs[0]}",
             fix="export it with --image-size, so that images are its input",
         )

@@ -49,8 +49,8 @@ class Captured:
     """What a sensor gave.
 
     Attributes:
-        frame: A picture: uint8 ``(height, width)`` or ``(height, width, 3)``. A signal: float32 ``(samples, channels)``,
-            any number of samples. Else an array as the model takes it.
+        frame: A picture: uint8 ``(height, width)`` or ``(height, width, 3)``. A signal: float32
+            ``(samples, channels)``, any number of samples. Else an array as the model takes it.
         label: Its name for people (``chelsea.png``).
         at_unix_s: Wall clock of its capture (of a signal: of its last sample); ``None``: now.
     """

@@ -1,0 +1,126 @@
+"""Home Assistant finds the results of a stream by itself: the retained configuration of one sensor per stream.
+
+Written against Home Assistant 2026.2 (https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery, checked
+2026-11-21). Templates are Jinja's; they read the JSON of the topics as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from typing import Any
+
+from tiercut import __version__
+from tiercut.bundle import Bundle
+from tiercut.results import WHOLE_OUTPUT
+from tiercut.stream_settings import StreamSettings
+from tiercut.topics import LAST, RESULT, STATUS, STREAM_STATUS
+
+#: Topics and payloads, to be published retained.
+Messages = list[tuple[str, bytes]]
+
+PREFIX = "homeassistant"
+#: Home Assistant keeps a state of at most so many characters.
+STATE_CHARACTERS = 255
+#: A stream with a rate whose results do not come is unknown after so many frames, and not before so many seconds.
+EXPIRE_FRAMES, EXPIRE_LEAST_S = 10, 30
+
+_LABEL = f"{{{{ value_json['labels'][0]['label'][:{STATE_CHARACTERS}] if value_json['labels'] else None }}}}"
+#: NaN and infinity are words in a result; a sensor of numbers takes neither.
+_NUMBER = "{% set said = value_json['outputs'][0]['values'][0] %}{{ said if said is number else None }}"
+_ARGMAX_OF_FEW = (
+    "{% set said = value_json['outputs'][0]['values'] %}{% set numbers = said | select('number') | list %}"
+    "{{ said.index(numbers | max) if numbers else None }}"
+)
+_ARGMAX_OF_MANY = "{{ value_json['outputs'][0]['argmax'] }}"
+#: What a person may want to see, or to use in an automation; the rest is on the result topic.
+_SHOWN = ("confidence", "labels", "outputs", "captured_at", "latency_ms", "finished_by", "exit", "cached", "fallback")
+_ATTRIBUTES = f"{{{{ dict(value_json.items() | selectattr('0', 'in', {list(_SHOWN)})) | tojson }}}}"
+_HUB_ONLINE = "{{ 'online' if value_json is defined and value_json['state'] == 'online' else 'offline' }}"
+_STREAM_RUNS = "{{ 'online' if value_json is defined and value_json['state'] == 'running' else 'offline' }}"
+
+
+def discovery(site: str, settings: StreamSettings, bundle: Bundle, *, hub: str, prefix: str = PREFIX) -> Messages:
+    """What to publish, retained, so that a stream's results show as an entity of Home Assistant.
+
+    Args:
+        site: Site of the stream.
+        settings: The stream. With ``retain_last`` the entity follows the retained last result, so that it has a state
+            at once after a restart of Home Assistant, and a new one once a second at most.
+        bundle: Its model: whether there are labels, or numbers.
+        hub: Node id of the hub, whose status is half of the availability.
+        prefix: Home Assistant's discovery prefix.
+    """
+    stream = settings.name
+    results = (LAST if settings.retain_last else RESULT).of(site=site, stream=stream)
+    identity = f"tiercut/{site}/{stream}"
+    config: dict[str, Any] = {
+        "name": None,  # the device has no other entity: it is named like the device
+        "unique_id": identity,
+        "default_entity_id": f"sensor.{_slug(site)}_{_slug(stream)}",
+        "state_topic": results,
+        **_state(bundle),
+        "json_attributes_topic": results,
+        "json_attributes_template": _ATTRIBUTES,
+        "availability": [
+            {"topic": STATUS.of(site=site, tier="hub", node=hub), "value_template": _HUB_ONLINE},
+            {"topic": STREAM_STATUS.of(site=site, stream=stream), "value_template": _STREAM_RUNS},
+        ],
+        "availability_mode": "all",
+        **_expiry(settings),
+        "device": {
+            "identifiers": [identity],
+            "name": f"{site} {stream}",
+            "manufacturer": "tiercut",
+            "model": bundle.name,
+            "model_id": bundle.model[:12],
+            "sw_version": __version__,
+        },
+        "origin": {"name": "tiercut", "sw_version": __version__},
+    }
+    payload = json.dumps(config, separators=(",", ":"), allow_nan=False).encode()
+    return [(topic(site, stream, prefix=prefix), payload)]
+
+
+def withdrawal(site: str, stream: str, *, prefix: str = PREFIX) -> Messages:
+    """What to publish, retained, when a stream is removed, or discovery is switched off: the entity goes."""
+    return [(topic(site, stream, prefix=prefix), b"")]
+
+
+def topic(site: str, stream: str, *, prefix: str = PREFIX) -> str:
+    """The discovery topic of a stream; the filter of all for ``+``."""
+    return f"{prefix}/sensor/{_level(f'tiercut_{site}')}/{'+' if stream == '+' else _level(stream)}/config"
+
+
+def _state(bundle: Bundle) -> dict[str, Any]:
+    """How the state is read from a result: the top label, the class, or the first number of the first output."""
+    first = bundle.outputs[0]
+    size = math.prod(first.shape)
+    if bundle.labels and any(math.prod(output.shape) == len(bundle.labels) for output in bundle.outputs):
+        return {"value_template": _LABEL}
+    if size > WHOLE_OUTPUT:
+        return {"value_template": _ARGMAX_OF_MANY}
+    if first.scores == "softmax":
+        return {"value_template": _ARGMAX_OF_FEW}
+    return {"value_template": _NUMBER, "state_class": "measurement"}
+
+
+def _expiry(settings: StreamSettings) -> dict[str, int]:
+    """When a state is too old; never for streams whose results come when something happens."""
+    if settings.fps is None or settings.frames is not None or settings.from_bus:
+        return {}
+    skipped_s = settings.skip_most_s if settings.skip_below else 0.0
+    wait_s = EXPIRE_FRAMES / settings.fps + settings.timeout_s + skipped_s
+    return {"expire_after": math.ceil(max(EXPIRE_LEAST_S, wait_s))}
+
+
+def _level(name: str) -> str:
+    """A name as a level of a discovery topic, where letters, digits, ``_`` and ``-`` may stand; no two are alike."""
+    plain = re.sub(r"[^A-Za-z0-9_-]", "-", name)
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

@@ -1,0 +1,175 @@
+"""Mosquitto's configuration, valid for 2.0 and 2.1: for the bus of a site or of the cloud, and a plain one to try out.
+
+    python -m broker.mosquitto bus --identity /etc/tiercut/identity --acl /var/lib/tiercut/acl > mosquitto.conf
+    python -m broker.mosquitto plain > mosquitto.conf
+
+2.1 calls ``acl_file`` and ``password_file`` deprecated, in favour of plugins that 2.0 does not have, and keeps both
+until 3.0. ``per_listener_settings``, deprecated too, is not used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from tiercut.errors import SettingsError
+from tiercut.pki_folder import CA_FOLDER, CERT_FILE, KEY_FILE
+
+#: What a node sends at most in one packet, `tiercut.bus.settings.MAX_PACKET_BYTES`; the same for sensors.
+MAX_PACKET_BYTES = 8 * 1024 * 1024
+#: Messages under way to one client; nodes ask for at most 128 themselves (2.0.11 keeps to this and not to that).
+MAX_INFLIGHT = 128
+#: Messages kept for a client that is away or slow: frames of a node that starts again, no more than ten minutes long.
+MAX_QUEUED = 2000
+MAX_QUEUED_BYTES = 128 * 1024 * 1024
+MEMORY_BYTES = 1024 * 1024 * 1024
+MAX_CONNECTIONS = 500
+MAX_KEEPALIVE_S = 600
+TLS_PORT, PLAIN_PORT = 8883, 1883
+
+#: AES in hardware first: 128 bits are enough and the fastest; ChaCha for processors without.
+CIPHERS_TLS13 = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+CIPHERS_TLS12 = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:"
+    "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384"
+)
+
+_HEAD = "# Written by tiercut, for Mosquitto 2.0 and 2.1.\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusFiles:
+    """Where the broker finds its files.
+
+    Attributes:
+        identity: Folder of ``ca.d/``, ``cert.pem``, ``key.pem``.
+        acl: Access rules.
+        data: Folder that it keeps sessions and retained messages in.
+        passwords: For sensors that have no certificate; ``None``: there are none.
+    """
+
+    identity: PurePosixPath
+    acl: PurePosixPath
+    data: PurePosixPath
+    passwords: PurePosixPath | None = None
+
+
+def secure(
+    files: BusFiles,
+    *,
+    port: int = TLS_PORT,
+    address: str = "",
+    password_port: int = TLS_PORT + 1,
+    memory_bytes: int = MEMORY_BYTES,
+) -> str:
+    """The configuration of a bus that only certificates of its authority open.
+
+    Args:
+        files: Its files.
+        port: Where it listens.
+        address: On which address (default: all).
+        password_port: Where sensors with user name and password connect, with TLS too; used with ``files.passwords``.
+        memory_bytes: What it may take for messages; beyond that it takes no more of them.
+    """
+    for path in (files.identity, files.acl, files.data, files.passwords):
+        if path is not None and not str(path).isprintable():
+            raise SettingsError("a path", expected="printable text", came=repr(str(path)), fix="choose another")
+    lines = [*_limits(memory_bytes), f"acl_file {files.acl}", *_persistence(files.data)]
+    if files.passwords is not None:
+        lines.append(f"password_file {files.passwords}")
+    lines += ["", f"listener {port} {address}".rstrip(), *_tls(files.identity)]
+    lines += ["require_certificate true", "use_identity_as_username true", f"max_connections {MAX_CONNECTIONS}"]
+    if files.passwords is not None:
+        lines += ["", "# sensors without certificates", f"listener {password_port} {address}".rstrip()]
+        lines += [*_tls(files.identity), "require_certificate false", f"max_connections {MAX_CONNECTIONS}"]
+    return _HEAD + "\n".join(lines) + "\n"
+
+
+def plain(*, port: int = PLAIN_PORT) -> str:
+    """A configuration without any security for programs on this machine: it listens on 127.0.0.1 alone."""
+    lines = ["# For development: no encryption, no access rules, this machine only."]
+    lines += ["allow_anonymous true", *_common(), f"memory_limit {MEMORY_BYTES}", "persistence false"]
+    return _HEAD + "\n".join([*lines, "", f"listener {port} 127.0.0.1"]) + "\n"
+
+
+def _limits(memory_bytes: int) -> list[str]:
+    return ["allow_anonymous false", *_common(), f"memory_limit {memory_bytes}"]
+
+
+def _common() -> list[str]:
+    return [
+        f"max_packet_size {MAX_PACKET_BYTES}",
+        f"max_inflight_messages {MAX_INFLIGHT}",
+        f"max_queued_messages {MAX_QUEUED}",
+        f"max_queued_bytes {MAX_QUEUED_BYTES}",
+        f"max_keepalive {MAX_KEEPALIVE_S}",
+        "persistent_client_expiration 1d",
+        "set_tcp_nodelay true",
+        "check_retain_source true",
+        "log_dest stdout",
+        "log_type error",
+        "log_type warning",
+        "log_type notice",
+        "connection_messages true",
+    ]
+
+
+def _persistence(data: PurePosixPath) -> list[str]:
+    return ["persistence true", f"persistence_location {data}/", "autosave_interval 60"]
+
+
+def _tls(identity: PurePosixPath) -> list[str]:
+    return [
+        f"capath {identity / CA_FOLDER}",
+        f"certfile {identity / CERT_FILE}",
+        f"keyfile {identity / KEY_FILE}",
+        "tls_version tlsv1.2",
+        f"ciphers {CIPHERS_TLS12}",
+        f"ciphers_tls1.3 {CIPHERS_TLS13}",
+    ]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print a configuration."""
+    parser = argparse.ArgumentParser(prog="python -m broker.mosquitto", description="Print Mosquitto's configuration.")
+    kinds = parser.add_subparsers(metavar="KIND", required=True)
+    bus = kinds.add_parser("bus", help="a bus with TLS, certificates and access rules")
+    bus.add_argument("--identity", default="/identity", metavar="DIR", help="folder of ca.d/, cert.pem, key.pem")
+    bus.add_argument("--acl", default="/acl/acl", metavar="FILE", help="access rules")
+    bus.add_argument("--data", default="/mosquitto/data", metavar="DIR", help="where it keeps sessions")
+    bus.add_argument("--passwords", metavar="FILE", help="open a second port, for sensors with user name and password")
+    bus.add_argument("--port", type=int, default=TLS_PORT, metavar="N")
+    bus.add_argument("--password-port", type=int, default=TLS_PORT + 1, metavar="N")
+    bus.add_argument("--address", default="", metavar="IP", help="listen on this address only")
+    bus.add_argument("--memory-mb", type=int, default=MEMORY_BYTES >> 20, metavar="N", help="for messages")
+    bus.set_defaults(make=_bus_of)
+    dev = kinds.add_parser("plain", help="a bus without security, on 127.0.0.1 only")
+    dev.add_argument("--port", type=int, default=PLAIN_PORT, metavar="N")
+    dev.set_defaults(make=lambda args: plain(port=args.port))
+    args = parser.parse_args(arguments)
+    sys.stdout.write(args.make(args))
+    return 0
+
+
+def _bus_of(args: argparse.Namespace) -> str:
+    path = PurePosixPath
+    files = BusFiles(
+        identity=path(args.identity),
+        acl=path(args.acl),
+        data=path(args.data),
+        passwords=path(args.passwords) if args.passwords else None,
+    )
+    return secure(
+        files,
+        port=args.port,
+        address=args.address,
+        password_port=args.password_port,
+        memory_bytes=args.memory_mb << 20,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,240 @@
+"""The registry's shell: feeds it from the site's bus, and carries out what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from broker.registry import Action, Assign, PlanStream, Registry, Remove, SayStatus
+from broker.shell import CoordinatorShell
+from tiercut.bus import Bus, Delivery
+from tiercut.clock import Clock
+from tiercut.errors import BadMessage, SettingsError
+from tiercut.jsonwire import decode_node_status
+from tiercut.logs import Throttle
+from tiercut.refusals import REFUSED, Refusals
+from tiercut.settings import from_table, to_table
+from tiercut.stream_settings import StreamSettings
+from tiercut.stream_talk import (
+    decode_assigned,
+    decode_source_report,
+    encode_assigned,
+    encode_stream_status,
+    encode_wanted,
+    status_document,
+)
+from tiercut.topics import EXPLAIN, LAST, PLAN, SOURCE, STATUS, STREAM_STATUS, STREAMS, WANTED
+
+log = logging.getLogger(__name__)
+
+#: How often the registry is looked at.
+TICK_S = 0.25
+#: How long an added stream may take to be spoken of.
+ANSWER_S = 5.0
+#: Streams that may be wanted; more are refused, as each takes the hub's time.
+MOST_STREAMS = 1000
+
+
+class Follower(Protocol):
+    """Is told which streams there are, whenever that changes."""
+
+    async def streams_changed(self, registry: Registry) -> None:
+        """Act on it; must not raise."""
+        ...
+
+
+class Registrar:
+    """Connects the registry with the site's bus; the hub's `http_streams.StreamsApi`.
+
+    Args:
+        site: The site.
+        registry: What decides.
+        shell: Plans the streams.
+        clock: Its time.
+        home: The site's bus.
+        counters: Counts ``bad.<reason>``, ``streams_refused``.
+        refusals: What the broker refuses.
+        followers: Who is told of changes before a node is told to read a sensor: access, discovery.
+    """
+
+    def __init__(
+        self,
+        *,
+        site: str,
+        registry: Registry,
+        shell: CoordinatorShell,
+        clock: Clock,
+        home: Bus,
+        counters: Counter[str],
+        refusals: Refusals,
+        followers: tuple[Follower, ...] = (),
+    ) -> None:
+        self._site = site
+        self._registry = registry
+        self._shell = shell
+        self._clock = clock
+        self._home = home
+        self._counters = counters
+        self._refusals = refusals
+        self._followers = followers
+        self._throttle = Throttle(10.0)
+        self._followed: object = None
+        #: set when something was heard: it is looked at now, not at the next tick
+        self._news = asyncio.Event()
+
+    async def subscribe(self) -> None:
+        """Listen; what is retained comes first."""
+        site = self._site
+        await self._listen(WANTED.filter(site=site), self._wanted)
+        await self._listen(STATUS.filter(site=site, tier="device"), self._status)
+        await self._listen(STREAMS.filter(site=site, tier="device"), self._assigned)
+        await self._listen(SOURCE.filter(site=site), self._source)
+
+    async def run(self) -> None:
+        """Look at the registry whenever something was heard, and a few times a second, for ever."""
+        while True:
+            actions = self._registry.tick(self._clock.monotonic_s(), self._clock.unix_s())
+            await self._tell_followers()
+            for action in actions:
+                await self._carry_out(action)
+            try:
+                async with asyncio.timeout(TICK_S):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+            self._news.clear()
+
+    # ------------------------------------------------------------------ in
+
+    async def _listen(self, topic_filter: str, handler: Callable[[Delivery], None]) -> None:
+        def guarded(delivery: Delivery) -> None:
+            delivery.ack()
+            try:
+                handler(delivery)
+            except BadMessage as error:
+                self._counters[f"bad.{error.reason}"] += 1
+                if self._throttle.allows(error.reason, self._clock.monotonic_s()):
+                    log.warning("message set aside", extra={"topic": delivery.topic, "reason": str(error)})
+            self._news.set()
+
+        await self._refusals.subscribe(self._home, topic_filter, handler=guarded)
+
+    def _wanted(self, delivery: Delivery) -> None:
+        names = WANTED.parse(delivery.topic)
+        if names is None:
+            return
+        known = names["stream"] in self._registry.entries
+        if delivery.payload and not known and len(self._registry.entries) >= MOST_STREAMS:
+            self._counters["streams_refused"] += 1
+            log.error("too many streams", extra={"stream": names["stream"], "most": MOST_STREAMS})
+            return
+        self._registry.wanted_heard(names["stream"], delivery.payload)
+
+    def _status(self, delivery: Delivery) -> None:
+        if delivery.payload:
+            self._registry.status_heard(decode_node_status(delivery.payload), self._clock.monotonic_s())
+
+    def _assigned(self, delivery: Delivery) -> None:
+        names = STREAMS.parse(delivery.topic)
+        if names is not None and delivery.retain:  # from before this hub was there; later ones are its own
+            self._registry.assigned_heard(names["node"], decode_assigned(delivery.payload))
+
+    def _source(self, delivery: Delivery) -> None:
+        if delivery.payload:
+            self._registry.report_heard(decode_source_report(delivery.payload))
+
+    # ------------------------------------------------------------------ out
+
+    async def _tell_followers(self) -> None:
+        streams = self._registry.streams()
+        if streams != self._followed:
+            self._followed = streams
+            for follower in self._followers:
+                await follower.streams_changed(self._registry)
+
+    async def _carry_out(self, action: Action) -> None:
+        try:
+            match action:
+                case Assign(node, streams):
+                    topic = STREAMS.of(site=self._site, tier="device", node=node)
+                    names = ", ".join(each.settings.name for each in streams)
+                    log.info("sensors given out", extra={"to": node, "streams": names})
+                    await self._home.publish(topic, encode_assigned(streams) if streams else b"", retain=True)
+                case SayStatus(status):
+                    topic = STREAM_STATUS.of(site=self._site, stream=status.stream)
+                    await self._home.publish(topic, encode_stream_status(status), retain=True)
+                case PlanStream(goal):
+                    self._shell.want(goal)
+                case Remove(stream):
+                    self._shell.unwant(stream)
+                    for each in (STREAM_STATUS, PLAN, EXPLAIN, SOURCE, LAST):
+                        await self._home.publish(each.of(site=self._site, stream=stream), b"", retain=True)
+        except REFUSED as error:
+            self._refusals.note("registry", error)
+
+    # ------------------------------------------------------------------ the hub's HTTP API
+
+    def listing(self) -> list[dict[str, Any]]:
+        """The status of each stream, by name."""
+        said = (entry.said for _, entry in sorted(self._registry.entries.items()))
+        return [status_document(status) for status in said if status is not None]
+
+    def show(self, name: str) -> dict[str, Any] | None:
+        """A stream's status and settings; ``None`` where there is none."""
+        entry = self._registry.entries.get(name)
+        if entry is None:
+            return None
+        status = {} if entry.said is None else status_document(entry.said)
+        return status | {"settings": None if entry.settings is None else to_table(entry.settings)}
+
+    async def add(self, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Add a stream, or change it.
+
+        Returns:
+            Its status.
+
+        Raises:
+            SettingsError: it does not fit; nothing is changed.
+            BusError: the broker does not take it.
+        """
+        wanted = from_table(StreamSettings, {"name": name} | dict(settings), where=f"the stream '{name}'")
+        self._registry.check(wanted)
+        await self._home.publish(WANTED.of(site=self._site, stream=name), encode_wanted(wanted), retain=True)
+        self._registry.wanted_heard(name, encode_wanted(wanted))
+        self._news.set()
+        return await self._spoken_of(name, wanted)
+
+    async def _spoken_of(self, name: str, wanted: StreamSettings) -> dict[str, Any]:
+        until_s = self._clock.monotonic_s() + ANSWER_S
+        while self._clock.monotonic_s() < until_s:
+            entry = self._registry.entries.get(name)
+            said = None if entry is None or entry.settings != wanted else entry.said
+            if said is not None and said.state != "waiting":
+                break
+            await asyncio.sleep(TICK_S)
+        return self.show(name) or {}
+
+    async def remove(self, name: str) -> bool:
+        """Remove a stream; false where there is none.
+
+        Raises:
+            SettingsError: it stands in the hub's settings.
+            BusError: the broker does not take it.
+        """
+        entry = self._registry.entries.get(name)
+        if entry is None:
+            return False
+        if entry.fixed:
+            raise SettingsError(
+                f"the stream '{name}' cannot be removed",
+                expected="a stream that was added while the hub ran",
+                came="one that stands in the hub's settings",
+                fix="remove it there, and start the hub again",
+            )
+        await self._home.publish(WANTED.of(site=self._site, stream=name), b"", retain=True)
+        self._registry.wanted_heard(name, b"")
+        self._news.set()
+        return True

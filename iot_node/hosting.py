@@ -1,0 +1,248 @@
+"""The streams of a device, as they come and go: its own, and those that the hub has it read.
+
+Each stream lives in a task of its own: it waits for its model, opens its sensor, follows its plans, and says on the
+stream's ``source`` topic how that goes. What goes wrong in one ends neither the others nor the node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from iot_node.stream import Stream
+from tiercut.bundle import Bundle
+from tiercut.bus import Bus, Delivery
+from tiercut.errors import BadMessage, BusError, TiercutError
+from tiercut.refusals import REFUSED, Refusals
+from tiercut.store import ModelStore
+from tiercut.stream_settings import StreamSettings
+from tiercut.stream_talk import SourceReport, SourceState, decode_assigned, encode_source_report
+from tiercut.topics import DROPPED, PLAN, RESULT, SOURCE
+
+log = logging.getLogger(__name__)
+
+#: How often a model that is not there yet is looked for.
+MODEL_POLL_S = 0.5
+#: How often a report is looked at, and published where it has changed.
+REPORT_EVERY_S = 1.0
+#: A sensor that could not be opened, or that failed, is tried again after so long.
+AGAIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A stream that the device is to have.
+
+    Attributes:
+        settings: Its settings.
+        model: Identity of its model; empty where its name alone says.
+    """
+
+    settings: StreamSettings
+    model: str = ""
+
+
+class Hosting:
+    """Starts and stops streams.
+
+    Args:
+        site: The device's site.
+        node: Its id.
+        models: Its models.
+        bus: Its home bus, once that is open.
+        counters: Counts ``streams_refused``, ``bad.<reason>``.
+        refusals: What the broker refuses.
+        open_stream: Makes a stream with an open sensor.
+        follow: Follows a stream's plans for ever.
+        heard: Takes in an outcome.
+
+    Attributes:
+        streams: Those whose sensors are open, by name.
+    """
+
+    def __init__(
+        self,
+        *,
+        site: str,
+        node: str,
+        models: ModelStore,
+        bus: Callable[[], Bus],
+        counters: Counter[str],
+        refusals: Refusals,
+        open_stream: Callable[[StreamSettings, Bundle], Stream],
+        follow: Callable[[Stream, AsyncIterator[Delivery]], Coroutine[Any, Any, None]],
+        heard: Callable[..., None],
+    ) -> None:
+        self.streams: dict[str, Stream] = {}
+        self._site = site
+        self._node = node
+        self._models = models
+        self._bus = bus
+        self._counters = counters
+        self._refusals = refusals
+        self._open_stream = open_stream
+        self._follow = follow
+        self._heard = heard
+        #: by name; those of the device's own settings come first and stay
+        self._own: dict[str, Wanted] = {}
+        self._assigned: dict[str, Wanted] = {}
+        self._running: dict[str, tuple[Wanted, asyncio.Task[None]]] = {}
+        self._changed = asyncio.Event()
+
+    # ------------------------------------------------------------------ what is wanted
+
+    def own(self, settings: StreamSettings, stream: Stream | None) -> None:
+        """A stream of the device's own settings, with its open sensor where its model is there already."""
+        self._own[settings.name] = Wanted(settings)
+        if stream is not None:
+            self.streams[settings.name] = stream
+
+    def assigned(self, delivery: Delivery) -> None:
+        """The hub says which streams' sensors to read: the handler of a subscription."""
+        delivery.ack()
+        try:
+            assigned = decode_assigned(delivery.payload)
+        except BadMessage as error:
+            self._counters[f"bad.{error.reason}"] += 1
+            log.error("assignment refused", extra={"reason": str(error)})  # noqa: TRY400 - the sentence says it all
+            return
+        self._assigned = {each.settings.name: Wanted(each.settings, each.model) for each in assigned}
+        for name in self._assigned.keys() & self._own.keys():
+            self._counters["streams_refused"] += 1
+            log.error("two streams with one name: this device's own stays", extra={"stream": name})
+        self._changed.set()
+
+    @property
+    def wanted(self) -> Mapping[str, Wanted]:
+        """All that are to run."""
+        return self._assigned | self._own
+
+    # ------------------------------------------------------------------ life
+
+    async def run(self) -> None:
+        """Start what is wanted and stop what is not, for ever."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._changed.clear()
+                wanted = self.wanted
+                for name, (was, task) in list(self._running.items()):
+                    if wanted.get(name) != was:
+                        task.cancel()
+                        await asyncio.wait([task])
+                        del self._running[name]
+                        await self._forget(name)
+                for name, each in wanted.items():
+                    if name not in self._running:
+                        task = group.create_task(self._live(each), name=f"stream {name}")
+                        self._running[name] = each, task
+                await self._changed.wait()
+
+    async def _forget(self, name: str) -> None:
+        """Nothing is said any more of a stream that is not read here."""
+        with contextlib.suppress(BusError):
+            await self._bus().publish(SOURCE.of(site=self._site, stream=name), b"", retain=True)
+
+    async def _live(self, wanted: Wanted) -> None:
+        """One stream, over and over where it fails."""
+        name = wanted.settings.name
+        while True:
+            try:
+                await self._once(wanted)
+            except (TiercutError, ExceptionGroup) as error:
+                why = _first(error)
+                log.error("stream failed", extra={"stream": name, "reason": str(why)})  # noqa: TRY400 - the sentence says it all
+                await self._say(wanted, "failed", str(why))
+            except Exception as error:
+                log.exception("stream failed", extra={"stream": name})
+                await self._say(wanted, "failed", f"{type(error).__name__}: {error}")
+            finally:
+                stream = self.streams.pop(name, None)
+                if stream is not None:
+                    stream.source.close()
+            await asyncio.sleep(AGAIN_S)
+
+    async def _once(self, wanted: Wanted) -> None:
+        settings, name = wanted.settings, wanted.settings.name
+        bundle = await self._model(wanted)
+        stream = self.streams.get(name)
+        if stream is None:
+            stream = await asyncio.to_thread(self._open_stream, settings, bundle)
+            self.streams[name] = stream
+        bus, names = self._bus(), {"site": self._site, "stream": name}
+        subscriptions = []
+        try:
+            for topic in (RESULT, DROPPED):
+                handler = _handler(self._heard, stream, dropped=topic is DROPPED)
+                subscriptions.append(await self._refusals.subscribe(bus, topic.of(**names), handler=handler))
+            plans = await self._refusals.subscribe(bus, PLAN.of(**names))
+            subscriptions.append(plans)
+            await stream.source.connect(bus)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow(stream, aiter(plans)), name=f"{name}: plan")
+                group.create_task(stream.read(), name=f"{name}: sensor")
+                group.create_task(stream.start(), name=f"{name}: start")
+                group.create_task(stream.watch_overdue(), name=f"{name}: overdue")
+                group.create_task(self._report(stream), name=f"{name}: report")
+        finally:
+            stream.source.close()
+            with contextlib.suppress(BusError, TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await stream.source.disconnect()
+                    for subscription in subscriptions:
+                        await subscription.close()
+
+    async def _model(self, wanted: Wanted) -> Bundle:
+        """The stream's model, as soon as it is there."""
+        said = False
+        while (bundle := self._find(wanted)) is None:
+            if not said:
+                said = True
+                await self._say(wanted, "waiting", f"the model '{wanted.settings.model}' is not on '{self._node}' yet")
+            await asyncio.sleep(MODEL_POLL_S)
+        return bundle
+
+    def _find(self, wanted: Wanted) -> Bundle | None:
+        if wanted.model:
+            return self._models.find(wanted.model)
+        self._models.refresh()
+        return next((each for each in self._models.bundles() if each.name == wanted.settings.model), None)
+
+    # ------------------------------------------------------------------ reports
+
+    async def _report(self, stream: Stream) -> None:
+        """Publish how the sensor does, where that has changed."""
+        before = None
+        while True:
+            report = stream.report()
+            if report != before:
+                await self._publish(report)
+                before = report
+            await asyncio.sleep(REPORT_EVERY_S)
+
+    async def _say(self, wanted: Wanted, state: SourceState, message: str) -> None:
+        with contextlib.suppress(BusError):
+            await self._publish(
+                SourceReport(stream=wanted.settings.name, node=self._node, state=state, message=message)
+            )
+
+    async def _publish(self, report: SourceReport) -> None:
+        topic = SOURCE.of(site=self._site, stream=report.stream)
+        try:
+            await self._bus().publish(topic, encode_source_report(report), retain=True)
+        except REFUSED as error:
+            self._refusals.note("source", error)
+
+
+def _handler(heard: Callable[..., None], stream: Stream, *, dropped: bool) -> Callable[[Delivery], None]:
+    return lambda delivery: heard(stream, delivery, dropped=dropped)
+
+
+def _first(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,182 @@
+"""Access rules as text: who may do what, topic by topic."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.acl import acl, cloud_acl
+from tiercut.errors import SettingsError
+from tiercut.identities import IdentityName, Listed, check_sensor_topic
+from tiercut.stream_settings import SourceSettings, StreamSettings
+from tiercut.topics import (
+    CLOCK,
+    CONTROL,
+    DROPPED,
+    ECHO,
+    EXPLAIN,
+    LAST,
+    PLAN,
+    PREPARE,
+    PROBE,
+    PROFILE,
+    PROGRESS,
+    READY,
+    RESULT,
+    RETURN,
+    SOURCE,
+    STATUS,
+    STREAM_STATUS,
+    STREAMS,
+    TOPICS,
+    WANTED,
+    WORK,
+    Topic,
+)  # fmt: skip
+
+NAMES = ("device/d", "device/x", "edge/e", "hub/h", "operator/o", "reader/r", "bus/b", "sensor/s")
+PEOPLE = [
+    *(Listed(IdentityName.parse(f"t/{name}"), ("door/+",) if name == "sensor/s" else ()) for name in NAMES),
+    Listed(IdentityName("cloud", "cloud", "c")),
+    Listed(IdentityName("cloud", "bus", "cb")),
+    Listed(IdentityName("other", "edge", "e")),
+]
+CAM = StreamSettings(name="cam", model="m", sensor="camera", device="d")
+DOOR = StreamSettings(name="door", model="m", sensor="mqtt", topic="frigate/door/snapshot")
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """MQTT's rule, for filters without ``#`` inside."""
+    wanted, levels = topic_filter.split("/"), topic.split("/")
+    if wanted[-1] == "#":
+        return levels[: len(wanted) - 1] == wanted[:-1]
+    return len(wanted) == len(levels) and all(a in {"+", b} for a, b in zip(wanted, levels, strict=True))
+
+
+def who(rules: str, access: str, topic: str) -> str:
+    """Identities that may, by role and name."""
+    found, user = [], ""
+    for line in rules.splitlines():
+        if line.startswith("user "):
+            user = line.removeprefix("user ").split("/", 1)[1]
+        elif line.startswith(f"topic {access} ") and matches(line.split(" ", 2)[2], topic) and user not in found:
+            found.append(user)
+    return " ".join(sorted(found))
+
+
+#: topic → (its names, who may publish, who may read), on a site's bus with the streams ``cam`` (read by ``d``) and
+#: ``door`` (from the bus)
+ON_THE_SITE: dict[str, tuple[Topic, dict[str, str], str, str]] = {
+    "work of cam": (WORK, {"tier": "edge", "node": "e", "stream": "cam"}, "device/d edge/e", "edge/e"),
+    "work of door": (WORK, {"tier": "edge", "node": "e", "stream": "door"}, "edge/e", "edge/e"),
+    "status": (
+        STATUS,
+        {"tier": "device", "node": "d"},
+        "device/d",
+        "device/d device/x edge/e hub/h operator/o reader/r",
+    ),
+    "clock": (CLOCK, {"tier": "device", "node": "d"}, "device/d device/x edge/e operator/o", "device/d"),
+    "echo": (ECHO, {"tier": "edge", "node": "e"}, "device/d device/x edge/e operator/o", "edge/e"),
+    "return": (RETURN, {"tier": "edge", "node": "e"}, "", ""),
+    "profile": (PROFILE, {"tier": "device", "node": "d", "model": "m"}, "device/d", "hub/h operator/o"),
+    "prepare": (PREPARE, {"tier": "device", "node": "d"}, "hub/h", "device/d"),
+    "probe": (PROBE, {"tier": "edge", "node": "e"}, "hub/h", "edge/e"),
+    "progress": (PROGRESS, {"tier": "edge", "node": "e"}, "edge/e", "hub/h operator/o"),
+    "streams": (STREAMS, {"tier": "device", "node": "d"}, "hub/h", "device/d operator/o"),
+    "streams of the gateway": (STREAMS, {"tier": "device", "node": "e"}, "hub/h", "edge/e operator/o"),
+    "control": (CONTROL, {"stream": "cam"}, "operator/o", "hub/h operator/o"),
+    "ready": (READY, {"stream": "cam"}, "device/d edge/e", "hub/h operator/o"),
+    "explain": (EXPLAIN, {"stream": "cam"}, "hub/h", "hub/h operator/o reader/r"),
+    "plan": (PLAN, {"stream": "cam"}, "hub/h", "device/d edge/e hub/h operator/o reader/r"),
+    "result": (RESULT, {"stream": "cam"}, "device/d edge/e", "device/d edge/e hub/h operator/o reader/r"),
+    "dropped": (DROPPED, {"stream": "cam"}, "device/d edge/e", "device/d edge/e hub/h operator/o reader/r"),
+    "last": (LAST, {"stream": "cam"}, "hub/h", "hub/h operator/o reader/r"),
+    "wanted": (WANTED, {"stream": "cam"}, "hub/h operator/o", "hub/h operator/o"),
+    "stream's status": (STREAM_STATUS, {"stream": "cam"}, "hub/h", "hub/h operator/o reader/r"),
+    "source": (SOURCE, {"stream": "cam"}, "device/d edge/e", "hub/h operator/o"),
+}
+
+
+def test_every_topic_has_been_thought_of() -> None:
+    assert {topic.pattern for topic, *_ in ON_THE_SITE.values()} == {topic.pattern for topic in TOPICS}
+
+
+@pytest.mark.parametrize("what", ON_THE_SITE)
+def test_site_rules_are_as_the_table_says(what: str) -> None:
+    topic, names, writers, readers = ON_THE_SITE[what]
+    rules, text = acl("t", PEOPLE, [CAM, DOOR]), topic.of(site="t", **names)
+    assert (who(rules, "write", text), who(rules, "read", text)) == (writers, readers)
+
+
+def test_sensors_publish_on_their_own_topics_and_read_nothing() -> None:
+    rules = acl("t", PEOPLE, [CAM, DOOR])
+    assert who(rules, "write", "door/bell") == "sensor/s"
+    own = rules.split("user t/sensor/s\n")[1].split("user ")[0]
+    assert own.strip() == "topic write door/+"
+
+
+def test_topics_of_a_sensor_are_read_by_edges_or_by_the_device_of_the_stream() -> None:
+    read_by_d = StreamSettings(
+        name="both",
+        model="m",
+        sensor="fusion",
+        device="d",
+        sources=(SourceSettings(sensor="mqtt", topic="tele/power"), SourceSettings(sensor="camera")),
+    )
+    rules = acl("t", PEOPLE, [DOOR, read_by_d])
+    assert who(rules, "read", "frigate/door/snapshot") == "edge/e"
+    assert who(rules, "read", "tele/power") == "device/d"
+
+
+def test_topic_that_would_break_out_of_the_rules_gives_no_right() -> None:
+    bad = StreamSettings(name="bad", model="m", topic="x\nuser t/device/x\ntopic readwrite #")
+    assert "readwrite" not in acl("t", PEOPLE, [bad])
+    for topic in ("", "tiercut/v1/t/stream/cam/plan", "#", "+/a", "a/#/b", "a/b+", "$SYS/x", "a\nb", " a"):
+        with pytest.raises(SettingsError):
+            check_sensor_topic(topic)
+    check_sensor_topic("frigate/+/person/snapshot")
+
+
+@pytest.mark.parametrize(
+    ("topic", "writers", "readers"),
+    [
+        ("t/cloud/c/work/cam", "edge/e", "cloud/c"),
+        ("other/cloud/c/work/cam", "edge/e", "cloud/c"),  # the other site's edge e
+        ("t/edge/e/work/cam", "", ""),
+        ("t/edge/e/return", "cloud/c", "edge/e"),
+        ("t/edge/e/status", "edge/e", ""),
+        ("t/hub/h/status", "hub/h", ""),
+        ("cloud/cloud/c/status", "cloud/c", "cloud/c edge/e hub/h operator/o reader/r"),
+        ("cloud/cloud/c/profile/m", "cloud/c", "hub/h operator/o"),
+        ("cloud/cloud/c/progress", "cloud/c", "hub/h operator/o"),
+        ("cloud/cloud/c/prepare", "hub/h", "cloud/c"),
+        ("cloud/cloud/c/clock", "cloud/c edge/e", "cloud/c"),
+        ("t/cloud/c/clock", "cloud/c edge/e operator/o", "cloud/c"),
+        ("t/cloud/c/echo", "edge/e operator/o", "cloud/c"),
+        ("t/edge/e/clock", "cloud/c", "edge/e"),
+        ("t/stream/cam/ready", "cloud/c", "hub/h"),
+        ("t/stream/cam/result", "", ""),
+        ("t/stream/cam/plan", "", ""),
+        ("t/stream/cam/wanted", "", ""),
+    ],
+)
+def test_rules_of_the_clouds_bus(topic: str, writers: str, readers: str) -> None:
+    rules = cloud_acl(PEOPLE)
+    assert (who(rules, "write", f"tiercut/v1/{topic}"), who(rules, "read", f"tiercut/v1/{topic}")) == (writers, readers)
+
+
+def test_edges_of_one_site_have_no_rights_in_another() -> None:
+    rules = cloud_acl(PEOPLE)
+    own = rules.split("user other/edge/e\n")[1].split("user ")[0]
+    assert "tiercut/v1/t/" not in own
+    assert "other/" not in acl("t", PEOPLE, [CAM])
+
+
+def test_with_one_broker_devices_send_their_own_streams_to_the_cloud() -> None:
+    rules = acl("t", PEOPLE, [CAM], cloud_here=True)
+    assert who(rules, "write", "tiercut/v1/t/cloud/c/work/cam") == "device/d edge/e"
+    assert who(rules, "write", "tiercut/v1/t/cloud/c/work/door") == "edge/e"
+    assert who(rules, "write", "tiercut/v1/t/stream/cam/result") == "cloud/c device/d edge/e"
+    assert (
+        who(rules, "read", "tiercut/v1/cloud/cloud/c/status")
+        == "cloud/c device/d device/x edge/e hub/h operator/o reader/r"
+    )

@@ -1,0 +1,141 @@
+"""The retained copy of a stream's last result, on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from broker.last_results import LastResults
+from tests.aio import async_test, until
+from tests.brokers import Mosquitto
+from tiercut.bus import Delivery
+from tiercut.bus.mqtt import MqttBus
+from tiercut.bus.settings import MqttSettings
+from tiercut.clock import SystemClock
+from tiercut.refusals import Refusals
+from tiercut.results import CONTENT_TYPE, RESULT_TYPE
+from tiercut.topics import LAST, RESULT
+
+EVERY_S = 0.2
+
+
+def attributes(number: int, stream: str = "cam") -> list[tuple[str, str]]:
+    source, time = f"/tiercut/home/{stream}", "2026-11-21T12:00:00Z"
+    said = {"specversion": "1.0", "id": f"{number}-1", "source": source, "type": RESULT_TYPE, "time": time}
+    return list(said.items())
+
+
+@dataclass
+class Site:
+    bus: MqttBus
+    last: LastResults
+    counters: Counter[str]
+    copies: list[Delivery] = field(default_factory=list)
+
+    def copied(self, delivery: Delivery) -> None:
+        delivery.ack()
+        self.copies.append(delivery)
+
+    async def result(self, number: int, stream: str = "cam") -> None:
+        topic, said = RESULT.of(site="home", stream=stream), attributes(number, stream)
+        await self.bus.publish(topic, b"%d" % number, properties=said, content_type=CONTENT_TYPE)
+
+
+@asynccontextmanager
+async def site(folder: Path) -> AsyncIterator[Site]:
+    counters: Counter[str] = Counter()
+    clock = SystemClock()
+    with Mosquitto(folder) as broker:
+        async with MqttBus(MqttSettings(url=broker.url), clock=clock) as bus:
+            refusals = Refusals(counters=counters, clock=clock, logger=logging.getLogger("test"))
+            last = LastResults(site="home", bus=bus, counters=counters, refusals=refusals, every_s=EVERY_S)
+            made = Site(bus, last, counters)
+            await bus.subscribe(RESULT.filter(site="home"), handler=last.heard)
+            await bus.subscribe(LAST.filter(site="home"), handler=made.copied)
+            keeping = asyncio.create_task(last.keep())
+            try:
+                yield made
+            finally:
+                keeping.cancel()
+                await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def retained(bus: MqttBus, stream: str = "cam") -> Delivery | None:
+    """What a newcomer gets at once."""
+    subscription = await bus.subscribe(f"{LAST.of(site='home', stream=stream)}/#")
+    try:
+        async with asyncio.timeout(0.3):
+            return await anext(aiter(subscription))
+    except TimeoutError:
+        return None
+    finally:
+        await subscription.close()
+
+
+@async_test
+async def test_newcomer_gets_the_last_result_with_its_attributes(tmp_path: Path) -> None:
+    async with site(tmp_path) as home:
+        home.last.want({"cam"})
+        await home.result(1)
+        await until(lambda: bool(home.copies))
+        kept = await retained(home.bus)
+    assert kept is not None
+    assert (kept.payload, kept.retain, kept.content_type) == (b"1", True, CONTENT_TYPE)
+    assert list(kept.properties) == attributes(1)
+
+
+@async_test
+async def test_of_many_results_few_are_copied_and_the_newest_is(tmp_path: Path) -> None:
+    async with site(tmp_path) as home:
+        home.last.want({"cam"})
+        for number in range(50):
+            await home.result(number)
+        await until(lambda: bool(home.copies) and home.copies[-1].payload == b"49")
+    assert len(home.copies) <= 4
+
+
+@async_test
+async def test_streams_that_do_not_want_it_have_none(tmp_path: Path) -> None:
+    async with site(tmp_path) as home:
+        home.last.want({"cam"})
+        await home.result(1, "yard")
+        await home.result(1)
+        await until(lambda: bool(home.copies))
+        assert await retained(home.bus, "yard") is None
+
+
+@async_test
+async def test_what_is_wanted_no_longer_is_taken_back(tmp_path: Path) -> None:
+    async with site(tmp_path) as home:
+        home.last.want({"cam"})
+        await home.result(1)
+        await until(lambda: bool(home.copies))
+        home.last.want(())
+        await until(lambda: home.copies[-1].payload == b"")
+        assert await retained(home.bus) is None
+
+
+@async_test
+async def test_what_an_earlier_hub_has_left_is_taken_back(tmp_path: Path) -> None:
+    async with site(tmp_path) as home:
+        for stream in ("old", "cam"):
+            await home.bus.publish(LAST.of(site="home", stream=stream), b"left", retain=True)
+        home.last.want({"cam"})
+        await home.bus.subscribe(LAST.filter(site="home"), handler=home.last.left)
+        await until(lambda: any(not each.payload for each in home.copies))
+        assert await retained(home.bus, "old") is None
+        assert await retained(home.bus, "cam") is not None
+
+
+@async_test
+async def test_result_without_attributes_is_counted_and_not_copied(tmp_path: Path) -> None:
+    async with site(tmp_path) as home:
+        home.last.want({"cam"})
+        await home.bus.publish(RESULT.of(site="home", stream="cam"), b"{}")
+        await until(lambda: home.counters["bad.bad_return"] == 1)
+    assert not home.copies

@@ -1,0 +1,273 @@
+"""Streams added while a site runs: sensors that publish by themselves, read by gateways, whatever they send."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from broker.node import Hub
+from broker.settings import Settings as HubSettings
+from edge_node.gateway import Gateway
+from tests.aio import async_test
+from tests.sites import SITE_URL, Outcomes, Site, new_site, noise
+from tiercut.bundle import Bundle
+from tiercut.bus.memory import MemoryBus
+from tiercut.stream_settings import StreamSettings
+from tiercut.topics import SOURCE, STREAM_STATUS, STREAMS, WANTED
+
+TOPIC = "frigate/garden/person/snapshot"
+GARDEN = {"model": "chain", "sensor": "mqtt", "topic": TOPIC, "in_flight": 1}
+
+
+def jpeg(shade: int = 90, size: int = 48) -> bytes:
+    made = io.BytesIO()
+    Image.fromarray(np.full((size, size + 16, 3), shade, np.uint8)).save(made, "JPEG")
+    return made.getvalue()
+
+
+def gateway(site: Site, name: str = "e") -> list[Any]:
+    """An edge with its gateway."""
+    edge = site.edge() if name == "e" else site.another_edge(name)
+    return [edge, Gateway(edge, open_bus=site.opener(f"{name}-gateway"))]
+
+
+def hub(site: Site, **more: Any) -> Hub:
+    return Hub(HubSettings(**site.common("hub", **more)), open_bus=site.opener("hub"))
+
+
+class Person:
+    """Somebody at the site's bus."""
+
+    def __init__(self, bus: MemoryBus) -> None:
+        self.bus = bus
+        self.retained: dict[str, bytes] = {}
+
+    async def listen(self) -> None:
+        def heard(delivery: Any) -> None:
+            delivery.ack()
+            self.retained[delivery.topic] = delivery.payload
+
+        await self.bus.subscribe("tiercut/v1/home/stream/+/status", handler=heard)
+        await self.bus.subscribe("tiercut/v1/home/stream/+/source", handler=heard)
+        await self.bus.subscribe("tiercut/v1/home/device/+/streams", handler=heard)
+
+    async def wants(self, name: str, settings: dict[str, Any] | bytes | None) -> None:
+        payload = b"" if settings is None else settings if isinstance(settings, bytes) else json.dumps(settings).encode()
+        await self.bus.publish(WANTED.of(site="home", stream=name), payload, retain=True)
+
+    def status(self, name: str) -> dict[str, Any]:
+        payload = self.retained.get(STREAM_STATUS.of(site="home", stream=name), b"")
+        return dict(json.loads(payload)) if payload else {}
+
+    def assigned(self, node: str) -> list[str]:
+        payload = self.retained.get(STREAMS.of(site="home", tier="device", node=node), b"")
+        return [each["settings"]["name"] for each in json.loads(payload)["streams"]] if payload else []
+
+    async def until(self, name: str, **wanted: Any) -> dict[str, Any]:
+        """Wait for a status."""
+        await until(lambda: all(self.status(name).get(key) == value for key, value in wanted.items()))
+        return self.status(name)
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    while not condition():  # noqa: ASYNC110 - what is retained has no event
+        await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def running(site: Site, *nodes: Any) -> Any:
+    async with MemoryBus(site.brokers[SITE_URL]) as bus, site.running(*nodes) as outcomes:
+        person = Person(bus)
+        await person.listen()
+        yield person, outcomes
+
+
+async def send(person: Person, outcomes: Outcomes, payload: bytes, *, results: int) -> None:
+    """Publish again and again until so many results have come."""
+    while len(outcomes.results) < results:
+        await person.bus.publish(TOPIC, payload)
+        await asyncio.sleep(0.02)
+
+
+@async_test
+async def test_jpeg_of_a_strange_sensor_becomes_results_with_a_few_settings(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    async with running(site, hub(site), *gateway(site)) as (person, outcomes):
+        await person.wants("garden", GARDEN)
+        await person.until("garden", device="e", gateway=True)
+        await send(person, outcomes, jpeg(), results=3)
+        status = await person.until("garden", state="running")
+    assert {result["stream"] for result in outcomes.results} == {"garden"}
+    assert outcomes.results[0]["plan"]["device"] == "e"
+    assert status["frames"]["captured"] > 0
+    assert chain.labels is not None
+    assert outcomes.results[0]["labels"][0]["label"] in chain.labels
+
+
+@async_test
+async def test_removed_stream_leaves_nothing_behind(bundles: Path) -> None:
+    site = new_site(bundles)
+    async with running(site, hub(site), *gateway(site)) as (person, outcomes):
+        await person.wants("garden", GARDEN)
+        await until(lambda: person.assigned("e") == ["garden"])
+        await send(person, outcomes, jpeg(), results=1)
+        await person.wants("garden", None)
+        await until(lambda: not person.assigned("e") and not person.status("garden"))
+        await until(lambda: not person.retained[SOURCE.of(site="home", stream="garden")])
+        before = len(outcomes.results)
+        await person.bus.publish(TOPIC, jpeg())
+        await asyncio.sleep(0.3)
+        assert len(outcomes.results) <= before + 1  # one may have been under way
+    assert site.brokers[SITE_URL].retained("tiercut/v1/home/stream/garden/#") == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (b"{", "JSON"),
+        (b"[1]", "a JSON object"),
+        ({**GARDEN, "name": "other"}, "another name"),
+        ({**GARDEN, "modell": "x"}, "modell"),
+        ({**GARDEN, "model": "no-such"}, "no-such"),
+        ({"model": "chain", "sensor": "mqtt"}, "topic"),
+        ({**GARDEN, "topic": "tiercut/v1/home/stream/cam/result"}, "topic of a sensor"),
+        ({**GARDEN, "topic": "#"}, "topic of a sensor"),
+        ({**GARDEN, "topic": "a/b#"}, "an MQTT topic"),
+        ({**GARDEN, "format": "json", "json_path": ["$.x"]}, "pictures"),
+        ({**GARDEN, "format": "json", "json_path": ["$["]}, "json_path"),
+        ({"model": "chain", "sensor": "camera"}, "device"),
+        ({**GARDEN, "min_first_cut": 99}, "min_first_cut"),
+        ({"model": "chain", "sensor": "fusion", "sources": [{"sensor": "mqtt", "topic": "a"}]}, "two sources"),
+    ],
+)
+def test_stream_that_cannot_be_is_refused_with_a_sentence(
+    bundles: Path, settings: dict[str, Any] | bytes, words: str
+) -> None:
+    @async_test
+    async def run() -> None:
+        site = new_site(bundles)
+        async with running(site, hub(site), *gateway(site)) as (person, _):
+            await person.wants("bad", settings)
+            status = await person.until("bad", state="refused")
+            assert words in status["message"]
+            assert person.assigned("e") == []
+
+    run()
+
+
+@async_test
+async def test_payload_that_is_no_picture_is_counted_and_said(bundles: Path) -> None:
+    site = new_site(bundles)
+    async with running(site, hub(site), *gateway(site)) as (person, outcomes):
+        await person.wants("garden", GARDEN)
+        await person.until("garden", device="e")
+        await send(person, outcomes, jpeg(), results=1)
+        for payload in (b"", b"hello", jpeg()[:200]):
+            await person.bus.publish(TOPIC, payload)
+            await asyncio.sleep(0.1)
+        await until(lambda: any(each["reason"] == "bad_image" for each in person.status("garden").get("trouble", ())))
+        before = len(outcomes.results)
+        await send(person, outcomes, jpeg(), results=before + 2)
+        status = person.status("garden")
+    (trouble,) = (each for each in status["trouble"] if each["reason"] == "bad_image")
+    assert trouble["count"] == status["frames"]["dropped.bad_image"] >= 1
+    assert "expected" in trouble["message"]
+    assert status["state"] == "running"
+
+
+@async_test
+async def test_sensor_that_is_too_fast_is_dropped_counted_and_said(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    async with running(site, hub(site), *gateway(site), site.device(noise(chain, frames=1))) as (person, outcomes):
+        await person.wants("garden", {**GARDEN, "fps": 5})
+        await person.until("garden", device="e")
+        for _ in range(300):
+            await person.bus.publish(TOPIC, jpeg())
+        await until(lambda: person.status("garden").get("frames", {}).get("dropped.sensor_ahead", 0) > 100)
+        reasons = {each["reason"] for each in person.status("garden")["trouble"]}
+    assert "sensor_ahead" in reasons
+    assert outcomes is not None
+
+
+@async_test
+async def test_stream_moves_to_another_gateway_when_its_own_is_gone(bundles: Path) -> None:
+    site = new_site(bundles)
+    first, second = gateway(site), gateway(site, "f")
+    async with running(site, hub(site), *first, *second) as (person, outcomes):
+        await person.wants("garden", GARDEN)
+        await person.until("garden", device="e")
+        await send(person, outcomes, jpeg(), results=2)
+        site.brokers[SITE_URL].cut(site.buses["e-gateway", SITE_URL])
+        await person.until("garden", device="f")
+        before = len(outcomes.results)
+        await send(person, outcomes, jpeg(), results=before + 3)
+        site.brokers[SITE_URL].restore(site.buses["e-gateway", SITE_URL])
+    assert outcomes.results[-1]["plan"]["device"] == "f"
+
+
+@async_test
+async def test_hub_that_starts_again_keeps_streams_where_they_are(bundles: Path) -> None:
+    site = new_site(bundles)
+    nodes = [*gateway(site), *gateway(site, "f")]
+    async with running(site, *nodes) as (person, outcomes):
+        async with site.running(hub(site)):
+            for name in ("one", "two", "three"):
+                await person.wants(name, {**GARDEN, "topic": f"cam/{name}"})
+            await until(lambda: len(person.assigned("e")) + len(person.assigned("f")) == 3)
+            before = person.assigned("e"), person.assigned("f")
+        async with site.running(hub(site)):
+            await asyncio.sleep(1.0)
+            assert (person.assigned("e"), person.assigned("f")) == before
+        assert sorted(map(len, before)) == [1, 2]
+    assert outcomes is not None
+
+
+@async_test
+async def test_name_of_a_stream_in_the_hubs_settings_cannot_be_taken(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    mine = {"name": "cam", "model": "chain", "device": "d"}
+    one = hub(site, streams=(StreamSettings(**mine),))
+    async with running(site, one, *gateway(site), site.device(noise(chain, frames=None, fps=20))) as (person, outcomes):
+        await outcomes.until(results=2)
+        await person.wants("cam", GARDEN)
+        await until(lambda: [each for each in person.status("cam").get("trouble", ()) if each["reason"] == "name_taken"])
+        before = len(outcomes.results)
+        await outcomes.until(results=before + 2)
+    assert outcomes.results[-1]["plan"]["device"] == "d"
+
+
+@async_test
+async def test_device_reads_a_sensor_that_the_hub_assigns_to_it(bundles: Path) -> None:
+    site = new_site(bundles)
+    async with running(site, hub(site), site.device()) as (person, outcomes):
+        await person.wants("noisy", {"model": "chain", "sensor": "noise", "device": "d", "frames": 5, "delivery": "every"})
+        await outcomes.until(results=5)
+        await person.until("noisy", state="ended")
+    assert outcomes.seqs("noisy") == list(range(5))
+
+
+@async_test
+async def test_fused_cameras_go_on_when_one_is_missing(bundles: Path, views: Bundle) -> None:
+    site = new_site(bundles)
+    sources = [{"sensor": "mqtt", "topic": f"cam/{name}"} for name in ("left", "right")]
+    wanted = {"model": views.name, "sensor": "fusion", "sources": sources, "tolerance_ms": 150, "delivery": "latest"}
+    async with running(site, hub(site), *gateway(site)) as (person, outcomes):
+        await person.wants("both", wanted)
+        await person.until("both", device="e")
+        while len(outcomes.results) < 3:
+            await asyncio.gather(person.bus.publish("cam/left", jpeg(10)), person.bus.publish("cam/right", jpeg(200)))
+            await asyncio.sleep(0.05)
+        before = len(outcomes.results)
+        while not any(result["label"] == "without right" for result in outcomes.results[before:]):
+            await person.bus.publish("cam/left", jpeg(10))
+            await asyncio.sleep(0.05)
+    assert outcomes.results[before - 1]["label"] is None

@@ -1,0 +1,333 @@
+"""A secured bus on a real Mosquitto: what is refused, and what still works."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import shutil
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.acl import acl, write_acl
+from broker.mosquitto import plain
+from tests.aio import async_test, until
+from tests.brokers import Mosquitto
+from tests.secured import SecureBroker, new_pki, on_bus, settings
+from tiercut.bus import Delivery
+from tiercut.bus.mqtt import MqttBus
+from tiercut.bus.settings import MqttSettings
+from tiercut.clock import SystemClock
+from tiercut.errors import BrokerRefused, BrokerUnreachable, PublishRefused
+from tiercut.identities import IdentityName, Listed
+from tiercut.pki_folder import PkiFolder
+from tiercut.stream_settings import StreamSettings
+
+CAM = StreamSettings(name="cam", model="m", sensor="noise", device="d")
+OTHER = StreamSettings(name="other", model="m", sensor="noise", device="x")
+DOOR = StreamSettings(name="door", model="m", sensor="mqtt", topic="door/bell")
+IDENTITIES = ("t/device/d", "t/device/x", "t/edge/e", "t/hub/hub", "t/operator/o", "t/reader/r")
+T = "tiercut/v1/t"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SecureBroker, PkiFolder]]:
+    folder = tmp_path_factory.mktemp("secured")
+    pki = new_pki(folder / "pki", *IDENTITIES, bell=("door/+",))
+    with SecureBroker(folder, pki, acl("t", pki.listed(), [CAM, OTHER, DOOR])) as broker:
+        yield broker, pki
+
+
+class Heard:
+    """Topics that a subscription brought."""
+
+    def __init__(self) -> None:
+        self.topics: list[str] = []
+
+    def __call__(self, delivery: Delivery) -> None:
+        delivery.ack()
+        self.topics.append(delivery.topic)
+
+
+DENIED_WRITES = [
+    ("t/device/d", f"{T}/edge/e/work/other"),  # another device's stream
+    ("t/device/d", f"{T}/edge/e/work/door"),  # a stream of the gateway
+    ("t/device/d", f"{T}/stream/other/result"),
+    ("t/device/d", f"{T}/stream/other/dropped"),
+    ("t/device/d", f"{T}/stream/cam/plan"),
+    ("t/device/d", f"{T}/stream/cam/control"),
+    ("t/device/d", f"{T}/stream/cam/wanted"),
+    ("t/device/d", f"{T}/stream/cam/status"),
+    ("t/device/d", f"{T}/device/x/status"),
+    ("t/device/d", f"{T}/device/x/prepare"),
+    ("t/device/d", f"{T}/device/d/streams"),
+    ("t/device/d", "door/bell"),  # would pass for a sensor
+    ("t/edge/e", f"{T}/stream/cam/plan"),
+    ("t/edge/e", f"{T}/stream/cam/wanted"),
+    ("t/edge/e", f"{T}/hub/hub/status"),
+    ("t/hub/hub", f"{T}/stream/cam/control"),
+    ("t/hub/hub", f"{T}/edge/e/work/cam"),
+    ("t/hub/hub", f"{T}/stream/cam/result"),
+    ("t/operator/o", f"{T}/stream/cam/plan"),
+    ("t/operator/o", f"{T}/stream/cam/result"),
+    ("t/reader/r", f"{T}/stream/cam/result"),
+    ("t/reader/r", f"{T}/stream/cam/wanted"),
+    ("t/reader/r", f"{T}/stream/cam/control"),
+    ("t/sensor/bell", f"{T}/edge/e/work/door"),
+    ("t/sensor/bell", "door/bell/else"),
+    ("t/bus/bus", f"{T}/stream/cam/result"),
+]
+
+
+@async_test
+async def test_messages_outside_of_a_role_are_refused(site: tuple[SecureBroker, PkiFolder]) -> None:
+    writers = tuple(dict.fromkeys(identity for identity, _ in DENIED_WRITES))
+    taken = []
+    async with on_bus(*site, *writers) as buses:
+        for identity, topic in DENIED_WRITES:
+            try:
+                await buses[writers.index(identity)].publish(topic, b"no")
+                taken.append((identity, topic))
+            except PublishRefused:
+                pass
+    assert not taken
+
+
+READS = [
+    ("t/device/d", "t/hub/hub", f"{T}/stream/cam/plan", True),
+    ("t/device/d", "t/hub/hub", f"{T}/device/d/prepare", True),
+    ("t/device/d", "t/edge/e", f"{T}/stream/cam/result", True),
+    ("t/device/d", "t/edge/e", f"{T}/edge/e/status", True),
+    ("t/device/x", "t/hub/hub", f"{T}/stream/cam/plan", False),
+    ("t/device/x", "t/hub/hub", f"{T}/device/d/prepare", False),
+    ("t/device/x", "t/edge/e", f"{T}/stream/cam/result", False),
+    ("t/device/x", "t/device/d", f"{T}/edge/e/work/cam", False),
+    ("t/device/x", "t/operator/o", f"{T}/stream/cam/wanted", False),
+    ("t/edge/e", "t/device/d", f"{T}/edge/e/work/cam", True),
+    ("t/edge/e", "t/sensor/bell", "door/bell", True),
+    ("t/edge/e", "t/operator/o", f"{T}/stream/cam/control", False),
+    ("t/hub/hub", "t/operator/o", f"{T}/stream/cam/control", True),
+    ("t/hub/hub", "t/operator/o", f"{T}/stream/cam/wanted", True),
+    ("t/hub/hub", "t/device/d", f"{T}/edge/e/work/cam", False),
+    ("t/operator/o", "t/hub/hub", f"{T}/stream/cam/status", True),
+    ("t/reader/r", "t/edge/e", f"{T}/stream/door/result", True),
+    ("t/reader/r", "t/device/d", f"{T}/edge/e/work/cam", False),
+    ("t/sensor/bell", "t/edge/e", f"{T}/stream/door/result", False),
+    ("t/sensor/bell", "t/sensor/bell", "door/bell", False),
+]
+
+
+@async_test
+async def test_messages_reach_those_whose_role_needs_them_and_nobody_else(
+    site: tuple[SecureBroker, PkiFolder],
+) -> None:
+    readers = tuple(dict.fromkeys(reader for reader, *_ in READS))
+    writers = tuple(dict.fromkeys(writer for _, writer, *_ in READS))
+    heard = {reader: Heard() for reader in readers}
+    async with on_bus(*site, *readers) as reading, on_bus(*site, *writers) as writing:
+        for reader, bus in zip(readers, reading, strict=True):
+            await bus.subscribe("#", handler=heard[reader])
+        for _, writer, topic, _ in READS:
+            await writing[writers.index(writer)].publish(topic, b"yes")
+        allowed = [(reader, topic) for reader, _, topic, wanted in READS if wanted]
+        await until(lambda: all(topic in heard[reader].topics for reader, topic in allowed))
+        await asyncio.sleep(0.1)  # nothing else comes
+    came = [(reader, topic) for reader, _, topic, wanted in READS if not wanted and topic in heard[reader].topics]
+    assert not came
+
+
+# ---------------------------------------------------------------------- certificates
+
+
+async def refused(wanted: MqttSettings) -> str:
+    with pytest.raises((BrokerUnreachable, BrokerRefused)) as caught:
+        async with MqttBus(wanted, clock=SystemClock()):
+            pass
+    return str(caught.value)
+
+
+@async_test
+async def test_client_without_a_certificate_is_refused(site: tuple[SecureBroker, PkiFolder]) -> None:
+    broker, pki = site
+    said = await refused(settings(broker, pki, "t/device/d", cert_file=None, key_file=None))
+    assert "certificate" in said
+
+
+@async_test
+async def test_client_with_user_name_and_password_but_no_certificate_is_refused(
+    site: tuple[SecureBroker, PkiFolder],
+) -> None:
+    broker, pki = site
+    await refused(
+        settings(broker, pki, "t/device/d", cert_file=None, key_file=None, username="t/hub/hub", password="x")
+    )
+
+
+@async_test
+async def test_certificate_of_another_authority_is_refused(
+    site: tuple[SecureBroker, PkiFolder], tmp_path: Path
+) -> None:
+    broker, pki = site
+    foreign = new_pki(tmp_path / "foreign", "t/hub/hub").path_of(IdentityName("t", "hub", "hub"))
+    files = {"cert_file": str(foreign / "cert.pem"), "key_file": str(foreign / "key.pem")}
+    assert "certificate" in await refused(settings(broker, pki, "t/hub/hub", **files))
+
+
+@async_test
+async def test_broker_of_another_authority_is_not_trusted(site: tuple[SecureBroker, PkiFolder], tmp_path: Path) -> None:
+    broker, pki = site
+    foreign = new_pki(tmp_path / "foreign", "t/hub/hub").path_of(IdentityName("t", "hub", "hub"))
+    assert "not trusted" in await refused(settings(broker, pki, "t/hub/hub", ca_file=str(foreign / "ca.pem")))
+
+
+@async_test
+async def test_certificate_that_has_ended_is_refused(site: tuple[SecureBroker, PkiFolder], tmp_path: Path) -> None:
+    broker, pki = site
+    shutil.copytree(pki.folder, tmp_path / "pki")
+    copy = PkiFolder(tmp_path / "pki")
+    copy.renew(IdentityName("t", "device", "d"), days=1, now=dt.datetime.now(dt.UTC) - dt.timedelta(days=1, minutes=1))
+    assert "certificate" in await refused(settings(broker, copy, "t/device/d"))
+
+
+@async_test
+async def test_certificate_of_a_node_does_not_make_a_broker(tmp_path: Path) -> None:
+    pki = new_pki(tmp_path / "pki", "t/device/d", "t/edge/e")
+    folder = pki.path_of(IdentityName("t", "bus", "bus"))
+    for name in ("cert.pem", "key.pem"):
+        shutil.copy(pki.path_of(IdentityName("t", "device", "d")) / name, folder / name)
+    with SecureBroker(tmp_path, pki, "") as broker:
+        assert "not trusted" in await refused(settings(broker, pki, "t/edge/e"))
+
+
+@async_test
+async def test_identity_that_nobody_listed_may_do_nothing(site: tuple[SecureBroker, PkiFolder], tmp_path: Path) -> None:
+    broker, pki = site
+    shutil.copytree(pki.folder, tmp_path / "pki")
+    copy = PkiFolder(tmp_path / "pki")
+    copy.ensure(Listed(IdentityName("t", "edge", "new")))
+    async with on_bus(broker, copy, "t/edge/new") as (new,):
+        with pytest.raises(PublishRefused):
+            await new.publish(f"{T}/edge/new/status", b"{}")
+
+
+@async_test
+async def test_will_outside_of_a_role_is_not_published(site: tuple[SecureBroker, PkiFolder]) -> None:
+    heard = Heard()
+    async with on_bus(*site, "t/hub/hub") as (hub,):
+        await hub.subscribe(f"{T}/+/+/status", handler=heard)
+        for identity in ("t/reader/r", "t/edge/e"):  # Mosquitto looks at the rules when it is due
+            will = (f"{T}/edge/e/status", b"{}")
+            async with MqttBus(settings(*site, identity), clock=SystemClock(), will=will) as bus:
+                bus._connection.abort()  # type: ignore[union-attr]  # no goodbye
+        await until(lambda: bool(heard.topics))
+        await asyncio.sleep(0.1)
+    assert heard.topics == [f"{T}/edge/e/status"]
+
+
+def test_tls_1_1_is_refused_and_1_2_is_taken(site: tuple[SecureBroker, PkiFolder]) -> None:
+    broker, pki = site
+    folder = pki.path_of(IdentityName("t", "reader", "r"))
+    for version, taken in ((ssl.TLSVersion.TLSv1_1, False), (ssl.TLSVersion.TLSv1_2, True)):
+        context = ssl.create_default_context(cafile=folder / "ca.pem")
+        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+        context.set_ciphers("DEFAULT@SECLEVEL=0")
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = version
+        try:
+            shake_hands(broker.port, context)
+            assert taken
+        except ssl.SSLError:
+            assert not taken
+
+
+def shake_hands(port: int, context: ssl.SSLContext) -> None:
+    """A handshake."""
+    with socket.create_connection(("localhost", port), timeout=5) as raw:
+        context.wrap_socket(raw, server_hostname="localhost").close()
+
+
+# ---------------------------------------------------------------------- changes while it runs
+
+
+@async_test
+async def test_new_stream_gives_rights_to_a_connected_client(tmp_path: Path) -> None:
+    pki = new_pki(tmp_path / "pki", *IDENTITIES)
+    with SecureBroker(tmp_path, pki, acl("t", pki.listed(), [CAM])) as broker:
+        async with on_bus(broker, pki, "t/device/d", "t/edge/e") as (device, edge):
+            heard = Heard()
+            await edge.subscribe(f"{T}/edge/e/work/+", handler=heard)
+            with pytest.raises(PublishRefused):
+                await device.publish(f"{T}/edge/e/work/more", b"")
+            more = StreamSettings(name="more", model="m", sensor="noise", device="d")
+            assert write_acl(broker.rules, acl("t", pki.listed(), [CAM, more]))
+            assert not write_acl(broker.rules, acl("t", pki.listed(), [CAM, more]))
+            await granted(device, f"{T}/edge/e/work/more")
+            await until(lambda: bool(heard.topics))
+            write_acl(broker.rules, acl("t", pki.listed(), [CAM]))
+            await denied(device, f"{T}/edge/e/work/more")
+            assert device.counters["reconnects"] == edge.counters["reconnects"] == 0
+
+
+async def granted(bus: MqttBus, topic: str) -> None:
+    """Until a message is taken."""
+    while True:
+        try:
+            await bus.publish(topic, b"")
+        except PublishRefused:
+            await asyncio.sleep(0.05)
+        else:
+            return
+
+
+async def denied(bus: MqttBus, topic: str) -> None:
+    """Until one is not."""
+    try:
+        while True:
+            await bus.publish(topic, b"")
+            await asyncio.sleep(0.05)
+    except PublishRefused:
+        return
+
+
+@async_test
+async def test_renewed_certificate_is_used_at_the_next_connection_and_others_stay(tmp_path: Path) -> None:
+    pki = new_pki(tmp_path / "pki", *IDENTITIES)
+    with SecureBroker(tmp_path, pki, acl("t", pki.listed(), [CAM])) as broker:
+        async with on_bus(broker, pki, "t/device/d", "t/edge/e") as (device, edge):
+            for name in ("t/device/d", "t/bus/bus"):
+                pki.renew(IdentityName.parse(name))
+            new = (pki.path_of(IdentityName("t", "bus", "bus")) / "cert.pem").read_text()
+            await until(lambda: ssl.get_server_certificate(("localhost", broker.port)) in new)
+            device._connection.abort()  # type: ignore[union-attr]  # a lost connection
+            device.on_lost("for the test")
+            await granted(device, f"{T}/edge/e/work/cam")
+            await edge.publish(f"{T}/edge/e/status", b"{}")
+            assert (device.counters["reconnects"], edge.counters["reconnects"]) == (1, 0)
+
+
+@async_test
+async def test_new_authority_is_brought_in_step_by_step_without_restarting_a_client(tmp_path: Path) -> None:
+    pki = new_pki(tmp_path / "pki", *IDENTITIES)
+    with SecureBroker(tmp_path, pki, acl("t", pki.listed(), [CAM])) as broker:
+        async with on_bus(broker, pki, "t/edge/e") as (edge,):
+            old = shutil.copytree(pki.path_of(IdentityName("t", "reader", "r")), tmp_path / "old")
+            for step in (pki.begin_rotation, pki.switch, pki.finish_rotation):
+                step()
+                await asyncio.sleep(1.5)  # run.sh looks each second
+                await edge.publish(f"{T}/edge/e/status", b"{}")
+                async with on_bus(broker, pki, "t/device/d"):
+                    pass
+            files = {f"{name}_file": str(old / f"{name}.pem") for name in ("cert", "key")}
+            assert "certificate" in await refused(settings(broker, pki, "t/reader/r", **files))
+            assert edge.counters["reconnects"] <= 1  # the broker starts again when an authority is gone
+
+
+def test_plain_configuration_listens_on_this_machine_only(tmp_path: Path) -> None:
+    lines = plain(port=1883).splitlines()
+    assert [line for line in lines if line.startswith("listener")] == ["listener 1883 127.0.0.1"]
+    shared = [line for line in lines if not line.startswith(("listener", "#")) and line]
+    with Mosquitto(tmp_path, *shared) as broker:  # it is valid
+        assert broker.url

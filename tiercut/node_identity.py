@@ -1,0 +1,49 @@
+"""From a node's settings to who it is: its certificate, and by that its id."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TypeVar
+
+from tiercut.identities import Role
+from tiercut.identity import Identity, claim, wait_for
+from tiercut.node_settings import UNNAMED, NodeSettings
+
+log = logging.getLogger(__name__)
+
+#: How long a node waits for its files: whoever writes them may start after it.
+WAIT_S = 120.0
+
+Settings = TypeVar("Settings", bound=NodeSettings)
+
+
+def with_identity(settings: Settings, role: Role, *, wait_s: float = WAIT_S) -> Settings:
+    """The settings with the files of the node's identity, and with its id; blocks until the files are there.
+
+    Raises:
+        SettingsError: they do not come, all are in use, or the certificate is for another node.
+    """
+    if settings.identities is not None:
+        identity = claim(settings.identities, wait_s)
+        log.info("identity taken", extra={"identity": str(identity.name)})
+    elif settings.identity is not None:
+        identity = wait_for(settings.identity, wait_s)
+    else:
+        return settings
+    node = identity.node if settings.node == UNNAMED else settings.node
+    identity.check(settings.site, role, node)
+    return replace(
+        settings,
+        node=node,
+        identity=identity.folder,
+        identities=None,
+        ca_file=identity.ca_file,
+        cert_file=identity.cert_file,
+        key_file=identity.key_file,
+    )
+
+
+def identity_of(settings: NodeSettings) -> Identity | None:
+    """The identity of a node whose settings went through `with_identity`; ``None`` for one without TLS of its own."""
+    return None if settings.identity is None else Identity.load(settings.identity)
