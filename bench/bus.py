@@ -51,13 +51,14 @@ def mosquitto() -> Iterator[int]:
         config.write_text(_CONFIG.format(port=port), encoding="utf-8")
         with subprocess.Popen(["mosquitto", "-c", str(config)], stderr=subprocess.DEVNULL) as process:
             try:
-                _await_port(port, process)
+                await_port(port, process)
                 yield port
             finally:
                 process.terminate()
 
 
-def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a broker listens."""
     until_s = time.monotonic() + 5
     while time.monotonic() < until_s and process.poll() is None:
         with socket.socket() as probe:

@@ -30,13 +30,17 @@ _TOPIC = "bench/bus"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run: ``paced_s`` > 0 sends one message at a time with this pause, for latency."""
+    """One run: ``paced_s`` > 0 sends one message at a time with this pause, for latency.
+
+    With an ``identity`` (folder of ca.pem, cert.pem, key.pem) the tiercut programs use TLS.
+    """
 
     port: int
     size_bytes: int
     messages: int
     window: int
     paced_s: float
+    identity: str = ""
 
 
 def stamped(filler: bytes) -> bytes:
@@ -122,10 +126,13 @@ def paho_sender(job: Job) -> None:
 
 
 def _bus(job: Job) -> MqttBus:
+    names = ("ca", "cert", "key") if job.identity else ()
+    files: dict[str, Any] = {f"{name}_file": f"{job.identity}/{name}.pem" for name in names}
     settings = MqttSettings(
-        url=f"mqtt://127.0.0.1:{job.port}",
+        url=f"mqtts://localhost:{job.port}" if job.identity else f"mqtt://127.0.0.1:{job.port}",
         receive_maximum=job.window,
         outgoing_budget_bytes=job.window * job.size_bytes,
+        **files,
     )
     return MqttBus(settings, clock=SystemClock())
 

@@ -92,8 +92,12 @@ class EmbeddedBroker:
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def at(cls, url: str) -> Self:
+    def at(cls, url: str, *, port_v311: int | None = None) -> Self:
         """The broker that ``url`` (``mqtt://host:port``) will reach.
+
+        Args:
+            url: Where.
+            port_v311: A second port there, for clients that speak only MQTT 3.1.1.
 
         Raises:
             SettingsError: the url is none, or asks for TLS, which the embedded broker has not.
@@ -106,7 +110,7 @@ class EmbeddedBroker:
                 came=masked_url(url),
                 fix="use mqtt://, or a broker with TLS",
             )
-        return cls(settings.port, host=settings.host)
+        return cls(settings.port, host=settings.host, port_v311=port_v311)
 
     @property
     def url(self) -> str:

@@ -16,7 +16,7 @@ from broker.http_access import NODE_ROLES, READERS, SITE_KEY, TLS_KEY, Handler, 
 from broker.http_models import ModelFiles
 from broker.http_streams import MAX_SETTINGS_BYTES, Streams, StreamsApi
 from tiercut import __version__
-from tiercut.errors import BusError, SettingsError
+from tiercut.errors import BusError, SettingsError, TiercutError
 from tiercut.store import ModelStore
 
 __all__ = ["HubServer", "StreamsApi"]
@@ -156,7 +156,7 @@ async def _answer_json(request: web.Request, handler: Handler) -> web.StreamResp
     """Every answer that is an error is JSON of one sentence; what went wrong inside stays in the log."""
     try:
         return await _in_time(request, handler)
-    except (Refusal, web.HTTPException, SettingsError, BusError, TimeoutError) as error:
+    except (Refusal, web.HTTPException, TiercutError, TimeoutError) as error:
         return _refused(error)
     except ConnectionError:  # the client has gone
         raise
@@ -175,10 +175,10 @@ def _refused(error: Exception) -> web.Response:
             if hdrs.ALLOW in error.headers:
                 answer.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
             return answer
-        case SettingsError():
-            return _error(HTTPStatus.BAD_REQUEST, str(error))
         case BusError():
             return _error(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+        case TiercutError():
+            return _error(HTTPStatus.BAD_REQUEST, str(error))
     said = f"the site's bus has not answered within {ANSWER_S:.0f} s; try again when the broker is back"
     return _error(HTTPStatus.SERVICE_UNAVAILABLE, said)
 

@@ -34,7 +34,8 @@ class StreamsApi(Protocol):
         """Add a stream or change it; gives what `show` then does.
 
         Raises:
-            SettingsError: the settings are not valid, or do not fit.
+            TiercutError: the settings are not valid, or do not fit.
+            BusError: the broker does not take it.
         """
         ...
 

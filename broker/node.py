@@ -167,7 +167,10 @@ class Hub:
         return next((each for each in self._models.bundles() if each.name == name), None)
 
     def _broker(self) -> EmbeddedBroker | None:
-        return EmbeddedBroker.at(self.settings.broker_url) if self.settings.embedded_broker else None
+        settings = self.settings
+        if not settings.embedded_broker:
+            return None
+        return EmbeddedBroker.at(settings.broker_url, port_v311=settings.embedded_port_v311)
 
     def _status(self, state: NodeState) -> NodeStatus:
         return NodeStatus(

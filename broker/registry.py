@@ -265,7 +265,7 @@ class Registry:
                 fix="put it in the hub's bundles folder, or correct the name",
             )
         if settings.sensor:
-            check_stream(settings, bundle)
+            check_stream(settings, bundle, here=False)
         goal_of(replace(settings, device=settings.device or "gateway"), bundle)
         return bundle
 

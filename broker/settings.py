@@ -36,6 +36,9 @@ class Settings(NodeSettings):
     """The hub of a site: its bus, its streams and their plans."""
 
     embedded_broker: bool = setting("run a broker as a child process (to try out: no access control)", default=False)
+    embedded_port_v311: int | None = setting(
+        "a second port of that broker, for sensors that speak only MQTT 3.1.1", default=None
+    )
     listen: str = setting(
         "serve models and the registry at https://HOST:PORT, or http://127.0.0.1:PORT (default: nowhere)", default=""
     )

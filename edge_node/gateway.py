@@ -1,8 +1,8 @@
 """The gateway: the part of an edge that reads sensors which publish on the bus by themselves.
 
 To the rest of the site it is a device with the edge's name: it makes frames of messages, runs the first layers and
-sends the rest on, to this edge, to another one or to the cloud. So such a stream is planned, moved and measured like any
-other.
+sends the rest on, to this edge, to another one or to the cloud. So such a stream is planned, moved and measured like
+any other.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Gateway(IotNode):
 
     def __init__(self, edge: EdgeNode, *, open_bus: OpenBus, clock: Clock | None = None) -> None:
         super().__init__(device_settings(edge.settings), open_bus=open_bus, clock=clock, models=edge.models)
+        edge.siblings.append(self)
 
 
 def device_settings(edge: NodeSettings) -> DeviceSettings:

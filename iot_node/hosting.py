@@ -149,17 +149,18 @@ class Hosting:
 
     async def _live(self, wanted: Wanted) -> None:
         """One stream, over and over where it fails."""
-        name = wanted.settings.name
+        name, said = wanted.settings.name, ""
         while True:
             try:
                 await self._once(wanted)
-            except (TiercutError, ExceptionGroup) as error:
-                why = _first(error)
-                log.error("stream failed", extra={"stream": name, "reason": str(why)})  # noqa: TRY400 - the sentence says it all
-                await self._say(wanted, "failed", str(why))
-            except Exception as error:
-                log.exception("stream failed", extra={"stream": name})
-                await self._say(wanted, "failed", f"{type(error).__name__}: {error}")
+            except Exception as error:  # whatever goes wrong in one stream, the others go on
+                cause = _first(error)
+                why = str(cause) if isinstance(cause, TiercutError) else f"{type(cause).__name__}: {cause}"
+                if why != said:
+                    shown = None if isinstance(cause, TiercutError) else cause
+                    log.error("stream failed", extra={"stream": name, "reason": why}, exc_info=shown)  # noqa: TRY400 - a sentence of ours says it all
+                said = why
+                await self._say(wanted, "failed", why)
             finally:
                 stream = self.streams.pop(name, None)
                 if stream is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from iot_node.hosting import Hosting
@@ -42,6 +43,7 @@ class IotNode(Node):
         self, settings: Settings, *, open_bus: OpenBus, clock: Clock | None = None, models: ModelStore | None = None
     ) -> None:
         super().__init__(settings, open_bus=open_bus, clock=clock, models=models)
+        self._owner = settings
         self.direct_to_cloud = settings.direct_to_cloud
         self.hosting = Hosting(
             site=settings.site,
@@ -50,7 +52,7 @@ class IotNode(Node):
             bus=lambda: self.home,
             counters=self.counters,
             refusals=self._refusals,
-            open_stream=self._open_stream,
+            open_stream=self._open_assigned,
             follow=self._follow_plans,
             heard=self._outcome_heard,
         )
@@ -63,6 +65,20 @@ class IotNode(Node):
     def streams(self) -> Mapping[str, Stream]:
         """The streams whose sensors are open, by name."""
         return self.hosting.streams
+
+    def _open_assigned(self, stream: StreamSettings, bundle: Bundle) -> Stream:
+        """A stream of the hub's, as far as this device's owner lets it."""
+        if stream in self._owner.streams:
+            return self._open_stream(stream, bundle)
+        if not self._owner.allows(stream):
+            raise SettingsError(
+                f"'{self._owner.node}' does not read the sensor of stream '{stream.name}'",
+                expected=f"one of {', '.join(self._owner.assigned_sensors)} (assigned_sensors)",
+                came=f"'{stream.sensor}'",
+                fix="let its owner allow it in the device's settings",
+            )
+        least = max(stream.min_first_cut, self._owner.assigned_min_first_cut)
+        return self._open_stream(replace(stream, min_first_cut=least), bundle)
 
     def _open_stream(self, stream: StreamSettings, bundle: Bundle) -> Stream:
         return Stream(

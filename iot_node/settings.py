@@ -10,12 +10,26 @@ from tiercut.settings import setting
 from tiercut.stream_settings import StreamSettings
 
 
+#: In `Settings.assigned_sensors`: all kinds, or no kind.
+ANY, NONE = "any", "none"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings(NodeSettings):
     """A device node of tiercut: reads sensors, runs the first layers, sends the rest on."""
 
     streams: tuple[StreamSettings, ...] = setting("the streams of this device", default=())
+    assigned_sensors: tuple[str, ...] = setting(
+        "kinds of sensors that the hub may have this device read (default: any; none: its own streams alone)",
+        default=(ANY,),
+    )
+    assigned_min_first_cut: int = setting("least cut on this device for streams that the hub gives it", default=0)
     direct_to_cloud: bool = setting("send to cloud nodes without an edge between, where they are reached", default=True)
+
+    def allows(self, stream: StreamSettings) -> bool:
+        """Whether the hub may have this device read a stream's sensors."""
+        allowed = self.assigned_sensors
+        return ANY in allowed or all(part.sensor in allowed for part in stream.parts)
 
     def __post_init__(self) -> None:
         super().__post_init__()

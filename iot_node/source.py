@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from iot_node.bus_sensor import BusSensor
 from iot_node.fused import FusedSensor
-from iot_node.sensors import check_source, open_sensor
+from iot_node.sensors import check_source, known, open_sensor
 from iot_node.sensors import form_of as own_form_of
 from tiercut.bundle import Bundle
 from tiercut.bus import Bus
@@ -23,8 +23,14 @@ from tiercut.sensing.payloads import form_of as payload_form_of
 from tiercut.stream_settings import FUSION, MQTT, SourceSettings, StreamSettings
 
 
-def check_stream(settings: StreamSettings, bundle: Bundle) -> None:
+def check_stream(settings: StreamSettings, bundle: Bundle, *, here: bool = True) -> None:
     """Check that a stream's sensors give what its model takes, without opening them.
+
+    Args:
+        settings: The stream.
+        bundle: Its model.
+        here: This machine reads the sensors; elsewhere there may be plugins that are not known here, and the node that
+            has them checks.
 
     Raises:
         SettingsError: says what does not fit, and what to do.
@@ -41,8 +47,10 @@ def check_stream(settings: StreamSettings, bundle: Bundle) -> None:
     for part in settings.parts:
         if part.sensor == MQTT:
             _check_topic(part, settings.name)
-        else:
+        elif here or part.sensor in known():
             check_source(part)
+    if not here and any(part.sensor != MQTT and part.sensor not in known() for part in settings.parts):
+        return
     forms = [form_of(part) for part in settings.parts]
     for form, part, takes in zip(forms, settings.parts, _frames(settings, forms, bundle.frame), strict=True):
         check_fit(form, part, takes, stream=settings.name)

@@ -28,6 +28,8 @@ CELL_SAMPLES = 4
 
 #: Dimensions of a grey picture, and channels that one with three dimensions may have.
 GREY, CHANNELS = 2, (1, 3, 4)
+#: Dimensions of pictures of several cameras.
+VIEWS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class Stillness:
 
 def _seen(frame: NDArray[Any], now_s: float) -> _Seen:
     form = frame.shape, frame.dtype.name
+    if frame.dtype == np.uint8 and frame.ndim == VIEWS and frame.size:
+        frame = frame.reshape(-1, *frame.shape[2:])  # pictures of several cameras, below each other
     picture = frame.dtype == np.uint8 and (
         frame.ndim == GREY or (frame.ndim == GREY + 1 and frame.shape[2] in CHANNELS)
     )

@@ -18,11 +18,11 @@ from typing import Any, Self
 import pytest
 from paho.mqtt.client import CallbackAPIVersion, Client, MQTTMessage, MQTTProtocolVersion
 
-from tiercut.processes import free_port
-from tiercut.topics import RESULT, STREAM_STATUS, WANTED
+from tiercut.processes import free_port, to_toml
+from tiercut.topics import RESULT, STREAM_STATUS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SITE = "try"
+SITE = "home"
 _START_S, _RESULT_S = 40.0, 40.0
 
 
@@ -37,6 +37,7 @@ class ExampleSite:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
+        self.url = f"mqtt://127.0.0.1:{self.port}"
         self.results: dict[str, list[dict[str, Any]]] = {}
         self.statuses: dict[str, dict[str, Any]] = {}
         self._changed = threading.Condition()
@@ -46,7 +47,7 @@ class ExampleSite:
         self._programs: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        command = [EXAMPLES / "site" / "start.sh", "--broker-url", f"mqtt://127.0.0.1:{self.port}"]
+        command = [EXAMPLES / "site" / "start.sh", "--broker-url", self.url]
         python = str(Path(sys.executable).parent)
         environment = os.environ | {"PATH": os.pathsep.join((python, os.environ["PATH"]))}
         with (self.folder / "log").open("wb") as log:
@@ -101,18 +102,12 @@ class ExampleSite:
     def add(self, example: str, **changes: Any) -> str:
         """Add the stream of a file of the examples, with some settings changed; returns its name."""
         settings = tomllib.loads((EXAMPLES / example).read_text(encoding="utf-8")) | changes
-        topic = WANTED.of(site=SITE, stream=settings["name"])
-        self._client.publish(topic, json.dumps(settings), qos=1, retain=True).wait_for_publish()
+        file = self.folder / "stream.toml"
+        file.write_text(to_toml(settings), encoding="utf-8")
+        command = [sys.executable, "-m", "tiercut", "stream", "add", str(file), "--broker", self.url]
+        said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert said.returncode == 0, said.stderr + self.log()
         return str(settings["name"])
-
-    def remove(self, name: str) -> None:
-        """Remove a stream."""
-        self._client.publish(WANTED.of(site=SITE, stream=name), b"", qos=1, retain=True).wait_for_publish()
-
-    def listening(self, name: str) -> None:
-        """Wait until a stream of an MQTT sensor listens: what was published before is not heard."""
-        self.until(lambda: name in self.statuses and self.statuses[name]["device"] is not None)
-        self.until(lambda: "given nothing" in self.statuses[name]["message"])
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something to come over the bus."""

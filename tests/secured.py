@@ -45,9 +45,12 @@ class SecureBroker:
         pki: Of whom it has its certificate, as ``bus``.
         rules: Its access rules; ``write`` others while it runs.
         bus: Its identity.
+        more: More lines of its configuration.
     """
 
-    def __init__(self, folder: Path, pki: PkiFolder, rules: str, *, bus: str = "t/bus/bus") -> None:
+    def __init__(
+        self, folder: Path, pki: PkiFolder, rules: str, *, bus: str = "t/bus/bus", more: Sequence[str] = ()
+    ) -> None:
         self.port = free_port()
         self.url = f"mqtts://localhost:{self.port}"
         self.rules = folder / f"acl-{self.port}"
@@ -59,8 +62,8 @@ class SecureBroker:
         paths = map(PurePosixPath, (pki.path_of(IdentityName.parse(bus)), self.rules, data))
         files = BusFiles(**dict(zip(("identity", "acl", "data"), paths, strict=True)))
         text = secure(files, port=self.port, address="127.0.0.1")
-        as_root = "user root\n" if os.geteuid() == 0 else ""  # else it becomes a user who cannot read pytest's folders
-        self._conf.write_text(text + as_root, encoding="utf-8")
+        as_root = ["user root"] if os.geteuid() == 0 else []  # else it becomes a user who cannot read pytest's folders
+        self._conf.write_text("\n".join([text, *as_root, *more, ""]), encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

@@ -278,3 +278,13 @@ def test_other_formats_and_forms_of_image_are_refused(name: str, save: dict[str,
     file = io.BytesIO()
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(file, **save)
     assert refused(name, file.getvalue(), dtype="uint8") == "image_header"
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_views_of_several_cameras_travel_as_one_picture(name: str) -> None:
+    views = np.stack([np.full((16, 24, 3), value, np.uint8) for value in (20, 120, 220)])
+    back = there_and_back(name, views)
+    assert back.shape == views.shape
+    assert [abs(float(view.mean()) - value) < 3 for view, value in zip(back, (20, 120, 220), strict=True)] == [True] * 3
+    assert np.array_equal(back, views) or not CODECS[name].lossless
+    assert not CODECS[name].accepts("uint8", (200, 100, 24, 3))

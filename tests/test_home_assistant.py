@@ -43,9 +43,7 @@ def result(bundle: Bundle, *arrays: NDArray[Any]) -> bytes:
     variant = bundle.variants[0]
     outputs = {spec.name: array for spec, array in zip(variant.outputs, arrays, strict=True)}
     read = results.reading(7, outputs, bundle, variant)
-    return results.build(
-        work(bundle.model), read, bundle.name, **{"stages": (), "finished_by": "c", "latency_s": 0.03} | more
-    )
+    return results.build(work(bundle.model), read, bundle.name, stages=(), finished_by="c", latency_s=0.03)
 
 
 def test_state_is_the_best_label_and_the_rest_are_attributes(chain: Bundle) -> None:

@@ -234,8 +234,7 @@ async def test_hub_that_starts_again_keeps_streams_where_they_are(bundles: Path)
 @async_test
 async def test_name_of_a_stream_in_the_hubs_settings_cannot_be_taken(bundles: Path, chain: Bundle) -> None:
     site = new_site(bundles)
-    mine = {"name": "cam", "model": "chain", "device": "d"}
-    one = hub(site, streams=(StreamSettings(**mine),))
+    one = hub(site, streams=(StreamSettings(name="cam", model="chain", device="d"),))
     async with running(site, one, *gateway(site), site.device(noise(chain, frames=None, fps=20))) as (person, outcomes):
         await outcomes.until(results=2)
         await person.wants("cam", GARDEN)
@@ -271,3 +270,25 @@ async def test_fused_cameras_go_on_when_one_is_missing(bundles: Path, views: Bun
             await person.bus.publish("cam/left", jpeg(10))
             await asyncio.sleep(0.05)
     assert outcomes.results[before - 1]["label"] is None
+
+
+@async_test
+async def test_device_refuses_what_its_owner_does_not_allow(bundles: Path) -> None:
+    site = new_site(bundles)
+    device = site.device(assigned_sensors=("camera",))
+    async with running(site, hub(site), device) as (person, _):
+        await person.wants("noisy", {"model": "chain", "sensor": "noise", "device": "d"})
+        status = await person.until("noisy", state="failed")
+    assert "assigned_sensors" in status["message"]
+
+
+@async_test
+async def test_owners_floor_holds_for_streams_of_the_hub(bundles: Path) -> None:
+    site = new_site(bundles)
+    device = site.device(assigned_min_first_cut=1)
+    async with running(site, hub(site), site.cloud(), site.edge(), device) as (person, outcomes):
+        await person.wants("noisy", {"model": "chain", "sensor": "noise", "device": "d", "fps": 20})
+        await until(lambda: "noisy" in device.streams)
+        assert device.streams["noisy"].settings.min_first_cut == 1
+        await asyncio.sleep(1.0)
+    assert all(result["plan"]["first_cut"] >= 1 for result in outcomes.results)

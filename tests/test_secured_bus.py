@@ -227,6 +227,7 @@ async def test_will_outside_of_a_role_is_not_published(site: tuple[SecureBroker,
     assert heard.topics == [f"{T}/edge/e/status"]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tls_1_1_is_refused_and_1_2_is_taken(site: tuple[SecureBroker, PkiFolder]) -> None:
     broker, pki = site
     folder = pki.path_of(IdentityName("t", "reader", "r"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iot_node.sensors import Captured, check_source, open_sensor
+from iot_node.sensors import BUILT_IN, Captured, check_source, open_sensor, plugins
 from tests.given_sensors import frames_of
 from tiercut.errors import SensorError, SettingsError
+from tiercut.settings import from_table
 from tiercut.stream_settings import StreamSettings
 
 
@@ -100,3 +103,22 @@ def test_stream_settings_that_make_no_sense_are_refused(wrong: dict[str, object]
 def test_sensor_without_a_source_is_refused() -> None:
     with pytest.raises(SettingsError, match="has no source"):
         check_source(stream("images"))
+
+
+def documented() -> list[dict[str, Any]]:
+    text = (Path(__file__).parent.parent / "docs" / "device-sensors.md").read_text(encoding="utf-8")
+    return [tomllib.loads(block.split("```")[0]) for block in text.split("```toml\n")[1:]]
+
+
+@pytest.mark.parametrize("table", documented(), ids=lambda table: table["name"])
+def test_documented_streams_are_good(table: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("cpu-temperature", "cpu_temperature:CpuTemperature", plugins.GROUP)
+    monkeypatch.setattr(plugins, "_found", lambda: {entry.name: entry})
+    settings = from_table(StreamSettings, table, where="docs")
+    check_source(settings)
+    assert settings.device
+
+
+def test_every_built_in_sensor_is_documented() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "device-sensors.md").read_text(encoding="utf-8")
+    assert {name for name in BUILT_IN if f"\n| `{name}` |" in text} == set(BUILT_IN)

@@ -307,7 +307,7 @@ def test_video_gives_every_frame_at_once(video: Path) -> None:
 
 
 def test_video_in_real_time_keeps_to_its_own_frame_rate(video: Path) -> None:
-    clock, timing = by_hand()
+    _, timing = by_hand()
     settings = source("video", video, loop=False, real_time=True)
     frames = [each for each in open_sensor(settings, timing=timing) if isinstance(each, Captured)]
     assert [each.at_unix_s for each in frames] == pytest.approx([number / 10 for number in range(30)])

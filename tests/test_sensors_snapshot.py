@@ -31,6 +31,9 @@ def jpeg(value: int = 128) -> bytes:
     return file.getvalue()
 
 
+HALF = b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nx"
+
+
 class Camera:
     """A server whose answers a test gives; it keeps the headers of what was asked."""
 
@@ -124,11 +127,7 @@ def test_stream_with_a_rate_of_its_own_is_asked_whenever_it_wants(camera: Camera
         (lambda request: reply(request, jpeg()[:200]), "bad_image", "a damaged JPEG"),
         (lambda request: reply(request, b""), "bad_image", "0 bytes"),
         (lambda request: request.wfile.write(b"HTTP/1.0 abc\r\n\r\n"), "no_answer", "see to url"),
-        (
-            lambda request: request.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nx"),
-            "no_answer",
-            "see to url",
-        ),
+        (lambda request: request.wfile.write(HALF), "no_answer", "see to url"),
         (lambda request: reply(request, bytes(17 * 1024 * 1024)), "too_large", "at most 16777216 bytes"),
     ],
 )
@@ -161,7 +160,11 @@ def test_server_that_answers_byte_by_byte_is_given_up(camera: Camera, monkeypatc
 
 def test_close_ends_a_request_under_way(camera: Camera) -> None:
     never = threading.Event()
-    camera.answer = lambda _: never.wait(20) and None
+
+    def answer(_: BaseHTTPRequestHandler) -> None:
+        never.wait(20)
+
+    camera.answer = answer
     sensor = open_sensor(SourceSettings(sensor="snapshot", url=camera.url))
     threading.Timer(0.3, sensor.close).start()
     start_s = time.monotonic()

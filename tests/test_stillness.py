@@ -12,7 +12,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tiercut.stream_settings import StreamSettings
 from iot_node.stillness import Stillness
 from iot_node.stream import Stream
 from tests.aio import async_test, until
@@ -22,6 +21,7 @@ from tiercut.clock import ManualClock
 from tiercut.errors import SettingsError
 from tiercut.jobs import Job
 from tiercut.plan import Plan
+from tiercut.stream_settings import StreamSettings
 from tiercut.talk import StreamPlan
 
 Frame = NDArray[Any]
@@ -107,6 +107,14 @@ def test_other_arrays_are_compared_by_their_range() -> None:
     broken = values.copy()
     broken[0, 0] = np.nan
     assert skips(values, broken, broken) == [False, False, False]
+
+
+def test_small_change_in_one_of_several_views_is_seen() -> None:
+    still = np.stack([scene(48, 64), scene(48, 64, 1)])
+    moved = still.copy()
+    moved[1, 8:24, 8:24] = 255 - moved[1, 8:24, 8:24]
+    assert skips(still, still, moved, np.stack([*moved, moved[0]])) == [False, True, False, False]
+    assert skips(np.zeros((0, 4, 4, 3), np.uint8)) == [False]
 
 
 def test_frame_of_another_form_passes() -> None:

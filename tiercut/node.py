@@ -16,6 +16,7 @@ from functools import partial
 from typing import ClassVar, Protocol
 
 from tiercut import __version__
+from tiercut.bundle import Bundle
 from tiercut.bus import Bus, Delivery, ManagedBus
 from tiercut.clock import Clock, SystemClock
 from tiercut.clock_service import ClockService
@@ -28,6 +29,8 @@ from tiercut.jobs import Job
 from tiercut.jsonwire import encode_node_status
 from tiercut.measuring import Measuring
 from tiercut.messages import MAX_SECONDS, Stage, Work
+from tiercut.model_fetch import ModelFetcher
+from tiercut.node_identity import client_tls
 from tiercut.node_settings import NodeSettings
 from tiercut.peers import Peers
 from tiercut.plan import Tier
@@ -134,6 +137,11 @@ class Node:
             counters=self.counters,
             logger=self.log,
         )
+        self._fetcher = ModelFetcher(
+            settings.hub_url, self.models, on_new=self._model_came, tls=client_tls(settings), counters=self.counters
+        )
+        #: bundles of which no profile was announced yet
+        self._unprofiled: asyncio.Queue[Bundle] = asyncio.Queue()
         self._heartbeat = Heartbeat(settings.heartbeat, settings.node)
         self._measuring = Measuring(
             names=self._names,
@@ -173,6 +181,8 @@ class Node:
             power_watts=settings.power_watts,
             profiled_slowdown=settings.emulated_slowdown if settings.emulated_profile else 1.0,
         )
+        #: other nodes of this process that share its models
+        self.siblings: list[Node] = []
         self.home: Bus
         self.uplink: Bus
 
@@ -248,6 +258,7 @@ class Node:
             *(("presence", partial(self._presence.keep, bus)) for bus in self._buses if bus is not home),
             *tasks,
             ("profiles", self._announce_profiles),
+            ("models", self._fetcher.keep),
             ("status", self._report),
             ("links", self._watch_links),
             ("expire", self._expire),
@@ -306,6 +317,9 @@ class Node:
         """Say how fast this node is with each of its models; measuring or predicting takes a while, on a thread."""
         settings = self.settings
         for bundle in self.models.bundles():
+            self._unprofiled.put_nowait(bundle)
+        while True:
+            bundle = await self._unprofiled.get()
             profile = await asyncio.to_thread(
                 find_profile, bundle, settings.profiles, threads=settings.threads, measure_s=settings.measure_s
             )
@@ -315,6 +329,12 @@ class Node:
                     await self.home.announce(topic, encode_profile(profile))
                 except REFUSED as error:
                     self._refusals.note("profile", error)
+
+    def _model_came(self, bundle: Bundle) -> None:
+        """A model was fetched from a hub."""
+        for node in (self, *self.siblings):
+            node._unprofiled.put_nowait(bundle)  # noqa: SLF001 - a node like this one
+            node._announce("online")  # noqa: SLF001
 
     # ------------------------------------------------------------------ presence
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import ssl
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from tiercut.bus.settings import tls_context
 from tiercut.identities import Role
 from tiercut.identity import Identity, claim, wait_for
 from tiercut.node_settings import UNNAMED, NodeSettings
@@ -42,6 +45,16 @@ def with_identity(settings: Settings, role: Role, *, wait_s: float = WAIT_S) -> 
         cert_file=identity.cert_file,
         key_file=identity.key_file,
     )
+
+
+def client_tls(settings: NodeSettings) -> Callable[[], ssl.SSLContext] | None:
+    """What gives the context for a request to the hub, with the files as they are then; ``None`` without such files."""
+    if settings.ca_file is None:
+        return None
+    ca, cert, key = (
+        None if path is None else str(path) for path in (settings.ca_file, settings.cert_file, settings.key_file)
+    )
+    return lambda: tls_context(ca, cert, key)
 
 
 def identity_of(settings: NodeSettings) -> Identity | None:

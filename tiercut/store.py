@@ -81,19 +81,22 @@ class ModelStore:
     def names(self) -> dict[str, str]:
         """Name → identity of every bundle; an older one of the same name has ``-`` and twelve digits behind it."""
         names: dict[str, str] = {}
-        for bundle in reversed(self._by_age()):
+        for bundle in self._newest_first():
             older = names.get(bundle.name, bundle.model) != bundle.model
             names[f"{bundle.name}-{bundle.model[:SHORT_DIGITS]}" if older else bundle.name] = bundle.model
         return names
 
     def bundles(self) -> list[Bundle]:
-        """Every bundle, by name."""
-        return sorted(self._by_age(), key=lambda bundle: bundle.name)
+        """Every bundle, by name; of one name the newest first."""
+        return sorted(self._newest_first(), key=lambda bundle: bundle.name)
 
-    def _by_age(self) -> list[Bundle]:
-        """What the folder holds, the newest last, equal ones once."""
-        by_age = sorted(self._seen.values(), key=lambda each: each.stamp_ns)
-        return list({each.bundle.model: each.bundle for each in by_age if each.bundle}.values())
+    def _newest_first(self) -> list[Bundle]:
+        """What the folder holds; equal ones once."""
+        found: dict[str, Bundle] = {}
+        for each in sorted(self._seen.values(), key=lambda each: each.stamp_ns, reverse=True):
+            if each.bundle is not None:
+                found.setdefault(each.bundle.model, each.bundle)
+        return list(found.values())
 
     def has(self, model: str) -> bool:
         """Whether the bundle of an identity is in the folder, as far as it was read."""
@@ -111,7 +114,7 @@ class ModelStore:
         Raises:
             BundleError: there is none.
         """
-        for bundle in reversed(self._by_age()):
+        for bundle in self._newest_first():
             if bundle.name == name:
                 return bundle
         raise BundleError(

@@ -12,6 +12,7 @@ from paho.mqtt.client import CallbackAPIVersion, Client, MQTTProtocolVersion
 parser = argparse.ArgumentParser(description="publish a recording on MQTT as a watch would")
 parser.add_argument("path", nargs="?", type=Path, default=Path("recording.csv"))
 parser.add_argument("--apart", action="store_true", help="acceleration and rotation on a topic each")
+parser.add_argument("--without", metavar="TOPIC", help="leave this one out, as if its sensor were broken")
 parser.add_argument("--host", default="127.0.0.1")
 parser.add_argument("--port", type=int, default=1883)
 parser.add_argument("--speed", type=float, default=1.0, help="2: twice as fast as it was recorded")
@@ -26,9 +27,11 @@ with args.path.open(encoding="utf-8") as file:
         time.sleep(max(0.0, start_s + number / 50 / args.speed - time.monotonic()))
         acc = [round(1000 * float(row[f"acc_{axis}"])) for axis in "xyz"]
         gyro = [round(math.degrees(float(row[f"gyro_{axis}"])), 1) for axis in "xyz"]
+        readings = {"watch/motion": {"acc": acc, "gyro": gyro}}
         if args.apart:
-            client.publish("accelerometer/wrist", json.dumps(dict(zip("xyz", acc, strict=True))))
-            client.publish("gyroscope/wrist", json.dumps(dict(zip("xyz", gyro, strict=True))))
-        else:
-            client.publish("watch/motion", json.dumps({"acc": acc, "gyro": gyro}), qos=1).wait_for_publish()
+            readings = {"accelerometer/wrist": dict(zip("xyz", acc, strict=True))}
+            readings["gyroscope/wrist"] = dict(zip("xyz", gyro, strict=True))
+        for topic, reading in readings.items():
+            if topic != args.without:
+                client.publish(topic, json.dumps(reading), qos=1).wait_for_publish()
 client.disconnect()

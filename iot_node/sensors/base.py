@@ -6,7 +6,7 @@ import importlib
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from tiercut.clock import Clock, SystemClock
 from tiercut.errors import SensorError, SettingsError
@@ -161,12 +161,6 @@ class DeviceSensor(ABC):
     def close(self) -> None:
         """Stop, from any thread: the iteration ends soon."""
         self._timing.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def optional(module: str, *, sensor: str, extra: str, expected: str, fix: str = "") -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from tiercut.bus.acks import STUCK_S
+from tiercut.bus.dial import WholeSocket
 from tiercut.errors import SettingsError
 from tiercut.tls_files import current
 
@@ -182,6 +183,7 @@ def _client_context(ca_file: str | None, cert_file: str | None, key_file: str | 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trust this authority alone
         context.load_verify_locations(ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = WholeSocket
     if cert_file is not None:
         context.load_cert_chain(cert_file, key_file)
     return context

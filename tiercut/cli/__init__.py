@@ -14,6 +14,7 @@ from tiercut.cli import (
     codecs,
     control,
     demo,
+    doctor,
     exits,
     export,
     inspect,
@@ -21,11 +22,28 @@ from tiercut.cli import (
     privacy,
     profile,
     simulate,
+    stream,
     watch,
 )
 from tiercut.errors import TiercutError
 
-COMMANDS = (demo, export, exits, inspect, profile, codecs, bottleneck, privacy, plan, simulate, watch, control, certs)
+COMMANDS = (
+    demo,
+    export,
+    exits,
+    inspect,
+    profile,
+    codecs,
+    bottleneck,
+    privacy,
+    plan,
+    simulate,
+    watch,
+    stream,
+    control,
+    certs,
+    doctor,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

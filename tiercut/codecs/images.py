@@ -23,7 +23,9 @@ DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, R
 
 
 class ImageCodec:
-    """uint8 frames, ``(height, width, channels)`` or ``(1, height, width, channels)`` with 1 or 3 channels, RGB.
+    """uint8 frames, ``(height, width, channels)`` or ``(views, height, width, channels)`` with 1 or 3 channels, RGB.
+
+    Several views stand below each other in one picture.
 
     Attributes:
         name: What plans and messages call it: Pillow's name of the format, and a quality where there are several.
@@ -49,19 +51,18 @@ class ImageCodec:
         self._settings = settings
 
     def accepts(self, dtype: str, shape: Sequence[int]) -> bool:
-        """One uint8 frame, channels last."""
-        sides = shape[-3:-1]
+        """One uint8 frame, or several views, channels last."""
         return (
             dtype == "uint8"
-            and (len(shape) == 3 or (len(shape) == 4 and shape[0] == 1))  # noqa: PLR2004 - HWC, NHWC
+            and len(shape) in {3, 4}
             and shape[-1] in {1, 3}
-            and all(1 <= side <= MAX_SIDE for side in sides)
+            and all(1 <= side <= MAX_SIDE for side in _picture(shape)[:2])
         )
 
     def encode(self, array: Array) -> bytes:
         """The frame as a file; ``InputError`` for an array that is no frame."""
         check_input(self, array)
-        height, width, channels = array.shape[-3:]
+        height, width, channels = _picture(array.shape)
         pixels = np.ascontiguousarray(array).reshape((height, width) if channels == 1 else (height, width, 3))
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, self.form, **self._settings)
@@ -72,7 +73,7 @@ class ImageCodec:
         declared_bytes(dtype, shape)
         check_fits(self, dtype, shape)
         data = bytes(data)
-        height, width, channels = shape[-3:]
+        height, width, channels = _picture(shape)
         size = self._size_of(data)
         # WebP has no grey: three equal channels stand for it.
         if (size.height, size.width) != (height, width) or size.channels != (3 if self.form == "webp" else channels):
@@ -94,3 +95,9 @@ class ImageCodec:
         """0 for PNG; the others promise nothing for a single pixel, so infinite."""
         del array
         return 0.0 if self.lossless else math.inf
+
+
+def _picture(shape: Sequence[int]) -> tuple[int, int, int]:
+    """Height, width and channels of the one picture that carries a tensor."""
+    views = shape[0] if len(shape) > 3 else 1  # noqa: PLR2004 - height, width, channels
+    return views * shape[-3], shape[-2], shape[-1]

@@ -121,9 +121,11 @@ def _columns(forms: Sequence[SensorForm], frame: FrameSpec, stream: str) -> list
     names = [[channel.name for channel in form.channels] for form in forms]
     flat = [name for each in names for name in each]
     if frame.channel_names and flat and all(flat) and all(names):
-        wrong = [name for name in frame.channel_names if flat.count(name) != 1]
-        if wrong:
-            came = f"{', '.join(wrong)} {'missing' if wrong[0] not in flat else 'twice'} in {', '.join(flat)}"
+        missing = [name for name in frame.channel_names if name not in flat]
+        twice = [name for name in frame.channel_names if flat.count(name) > 1]
+        if missing or twice:
+            wrong = f"{', '.join(missing)} missing" if missing else f"{', '.join(twice)} twice"
+            came = f"{', '.join(flat)}: {wrong}"
             fix = "name the channels of each of the [[sources]] as the model does, in the setting channels"
             raise _unfit(stream, f"channels {', '.join(frame.channel_names)}", came, fix)
         columns = [tuple(k for k, name in enumerate(frame.channel_names) if name in each) for each in names]

@@ -1,0 +1,317 @@
+"""Certificates on disk, who a node is, and ``tiercut certs``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import multiprocessing
+import socket
+import ssl
+import stat
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.brokers import program
+from tiercut import pki
+from tiercut.cli import main
+from tiercut.errors import SettingsError
+from tiercut.identities import IdentityName, Listed, read_list
+from tiercut.identity import Identity, claim, wait_for
+from tiercut.pki_folder import PkiFolder, Sites
+from tiercut.program import main as run_program
+
+DEVICE, HUB = IdentityName("home", "device", "door"), IdentityName("home", "hub", "hub")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> PkiFolder:
+    made = PkiFolder.new(tmp_path / "pki", sites=Sites("home", "cloud"))
+    for name in (DEVICE, HUB):
+        made.ensure(Listed(name))
+    return made
+
+
+def fingerprints(made: PkiFolder) -> dict[str, bytes]:
+    return {str(each.identity): (each.folder / "cert.pem").read_bytes() for each in made.issued()}
+
+
+# ---------------------------------------------------------------------- certificates
+
+
+def test_certificate_says_who_it_is_and_what_it_is_for(folder: PkiFolder) -> None:
+    device, hub = (pki.load_certificates((folder.path_of(name) / "cert.pem").read_bytes())[0] for name in (DEVICE, HUB))
+    assert pki.common_name(device) == "home/device/door"
+    assert pki.hosts_of(device) == ()
+    assert pki.hosts_of(hub) == ("hub", "localhost", "127.0.0.1", "::1")
+    assert 396 < pki.days_left(device) < 398
+
+
+def test_openssl_takes_the_chain_for_clients_and_for_servers_only_by_role(folder: PkiFolder) -> None:
+    def verify(name: IdentityName, purpose: str) -> bool:
+        at = folder.path_of(name)
+        command = [program("openssl"), "verify", "-x509_strict", "-purpose", purpose, "-CAfile", at / "ca.pem"]
+        return (
+            subprocess.run([*map(str, command), str(at / "cert.pem")], capture_output=True, check=False).returncode == 0
+        )
+
+    assert verify(DEVICE, "sslclient")
+    assert not verify(DEVICE, "sslserver")
+    assert verify(HUB, "sslserver")
+    assert verify(HUB, "sslclient")
+
+
+def test_authority_is_named_as_openssl_looks_for_it(tmp_path: Path) -> None:
+    certificate = pki.Authority.new("My.Site-1").certificate
+    (tmp_path / "ca.pem").write_bytes(pki.certificate_pem(certificate))
+    command = [program("openssl"), "x509", "-noout", "-subject_hash", "-in", str(tmp_path / "ca.pem")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert pki.authority_file(certificate) == f"{said}.0"
+
+
+def test_files_are_for_their_owner_alone(folder: PkiFolder) -> None:
+    files = [path for path in folder.folder.rglob("*") if path.is_file()]
+    assert len(files) > 8
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files if path.name != "sites.json"} == {0o600}
+    assert stat.S_IMODE(folder.path_of(DEVICE).stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("bad", ["a/b", "", "+", "#", "x" * 60, "-x"])
+def test_names_that_cannot_be_an_identity_are_refused(bad: str) -> None:
+    with pytest.raises(SettingsError):
+        IdentityName("home", "device", bad)
+
+
+def test_edge_and_device_of_one_name_are_refused(folder: PkiFolder) -> None:
+    with pytest.raises(SettingsError, match="is taken"):
+        folder.ensure(Listed(IdentityName("home", "edge", "door")))
+
+
+def test_renewal_changes_one_certificate_and_no_other(folder: PkiFolder) -> None:
+    before = fingerprints(folder)
+    key = (folder.path_of(DEVICE) / "key.pem").read_bytes()
+    folder.renew(DEVICE, keep_key=True)
+    assert (folder.path_of(DEVICE) / "key.pem").read_bytes() == key
+    folder.renew(DEVICE)
+    assert (folder.path_of(DEVICE) / "key.pem").read_bytes() != key
+    after = fingerprints(folder)
+    assert [name for name in before if before[name] != after[name]] == ["home/device/door"]
+
+
+def test_what_is_good_stays_and_what_ends_soon_is_made_anew(folder: PkiFolder) -> None:
+    assert not folder.ensure(Listed(HUB))
+    assert folder.ensure(Listed(HUB), hosts=["10.0.0.2"])
+    assert not folder.ensure(Listed(HUB), hosts=["10.0.0.2"])
+    assert folder.ensure(Listed(HUB), now=dt.datetime.now(dt.UTC) + dt.timedelta(days=380))
+
+
+def test_steps_of_a_new_authority_come_in_order(folder: PkiFolder) -> None:
+    with pytest.raises(SettingsError, match=r"rotate-ca .* begin"):
+        folder.switch()
+    folder.begin_rotation()
+    bundle = (folder.path_of(DEVICE) / "ca.pem").read_bytes()
+    assert len(pki.load_certificates(bundle)) == 2
+    with pytest.raises(SettingsError, match=r"rotate-ca .* switch"):
+        folder.begin_rotation()
+    folder.switch()
+    assert all(each.current for each in folder.issued())
+    folder.finish_rotation()
+    assert len(pki.load_certificates((folder.path_of(DEVICE) / "ca.pem").read_bytes())) == 1
+    assert Identity.load(folder.path_of(DEVICE)).name == DEVICE
+
+
+def test_removed_identity_is_off_the_list_that_the_hub_has(folder: PkiFolder) -> None:
+    folder.remove(DEVICE)
+    assert [each.identity for each in read_list(folder.path_of(HUB) / "identities.json")] == [HUB]
+    assert not folder.path_of(DEVICE).exists()
+
+
+# ---------------------------------------------------------------------- who a node is
+
+
+def test_certificate_for_another_node_is_refused_with_a_sentence(folder: PkiFolder) -> None:
+    identity = Identity.load(folder.path_of(DEVICE))
+    identity.check("home", "device", "door")
+    for site, role, node in (("else", "device", "door"), ("home", "edge", "door"), ("home", "device", "gate")):
+        with pytest.raises(SettingsError, match=r"for another node: expected '.*', got 'home/device/door'"):
+            identity.check(site, role, node)  # type: ignore[arg-type]
+
+
+def test_program_with_the_certificate_of_another_node_ends_before_it_connects(
+    folder: PkiFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edge_node.settings import Settings  # noqa: PLC0415 - only here
+
+    arguments = ["--identity", str(folder.path_of(DEVICE)), "--node", "kitchen", "--broker-url", "mqtts://nowhere"]
+
+    def build(_: object) -> None:
+        pytest.fail("it was built")
+
+    status = run_program(Settings, build, role="edge", program="edge", arguments=arguments)  # type: ignore[arg-type]
+    assert status == 2
+    assert "is for another node: expected 'home/edge/kitchen', got 'home/device/door'" in capsys.readouterr().err
+
+
+def test_certificate_that_has_ended_is_refused_before_connecting(folder: PkiFolder) -> None:
+    folder.renew(DEVICE, days=1, now=dt.datetime.now(dt.UTC) - dt.timedelta(days=2))
+    with pytest.raises(SettingsError, match="has ended"):
+        Identity.load(folder.path_of(DEVICE)).check("home", "device", "door")
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "cert.pem", "key.pem"])
+@pytest.mark.parametrize("data", [None, b"", b"no PEM"])
+def test_folder_that_is_no_identity_is_refused(folder: PkiFolder, name: str, data: bytes | None) -> None:
+    path = folder.path_of(DEVICE) / name
+    path.unlink()
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(SettingsError, match="no identity in"):
+        Identity.load(folder.path_of(DEVICE))
+
+
+def test_key_of_another_certificate_is_refused(folder: PkiFolder) -> None:
+    key = (folder.path_of(HUB) / "key.pem").read_bytes()
+    (folder.path_of(DEVICE) / "key.pem").write_bytes(key)
+    with pytest.raises(SettingsError, match="another key"):
+        Identity.load(folder.path_of(DEVICE))
+
+
+def test_node_waits_for_files_that_come_later(folder: PkiFolder) -> None:
+    late = IdentityName("home", "device", "late")
+    timer = threading.Timer(0.3, lambda: folder.ensure(Listed(late)))
+    timer.start()
+    assert wait_for(folder.path_of(late), 10).name == late
+    timer.join()
+    with pytest.raises(SettingsError, match="no identity in"):
+        wait_for(folder.folder / "never", 0.1)
+
+
+def _claim(folder: Path, names: multiprocessing.Queue[str], done: object) -> None:
+    names.put(claim(folder).node)
+    done.wait(20)  # type: ignore[attr-defined]
+
+
+def test_each_process_takes_an_identity_of_its_own(folder: PkiFolder) -> None:
+    for number in (10, 2, 1):
+        folder.ensure(Listed(IdentityName("home", "edge", f"edge-{number}")))
+    edges = folder.folder / "home" / "edge"
+    context = multiprocessing.get_context("spawn")
+    names, done = context.Queue(), context.Event()
+    others = [context.Process(target=_claim, args=(edges, names, done)) for _ in range(2)]
+    for each in others:
+        each.start()
+    taken = {names.get(timeout=20) for _ in others}
+    assert taken == {"edge-1", "edge-2"}
+    assert claim(edges).node == "edge-10"
+    with pytest.raises(SettingsError, match="3, all in use"):
+        claim(edges, timeout_s=0.3)
+    done.set()
+    for each in others:
+        each.join(20)
+    assert claim(edges).node == "edge-1"
+
+
+# ---------------------------------------------------------------------- HTTPS
+
+
+def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[str, str]:
+    """Common names: whom the client saw, and whom the server saw; raises what either end says."""
+    ours, theirs = socket.socketpair()
+    seen: list[object] = []
+
+    def serve() -> None:
+        try:
+            with server.wrap_socket(theirs, server_side=True) as sock:
+                seen.append(sock.getpeercert())
+        except OSError as error:
+            seen.append(error)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with client.wrap_socket(ours, server_hostname="localhost") as sock:
+            saw = sock.getpeercert()
+            sock.recv(1)
+    finally:
+        ours.close()
+        thread.join()
+    if isinstance(seen[0], OSError):
+        raise seen[0]
+    return _subject(saw), _subject(seen[0])
+
+
+def _subject(certificate: object) -> str:
+    return dict(pair[0] for pair in certificate["subject"])["commonName"]  # type: ignore[index]
+
+
+def test_server_follows_its_files_and_asks_for_certificates(folder: PkiFolder) -> None:
+    hub, device = Identity.load(folder.path_of(HUB)), Identity.load(folder.path_of(DEVICE))
+    server = hub.server_context()
+    assert shake_hands(server, device.client_context()) == (str(HUB), str(DEVICE))
+    anonymous = ssl.create_default_context(cafile=device.ca_file)
+    with pytest.raises(OSError, match=r"certificate|CERTIFICATE"):
+        shake_hands(server, anonymous)
+    for step in (folder.begin_rotation, folder.switch, folder.finish_rotation):
+        step()
+        assert shake_hands(server, device.client_context()) == (str(HUB), str(DEVICE))
+
+
+def test_device_cannot_serve(folder: PkiFolder) -> None:
+    hub, device = Identity.load(folder.path_of(HUB)), Identity.load(folder.path_of(DEVICE))
+    with pytest.raises(ssl.SSLError):
+        shake_hands(device.server_context(), hub.client_context())
+
+
+def test_half_written_files_leave_the_last_good_ones_in_use(folder: PkiFolder) -> None:
+    device = Identity.load(folder.path_of(DEVICE))
+    before = device.client_context()
+    key = device.key_file.read_bytes()
+    device.key_file.write_bytes((folder.path_of(HUB) / "key.pem").read_bytes())
+    assert device.client_context() is before
+    device.key_file.write_bytes(key)
+    assert device.client_context() is not before
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def test_site_is_made_at_once_and_stays_when_it_is_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mount = tmp_path / "home" / "device" / "a"
+    mount.mkdir(parents=True)  # a volume is there before its files
+    arguments = ["certs", "site", str(tmp_path), "--devices", "a,b", "--edges", "2", "--clouds", "c"]
+    arguments += ["--sensors", "bell=door/+", "--hosts", "site-bus=10.0.0.2"]
+    assert main(arguments) == 0
+    first = fingerprints(PkiFolder(tmp_path))
+    assert main(arguments) == 0
+    assert fingerprints(PkiFolder(tmp_path)) == first
+    assert "11 identities" in (said := capsys.readouterr().out)
+    assert "0 of them new" in said
+    assert (mount / "key.pem").exists()
+    rules = (tmp_path / "home" / "acl" / "acl").read_text()
+    assert "topic write door/+" in rules
+    assert "user home/edge/edge-2" in (tmp_path / "cloud" / "bus" / "cloud-bus" / "acl").read_text()
+    assert "require_certificate true" in (tmp_path / "home" / "bus" / "site-bus" / "mosquitto.conf").read_text()
+
+
+def test_one_identity_after_the_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at = str(tmp_path / "pki")
+    assert main(["certs", "issue", at, "device", "door"]) == 2
+    assert "tiercut certs init" in capsys.readouterr().err
+    assert main(["certs", "init", at, "--site", "home"]) == 0
+    assert main(["certs", "issue", at, "device", "door", "--out", str(tmp_path / "door"), "--days", "20"]) == 0
+    assert Identity.load(tmp_path / "door").name == DEVICE
+    assert main(["certs", "issue", at, "cloud", "c"]) == 0
+    assert main(["certs", "issue", at, "device", "gate", "--host", "x"]) == 2
+    capsys.readouterr()
+    assert main(["certs", "list", at]) == 0
+    said = capsys.readouterr().out
+    assert "renew it soon" in next(line for line in said.splitlines() if line.startswith("home/device/door"))
+    assert main(["certs", "renew", at, "--before-days", "30"]) == 0
+    assert capsys.readouterr().out == "home/device/door  renewed, 397 days\n"
+    assert main(["certs", "remove", at, "nobody"]) == 2
+    assert main(["certs", "remove", at, "door"]) == 0
+    for step in ("begin", "switch", "finish"):
+        assert main(["certs", "rotate-ca", at, step]) == 0

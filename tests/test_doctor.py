@@ -1,0 +1,322 @@
+"""``tiercut doctor`` before real brokers, real nodes and real access rules."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.acl import acl
+from edge_node.node import EdgeNode
+from edge_node.settings import Settings as EdgeSettings
+from tests.aio import async_test
+from tests.brokers import Mosquitto, certificates
+from tests.secured import SecureBroker, new_pki, settings
+from tiercut import __version__, cli, pki
+from tiercut.bus.mqtt import MqttBus
+from tiercut.bus.settings import MqttSettings
+from tiercut.clock import SystemClock
+from tiercut.doctor.certificates import lifetime
+from tiercut.doctor.examine import examine
+from tiercut.doctor.findings import Finding
+from tiercut.doctor.target import Target, of_settings
+from tiercut.identities import IdentityName
+from tiercut.identity import Identity
+from tiercut.jsonwire import encode_node_status
+from tiercut.pki_folder import PkiFolder
+from tiercut.processes import free_port
+from tiercut.stream_settings import StreamSettings
+from tiercut.talk import NodeStatus
+from tiercut.topics import STATUS, WANTED
+
+
+async def found(target: Target) -> dict[tuple[str, str], list[Finding]]:
+    """Findings by check and state."""
+    made: dict[tuple[str, str], list[Finding]] = {}
+    async for finding in examine(target):
+        made.setdefault((finding.check, finding.state), []).append(finding)
+    return made
+
+
+def plain(url: str, **more: Any) -> Target:
+    return Target(site="t", bus=MqttSettings(url=url), **{"wait_s": 2.0, **more})
+
+
+def words(findings: dict[tuple[str, str], list[Finding]], *states: str) -> list[str]:
+    return [each.says for (_, state), some in findings.items() if state in states for each in some]
+
+
+class FarClock(SystemClock):
+    """A machine of its own, whose calendar is wrong."""
+
+    def __init__(self, off_s: float) -> None:
+        self._off_s = off_s
+
+    @property
+    def id(self) -> str:
+        return "far"
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + 1000.0
+
+    def unix_s(self) -> float:
+        return super().unix_s() + self._off_s
+
+
+@asynccontextmanager
+async def node(url: str, bundles: Path, clock: SystemClock) -> AsyncIterator[None]:
+    """An edge on a bus."""
+    own = EdgeSettings(site="t", node="e", broker_url=url, bundles=bundles, status_every_s=0.2)
+
+    def open_bus(url: str, *, will: tuple[str, bytes]) -> MqttBus:
+        return MqttBus(MqttSettings(url=url), clock=clock, will=will, wait=True)
+
+    stop = asyncio.Event()
+    running = asyncio.create_task(EdgeNode(own, open_bus=open_bus, clock=clock).run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await running
+
+
+async def say(bus: MqttBus, name: str, tier: str, **more: Any) -> None:
+    """A node's status, as its node says it."""
+    said = {"state": "online", "version": __version__, "sent_unix_s": time.time()} | more
+    status = NodeStatus(node=name, tier=tier, **said)
+    await bus.publish(STATUS.of(site="t", tier=tier, node=name), encode_node_status(status), retain=True)
+
+
+@asynccontextmanager
+async def saying(bus: MqttBus, *statuses: tuple[str, str, dict[str, Any]]) -> AsyncIterator[None]:
+    """Nodes that go on saying how they are."""
+
+    async def go_on() -> None:
+        while True:
+            for name, tier, more in statuses:
+                await say(bus, name, tier, **more)
+            await asyncio.sleep(0.1)
+
+    speaking = asyncio.create_task(go_on())
+    try:
+        yield
+    finally:
+        speaking.cancel()
+        await asyncio.gather(speaking, return_exceptions=True)
+
+
+HUB = ("hub", "hub", {})
+
+
+@async_test
+async def test_site_that_is_well_has_nothing_to_do(tmp_path: Path, bundles: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus:
+            async with saying(bus, HUB), node(broker.url, bundles, FarClock(0.0)):
+                await asyncio.sleep(0.3)
+                findings = await found(plain(broker.url))
+    assert not words(findings, "problem", "warning")
+    shown = words(findings, "ok")
+    for wanted in ("version 5", "hub/hub", "edge/e is known to ±", "to edge/e: ", f"tiercut {__version__} everywhere"):
+        assert any(wanted in each for each in shown), wanted
+
+
+@async_test
+async def test_each_step_to_the_broker_fails_by_its_own_name(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        for url, check in (
+            ("mqtt://no-such-host.invalid:1883", "broker: host"),
+            (f"mqtt://127.0.0.1:{free_port()}", "broker: TCP"),
+            (broker.url.replace("mqtt:", "mqtts:"), "broker: TLS"),
+        ):
+            findings = await found(plain(url))
+            assert [key for key in findings if key[1] == "problem"] == [(check, "problem")]
+            assert findings[check, "problem"][0].fix
+
+
+@async_test
+async def test_something_that_never_answers_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tiercut.doctor.reach.STEP_S", 0.3)
+    stop = asyncio.Event()
+
+    async def mute(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await stop.wait()
+        writer.close()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    for scheme, check in (("mqtt", "broker: MQTT"), ("mqtts", "broker: TLS")):
+        findings = await found(plain(f"{scheme}://127.0.0.1:{port}"))
+        assert (check, "problem") in findings
+    stop.set()
+    server.close()
+
+
+@async_test
+async def test_broker_of_another_authority_is_told(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    _, cert, key = certificates(tmp_path)
+    other_ca, _, _ = certificates(tmp_path / "other")
+    with Mosquitto(tmp_path, f"certfile {cert}", f"keyfile {key}", tls=True) as broker:
+        findings = await found(Target(site="t", bus=MqttSettings(url=broker.url, ca_file=str(other_ca)), wait_s=1.0))
+    (finding,) = findings["broker: TLS", "problem"]
+    assert "not trusted" in finding.says
+    assert "certificate ca.pem" in {check for check, _ in findings}
+
+
+@async_test
+async def test_nodes_that_do_not_fit_together_are_told(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus:
+            nodes = (
+                HUB,
+                ("a", "edge", {"models": {"cat": "a" * 64, "dog": "c" * 64}}),
+                ("b", "edge", {"models": {"cat": "b" * 64, "dog": "c" * 64}, "version": "9.0.0"}),
+            )
+            await say(bus, "gone", "device", state="offline")
+            async with saying(bus, *nodes):
+                findings = await found(plain(broker.url))
+    (models,) = findings["models", "problem"]
+    assert "2 models of the name 'cat': aaaaaaaaaaaa… on edge/a; bbbbbbbbbbbb… on edge/b" in models.says
+    assert [each.says for each in findings["models", "ok"]] == ["'dog' is the same on edge/a, edge/b"]
+    assert [each.says for each in findings["nodes", "warning"]] == ["device/gone is offline"]
+    assert "edge/b: tiercut 9.0.0" in findings["versions", "problem"][0].says
+
+
+@async_test
+async def test_clock_that_is_off_and_node_that_is_silent_are_told(tmp_path: Path, bundles: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus:
+            await say(bus, "silent", "cloud", clock_id="x")
+            async with saying(bus, HUB), node(broker.url, bundles, FarClock(-3600.0)):
+                await asyncio.sleep(0.3)
+                findings = await found(plain(broker.url))
+    off = [each.says for each in findings["wall clocks", "problem"]]
+    assert any(each.startswith("the clock of edge/e is 3600.0 s behind ours") for each in off)
+    assert any("cloud/silent" in each.says for each in findings["wall clocks", "warning"])
+    assert any("cloud/silent does not answer" in each.says for each in findings["clocks", "warning"])
+
+
+# ---------------------------------------------------------------------- access rules
+
+CAM = StreamSettings(name="cam", model="m", sensor="noise", device="d")
+ROLES = ("device", "edge", "hub", "operator", "reader")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> PkiFolder:
+    folder = tmp_path_factory.mktemp("doctor")
+    return new_pki(folder / "pki", *(f"t/{role}/{role[0]}" for role in ROLES), bell=("door/+",))
+
+
+@pytest.fixture
+def secured(keys: PkiFolder, tmp_path: Path) -> Iterator[SecureBroker]:
+    with SecureBroker(tmp_path, keys, acl("t", keys.listed(), [CAM])) as broker:
+        yield broker
+
+
+def as_one(broker: SecureBroker, keys: PkiFolder, name: str) -> Target:
+    identity = Identity.load(keys.path_of(IdentityName.parse(name)))
+    return Target(site="t", bus=settings(broker, keys, name), identity=identity, wait_s=0.5)
+
+
+async def retained(broker: SecureBroker, keys: PkiFolder) -> None:
+    """What others could read: a registered stream."""
+    async with MqttBus(settings(broker, keys, "t/operator/o"), clock=SystemClock()) as bus:
+        await bus.publish(WANTED.of(site="t", stream="cam"), b"{}", retain=True)
+
+
+@pytest.mark.parametrize("name", [*(f"t/{role}/{role[0]}" for role in ROLES), "t/sensor/bell"])
+def test_every_role_has_its_rights_by_the_rules_of_a_site(keys: PkiFolder, secured: SecureBroker, name: str) -> None:
+    @async_test
+    async def look() -> None:
+        await retained(secured, keys)
+        findings = await found(as_one(secured, keys, name))
+        assert ("rights", "problem") not in findings, findings["rights", "problem"]
+        assert findings["rights", "ok"]
+        assert {each.says for each in findings["broker: certificate", "ok"]} == {"the broker's is valid for 397 days"}
+        assert findings["certificate cert.pem", "ok"]
+
+    look()
+
+
+def test_rules_that_are_too_narrow_are_told(keys: PkiFolder, tmp_path: Path) -> None:
+    rules = acl("t", keys.listed(), [CAM]).replace("topic read tiercut/v1/t/operator/o/clock\n", "")
+    rules = rules.replace("topic write tiercut/v1/t/stream/+/wanted\n", "")
+
+    @async_test
+    async def look() -> None:
+        with SecureBroker(tmp_path, keys, rules) as broker:
+            said = [each.says for each in (await found(as_one(broker, keys, "t/operator/o")))["rights", "problem"]]
+        assert any("may not publish on tiercut/v1/t/stream/doctor-nobody/wanted" in each for each in said)
+        assert any("does not come back" in each for each in said)
+
+    look()
+
+
+def test_rules_that_are_too_wide_are_told(keys: PkiFolder, tmp_path: Path) -> None:
+    everybody = "".join(f"user t/{role}/{role[0]}\ntopic readwrite #\n\n" for role in ROLES)
+
+    @async_test
+    async def look() -> None:
+        with SecureBroker(tmp_path, keys, everybody) as broker:
+            await retained(broker, keys)
+            said = [each.says for each in (await found(as_one(broker, keys, "t/device/d")))["rights", "problem"]]
+        assert any("may publish on tiercut/v1/t/stream/doctor-nobody/plan" in each for each in said)
+        assert any("can read tiercut/v1/t/stream/cam/wanted, and must not" in each for each in said)
+
+    look()
+
+
+@async_test
+async def test_looking_disturbs_nobody(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus:
+            heard: list[str] = []
+            await bus.subscribe("#", handler=lambda delivery: heard.append(delivery.topic))
+            async with saying(bus, HUB):
+                await found(plain(broker.url))
+            await asyncio.sleep(0.1)
+    assert {each for each in heard if "/status" not in each} == set()
+
+
+# ---------------------------------------------------------------------- certificates, settings, the command
+
+
+@pytest.mark.parametrize(
+    ("days", "state", "says"),
+    [(100, "ok", "for 99 days"), (10, "warning", "ends in 9 days"), (-1, "problem", "has ended on")],
+)
+def test_certificates_are_renewed_in_time(days: int, state: str, says: str) -> None:
+    made = pki.Authority.new("t", days=200).certificate
+    now = made.not_valid_after_utc - dt.timedelta(days=days) + dt.timedelta(hours=12)
+    finding = lifetime("certificate", "ours", made, now, fix="renew it")
+    assert finding.state == state
+    assert says in finding.says.replace("for 100 days", "for 99 days").replace("in 10 days", "in 9 days")
+
+
+def test_settings_of_a_node_say_where_it_stands(tmp_path: Path) -> None:
+    file = tmp_path / "edge.toml"
+    lines = ['site = "t"', 'node = "e"', 'broker_url = "mqtt://127.0.0.1:1"', 'cloud_broker_url = "mqtt://10.9.9.9:1"']
+    file.write_text("\n".join([*lines, "cache_frames = 4", 'hub_url = ["https://hub:8443"]']), encoding="utf-8")
+    target = of_settings(file)
+    assert (target.site, target.bus.url, target.hubs) == ("t", "mqtt://127.0.0.1:1", ("https://hub:8443",))
+    assert target.cloud is not None
+    assert target.cloud.url == "mqtt://10.9.9.9:1"
+
+
+def test_command_ends_with_1_and_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"mqtt://127.0.0.1:{free_port()}"
+    assert cli.main(["doctor", "--broker", url, "--hub", f"https://127.0.0.1:{free_port()}", "--json"]) == 1
+    lines = [json.loads(each) for each in capsys.readouterr().out.splitlines()]
+    assert [each["state"] for each in lines] == ["ok", "problem", "problem"]
+    assert all(each["fix"] for each in lines if each["state"] == "problem")
+    assert cli.main(["doctor", "--broker", url]) == 1
+    assert "→ start the broker, or correct the port" in capsys.readouterr().out

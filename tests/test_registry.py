@@ -1,0 +1,210 @@
+"""The registry's decisions: who reads which sensor, what is refused, what is said; without buses."""
+
+import json
+from typing import Any
+
+import pytest
+
+from broker.registry import AWAY_S, BALANCE_S, Assign, PlanStream, Registry, Remove, SayStatus
+from tiercut.bundle import Bundle
+from tiercut.errors import SettingsError
+from tiercut.stream_settings import StreamSettings
+from tiercut.stream_talk import Assignment, SourceReport, StreamStatus, decode_assigned, encode_assigned
+from tiercut.talk import NodeStatus
+
+
+class World:
+    """A registry, its clock, and what it has said."""
+
+    def __init__(self, bundle: Bundle, **more: Any) -> None:
+        self.models: dict[str, Bundle] = {bundle.name: bundle}
+        self.registry = Registry(model=self.models.get, **more)
+        self.now_s = 100.0
+        self.assigned: dict[str, list[str]] = {}
+        self.status: dict[str, StreamStatus] = {}
+        self.planned: list[tuple[str, str]] = []
+        self.removed: list[str] = []
+        self.said = 0
+
+    def wants(self, name: str, **more: Any) -> None:
+        settings = {"model": "chain", "sensor": "mqtt", "topic": f"cam/{name}", **more}
+        self.registry.wanted_heard(name, json.dumps(settings).encode())
+
+    def node(self, name: str, state: Any = "online", *, gateway: bool = True) -> None:
+        status = NodeStatus(node=name, tier="device", state=state, version="1", gateway=gateway)
+        self.registry.status_heard(status, self.now_s)
+
+    def report(self, stream: str, node: str, state: Any = "running", **more: Any) -> None:
+        self.registry.report_heard(SourceReport(stream=stream, node=node, state=state, **more))
+
+    def tick(self, after_s: float = 0.25) -> None:
+        self.now_s += after_s
+        for action in self.registry.tick(self.now_s, 1e9 + self.now_s):
+            match action:
+                case Assign(node, streams):
+                    self.assigned[node] = [each.settings.name for each in streams]
+                case SayStatus(status):
+                    self.status[status.stream] = status
+                    self.said += 1
+                case PlanStream(goal):
+                    self.planned.append((goal.name, goal.device))
+                case Remove(stream):
+                    self.removed.append(stream)
+
+    def loads(self) -> list[int]:
+        return sorted(map(len, self.assigned.values()))
+
+
+@pytest.fixture
+def world(chain: Bundle) -> World:
+    return World(chain, by_hand=frozenset({"manual"}))
+
+
+def test_streams_wait_for_a_gateway_and_say_so(world: World) -> None:
+    world.wants("garden")
+    world.tick()
+    assert (world.status["garden"].state, world.status["garden"].device) == ("waiting", None)
+    assert "start one" in world.status["garden"].message
+
+
+def test_streams_are_spread_over_gateways(world: World) -> None:
+    world.node("e")
+    world.node("f")
+    for name in "abcd":
+        world.wants(name)
+    world.tick()
+    assert world.loads() == [2, 2]
+
+
+def test_new_gateway_takes_streams_one_after_the_other(world: World) -> None:
+    world.node("e")
+    for name in "abcd":
+        world.wants(name)
+    world.tick()
+    world.node("f")
+    world.tick()
+    assert world.loads() == [1, 3]
+    world.tick(BALANCE_S)
+    world.tick(BALANCE_S)
+    assert world.loads() == [2, 2]
+
+
+def test_device_that_is_no_gateway_is_given_nothing(world: World) -> None:
+    world.node("d", gateway=False)
+    world.wants("garden")
+    world.tick()
+    assert world.assigned.get("d", []) == []
+
+
+def test_streams_of_a_lost_gateway_move_after_a_moment(world: World) -> None:
+    world.node("e")
+    world.wants("garden")
+    world.tick()
+    world.node("f")
+    world.node("e", "offline")
+    world.tick()
+    assert world.assigned == {"e": ["garden"]}  # it may be back at once
+    world.tick(AWAY_S)
+    assert world.assigned == {"e": [], "f": ["garden"]}
+
+
+def test_stream_is_planned_when_its_sensor_is_open_and_again_when_it_moves(world: World) -> None:
+    world.node("e")
+    world.wants("garden")
+    world.tick()
+    assert world.planned == []
+    world.report("garden", "e", "silent")
+    world.tick()
+    world.tick()
+    assert world.planned == [("garden", "e")]
+    world.node("f")
+    world.node("e", "offline")
+    world.tick(AWAY_S)
+    world.report("garden", "f")
+    world.tick()
+    assert world.planned == [("garden", "e"), ("garden", "f")]
+
+
+def test_report_of_the_node_before_does_not_count(world: World) -> None:
+    world.node("e")
+    world.wants("garden")
+    world.tick()
+    world.report("garden", "old")
+    world.tick()
+    assert world.status["garden"].state == "waiting"
+
+
+def test_stream_whose_model_comes_later_runs_then(world: World, chain: Bundle) -> None:
+    world.models.clear()
+    world.node("e")
+    world.wants("garden")
+    world.tick()
+    assert world.status["garden"].state == "refused"
+    world.models[chain.name] = chain
+    world.tick(3.0)
+    assert world.assigned == {"e": ["garden"]}
+
+
+def test_stream_with_a_plan_by_hand_cannot_be_added(world: World) -> None:
+    world.node("e")
+    world.wants("manual")
+    world.tick()
+    assert world.status["manual"].state == "refused"
+    with pytest.raises(SettingsError, match="two streams 'manual'"):
+        world.registry.check(StreamSettings(name="manual", model="chain", sensor="mqtt", topic="a"))
+
+
+def test_removed_stream_is_taken_back_everywhere(world: World) -> None:
+    world.node("e")
+    world.wants("garden")
+    world.tick()
+    world.registry.wanted_heard("garden", b"")
+    world.tick()
+    assert (world.assigned, world.removed) == ({"e": []}, ["garden"])
+
+
+def test_two_devices_that_read_a_sensor_for_one_stream_are_told_of(world: World) -> None:
+    world.registry.fixed(StreamSettings(name="cam", model="chain", device="door"))
+    world.node("door", gateway=False)
+    world.tick()
+    world.report("cam", "door")
+    world.report("cam", "window")
+    world.tick(3.0)
+    (trouble,) = world.status["cam"].trouble
+    assert trouble.reason == "two_streams"
+    assert "window" in trouble.message
+
+
+def test_counters_are_said_now_and_then_and_states_at_once(world: World) -> None:
+    world.node("e")
+    world.wants("garden")
+    world.tick()
+    world.report("garden", "e", frames={"captured": 1})
+    world.tick()
+    said = world.said
+    for count in range(2, 6):
+        world.report("garden", "e", frames={"captured": count})
+        world.tick()
+    assert world.said == said
+    world.report("garden", "e", "failed", message="the cable is out")
+    world.tick()
+    assert (world.said, world.status["garden"].message) == (said + 1, "the cable is out")
+
+
+def test_new_hub_leaves_streams_where_they_are(world: World, chain: Bundle) -> None:
+    settings = StreamSettings(name="garden", model="chain", sensor="mqtt", topic="cam/garden")
+    world.wants("garden")
+    world.registry.assigned_heard("f", (Assignment(settings, chain.model),))
+    world.node("e")
+    world.node("f")
+    world.tick()
+    assert world.assigned == {}  # nothing is said anew
+    assert world.status["garden"].device == "f"
+
+
+def test_assignments_survive_the_wire(chain: Bundle) -> None:
+    settings = StreamSettings(
+        name="s", model="m", sensor="mqtt", topic="a/+", format="json", json_path=("$.x",), rate_hz=5, deadline_ms=30
+    )
+    assigned = (Assignment(settings, chain.model),)
+    assert decode_assigned(encode_assigned(assigned)) == assigned

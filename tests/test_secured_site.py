@@ -1,0 +1,117 @@
+"""A whole site with TLS and access rules: hub, device, edge and cloud, on two brokers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.acl import acl, cloud_acl
+from tests.aio import async_test
+from tests.secured import SecureBroker, new_pki, on_bus
+from tiercut.bundle import Bundle
+from tiercut.bus import Delivery
+from tiercut.identities import IdentityName
+from tiercut.pki_folder import PkiFolder
+from tiercut.processes import Processes
+from tiercut.stream_settings import StreamSettings
+from tiercut.topics import RESULT
+
+IDENTITIES = ("t/device/d", "t/edge/e", "t/hub/hub", "t/operator/o", "t/reader/r", "cloud/cloud/c", "cloud/bus/cb")
+#: Each message that the rules refuse is logged, those of QoS 0 as well, which nobody is told of.
+VERBOSE = ("log_type debug",)
+
+
+def programs(
+    pki: PkiFolder, site: SecureBroker, cloud: SecureBroker, bundle: Bundle, **hub: Any
+) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Settings of a hub and one node per tier."""
+    common = {
+        "site": "t",
+        "broker_url": site.url,
+        "cloud_broker_url": cloud.url,
+        "bundles": str(bundle.folder.parent),
+        "status_every_s": 0.3,
+    }
+
+    def of(identity: str, **more: Any) -> dict[str, Any]:
+        return common | {"identity": str(pki.path_of(IdentityName.parse(identity)))} | more
+
+    source = {"name": "cam", "model": bundle.name, "sensor": "noise", "fps": 30.0}
+    return {
+        "hub": ("broker", of("t/hub/hub", **hub)),
+        "c": ("cloud_node", of("cloud/cloud/c", site="cloud")),
+        "e": ("edge_node", of("t/edge/e")),
+        "d": ("iot_node", of("t/device/d", cloud_broker_url="", streams=[source])),
+    }
+
+
+def plan(bundle: Bundle) -> dict[str, Any]:
+    """Three tiers."""
+    route = {"device": "d", "edge": "e", "cloud": "c", "first_cut": "30%", "second_cut": "60%"}
+    return {"stream": "cam", "model": bundle.name, "codecs": ["fp16", "int8+zstd"], **route}
+
+
+@asynccontextmanager
+async def results_of(site: SecureBroker, pki: PkiFolder) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+    """Results, as a reader sees them."""
+
+    async def read(deliveries: AsyncIterator[Delivery]) -> AsyncIterator[dict[str, Any]]:
+        async for delivery in deliveries:
+            delivery.ack()
+            yield json.loads(delivery.payload)
+
+    async with on_bus(site, pki, "t/reader/r") as (bus,):
+        yield read(aiter(await bus.subscribe(RESULT.filter(site="t"))))
+
+
+async def until_finished_by(results: AsyncIterator[dict[str, Any]], node: str, *, times: int) -> None:
+    """Until a node has finished so many frames."""
+    while times:
+        times -= (await anext(results))["finished_by"] == node
+
+
+@async_test
+async def test_site_with_tls_works_and_no_node_is_refused_anything(chain: Bundle, tmp_path: Path) -> None:
+    pki = new_pki(tmp_path / "pki", *IDENTITIES)
+    cam = StreamSettings(name="cam", model=chain.name, sensor="noise", device="d")
+    rules = acl("t", pki.listed(), [cam])
+    site = SecureBroker(tmp_path, pki, rules, more=VERBOSE)
+    cloud = SecureBroker(tmp_path, pki, cloud_acl(pki.listed()), bus="cloud/bus/cb", more=VERBOSE)
+    with site, cloud:
+        wanted = programs(pki, site, cloud, chain, plans=[plan(chain)])
+        async with Processes(tmp_path, wanted) as running, results_of(site, pki) as results:
+            for name in wanted:
+                await running.start(name)
+            await until_finished_by(results, "c", times=40)
+            ended = {name: await running.stop(name) for name in reversed(wanted)}
+    assert ended == dict.fromkeys(wanted, 0)
+    denied = [line for broker in (site, cloud) for line in broker.log.read_text().splitlines() if "Denied" in line]
+    assert not denied
+
+
+@pytest.mark.slow
+@async_test
+async def test_certificates_and_authority_change_under_a_running_site(chain: Bundle, tmp_path: Path) -> None:
+    pki = new_pki(tmp_path / "pki", *IDENTITIES)
+    cam = StreamSettings(name="cam", model=chain.name, sensor="noise", device="d")
+    site = SecureBroker(tmp_path, pki, acl("t", pki.listed(), [cam]))
+    cloud = SecureBroker(tmp_path, pki, cloud_acl(pki.listed()), bus="cloud/bus/cb")
+    with site, cloud:
+        wanted = programs(pki, site, cloud, chain, plans=[plan(chain)])
+        async with Processes(tmp_path, wanted) as running, results_of(site, pki) as results:
+            for name in wanted:
+                await running.start(name)
+            await until_finished_by(results, "c", times=10)
+            pids = {name: running.pid(name) for name in wanted}
+            pki.renew(IdentityName("t", "edge", "e"))
+            for step in (pki.begin_rotation, pki.switch, pki.finish_rotation):
+                step()
+                await asyncio.sleep(2)  # run.sh looks each second
+                await until_finished_by(results, "c", times=10)
+            assert {name: running.pid(name) for name in wanted} == pids

@@ -1,0 +1,168 @@
+"""All checks of a site, in the order in which they depend on each other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+
+from tiercut.bus import Bus, Delivery
+from tiercut.bus.mqtt import MqttBus
+from tiercut.bus.settings import MqttSettings
+from tiercut.clock import Clock, SystemClock
+from tiercut.doctor import certificates, hub, nodes, reach, rights
+from tiercut.doctor.findings import Finding, failed, good, warning
+from tiercut.doctor.links import Links
+from tiercut.doctor.nodes import Key, Seen
+from tiercut.doctor.target import Target
+from tiercut.errors import BadMessage, BusError, TiercutError
+from tiercut.jsonwire import decode_node_status
+from tiercut.plan import TIERS
+from tiercut.talk import NodeStatus
+from tiercut.topics import CLOCK, STATUS
+
+#: What the broker keeps comes right after a subscription.
+RETAINED_S = 1.0
+POLL_S = 0.1
+
+
+async def examine(target: Target, *, clock: Clock | None = None) -> AsyncIterator[Finding]:
+    """Look at a site; findings come as they are made, and it ends whatever does not answer."""
+    doctor = _Doctor(target, clock or SystemClock())
+    now = dt.datetime.now(dt.UTC)
+    for finding in certificates.of_files(target.bus.cert_file, target.bus.ca_file, now):
+        yield finding
+    async for finding in doctor.broker(target.bus, "broker", home=True):
+        yield finding
+    if target.cloud is not None:
+        async for finding in doctor.broker(target.cloud, "cloud's broker", home=False):
+            yield finding
+    for url in target.hubs:
+        yield await hub.health(url, target.identity)
+    if doctor.listened:
+        for check in (nodes.presence, nodes.versions, nodes.models, nodes.wall_clocks):
+            for finding in check(doctor.seen):
+                yield finding
+
+
+@dataclass(slots=True)
+class _Doctor:
+    """One look at a site.
+
+    Attributes:
+        seen: Nodes that have been heard of.
+        listened: A bus could be listened to.
+    """
+
+    target: Target
+    clock: Clock
+    seen: dict[Key, Seen] = field(default_factory=dict)
+    listened: bool = False
+
+    async def broker(self, settings: MqttSettings, name: str, *, home: bool) -> AsyncIterator[Finding]:
+        """A broker: the way to it, what it is like, what it lets us do, and the nodes on it."""
+        way = reach.Way()
+        async for finding in reach.way_to(settings, name, way):
+            yield finding
+        if way.certificate is not None:
+            fix = "renew it (tiercut certs renew), and give it to the broker"
+            now = dt.datetime.now(dt.UTC)
+            yield certificates.lifetime(f"{name}: certificate", "the broker's", way.certificate, now, fix=fix)
+        if not way.open:
+            return
+        bus = MqttBus(replace(settings, connect_timeout_s=reach.STEP_S), clock=self.clock)
+        try:
+            async with asyncio.timeout(2 * reach.STEP_S):
+                await bus.__aenter__()
+        except (TimeoutError, TiercutError) as error:
+            said = (
+                error
+                if isinstance(error, TiercutError)
+                else BusError("the broker", expected="an answer", came="none in time", fix="look at the broker's log")
+            )
+            yield failed(f"{name}: MQTT", said)
+            return
+        try:
+            yield good(f"{name}: MQTT", "version 5")
+            yield reach.packets(f"{name}: packets", bus.max_payload_bytes)
+            async for finding in self._on(bus, settings, home=home):
+                yield finding
+        finally:
+            await bus.close()
+
+    async def _on(self, bus: MqttBus, settings: MqttSettings, *, home: bool) -> AsyncIterator[Finding]:
+        mine: set[Key] = set()
+        try:
+            async with asyncio.timeout(reach.STEP_S):
+                await self._listen(bus, mine, home=home)
+        except (BusError, TimeoutError) as error:
+            yield failed("nodes", error if isinstance(error, TiercutError) else _silent())
+            return
+        self.listened = True
+        await asyncio.sleep(RETAINED_S)
+        online = [seen.status for key, seen in sorted(self.seen.items()) if key in mine and _measurable(seen.status)]
+        own_topic = self._own_clock()
+        identity = self.target.identity
+        if home and identity is None:
+            yield rights.without_identity(settings.host)
+        elif home and identity is not None:
+            for finding in await rights.rights(bus, identity.name, own_clock=own_topic, clock=self.clock):
+                yield finding
+        if own_topic is None:
+            says = "clocks and links are not measured: this identity may not ask, or its node would hear the answers"
+            yield warning("link", says, "use an operator's identity")
+        else:
+            links = Links(bus, site=self.target.site, own_topic=own_topic, clock=self.clock)
+            async for finding in links.measure(online):
+                yield finding
+        await self._until_all_have_spoken(mine)
+
+    async def _listen(self, bus: Bus, mine: set[Key], *, home: bool) -> None:
+        def hear(delivery: Delivery) -> None:
+            delivery.ack()
+            names = STATUS.parse(delivery.topic)
+            if names is None or names["tier"] not in {*TIERS, "hub"} or not delivery.payload:
+                return  # a stream's status has a topic of the same form
+            with contextlib.suppress(BadMessage):
+                status = decode_node_status(delivery.payload)
+                key = names["tier"], names["node"]
+                mine.add(key)
+                seen = self.seen.setdefault(key, Seen(status))
+                seen.heard(status, self.clock.unix_s(), kept=delivery.retain)
+
+        if home:
+            await bus.subscribe(STATUS.filter(site=self.target.site), handler=hear)
+        await bus.subscribe(STATUS.filter(tier="cloud"), handler=hear)
+
+    def _own_clock(self) -> str | None:
+        """The clock topic where answers come, and do not mislead a node that has our identity."""
+        identity, site = self.target.identity, self.target.site
+        if identity is None:
+            return CLOCK.of(site=site, tier="operator", node=f"doctor-{secrets.token_hex(4)}")
+        if identity.role == "operator":
+            return CLOCK.of(site=site, tier="operator", node=identity.node)
+        if identity.role in {"device", "edge"}:
+            own = self.seen.get((identity.role, identity.node))
+            if own is None or own.status.state == "offline" or own.status.clock_id == self.clock.id:
+                return CLOCK.of(site=site, tier=identity.role, node=identity.node)
+        return None
+
+    async def _until_all_have_spoken(self, mine: set[Key]) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.target.wait_s):
+                while any(self.seen[key].silent for key in mine):  # noqa: ASYNC110 - statuses come as they come
+                    await asyncio.sleep(POLL_S)
+
+
+def _measurable(status: NodeStatus) -> bool:
+    """Hubs have no clock topic, and neither have gateways of their own: they are a part of their edge."""
+    return status.state == "online" and status.tier in TIERS
+
+
+def _silent() -> BusError:
+    return BusError(
+        "the broker", expected="an answer to a subscription", came="none in time", fix="look at the broker's log"
+    )

@@ -1,0 +1,119 @@
+"""What the statuses of a site's nodes say together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tiercut import __version__
+from tiercut.doctor.findings import Finding, good, problem, warning
+from tiercut.talk import NodeStatus
+
+#: Wall clocks may differ so much: certificates, logs and times of capture are compared by them.
+CLOCK_S = 2.0
+
+Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Seen:
+    """A node, by what it has said.
+
+    Attributes:
+        status: Its last status.
+        ahead_s: Its wall clock less ours, of the status that came quickest; ``None`` while it has only been heard of
+            by what the broker had kept.
+    """
+
+    status: NodeStatus
+    ahead_s: float | None = None
+
+    @property
+    def silent(self) -> bool:
+        """It is online, and has said nothing since we listen."""
+        return self.ahead_s is None and self.status.state == "online"
+
+    def heard(self, status: NodeStatus, now_unix_s: float, *, kept: bool) -> None:
+        """Its next status; ``kept`` by the broker, it may be old."""
+        self.status = status
+        if not kept and status.state == "online" and status.sent_unix_s:
+            ahead_s = status.sent_unix_s - now_unix_s
+            self.ahead_s = ahead_s if self.ahead_s is None else max(self.ahead_s, ahead_s)  # the least delay
+
+
+def presence(nodes: Mapping[Key, Seen]) -> list[Finding]:
+    """Who is there."""
+    if not nodes:
+        fix = "start the site's nodes; with access rules, check that this identity may read their statuses"
+        return [problem("nodes", "no status of any node has come", fix)]
+    findings = []
+    for (tier, node), seen in sorted(nodes.items()):
+        if seen.status.state == "online":
+            continue
+        fix = f"start it; if it is gone for good: mosquitto_pub -r -n -t 'tiercut/v1/<site>/{tier}/{node}/status'"
+        make = problem if tier == "hub" else warning
+        findings.append(make("nodes", f"{tier}/{node} is offline", fix))
+    online = [f"{tier}/{node}" for (tier, node), seen in sorted(nodes.items()) if seen.status.state == "online"]
+    if online:
+        findings.insert(0, good("nodes", f"{len(online)} online: {', '.join(online)}"))
+    if not any(tier == "hub" for tier, _ in nodes):
+        findings.append(problem("nodes", "no hub has ever said anything: no stream gets a plan", "start the hub"))
+    return findings
+
+
+def versions(nodes: Mapping[Key, Seen]) -> list[Finding]:
+    """Whether they understand each other."""
+    by: dict[str, list[str]] = {}
+    for name, seen in _online(nodes):
+        by.setdefault(seen.status.version, []).append(name)
+    if not by:
+        return []
+    ours = __version__.split(".")[:2]
+    findings = [
+        (warning if version.split(".")[:2] == ours else problem)(
+            "versions", f"{', '.join(names)}: tiercut {version}, here {__version__}", "bring all to one version"
+        )
+        for version, names in sorted(by.items())
+        if version != __version__
+    ]
+    return findings or [good("versions", f"tiercut {__version__} everywhere")]
+
+
+def models(nodes: Mapping[Key, Seen]) -> list[Finding]:
+    """Whether a model's name means the same everywhere."""
+    holders: dict[str, dict[str, list[str]]] = {}
+    for name, seen in _online(nodes):
+        for model, identity in seen.status.models.items():
+            holders.setdefault(model, {}).setdefault(identity, []).append(name)
+    findings = []
+    for model, by in sorted(holders.items()):
+        if len(by) == 1:
+            (names,) = by.values()
+            findings.append(good("models", f"'{model}' is the same on {', '.join(names)}"))
+            continue
+        shown = "; ".join(f"{identity[:12]}… on {', '.join(names)}" for identity, names in sorted(by.items()))
+        fix = "keep one of them: remove the other's folder, and the node fetches it from the hub or gets a copy"
+        findings.append(problem("models", f"there are {len(by)} models of the name '{model}': {shown}", fix))
+    return findings
+
+
+def wall_clocks(nodes: Mapping[Key, Seen]) -> list[Finding]:
+    """Whether their calendars agree with ours."""
+    findings, well = [], []
+    for name, seen in _online(nodes):
+        if seen.ahead_s is None:
+            says = f"{name} has said nothing anew, so that its clock is not known"
+            findings.append(warning("wall clocks", says, "look whether it still runs, or try again with --wait 15"))
+        elif abs(seen.ahead_s) > CLOCK_S:
+            side = "ahead of" if seen.ahead_s > 0 else "behind"
+            says = f"the clock of {name} is {abs(seen.ahead_s):.1f} s {side} ours"
+            findings.append(problem("wall clocks", says, "set one of them: let both use an NTP service"))
+        else:
+            well.append(name)
+    if well:
+        findings.insert(0, good("wall clocks", f"within {CLOCK_S:g} s of ours: {', '.join(well)}"))
+    return findings
+
+
+def _online(nodes: Mapping[Key, Seen]) -> list[tuple[str, Seen]]:
+    return [(f"{tier}/{node}", seen) for (tier, node), seen in sorted(nodes.items()) if seen.status.state == "online"]
