@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from broker.http_access import CLOUDS, NODE_ROLES, OPERATORS, Refusal, allowed_to
 from tiercut.bundle import Bundle
@@ -68,15 +69,7 @@ class ModelFiles:
             came = f"{model[:12]}/{path}"[:120]
             raise Refusal(HTTPStatus.NOT_FOUND, f"{expected}, got '{came}'; ask for the list again")
         # the names of files come out of `bundle.json`, which was checked; what was asked for makes no path
-        response = web.FileResponse(offered.bundle.folder / path)
-        response.content_type = "application/octet-stream"
-        try:
-            async with asyncio.timeout(LEAST_TIME_S + mark.bytes / LEAST_RATE):
-                await response.prepare(request)
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-        return response
+        return _TimedFile(offered.bundle.folder / path, LEAST_TIME_S + mark.bytes / LEAST_RATE)
 
     async def _offered(self) -> dict[str, _Offered]:
         async with self._reading:
@@ -103,6 +96,26 @@ class ModelFiles:
         except (OSError, ValueError):  # deleted or replaced at this moment
             return None
         return known[1] if known[2] == model else None
+
+
+class _TimedFile(web.FileResponse):
+    """A file that a client must have taken in time."""
+
+    def __init__(self, path: Path, most_s: float) -> None:
+        super().__init__(path)
+        self.content_type = "application/octet-stream"
+        self._most_s = most_s
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send it; aiohttp calls this once."""
+        try:
+            async with asyncio.timeout(self._most_s):
+                return await super().prepare(request)
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+            message = "the client was too slow"
+            raise ConnectionResetError(message) from None
 
 
 def _entry(offered: _Offered) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def _common() -> list[str]:
         "persistent_client_expiration 1d",
         "set_tcp_nodelay true",
         "check_retain_source true",
-        "log_dest stdout",
+        "log_dest stderr",  # 2.0.11 keeps what goes to stdout back
         "log_type error",
         "log_type warning",
         "log_type notice",

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 #: How long an added stream may take to be spoken of.
 ANSWER_S = 5.0
+#: What a broker has retained comes within this after a subscription.
+KEPT_S = 1.0
 #: Streams that may be wanted; more are refused, as each takes the hub's time.
 MOST_STREAMS = 1000
 
@@ -95,7 +97,11 @@ class Registrar:
 
     async def run(self) -> None:
         """Look at the registry whenever something was heard, and a few times a second, for ever."""
+        connected = True
         while True:
+            if self._home.connected and not connected and await self._lost_all():
+                await self._say_all_again()
+            connected = self._home.connected
             actions = self._registry.tick(self._clock.monotonic_s(), self._clock.unix_s())
             await self._tell_followers()
             for action in actions:
@@ -174,6 +180,32 @@ class Registrar:
                         await self._home.publish(each.of(site=self._site, stream=stream), b"", retain=True)
         except REFUSED as error:
             self._refusals.note("registry", error)
+
+    # ------------------------------------------------------------------ a broker that forgets
+
+    async def _lost_all(self) -> bool:
+        """Whether a broker that is back has nothing any more of what the hub has retained there."""
+        kept: list[str] = []
+
+        def heard(delivery: Delivery) -> None:
+            delivery.ack()
+            kept.append(delivery.topic)
+
+        topics = STREAM_STATUS.filter(site=self._site)
+        subscription = await self._refusals.subscribe(self._home, topics, handler=heard)
+        await asyncio.sleep(KEPT_S)
+        await subscription.close()
+        return not kept and any(entry.said for entry in self._registry.entries.values())
+
+    async def _say_all_again(self) -> None:
+        """It was started without its memory: the registry, the plans and who reads what are retained once more."""
+        log.warning("the broker has forgotten what was retained: it is said again")
+        for name, entry in self._registry.entries.items():
+            if entry.settings is not None and not entry.fixed:
+                topic = WANTED.of(site=self._site, stream=name)
+                await self._home.publish(topic, encode_wanted(entry.settings), retain=True)
+        self._registry.forgotten()
+        await self._shell.say_plans_again()
 
     # ------------------------------------------------------------------ the hub's HTTP API
 

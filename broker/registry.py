@@ -192,6 +192,13 @@ class Registry:
             if entry is not None and entry.settings is not None and entry.settings.from_bus and entry.node is None:
                 entry.node = node
 
+    def forgotten(self) -> None:
+        """Nothing that was said is retained any more."""
+        for reader in self.readers.values():
+            reader.told = None
+        for entry in self.entries.values():
+            entry.said = None
+
     # ------------------------------------------------------------------ what is to be done
 
     def tick(self, now_s: float, unix_s: float) -> list[Action]:

@@ -121,6 +121,11 @@ class CoordinatorShell:
         self._coordinator.stream_unwanted(stream)
         self._plans.pop(stream, None)
 
+    async def say_plans_again(self) -> None:
+        """Publish the plans once more: they are not retained any more."""
+        for name, plan in self._plans.items():
+            await self._home.publish(PLAN.of(site=self._site, stream=name), encode_stream_plan(plan), retain=True)
+
     def next_epoch(self, wanted: StreamPlan) -> int:
         """Number for a plan given by hand: that of the retained one where it says the same, else the next."""
         last = self._plans.get(wanted.stream)

@@ -9,7 +9,6 @@ from tiercut.node_settings import NodeSettings
 from tiercut.settings import setting
 from tiercut.stream_settings import StreamSettings
 
-
 #: In `Settings.assigned_sensors`: all kinds, or no kind.
 ANY, NONE = "any", "none"
 

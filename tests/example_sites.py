@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +18,8 @@ import pytest
 from paho.mqtt.client import CallbackAPIVersion, Client, MQTTMessage, MQTTProtocolVersion
 
 from tiercut.processes import free_port, to_toml
-from tiercut.topics import RESULT, STREAM_STATUS
+from tiercut.settings import read_toml
+from tiercut.topics import RESULT, STREAM_STATUS, WANTED
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SITE = "home"
@@ -101,13 +101,23 @@ class ExampleSite:
 
     def add(self, example: str, **changes: Any) -> str:
         """Add the stream of a file of the examples, with some settings changed; returns its name."""
-        settings = tomllib.loads((EXAMPLES / example).read_text(encoding="utf-8")) | changes
         file = self.folder / "stream.toml"
+        settings = read_toml(EXAMPLES / example) | changes
         file.write_text(to_toml(settings), encoding="utf-8")
         command = [sys.executable, "-m", "tiercut", "stream", "add", str(file), "--broker", self.url]
         said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         assert said.returncode == 0, said.stderr + self.log()
         return str(settings["name"])
+
+    def want(self, example: str, **changes: Any) -> str:
+        """The same by way of the registry's topic, for MQTT sensors: returns as soon as somebody listens to them."""
+        settings = read_toml(EXAMPLES / example) | changes
+        name = str(settings["name"])
+        topic = WANTED.of(site=SITE, stream=name)
+        self._client.publish(topic, json.dumps(settings), qos=1, retain=True).wait_for_publish()
+        self.until(lambda: name in self.statuses and self.statuses[name]["device"] is not None)
+        self.until(lambda: "given nothing" in self.statuses[name]["message"])
+        return name
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something to come over the bus."""

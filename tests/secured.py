@@ -46,10 +46,18 @@ class SecureBroker:
         rules: Its access rules; ``write`` others while it runs.
         bus: Its identity.
         more: More lines of its configuration.
+        passwords: For sensors without certificates, on ``password_port``.
     """
 
     def __init__(
-        self, folder: Path, pki: PkiFolder, rules: str, *, bus: str = "t/bus/bus", more: Sequence[str] = ()
+        self,
+        folder: Path,
+        pki: PkiFolder,
+        rules: str,
+        *,
+        bus: str = "t/bus/bus",
+        more: Sequence[str] = (),
+        passwords: Path | None = None,
     ) -> None:
         self.port = free_port()
         self.url = f"mqtts://localhost:{self.port}"
@@ -59,9 +67,14 @@ class SecureBroker:
         self._conf = folder / f"mosquitto-{self.port}.conf"
         data = folder / f"data-{self.port}"
         data.mkdir()
-        paths = map(PurePosixPath, (pki.path_of(IdentityName.parse(bus)), self.rules, data))
-        files = BusFiles(**dict(zip(("identity", "acl", "data"), paths, strict=True)))
-        text = secure(files, port=self.port, address="127.0.0.1")
+        self.password_port = free_port()
+        files = BusFiles(
+            identity=PurePosixPath(pki.path_of(IdentityName.parse(bus))),
+            acl=PurePosixPath(self.rules),
+            data=PurePosixPath(data),
+            passwords=PurePosixPath(passwords) if passwords else None,
+        )
+        text = secure(files, port=self.port, address="127.0.0.1", password_port=self.password_port)
         as_root = ["user root"] if os.geteuid() == 0 else []  # else it becomes a user who cannot read pytest's folders
         self._conf.write_text("\n".join([text, *as_root, *more, ""]), encoding="utf-8")
         self._process: subprocess.Popen[bytes] | None = None

@@ -242,7 +242,7 @@ def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[str, st
 
 
 def _subject(certificate: object) -> str:
-    return dict(pair[0] for pair in certificate["subject"])["commonName"]  # type: ignore[index]
+    return str(dict(pair[0] for pair in certificate["subject"])["commonName"])  # type: ignore[index]
 
 
 def test_server_follows_its_files_and_asks_for_certificates(folder: PkiFolder) -> None:

@@ -16,10 +16,11 @@ import pytest
 from broker.acl import acl
 from edge_node.node import EdgeNode
 from edge_node.settings import Settings as EdgeSettings
-from tests.aio import async_test
+from tests.aio import async_test, until
 from tests.brokers import Mosquitto, certificates
 from tests.secured import SecureBroker, new_pki, settings
 from tiercut import __version__, cli, pki
+from tiercut.bus import Delivery
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
@@ -118,10 +119,10 @@ HUB = ("hub", "hub", {})
 @async_test
 async def test_site_that_is_well_has_nothing_to_do(tmp_path: Path, bundles: Path) -> None:
     with Mosquitto(tmp_path) as broker:
-        async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus:
-            async with saying(bus, HUB), node(broker.url, bundles, FarClock(0.0)):
-                await asyncio.sleep(0.3)
-                findings = await found(plain(broker.url))
+        own = MqttSettings(url=broker.url)
+        async with MqttBus(own, clock=SystemClock()) as bus, saying(bus, HUB), node(broker.url, bundles, FarClock(0.0)):
+            await asyncio.sleep(0.3)
+            findings = await found(plain(broker.url))
     assert not words(findings, "problem", "warning")
     shown = words(findings, "ok")
     for wanted in ("version 5", "hub/hub", "edge/e is known to ±", "to edge/e: ", f"tiercut {__version__} everywhere"):
@@ -157,6 +158,7 @@ async def test_something_that_never_answers_holds_nobody_up(monkeypatch: pytest.
         assert (check, "problem") in findings
     stop.set()
     server.close()
+    await until(lambda: len(asyncio.all_tasks()) == 1)
 
 
 @async_test
@@ -275,16 +277,28 @@ def test_rules_that_are_too_wide_are_told(keys: PkiFolder, tmp_path: Path) -> No
     look()
 
 
-@async_test
-async def test_looking_disturbs_nobody(tmp_path: Path) -> None:
-    with Mosquitto(tmp_path) as broker:
-        async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus:
-            heard: list[str] = []
-            await bus.subscribe("#", handler=lambda delivery: heard.append(delivery.topic))
-            async with saying(bus, HUB):
-                await found(plain(broker.url))
-            await asyncio.sleep(0.1)
-    assert {each for each in heard if "/status" not in each} == set()
+@pytest.mark.parametrize("name", [f"t/{role}/{role[0]}" for role in ROLES])
+def test_looking_reaches_nobody_and_leaves_nothing(keys: PkiFolder, tmp_path: Path, name: str) -> None:
+    heard: list[Delivery] = []
+
+    def listen(delivery: Delivery) -> None:
+        delivery.ack()
+        heard.append(delivery)
+
+    @async_test
+    async def look() -> None:
+        with Mosquitto(tmp_path) as broker:
+            identity = Identity.load(keys.path_of(IdentityName.parse(name)))
+            async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus, saying(bus, HUB):
+                await bus.subscribe("#", handler=listen)
+                await found(plain(broker.url, identity=identity))
+                await asyncio.sleep(0.1)
+
+    look()
+    others = [each.topic for each in heard if not each.topic.endswith("/hub/hub/status")]
+    own = f"{name.rpartition('/')[0].removeprefix('t/')}/{name[-1]}/clock"
+    assert others
+    assert not [each for each in others if "doctor-nobody" not in each and not each.endswith(own)]
 
 
 # ---------------------------------------------------------------------- certificates, settings, the command

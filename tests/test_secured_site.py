@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from broker.acl import acl, cloud_acl
 from tests.aio import async_test
@@ -20,7 +22,7 @@ from tiercut.identities import IdentityName
 from tiercut.pki_folder import PkiFolder
 from tiercut.processes import Processes
 from tiercut.stream_settings import StreamSettings
-from tiercut.topics import RESULT
+from tiercut.topics import RESULT, WANTED
 
 IDENTITIES = ("t/device/d", "t/edge/e", "t/hub/hub", "t/operator/o", "t/reader/r", "cloud/cloud/c", "cloud/bus/cb")
 #: Each message that the rules refuse is logged, those of QoS 0 as well, which nobody is told of.
@@ -93,6 +95,46 @@ async def test_site_with_tls_works_and_no_node_is_refused_anything(chain: Bundle
     assert ended == dict.fromkeys(wanted, 0)
     denied = [line for broker in (site, cloud) for line in broker.log.read_text().splitlines() if "Denied" in line]
     assert not denied
+
+
+def picture() -> bytes:
+    """What a sensor sends."""
+    made = io.BytesIO()
+    Image.new("RGB", (64, 48), "teal").save(made, "JPEG")
+    return made.getvalue()
+
+
+@pytest.mark.slow
+@async_test
+async def test_stream_added_while_it_runs_gets_rights_and_gives_results(chain: Bundle, tmp_path: Path) -> None:
+    pki = new_pki(tmp_path / "pki", *IDENTITIES, bell=("door/+",))
+    site = SecureBroker(tmp_path, pki, acl("t", pki.listed(), []), more=VERBOSE)
+    cloud = SecureBroker(tmp_path, pki, cloud_acl(pki.listed()), bus="cloud/bus/cb", more=VERBOSE)
+    with site, cloud:
+        wanted = programs(pki, site, cloud, chain, acl_file=str(site.rules))
+        del wanted["d"]
+        async with (
+            Processes(tmp_path, wanted) as running,
+            results_of(site, pki) as results,
+            on_bus(site, pki, "t/operator/o", "t/sensor/bell") as (operator, sensor),
+        ):
+            for name in wanted:
+                await running.start(name)
+            settings = {"model": chain.name, "sensor": "mqtt", "topic": "door/bell"}
+            await operator.publish(WANTED.of(site="t", stream="door"), json.dumps(settings).encode(), retain=True)
+            heard = asyncio.create_task(until_finished(results, "door"))
+            while not heard.done():
+                await sensor.publish("door/bell", picture())
+                await asyncio.sleep(0.1)
+            await heard
+    denied = [line for broker in (site, cloud) for line in broker.log.read_text().splitlines() if "Denied" in line]
+    assert not denied
+
+
+async def until_finished(results: AsyncIterator[dict[str, Any]], stream: str) -> None:
+    """The first result of a stream."""
+    while (await anext(results))["stream"] != stream:
+        pass
 
 
 @pytest.mark.slow

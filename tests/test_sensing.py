@@ -185,6 +185,13 @@ def test_after_a_silence_only_the_newest_window_is_made() -> None:
     assert NOW + 2990 < (found[0].at_unix_s or 0) < NOW + 3000
 
 
+def test_long_silence_needs_no_memory_for_all_of_it() -> None:
+    tracemalloc.start()
+    assert len(windows([reading(1, 0), reading(2, 3000)], signal(50, 1000.0), form(None))) == 1
+    assert tracemalloc.get_traced_memory()[1] < 1024 * 1024
+    tracemalloc.stop()
+
+
 def test_reading_does_not_hold_for_ever() -> None:
     assert not windows([reading(1, 0), reading(2, 4000), reading(2, 4002)], signal(5, 1.0), form(None))
 

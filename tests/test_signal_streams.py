@@ -77,9 +77,8 @@ async def test_acceleration_in_json_becomes_results_in_the_models_rate_order_and
         await person.wants("watch", {**WATCH, "model": shaking.name})
         await person.until("watch", device="e")
         await shake(person, outcomes, results=4)
-    print(outcomes.results[-1]["outputs"])
     (output,) = outcomes.results[-1]["outputs"]
-    assert output["values"] == pytest.approx([2 * 9.80665, 0, 0, 9.80665], abs=0.4)
+    assert output["values"] == pytest.approx([2 * math.sin(math.tau / 5) * 9.80665, 0, 0, 9.80665], abs=0.02)
 
 
 @async_test

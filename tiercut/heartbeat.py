@@ -58,7 +58,9 @@ def trouble(path: Path, *, now_unix_s: float, stale_s: float = STALE_S) -> str |
     except OSError as error:
         return f"no heartbeat at {path} ({error.strerror}): the broker has not taken a status of this node yet"
     if age_s > stale_s:
-        return f"the broker took the last status {age_s:.0f} s ago, expected less than {stale_s:.0f} s: see the node's log"
+        return (
+            f"the broker took the last status {age_s:.0f} s ago, expected less than {stale_s:.0f} s: see the node's log"
+        )
     return None
 
 

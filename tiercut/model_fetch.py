@@ -123,7 +123,7 @@ class ModelFetcher:
             try:
                 await self._ask(hub, session)
             except (OSError, aiohttp.ClientError, BundleError, SettingsError) as error:
-                self._away(hub, str(error) or type(error).__name__)
+                self._away(hub, _reason(error))
                 await asyncio.sleep(hub.wait_s * random.uniform(0.5, 1))  # noqa: S311 - nodes must not ask in step
                 hub.wait_s = min(2 * hub.wait_s, LONGEST_WAIT_S)
             else:
@@ -245,6 +245,14 @@ class _Files:
 def _goes_on(answer: aiohttp.ClientResponse, start: int) -> bool:
     partial: bool = answer.status == HTTPStatus.PARTIAL_CONTENT
     return partial and answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"the hub's certificate is not trusted: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return (error.os_error.strerror or str(error.os_error)).lower()
+    return str(error) or type(error).__name__
 
 
 def _sentence(said: bytes) -> str:

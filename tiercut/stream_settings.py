@@ -26,7 +26,7 @@ MQTT, FUSION = "mqtt", "fusion"
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSettings:
-    """Where frames come from. Which settings count depends on the sensor: see docs/sensors.md."""
+    """Where frames come from. Which settings count depends on the sensor: docs/sensors.md, docs/device-sensors.md."""
 
     sensor: str = setting(
         "mqtt, images, pan, video, camera, wav, microphone, recording, snapshot, noise, fusion, or a plugin's name "
@@ -34,10 +34,12 @@ class SourceSettings:
         default="",
     )
     path: tuple[Path, ...] = setting(
-        "images, recording: files or folders; pan: a photograph; video, wav: a file", default=()
+        "images, recording: files or folders; pan: a photograph; video, wav: a file; camera: a device or its number; "
+        "microphone: a part of its name, or its number",
+        default=(),
     )
     topic: str = setting("mqtt: topic or topic filter that the sensor publishes on", default="")
-    url: str = setting("snapshot: http:// or https:// address of a picture", default="")
+    url: str = setting("snapshot: http:// or https:// address of a picture; camera: rtsp://", default="")
     format: PayloadFormat = setting("mqtt: what a payload is: image, json, pcm or npy", default="image")
     json_path: tuple[str, ...] = setting(
         "json: JSONPath of each channel's number or array, or one of an array with all channels", default=()
@@ -49,9 +51,13 @@ class SourceSettings:
     scale: tuple[float, ...] = setting("factor on values: one for all, or one per channel", default=())
     offset: tuple[float, ...] = setting("added to values after that: one for all, or one per channel", default=())
     overlap: float = setting("part of a window that the next one shares with it, 0 to below 1", default=0.0)
-    width: int = setting("pan: width of the window, noise and camera: of the frame", default=224)
-    height: int = setting("pan: height of the window, noise and camera: of the frame", default=224)
+    width: int = setting("pan: width of the window; noise, camera: of the frame (a camera has its own)", default=224)
+    height: int = setting("pan: height of the window; noise, camera: of the frame (a camera has its own)", default=224)
     seed: int = setting("noise: seed of the generator", default=0)
+    real_time: bool | None = setting(
+        "video, wav, recording: play at the file's own rate (default: wav and recording do, video does not)",
+        default=None,
+    )
     loop: bool = setting("start again at the end of a file", default=True)
     options: tuple[str, ...] = setting('for a plugin: its options, such as ["port=/dev/ttyUSB0"]', default=())
 

@@ -155,7 +155,7 @@ def decode_source_report(data: bytes) -> SourceReport:
 
 
 def encode_stream_status(status: StreamStatus) -> bytes:
-    """The JSON of a stream's ``status`` topic."""
+    """The JSON of a stream's ``state`` topic."""
     return _dump(status_document(status))
 
 

@@ -170,7 +170,7 @@ WANTED = Topic(
     listeners="hub",
 )
 STREAM_STATUS = Topic(
-    f"{ROOT}/{{site}}/stream/{{stream}}/status",
+    f"{ROOT}/{{site}}/stream/{{stream}}/state",
     "StreamStatus, JSON: whether it runs, where its sensor is read, what is wrong",
     qos=1,
     retain=True,

@@ -7,7 +7,7 @@ import wave
 from paho.mqtt.client import CallbackAPIVersion, Client, MQTTProtocolVersion
 
 parser = argparse.ArgumentParser(description="publish a WAV file on MQTT as if a microphone heard it")
-parser.add_argument("path", nargs="?", default="recording.wav")
+parser.add_argument("path", nargs="?", default="recordings/speech.wav")
 parser.add_argument("--topic", default="microphones/kitchen")
 parser.add_argument("--host", default="127.0.0.1")
 parser.add_argument("--port", type=int, default=1883)

@@ -1,6 +1,6 @@
 """Make a recording of somebody who speaks now and then in a room that is never quite silent, and say when.
 
-python -m examples.sound.recording --out recording.wav
+python -m examples.sound.recording --out recordings/speech.wav
 
 The speech is made by espeak-ng (``apt-get install espeak-ng``), which is only needed here.
 """
@@ -92,6 +92,7 @@ def make() -> tuple[NDArray[np.int16], list[Span]]:
 def write(path: Path) -> list[Span]:
     """Write the recording as a WAV file, and beside it a JSON file that says when somebody speaks."""
     sound, spans = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
@@ -110,7 +111,7 @@ def _at_level(sound: Sound, level: float) -> Sound:
 def main() -> None:
     """Write the recording."""
     parser = argparse.ArgumentParser(description="make a recording with speech, silence and noise in it")
-    parser.add_argument("--out", type=Path, default=Path("recording.wav"))
+    parser.add_argument("--out", type=Path, default=Path("recordings/speech.wav"))
     args = parser.parse_args()
     for span in write(args.out):
         print(f"speech from {span.start_s:.1f} to {span.end_s:.1f} s")

@@ -1,6 +1,6 @@
 """Copy the photographs that PyPI's ``scikit-image`` ships to a folder, as JPEG: what a camera would have seen.
 
-python -m examples.vision.photographs --out photographs
+python -m examples.vision.photographs --out recordings/photographs
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def copy(out: Path) -> list[Path]:
 def main() -> None:
     """Copy them."""
     parser = argparse.ArgumentParser(description="copy photographs to a folder, as JPEG")
-    parser.add_argument("--out", type=Path, default=Path("photographs"))
+    parser.add_argument("--out", type=Path, default=Path("recordings/photographs"))
     for path in copy(parser.parse_args().out):
         print(path)
 

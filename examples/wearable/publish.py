@@ -10,7 +10,7 @@ from pathlib import Path
 from paho.mqtt.client import CallbackAPIVersion, Client, MQTTProtocolVersion
 
 parser = argparse.ArgumentParser(description="publish a recording on MQTT as a watch would")
-parser.add_argument("path", nargs="?", type=Path, default=Path("recording.csv"))
+parser.add_argument("path", nargs="?", type=Path, default=Path("recordings/exercises.csv"))
 parser.add_argument("--apart", action="store_true", help="acceleration and rotation on a topic each")
 parser.add_argument("--without", metavar="TOPIC", help="leave this one out, as if its sensor were broken")
 parser.add_argument("--host", default="127.0.0.1")

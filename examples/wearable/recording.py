@@ -1,6 +1,6 @@
 """Write a recording of a person whom the network has never seen: each exercise for some seconds, one after the other.
 
-python -m examples.wearable.recording --out recording.csv
+python -m examples.wearable.recording --out recordings/exercises.csv
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def make(subject: int, seconds: float) -> NDArray[np.float32]:
 def main() -> None:
     """Write the recording."""
     parser = argparse.ArgumentParser(description="write a recording of a smart watch as CSV")
-    parser.add_argument("--out", type=Path, default=Path("recording.csv"))
+    parser.add_argument("--out", type=Path, default=Path("recordings/exercises.csv"))
     parser.add_argument("--subject", type=int, default=HELD_OUT[0], help="number of the person, 1 to 10")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each exercise")
     args = parser.parse_args()
@@ -41,6 +41,7 @@ def main() -> None:
 
 def write(path: Path, samples: NDArray[np.float32]) -> None:
     """Write samples as CSV, with the channels' names in the first line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     np.savetxt(path, samples, fmt="%.5f", delimiter=",", header=",".join(CHANNELS), comments="")
 
 

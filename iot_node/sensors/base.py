@@ -187,5 +187,4 @@ def in_real_time(source: SourceSettings, *, otherwise: bool) -> bool:
         source: The settings.
         otherwise: Where they do not say.
     """
-    said: bool | None = getattr(source, "real_time", None)
-    return otherwise if said is None else said
+    return otherwise if source.real_time is None else source.real_time

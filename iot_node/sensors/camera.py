@@ -33,6 +33,7 @@ class Camera(DeviceSensor):
         super().__init__(*args, **more)
         self._cv2 = opencv(self.source.sensor)
         self._given: SimpleQueue[Captured | Spoiled | None] = SimpleQueue()
+        #: one item is given for each time that this is set
         self._wanted = threading.Event()
         self._name = masked_url(self.source.url) or str(self.source.path[0])
 
@@ -60,13 +61,11 @@ class Camera(DeviceSensor):
         self._given.put(None)
 
     def _items(self) -> Iterator[Captured | Spoiled]:
+        self._wanted.set()
         threading.Thread(target=self._watch, name=f"camera-{self.stream}", daemon=True).start()
-        while True:
-            self._wanted.set()
-            item = self._given.get()
-            if item is None:
-                return
+        while (item := self._given.get()) is not None:
             yield item
+            self._wanted.set()
 
     def _watch(self) -> None:
         """On a thread of its own: open, read, and open again."""
@@ -82,7 +81,8 @@ class Camera(DeviceSensor):
                 if camera is not None:
                     with suppress(self._cv2.error):
                         camera.release()
-            if self._given.empty():
+            if self._wanted.is_set():
+                self._wanted.clear()
                 again = f"tried again after {backoff.next_s:g} s"
                 self._given.put(Spoiled("camera_gone", f"the camera {self._name} {why}; connect it ({again})"))
             self._timing.sleep(backoff.take_s())

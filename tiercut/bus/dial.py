@@ -8,6 +8,10 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 #: Send and receive buffers of the socket. The kernel doubles and caps them; with the usual Linux cap (208 KiB) they
 #: still take a 150 kB packet whole. paho copies the rest of a packet at every partial write.
@@ -60,7 +64,7 @@ class WholeSocket(ssl.SSLSocket):
     cores, this took the rate from 0.49 to 0.80 of that without TLS (2026-11-21, `bench.tls`).
     """
 
-    def send(self, data: bytes | bytearray | memoryview, flags: int = 0) -> int:
+    def send(self, data: Buffer, flags: int = 0) -> int:
         """As `ssl.SSLSocket.send`, record after record."""
         view, sent = memoryview(data), 0
         try:
@@ -72,7 +76,7 @@ class WholeSocket(ssl.SSLSocket):
         return sent
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """As `ssl.SSLSocket.recv`, record after record; never asks for more than one, as memory is taken for all of it."""
+        """As `ssl.SSLSocket.recv`, record after record: memory is taken for all that is asked for, so one at a time."""
         data = super().recv(min(buflen, _RECORD_BYTES), flags)
         if len(data) == buflen or not data:
             return data

@@ -13,7 +13,7 @@ from typing import Any
 
 from tiercut.bus import Delivery
 from tiercut.bus.mqtt import MqttBus
-from tiercut.bus.settings import MqttSettings
+from tiercut.cli.connect import add_connection, connection
 from tiercut.clock import SystemClock
 from tiercut.coordinator.explain import BY_HAND
 from tiercut.errors import BadMessage, SettingsError
@@ -43,8 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("stream", help="name of the stream")
     parser.add_argument("mode", choices=("auto", "freeze", "plan"), help="who chooses: coordinator, nobody, or you")
-    parser.add_argument("--broker", default="mqtt://127.0.0.1:1883", metavar="URL", help="the site's broker")
-    parser.add_argument("--site", default="home", metavar="NAME", help="name of the site (default: home)")
+    add_connection(parser)
     by_hand = parser.add_argument_group("with plan")
     by_hand.add_argument("--first-cut", type=int, metavar="N", help="cut point at the end of the device's part")
     by_hand.add_argument("--second-cut", type=int, metavar="N", help="cut point at the end of the edge's part")
@@ -74,7 +73,7 @@ async def _control(args: argparse.Namespace) -> str:
     _check(args)
     names = {"site": args.site, "stream": args.stream}
     topic = CONTROL.of(**names)
-    async with MqttBus(MqttSettings(url=args.broker), clock=SystemClock()) as bus:
+    async with MqttBus(connection(args), clock=SystemClock()) as bus:
         heard = _Heard(uuid.uuid4().hex)
         await bus.subscribe(topic, handler=heard.control_came)  # before the plan, so that it is known when the plan is
         await bus.subscribe(PLAN.of(**names), handler=heard.plan_came)

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 from tiercut.cli.connect import add_connection, connection
@@ -20,6 +21,8 @@ from tiercut.stream_talk import StreamStatus, encode_wanted, status_document
 ANSWERED_S = 10.0
 #: How long a stream that is accepted may take until its sensor is open.
 OPENED_S = 8.0
+#: … and after that until its first frame: many sensors speak now and then.
+FIRST_FRAME_S = 1.0
 #: How long the hub may take to speak of a stream that was changed; if it does as before, it says nothing.
 CHANGED_S = 1.5
 #: The hub's reason where a stream of its settings has the name.
@@ -147,7 +150,9 @@ async def _outcome(args: argparse.Namespace, site: SiteStreams, settings: Stream
             came="nothing",
             fix=f"see the hub's log; the settings of '{name}' stay retained on {args.broker}",
         )
-    await site.until(lambda: name not in statuses or statuses[name].state != "waiting", OPENED_S)
+    waits = partial(_waits, site.heard, name)
+    await site.until(lambda: not waits() or site.heard.silent, OPENED_S)
+    await site.until(lambda: not waits(), FIRST_FRAME_S)
     if name not in statuses:
         raise SettingsError(
             f"the stream '{name}' was removed meanwhile",
@@ -156,6 +161,10 @@ async def _outcome(args: argparse.Namespace, site: SiteStreams, settings: Stream
             fix="add it again",
         )
     return statuses[name]
+
+
+def _waits(heard: Heard, stream: str) -> bool:
+    return stream in heard.statuses and heard.statuses[stream].state == "waiting"
 
 
 class _RefusedError(SettingsError):

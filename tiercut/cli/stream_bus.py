@@ -16,8 +16,8 @@ from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.errors import BadMessage, BrokerRefused
 from tiercut.jsonwire import decode_node_status
-from tiercut.stream_talk import StreamStatus, decode_stream_status
-from tiercut.topics import STATUS, STREAM_STATUS, WANTED
+from tiercut.stream_talk import StreamStatus, decode_source_report, decode_stream_status
+from tiercut.topics import SOURCE, STATUS, STREAM_STATUS, WANTED
 
 #: How long the hub's retained status is waited for; the streams' own come before it.
 KNOWN_S = 2.0
@@ -43,11 +43,13 @@ class Heard:
         hubs: Hub → whether it is online.
         wanted: Stream → its settings as they are retained; empty when they were taken back.
         statuses: Stream → the hub's last word.
+        silent: The sensor of the one stream is open, and has given nothing yet.
     """
 
     hubs: dict[str, bool] = field(default_factory=dict)
     wanted: dict[str, bytes] = field(default_factory=dict)
     statuses: dict[str, StreamStatus] = field(default_factory=dict)
+    silent: bool = False
 
     @property
     def hub(self) -> HubState:
@@ -84,6 +86,7 @@ class SiteStreams:
             if self._alone:
                 with contextlib.suppress(BrokerRefused):  # readers may not; some brokers say so, others say nothing
                     await self._bus.subscribe(WANTED.filter(**self._names), handler=self._wanted_came)
+                    await self._bus.subscribe(SOURCE.filter(**self._names), handler=self._source_came)
             await self._bus.subscribe(STREAM_STATUS.filter(**self._names), handler=self._status_came)
             await self._bus.subscribe(STATUS.filter(site=self._names["site"], tier="hub"), handler=self._hub_came)
         except BaseException:
@@ -124,6 +127,13 @@ class SiteStreams:
         delivery.ack()
         if names := WANTED.parse(delivery.topic):
             self.heard.wanted[names["stream"]] = bytes(delivery.payload)
+        self._changed.set()
+
+    def _source_came(self, delivery: Delivery) -> None:
+        delivery.ack()
+        with contextlib.suppress(BadMessage):
+            report = decode_source_report(delivery.payload) if delivery.payload else None
+            self.heard.silent = report is not None and report.state == "silent"
         self._changed.set()
 
     def _status_came(self, delivery: Delivery) -> None:

@@ -38,7 +38,9 @@ def shown(name: str, status: StreamStatus | None, wanted: bytes) -> str:
     if not wanted:
         return "\n".join([*lines, "# its settings stand in the hub's own, or need an identity of the role operator"])
     try:
-        return "\n".join([*lines, *_toml(to_table(decode_wanted(wanted, name)))])
+        settings = decode_wanted(wanted, name)
+        table = {"name": settings.name, "model": settings.model} | to_table(settings)  # these two on top
+        return "\n".join([*lines, *_toml(table)])
     except SettingsError as error:
         return "\n".join([*lines, f"# {_plain(str(error))}", f"# {_plain(wanted[:500].decode(errors='replace'))}"])
 
@@ -55,7 +57,7 @@ def _how(status: StreamStatus) -> list[str]:
     for each in status.trouble:
         last = datetime.fromtimestamp(each.last_unix_s, UTC).astimezone()
         at = f", last at {last:%H:%M:%S}" if each.last_unix_s else ""
-        lines.append(f"{each.reason}, {each.count} times{at}: {_plain(each.message)}")
+        lines.append(f"{each.reason} x {each.count}{at}: {_plain(each.message)}")
     return lines
 
 

@@ -14,19 +14,20 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import Clock, SystemClock
 from tiercut.doctor import certificates, hub, nodes, reach, rights
-from tiercut.doctor.findings import Finding, failed, good, warning
+from tiercut.doctor.findings import Finding, failed, good
 from tiercut.doctor.links import Links
 from tiercut.doctor.nodes import Key, Seen
 from tiercut.doctor.target import Target
 from tiercut.errors import BadMessage, BusError, TiercutError
 from tiercut.jsonwire import decode_node_status
-from tiercut.plan import TIERS
-from tiercut.talk import NodeStatus
+from tiercut.plan import TIERS, Tier
 from tiercut.topics import CLOCK, STATUS
 
 #: What the broker keeps comes right after a subscription.
 RETAINED_S = 1.0
 POLL_S = 0.1
+#: role → tiers whose nodes answer it: those that its frames go to (hubs have no clock topic)
+_ASKED: dict[str | None, tuple[Tier, ...]] = {"device": ("edge", "cloud"), "edge": ("edge", "cloud")}
 
 
 async def examine(target: Target, *, clock: Clock | None = None) -> AsyncIterator[Finding]:
@@ -103,7 +104,9 @@ class _Doctor:
             return
         self.listened = True
         await asyncio.sleep(RETAINED_S)
-        online = [seen.status for key, seen in sorted(self.seen.items()) if key in mine and _measurable(seen.status)]
+        tiers = _ASKED.get(None if self.target.identity is None else self.target.identity.role, TIERS)
+        online = [seen.status for key, seen in sorted(self.seen.items()) if key in mine and key[0] in tiers]
+        online = [status for status in online if status.state == "online"]
         own_topic = self._own_clock()
         identity = self.target.identity
         if home and identity is None:
@@ -112,8 +115,7 @@ class _Doctor:
             for finding in await rights.rights(bus, identity.name, own_clock=own_topic, clock=self.clock):
                 yield finding
         if own_topic is None:
-            says = "clocks and links are not measured: this identity may not ask, or its node would hear the answers"
-            yield warning("link", says, "use an operator's identity")
+            yield good("link", "not measured: only an operator's identity may ask all nodes")
         else:
             links = Links(bus, site=self.target.site, own_topic=own_topic, clock=self.clock)
             async for finding in links.measure(online):
@@ -130,7 +132,7 @@ class _Doctor:
                 status = decode_node_status(delivery.payload)
                 key = names["tier"], names["node"]
                 mine.add(key)
-                seen = self.seen.setdefault(key, Seen(status))
+                seen = self.seen.setdefault(key, Seen(status, delivery.topic))
                 seen.heard(status, self.clock.unix_s(), kept=delivery.retain)
 
         if home:
@@ -155,11 +157,6 @@ class _Doctor:
             async with asyncio.timeout(self.target.wait_s):
                 while any(self.seen[key].silent for key in mine):  # noqa: ASYNC110 - statuses come as they come
                     await asyncio.sleep(POLL_S)
-
-
-def _measurable(status: NodeStatus) -> bool:
-    """Hubs have no clock topic, and neither have gateways of their own: they are a part of their edge."""
-    return status.state == "online" and status.tier in TIERS
 
 
 def _silent() -> BusError:

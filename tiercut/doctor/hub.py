@@ -34,7 +34,8 @@ async def health(url: str, identity: Identity | None) -> Finding:  # noqa: PLR09
     except TimeoutError:
         return problem(check, f"{url} does not answer within {ANSWER_S:g} s", "look at the hub, and for a firewall")
     except (aiohttp.ClientError, OSError) as error:
-        return problem(check, f"{url} cannot be reached: {error}", "start the hub with 'listen', or correct hub_url")
+        said = getattr(error, "os_error", error)
+        return problem(check, f"{url} cannot be reached: {said}", "start the hub with 'listen', or correct hub_url")
     if status == HTTPStatus.OK:
         return good(check, f"{url} answers")
     return problem(check, f"{url} answers with {status}", "look at the hub's log, and at the role of this identity")

@@ -21,11 +21,13 @@ class Seen:
 
     Attributes:
         status: Its last status.
+        topic: Where it has said so.
         ahead_s: Its wall clock less ours, of the status that came quickest; ``None`` while it has only been heard of
             by what the broker had kept.
     """
 
     status: NodeStatus
+    topic: str
     ahead_s: float | None = None
 
     @property
@@ -50,7 +52,7 @@ def presence(nodes: Mapping[Key, Seen]) -> list[Finding]:
     for (tier, node), seen in sorted(nodes.items()):
         if seen.status.state == "online":
             continue
-        fix = f"start it; if it is gone for good: mosquitto_pub -r -n -t 'tiercut/v1/<site>/{tier}/{node}/status'"
+        fix = f"start it; if it is gone for good: mosquitto_pub -r -n -t {seen.topic}"
         make = problem if tier == "hub" else warning
         findings.append(make("nodes", f"{tier}/{node} is offline", fix))
     online = [f"{tier}/{node}" for (tier, node), seen in sorted(nodes.items()) if seen.status.state == "online"]

@@ -1,0 +1,138 @@
+"""The secured site of compose.yaml in real containers, as a user starts it: one story, told in order."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.composed import ROOT, Composed, Heard, why_not
+
+pytestmark = [pytest.mark.slow, pytest.mark.privileged, pytest.mark.timeout(900)]
+
+#: Wanted with nothing else on the machine; a busy one gets its time.
+FIRST_RESULT_S = 60.0
+PICTURE = ROOT / "deploy" / "sensors" / "doorbell.jpg"
+GATES = ("gate", "gate-2", "gate-3", "gate-4")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
+    why = why_not()
+    if why is not None:
+        pytest.skip(why)
+    with Composed(tmp_path_factory.mktemp("site"), TIERCUT_CERTS="--sensors gate=gate/picture") as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def heard(site: Composed) -> Iterator[Heard]:
+    with Heard(site, site.reader()) as heard:
+        yield heard
+
+
+@pytest.fixture(scope="module")
+def gate(site: Composed) -> Iterator[None]:
+    """A sensor of our own: it publishes a JPEG twice a second with nothing but `mosquitto_pub`."""
+    words = ["-t", "gate/picture", "-f", str(PICTURE), "--repeat", "100000", "--repeat-delay", "0.5"]
+    with subprocess.Popen(site.client("mosquitto_pub", site.sensor("gate"), *words)) as publishing:
+        yield
+        publishing.kill()
+
+
+def stream_file(name: str, folder: Path) -> Path:
+    path = folder / f"{name}.toml"
+    settings = {"name": name, "model": "efficientnet-lite0", "sensor": "mqtt", "topic": "gate/picture"}
+    path.write_text("".join(f'{key} = "{value}"\n' for key, value in settings.items()), encoding="utf-8")
+    return path
+
+
+def test_site_gives_results_of_both_devices(site: Composed, heard: Heard) -> None:
+    for stream in ("porch", "yard"):
+        heard.until(lambda each, stream=stream: each.is_result_of(stream), within_s=FIRST_RESULT_S)
+    first_s = heard.first_result_s - site.began_s
+    print(f"'up' took {site.up_s:.1f} s, the first result came {first_s:.1f} s after its begin")
+    assert first_s < FIRST_RESULT_S
+
+
+def test_no_container_runs_as_root_or_may_write_to_its_image(site: Composed) -> None:
+    said = json.loads(site.engine("inspect", *site.containers()))
+    assert len(said) == 8  # noqa: PLR2004 - two brokers, hub, two cameras, two edges, cloud
+    for each in said:
+        assert each["Config"]["User"] == "10001:10001", each["Name"]
+        assert each["HostConfig"]["ReadonlyRootfs"], each["Name"]
+        status = site.engine("exec", each["Id"], "cat", "/proc/1/status")
+        capabilities = [line.split()[1] for line in status.splitlines() if line.startswith(("CapEff", "CapBnd"))]
+        assert [int(bits, 16) for bits in capabilities] == [0, 0], each["Name"]
+
+
+def test_every_node_says_that_it_is_well(site: Composed) -> None:
+    for service in ("hub", "camera-1", "camera-2", "edge", "cloud"):
+        for container in site.containers(service):
+            site.engine("exec", container, "python", "-m", "tiercut.heartbeat")
+
+
+def test_camera_has_no_torch_and_sees_nothing_of_the_cloud(site: Composed) -> None:
+    (camera,) = site.containers("camera-1")
+    found = "import importlib.util; print(importlib.util.find_spec('torch'))"
+    assert site.engine("exec", camera, "python", "-c", found).strip() == "None"
+    assert not site.engine("exec", camera, "getent", "hosts", "cloud-bus", check=False)
+
+
+def test_who_has_no_certificate_reads_nothing(site: Composed) -> None:
+    command = site.client("mosquitto_sub", site.reader(), "-t", "#", "-C", "1", "-W", "5")
+    without = [
+        word for word in command if not word.endswith(("cert.pem", "key.pem")) and word not in {"--cert", "--key"}
+    ]
+    ended = subprocess.run(without, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode != 0
+    assert not ended.stdout
+
+
+def test_own_sensor_is_added_by_toml_alone(site: Composed, heard: Heard, gate: None, tmp_path: Path) -> None:
+    del gate
+    for name in GATES:
+        site.tiercut_here("stream", "add", str(stream_file(name, tmp_path)))
+        result = heard.until(lambda each, name=name: each.is_result_of(name), within_s=20)
+        assert result.document["labels"][0]["label"] == "Egyptian cat"
+    assert "gate-4" in site.tiercut("stream", "list")
+
+
+def test_streams_of_an_edge_that_stops_move_to_the_other(site: Composed, heard: Heard) -> None:
+    edges = site.edges()
+    gone = heard.reader_of("gate")
+    site.engine("kill", edges.pop(gone))
+    killed_s = time.monotonic()
+    (other,) = edges
+    heard.until(lambda each: each.is_status_of("gate") and each.document["device"] == other, within_s=20)
+    result = heard.until(lambda each: each.is_result_of("gate"), within_s=20)
+    print(f"a stream's results came {result.at_s - killed_s:.1f} s after its edge was killed")
+    assert result.document["plan"]["edge"] != gone
+
+
+def test_another_edge_joins_and_takes_streams(site: Composed, heard: Heard) -> None:
+    before = site.edges()
+    heard.until(lambda each: each.is_result_of("gate-4"), within_s=20)
+    scaled_s = time.monotonic()
+    site.compose("up", "-d", "--no-recreate", "--scale", "edge=3")
+    up_s = time.monotonic()
+    moved = heard.until(lambda each: each.is_status and each.document["device"] not in {None, *before}, within_s=30)
+    new, stream = moved.document["device"], moved.document["stream"]
+    result = heard.until(lambda each: each.is_result_of(stream) and each.worked_on(new), within_s=30)
+    print(
+        f"{new} has taken {stream}: result {result.at_s - scaled_s:.1f} s after 'up', {result.at_s - up_s:.1f} s after its end"
+    )
+    assert len(site.containers("edge")) == 3
+
+
+def test_sensor_is_removed_while_the_rest_goes_on(site: Composed, heard: Heard) -> None:
+    for name in GATES:
+        site.tiercut("stream", "remove", name)
+    assert "gate" not in site.tiercut("stream", "list")
+    for stream in ("porch", "yard"):
+        heard.until(lambda each, stream=stream: each.is_result_of(stream), within_s=20)
