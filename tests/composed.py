@@ -115,6 +115,16 @@ class Composed:
         found = {self.node_in(container): container for container in self.containers("edge")}
         return {node: container for node, container in found.items() if node}
 
+    def is_well(self, container: str, *, within_s: float) -> bool:
+        """Whether its health check says so; it is asked here, as not every engine asks by itself."""
+        end_s = time.monotonic() + within_s
+        while time.monotonic() < end_s:
+            asked = [ENGINE, "exec", container, "python", "-m", "tiercut.heartbeat"]
+            if subprocess.run(asked, capture_output=True, timeout=COMMAND_S, check=False).returncode == 0:
+                return True
+            time.sleep(1)
+        return False
+
     def logs(self) -> str:
         """The last lines of all containers, for whoever looks at a failure."""
         said = []
@@ -180,15 +190,17 @@ class Message:
     def is_status(self) -> bool:
         return self.kind == "status"
 
-    def is_result_of(self, stream: str) -> bool:
-        return (self.kind, self.stream) == ("result", stream)
-
     def is_status_of(self, stream: str) -> bool:
         return (self.kind, self.stream) == ("status", stream)
 
     def worked_on(self, node: str) -> bool:
         """A node had a part in this result."""
         return node in {stage["where"] for stage in self.document["stages"]} | {self.document["finished_by"]}
+
+
+def result_of(stream: str) -> Callable[[Message], bool]:
+    """Whether a message is a result of a stream."""
+    return lambda each: (each.kind, each.stream) == ("result", stream)
 
 
 class Heard:
@@ -235,16 +247,21 @@ class Heard:
             self._messages.append(Message(time.monotonic(), stream, kind, json.loads(payload)))
             self._news.notify_all()
 
-    def until(self, wanted: Callable[[Message], bool], *, within_s: float) -> Message:
-        """The first message from now on that is wanted; a test fails with the site's logs where none comes."""
-        end_s = time.monotonic() + within_s
+    def until(self, wanted: Callable[[Message], bool], *, within_s: float, after_s: float | None = None) -> Message:
+        """The first message that is wanted; a test fails with the site's logs where none comes.
+
+        Args:
+            wanted: What is.
+            within_s: From now on.
+            after_s: It must have come later than this, on this machine's monotonic clock; default: now.
+        """
+        now_s = time.monotonic()
+        after_s = now_s if after_s is None else after_s
         with self._news:
-            seen = len(self._messages)
-            while (left_s := end_s - time.monotonic()) > 0:
-                found = next((each for each in self._messages[seen:] if wanted(each)), None)
+            while (left_s := now_s + within_s - time.monotonic()) > 0:
+                found = next((each for each in self._messages if each.at_s >= after_s and wanted(each)), None)
                 if found is not None:
                     return found
-                seen = len(self._messages)
                 self._news.wait(left_s)
         pytest.fail(f"not heard within {within_s:g} s; {len(self._messages)} messages came\n{self._site.logs()}")
 

@@ -19,7 +19,9 @@ from tiercut.cli import main
 from tiercut.errors import SettingsError
 from tiercut.identities import IdentityName, Listed, read_list
 from tiercut.identity import Identity, claim, wait_for
+from tiercut.node_settings import NodeSettings
 from tiercut.pki_folder import PkiFolder, Sites
+from tiercut.program import MqttOpener
 from tiercut.program import main as run_program
 
 DEVICE, HUB = IdentityName("home", "device", "door"), IdentityName("home", "hub", "hub")
@@ -210,6 +212,18 @@ def test_each_process_takes_an_identity_of_its_own(folder: PkiFolder) -> None:
     for each in others:
         each.join(20)
     assert claim(edges).node == "edge-1"
+
+
+def test_client_id_is_the_same_after_a_restart_and_nobody_can_guess_it(folder: PkiFolder) -> None:
+    keys = [folder.path_of(name) / "key.pem" for name in (DEVICE, HUB)]
+    ids = []
+    for key in (*keys, keys[0], None):
+        files = {} if key is None else {"ca_file": key, "cert_file": key, "key_file": key}
+        opener = MqttOpener(NodeSettings(node="door", broker_url="mqtts://localhost", **files), "device")
+        ids.append(opener("mqtts://localhost", will=("t", b"")).settings.client_id)  # type: ignore[attr-defined]
+    assert ids[0] == ids[2] != ids[1]
+    assert ids[3] == "tiercut-home-device-door"
+    assert len(ids[0]) == len(ids[3]) + 17
 
 
 # ---------------------------------------------------------------------- HTTPS

@@ -34,8 +34,9 @@ from tiercut.jsonwire import encode_node_status
 from tiercut.pki_folder import PkiFolder
 from tiercut.processes import free_port
 from tiercut.stream_settings import StreamSettings
+from tiercut.stream_talk import StreamState, StreamStatus, encode_stream_status
 from tiercut.talk import NodeStatus
-from tiercut.topics import STATUS, WANTED
+from tiercut.topics import STATUS, STREAM_STATUS, WANTED
 
 
 async def found(target: Target) -> dict[tuple[str, str], list[Finding]]:
@@ -90,7 +91,7 @@ async def node(url: str, bundles: Path, clock: SystemClock) -> AsyncIterator[Non
 
 async def say(bus: MqttBus, name: str, tier: str, **more: Any) -> None:
     """A node's status, as its node says it."""
-    said = {"state": "online", "version": __version__, "sent_unix_s": time.time()} | more
+    said: dict[str, Any] = {"state": "online", "version": __version__, "sent_unix_s": time.time()} | more
     status = NodeStatus(node=name, tier=tier, **said)
     await bus.publish(STATUS.of(site="t", tier=tier, node=name), encode_node_status(status), retain=True)
 
@@ -113,7 +114,7 @@ async def saying(bus: MqttBus, *statuses: tuple[str, str, dict[str, Any]]) -> As
         await asyncio.gather(speaking, return_exceptions=True)
 
 
-HUB = ("hub", "hub", {})
+HUB: tuple[str, str, dict[str, Any]] = ("hub", "hub", {})
 
 
 @async_test
@@ -190,6 +191,21 @@ async def test_nodes_that_do_not_fit_together_are_told(tmp_path: Path) -> None:
     assert [each.says for each in findings["models", "ok"]] == ["'dog' is the same on edge/a, edge/b"]
     assert [each.says for each in findings["nodes", "warning"]] == ["device/gone is offline"]
     assert "edge/b: tiercut 9.0.0" in findings["versions", "problem"][0].says
+
+
+@async_test
+async def test_streams_that_do_not_run_are_told_with_the_hubs_reason(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus, saying(bus, HUB):
+            states: dict[str, StreamState] = {"cam": "running", "door": "waiting", "yard": "refused"}
+            for name, state in states.items():
+                status = StreamStatus(stream=name, state=state, message=f"why {name}")
+                topic = STREAM_STATUS.of(site="t", stream=name)
+                await bus.publish(topic, encode_stream_status(status), retain=True)
+            findings = await found(plain(broker.url))
+    assert [each.says for each in findings["streams", "ok"]] == ["running: cam"]
+    assert [each.says for each in findings["streams", "warning"]] == ["'door' is waiting: why door"]
+    assert [each.says for each in findings["streams", "problem"]] == ["'yard' is refused: why yard"]
 
 
 @async_test

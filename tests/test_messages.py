@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ import pytest
 from tiercut.preprocess import FrameSpec
 from tiercut.sensing.fit import adapt, check_fit
 from tiercut.sensing.form import Captured, Spoiled
-from tiercut.sensing.payloads import form_of, read_payload
-from tiercut.stream_settings import SourceSettings
+from tiercut.sensing.payloads import REASONS, form_of, read_payload
+from tiercut.sensing.units import UNITS
+from tiercut.settings import from_table
+from tiercut.stream_settings import SourceSettings, StreamSettings
 
 FOLDER = Path(__file__).parent / "data" / "messages"
 NOW = 1_800_000_000.0
@@ -102,3 +106,24 @@ def test_esphome_number_is_the_whole_payload() -> None:
 def test_esphome_binary_sensor_is_one_or_zero() -> None:
     items = read("esphome-binary", FrameSpec(kind="signal", samples=4, rate_hz=1.0, channels=1), json_path=("$",))
     assert [item.frame.ravel().tolist() for item in items if isinstance(item, Captured)] == [[1, 1, 1, 1]]
+
+
+def blocks() -> list[dict[str, Any]]:
+    """Settings in the page about sensors on the bus."""
+    page = (Path(__file__).parents[1] / "docs" / "sensors.md").read_text()
+    return [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL)]
+
+
+@pytest.mark.parametrize("block", blocks(), ids=lambda block: block["name"])
+def test_settings_in_the_documentation_say_enough(block: dict[str, Any]) -> None:
+    settings = from_table(StreamSettings, block, where="the page")
+    for part in settings.parts:
+        form = form_of(part)
+        read_payload(part)
+        assert form.kind == ("image" if part.format == "image" else "signal")
+
+
+def test_reasons_in_the_documentation_are_all_there_are() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "sensors.md").read_text()
+    assert set(REASONS) <= set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert {unit for row in UNITS.values() for unit in row} <= set(re.findall(r"`([^`\s]+)`", page))

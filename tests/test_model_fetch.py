@@ -340,6 +340,19 @@ async def test_hub_that_refuses_the_certificate_is_quoted(
 
 
 @async_test
+async def test_server_that_is_not_of_the_site_is_asked_for_nothing(
+    bundles: Path, tmp_path: Path, node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    edge = Certificates(tmp_path / "certs").identity(EDGE)
+    others = Certificates(tmp_path / "others")
+    async with served(bundles, others) as hub, node.fetching(hub.url, tls=edge.client_context):
+        await until(lambda: bool(caplog.records))
+        await asyncio.sleep(0.3)
+    assert "certificate is not trusted" in str(vars(caplog.records[0]))
+    assert not node.new
+
+
+@async_test
 async def test_what_was_begun_long_ago_is_deleted(bundles: Path, node: Node) -> None:
     old, young = node.folder / ".0123456789abcdef.part", node.folder / ".fedcba9876543210.part"
     for each in (old, young):

@@ -333,7 +333,7 @@ async def test_sensor_without_certificate_may_have_a_password_on_a_port_of_its_o
     pki = new_pki(tmp_path / "pki", *IDENTITIES, bell=("door/+",))
     passwords = tmp_path / "passwords"
     command = [program("mosquitto_passwd"), "-b", "-c", str(passwords), "t/sensor/bell", "secret"]
-    subprocess.run(command, check=True, capture_output=True)
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
     with SecureBroker(tmp_path, pki, acl("t", pki.listed(), [DOOR]), passwords=passwords) as broker:
         ca = str(pki.path_of(IdentityName("t", "edge", "e")) / "ca.pem")
         url = f"mqtts://localhost:{broker.password_port}"

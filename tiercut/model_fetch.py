@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import logging
 import random
-import re
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -21,6 +17,7 @@ import aiohttp
 from tiercut.bundle import Bundle
 from tiercut.errors import BundleError, SettingsError
 from tiercut.model_download import BROKEN, Busy, Download, Offer, tidy_up
+from tiercut.model_hub import HubConnection, ModelFiles, read_offers
 from tiercut.store import ModelStore
 
 log = logging.getLogger(__name__)
@@ -33,12 +30,10 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 15.0
 REFUSED_WAIT_S, REFUSED_LONGEST_S = 30.0, 600.0
 MAX_MODEL_BYTES = 8 * 1024**3
 MAX_LIST_BYTES = 4 * 1024 * 1024
-MAX_SENTENCE_BYTES = 4096
 #: No byte for so long: the connection is given up, and what has come is kept.
 SILENT_S = 20.0
 CONNECT_S = 5.0
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -139,8 +134,8 @@ class ModelFetcher:
         hub.trouble = reason
 
     async def _ask(self, hub: _Hub, session: aiohttp.ClientSession) -> None:
-        here = _Connection(hub.url, session, self._tls)
-        offers = _read_offers(await here.read("/v1/models", MAX_LIST_BYTES))
+        here = HubConnection(hub.url, session, self._tls)
+        offers = read_offers(await here.read("/v1/models", MAX_LIST_BYTES))
         if any(not self._models.has(each.model) for each in offers):
             await asyncio.to_thread(self._models.refresh)
         missing = [each for each in offers if not self._models.has(each.model)]
@@ -159,9 +154,9 @@ class ModelFetcher:
                 self._told.add(model)
                 self._on_new(bundle)
 
-    async def _fetch(self, hub: _Hub, here: _Connection, offer: Offer) -> None:
+    async def _fetch(self, hub: _Hub, here: HubConnection, offer: Offer) -> None:
         began_s = time.monotonic()
-        files = _Files(here, offer.model)
+        files = ModelFiles(here, offer.model)
         download = Download(offer, self._models, files, most_bytes=self._max_model_bytes)
         try:
             bundle = await download.run()
@@ -189,100 +184,12 @@ class ModelFetcher:
         self._counters["models_refused"] += 1
 
 
-class _Connection:
-    """Requests to one hub, with the certificates as they are now."""
-
-    def __init__(self, url: str, session: aiohttp.ClientSession, tls: Callable[[], ssl.SSLContext] | None) -> None:
-        self._url = url
-        self._session = session
-        self._tls: ssl.SSLContext | bool = True if tls is None else tls()
-
-    @contextlib.asynccontextmanager
-    async def get(self, path: str, start: int = 0) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        async with self._session.get(self._url + path, headers=headers, ssl=self._tls, allow_redirects=False) as answer:
-            if answer.status == HTTPStatus.OK or (start and _goes_on(answer, start)):
-                yield answer
-                return
-            said = await answer.content.read(MAX_SENTENCE_BYTES)
-            raise BundleError(
-                f"the hub at {self._url} does not give '{path[-80:]}'",
-                expected="status 200",
-                came=f"{answer.status} {_sentence(said)}".strip(),
-                fix="see the hub's log",
-            )
-
-    async def read(self, path: str, most_bytes: int) -> bytes:
-        """A small file."""
-        data = bytearray()
-        async with self.get(path) as answer:
-            async for chunk in answer.content.iter_any():
-                data += chunk
-                if len(data) > most_bytes:
-                    raise BundleError(
-                        f"'{path[-80:]}' of the hub at {self._url} is refused",
-                        expected=f"at most {most_bytes} bytes",
-                        came="more",
-                        fix="see whether that is the hub",
-                    )
-        return bytes(data)
-
-
-class _Files:
-    """The files of one model."""
-
-    def __init__(self, connection: _Connection, model: str) -> None:
-        self._connection = connection
-        self._prefix = f"/v1/models/{model}/"
-
-    async def read(self, path: str, most_bytes: int) -> bytes:
-        return await self._connection.read(self._prefix + path, most_bytes)
-
-    def get(self, path: str, start: int) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        return self._connection.get(self._prefix + path, start)
-
-
-def _goes_on(answer: aiohttp.ClientResponse, start: int) -> bool:
-    partial: bool = answer.status == HTTPStatus.PARTIAL_CONTENT
-    return partial and answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
-
-
 def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"the hub's certificate is not trusted: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return (error.os_error.strerror or str(error.os_error)).lower()
     return str(error) or type(error).__name__
-
-
-def _sentence(said: bytes) -> str:
-    """What a hub says of an error, as one line for a log."""
-    try:
-        return str(json.loads(said)["error"])[:500]
-    except (ValueError, LookupError, TypeError):
-        return said[:100].decode(errors="replace").replace("\n", " ")
-
-
-def _read_offers(data: bytes) -> list[Offer]:
-    """The models of a list; what in it cannot be read is left out."""
-    try:
-        entries = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise _bad_list("JSON", str(error)[:80]) from error
-    if not isinstance(entries, list):
-        raise _bad_list("a list", type(entries).__name__)
-    pairs = [(each.get("name"), each.get("model")) for each in entries if isinstance(each, dict)]
-    return [
-        Offer(name[:64], model)
-        for name, model in pairs
-        if isinstance(name, str) and isinstance(model, str) and _SHA256.fullmatch(model)
-    ]
-
-
-def _bad_list(expected: str, came: str) -> BundleError:
-    return BundleError(
-        "the hub's list of models cannot be read", expected=expected, came=came, fix="see whether that is the hub"
-    )
 
 
 def _checked(url: str) -> str:

@@ -20,6 +20,7 @@ from tiercut.errors import TiercutError
 from tiercut.identities import Role
 from tiercut.node_identity import with_identity
 from tiercut.node_settings import NodeSettings
+from tiercut.tls_files import secret_suffix
 from tiercut.topics import ECHO, WORK
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class MqttOpener:
     def __call__(self, url: str, *, will: tuple[str, bytes]) -> ManagedBus:
         """A bus that keeps trying until the broker is there."""
         client_id = f"tiercut-{self._settings.site}-{self._client}-{self._settings.node}"
+        client_id += secret_suffix(self._settings.key_file)
         mqtt = self._settings.mqtt(url, client_id=client_id, keeps_work=self._client in ("edge", "cloud"))
         bus = MqttBus(mqtt, clock=SystemClock(), will=will, wait=True)
         link = self._settings.emulated_link

@@ -1,11 +1,13 @@
-"""TLS contexts that follow their files: one per set of files, made anew when a file has changed."""
+"""TLS contexts that follow their files: one per set of files, made anew when a file has changed; and secret names."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import ssl
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 #: (kind, files) → what the files looked like, and the context made of them
 _kept: dict[tuple[str, tuple[str, ...]], tuple[tuple[object, ...], ssl.SSLContext]] = {}
@@ -43,6 +45,18 @@ def current(kind: str, files: tuple[str, ...], build: Callable[[], ssl.SSLContex
             _kept.clear()
         _kept[kind, files] = (looks, context)
     return context
+
+
+def secret_suffix(key_file: Path | None) -> str:
+    """What makes a client id one that nobody else can guess; empty without a key.
+
+    A broker throws a client out when another one comes with its id, whoever that is.
+    """
+    try:
+        key = b"" if key_file is None else key_file.read_bytes()
+    except OSError:  # whoever connects with it will say so
+        key = b""
+    return f"-{hashlib.sha256(b'client id' + key).hexdigest()[:16]}" if key else ""
 
 
 def _look(path: str) -> object:

@@ -77,7 +77,7 @@ def _trained(model: nn.Sequential, data: Windows, epochs: int) -> nn.Sequential:
             logits = model(x * (1 + FORCE * torch.randn(*x.shape[:2], 1)))
             loss = nn.functional.cross_entropy(logits, data.y[chosen], label_smoothing=0.05)
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             rate.step()
     return model.eval()

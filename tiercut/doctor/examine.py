@@ -17,11 +17,13 @@ from tiercut.doctor import certificates, hub, nodes, reach, rights
 from tiercut.doctor.findings import Finding, failed, good
 from tiercut.doctor.links import Links
 from tiercut.doctor.nodes import Key, Seen
+from tiercut.doctor.streams import streams
 from tiercut.doctor.target import Target
 from tiercut.errors import BadMessage, BusError, TiercutError
 from tiercut.jsonwire import decode_node_status
 from tiercut.plan import TIERS, Tier
-from tiercut.topics import CLOCK, STATUS
+from tiercut.stream_talk import StreamStatus, decode_stream_status
+from tiercut.topics import CLOCK, STATUS, STREAM_STATUS
 
 #: What the broker keeps comes right after a subscription.
 RETAINED_S = 1.0
@@ -47,6 +49,8 @@ async def examine(target: Target, *, clock: Clock | None = None) -> AsyncIterato
         for check in (nodes.presence, nodes.versions, nodes.models, nodes.wall_clocks):
             for finding in check(doctor.seen):
                 yield finding
+        for finding in streams(doctor.streams):
+            yield finding
 
 
 @dataclass(slots=True)
@@ -55,12 +59,14 @@ class _Doctor:
 
     Attributes:
         seen: Nodes that have been heard of.
+        streams: Streams that the hub has spoken of.
         listened: A bus could be listened to.
     """
 
     target: Target
     clock: Clock
     seen: dict[Key, Seen] = field(default_factory=dict)
+    streams: dict[str, StreamStatus] = field(default_factory=dict)
     listened: bool = False
 
     async def broker(self, settings: MqttSettings, name: str, *, home: bool) -> AsyncIterator[Finding]:
@@ -126,8 +132,8 @@ class _Doctor:
         def hear(delivery: Delivery) -> None:
             delivery.ack()
             names = STATUS.parse(delivery.topic)
-            if names is None or names["tier"] not in {*TIERS, "hub"} or not delivery.payload:
-                return  # a stream's status has a topic of the same form
+            if names is None or not delivery.payload:
+                return
             with contextlib.suppress(BadMessage):
                 status = decode_node_status(delivery.payload)
                 key = names["tier"], names["node"]
@@ -135,8 +141,16 @@ class _Doctor:
                 seen = self.seen.setdefault(key, Seen(status, delivery.topic))
                 seen.heard(status, self.clock.unix_s(), kept=delivery.retain)
 
+        def hear_of_stream(delivery: Delivery) -> None:
+            delivery.ack()
+            names = STREAM_STATUS.parse(delivery.topic)
+            if names is not None and delivery.payload:
+                with contextlib.suppress(BadMessage):
+                    self.streams[names["stream"]] = decode_stream_status(delivery.payload)
+
         if home:
             await bus.subscribe(STATUS.filter(site=self.target.site), handler=hear)
+            await bus.subscribe(STREAM_STATUS.filter(site=self.target.site), handler=hear_of_stream)
         await bus.subscribe(STATUS.filter(tier="cloud"), handler=hear)
 
     def _own_clock(self) -> str | None:
