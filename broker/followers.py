@@ -15,6 +15,7 @@ from tiercut.bus import Bus, Delivery
 from tiercut.errors import SettingsError
 from tiercut.identities import LIST_FILE, read_list
 from tiercut.refusals import REFUSED, Refusals
+from tiercut.topics import LAST
 
 log = logging.getLogger(__name__)
 
@@ -106,11 +107,21 @@ class Last:
 
     Args:
         results: Copies them.
+        bus: The site's bus.
+        site: The site.
+        refusals: What the broker refuses.
     """
 
-    def __init__(self, results: LastResults) -> None:
+    def __init__(self, results: LastResults, bus: Bus, *, site: str, refusals: Refusals) -> None:
         self._results = results
+        self._bus = bus
+        self._site = site
+        self._refusals = refusals
+        self._told = False
 
     async def streams_changed(self, registry: Registry) -> None:
-        """Those with ``retain_last``."""
+        """Those with ``retain_last``; what an earlier hub has retained of others goes."""
         self._results.want(settings.name for settings, _ in registry.streams() if settings.retain_last)
+        if not self._told:
+            self._told = True
+            await self._refusals.subscribe(self._bus, LAST.filter(site=self._site), handler=self._results.left)

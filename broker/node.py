@@ -142,8 +142,9 @@ class Hub:
             on=settings.home_assistant,
             refusals=self._refusals,
         )
+        kept = Last(last, home, site=settings.site, refusals=self._refusals)
         if settings.acl_file is None:
-            return Last(last), self._discovery
+            return kept, self._discovery
         if settings.identity is None:
             raise SettingsError(
                 "the hub cannot write access rules",
@@ -152,7 +153,7 @@ class Hub:
                 fix="set identity to the hub's folder that 'tiercut certs' has written",
             )
         access = Access(settings.acl_file, identity=settings.identity, site=settings.site, cloud_here=cloud_here)
-        return access, Last(last), self._discovery
+        return access, kept, self._discovery
 
     def _server(self, registrar: Registrar) -> HubServer | None:
         if not self.settings.listen:

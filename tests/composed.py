@@ -187,11 +187,11 @@ class Message:
     document: dict[str, Any]
 
     @property
-    def is_status(self) -> bool:
-        return self.kind == "status"
+    def is_state(self) -> bool:
+        return self.kind == "state"
 
-    def is_status_of(self, stream: str) -> bool:
-        return (self.kind, self.stream) == ("status", stream)
+    def is_state_of(self, stream: str) -> bool:
+        return (self.kind, self.stream) == ("state", stream)
 
     def worked_on(self, node: str) -> bool:
         """A node had a part in this result."""
@@ -204,12 +204,12 @@ def result_of(stream: str) -> Callable[[Message], bool]:
 
 
 class Heard:
-    """Everything on a site's result and status topics, as `mosquitto_sub` prints it on this machine."""
+    """Everything on a site's result and state topics, as `mosquitto_sub` prints it on this machine."""
 
     def __init__(self, site: Composed, reader: Path) -> None:
         self._site = site
         root = "tiercut/v1/home/stream/+"
-        words = ["-F", "%t %p", "-t", f"{root}/result", "-t", f"{root}/status"]
+        words = ["-F", "%t %p", "-t", f"{root}/result", "-t", f"{root}/state"]
         self._command = site.client("mosquitto_sub", reader, *words)
         self._messages: list[Message] = []
         self._news = threading.Condition()
@@ -271,6 +271,6 @@ class Heard:
         return next(each.at_s for each in self._messages if each.kind == "result")
 
     def reader_of(self, stream: str) -> str:
-        """The node that reads a stream's sensor, as its last status says."""
-        said = [each.document["device"] for each in self._messages if each.is_status_of(stream)]
+        """The node that reads a stream's sensor, as its last state says."""
+        said = [each.document["device"] for each in self._messages if each.is_state_of(stream)]
         return str(said[-1])

@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import pytest
-from paho.mqtt.client import CallbackAPIVersion, Client, MQTTMessage, MQTTProtocolVersion
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from tiercut.processes import free_port, to_toml
 from tiercut.settings import read_toml
@@ -47,7 +48,7 @@ class ExampleSite:
         self._programs: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        command = [EXAMPLES / "site" / "start.sh", "--broker-url", self.url]
+        command = [str(EXAMPLES / "site" / "start.sh"), "--broker-url", self.url]
         python = str(Path(sys.executable).parent)
         environment = os.environ | {"PATH": os.pathsep.join((python, os.environ["PATH"]))}
         with (self.folder / "log").open("wb") as log:

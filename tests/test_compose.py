@@ -125,7 +125,7 @@ def test_streams_of_an_edge_that_is_gone_move_to_the_other(
     site.engine("kill", edges.pop(gone))
     (other,) = edges
     heard.until(
-        lambda each: each.is_status_of("gate") and each.document["device"] == other, within_s=20, after_s=killed_s
+        lambda each: each.is_state_of("gate") and each.document["device"] == other, within_s=20, after_s=killed_s
     )
     result = heard.until(result_of("gate"), within_s=20)
     record_testsuite_property("moved_s", round(result.at_s - killed_s, 1))
@@ -138,7 +138,7 @@ def test_another_edge_joins_and_takes_streams(site: Composed, heard: Heard, reco
     site.compose("up", "-d", "--no-recreate", "--scale", "edge=3")
     up_s = time.monotonic() - asked_s
     moved = heard.until(
-        lambda each: each.is_status and each.document["device"] in POOL - before, within_s=30, after_s=asked_s
+        lambda each: each.is_state and each.document["device"] in POOL - before, within_s=30, after_s=asked_s
     )
     new, stream = moved.document["device"], moved.document["stream"]
     result = heard.until(lambda each: result_of(stream)(each) and each.worked_on(new), within_s=30, after_s=asked_s)

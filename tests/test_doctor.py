@@ -6,21 +6,18 @@ import asyncio
 import datetime as dt
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from broker.acl import acl
 from edge_node.node import EdgeNode
 from edge_node.settings import Settings as EdgeSettings
 from tests.aio import async_test, until
 from tests.brokers import Mosquitto, certificates
-from tests.secured import SecureBroker, new_pki, settings
 from tiercut import __version__, cli, pki
-from tiercut.bus import Delivery
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
@@ -28,15 +25,11 @@ from tiercut.doctor.certificates import lifetime
 from tiercut.doctor.examine import examine
 from tiercut.doctor.findings import Finding
 from tiercut.doctor.target import Target, of_settings
-from tiercut.identities import IdentityName
-from tiercut.identity import Identity
 from tiercut.jsonwire import encode_node_status
-from tiercut.pki_folder import PkiFolder
 from tiercut.processes import free_port
-from tiercut.stream_settings import StreamSettings
 from tiercut.stream_talk import StreamState, StreamStatus, encode_stream_status
 from tiercut.talk import NodeStatus
-from tiercut.topics import STATUS, STREAM_STATUS, WANTED
+from tiercut.topics import STATUS, STREAM_STATUS
 
 
 async def found(target: Target) -> dict[tuple[str, str], list[Finding]]:
@@ -220,101 +213,6 @@ async def test_clock_that_is_off_and_node_that_is_silent_are_told(tmp_path: Path
     assert any(each.startswith("the clock of edge/e is 3600.0 s behind ours") for each in off)
     assert any("cloud/silent" in each.says for each in findings["wall clocks", "warning"])
     assert any("cloud/silent does not answer" in each.says for each in findings["clocks", "warning"])
-
-
-# ---------------------------------------------------------------------- access rules
-
-CAM = StreamSettings(name="cam", model="m", sensor="noise", device="d")
-ROLES = ("device", "edge", "hub", "operator", "reader")
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> PkiFolder:
-    folder = tmp_path_factory.mktemp("doctor")
-    return new_pki(folder / "pki", *(f"t/{role}/{role[0]}" for role in ROLES), bell=("door/+",))
-
-
-@pytest.fixture
-def secured(keys: PkiFolder, tmp_path: Path) -> Iterator[SecureBroker]:
-    with SecureBroker(tmp_path, keys, acl("t", keys.listed(), [CAM])) as broker:
-        yield broker
-
-
-def as_one(broker: SecureBroker, keys: PkiFolder, name: str) -> Target:
-    identity = Identity.load(keys.path_of(IdentityName.parse(name)))
-    return Target(site="t", bus=settings(broker, keys, name), identity=identity, wait_s=0.5)
-
-
-async def retained(broker: SecureBroker, keys: PkiFolder) -> None:
-    """What others could read: a registered stream."""
-    async with MqttBus(settings(broker, keys, "t/operator/o"), clock=SystemClock()) as bus:
-        await bus.publish(WANTED.of(site="t", stream="cam"), b"{}", retain=True)
-
-
-@pytest.mark.parametrize("name", [*(f"t/{role}/{role[0]}" for role in ROLES), "t/sensor/bell"])
-def test_every_role_has_its_rights_by_the_rules_of_a_site(keys: PkiFolder, secured: SecureBroker, name: str) -> None:
-    @async_test
-    async def look() -> None:
-        await retained(secured, keys)
-        findings = await found(as_one(secured, keys, name))
-        assert ("rights", "problem") not in findings, findings["rights", "problem"]
-        assert findings["rights", "ok"]
-        assert {each.says for each in findings["broker: certificate", "ok"]} == {"the broker's is valid for 397 days"}
-        assert findings["certificate cert.pem", "ok"]
-
-    look()
-
-
-def test_rules_that_are_too_narrow_are_told(keys: PkiFolder, tmp_path: Path) -> None:
-    rules = acl("t", keys.listed(), [CAM]).replace("topic read tiercut/v1/t/operator/o/clock\n", "")
-    rules = rules.replace("topic write tiercut/v1/t/stream/+/wanted\n", "")
-
-    @async_test
-    async def look() -> None:
-        with SecureBroker(tmp_path, keys, rules) as broker:
-            said = [each.says for each in (await found(as_one(broker, keys, "t/operator/o")))["rights", "problem"]]
-        assert any("may not publish on tiercut/v1/t/stream/doctor-nobody/wanted" in each for each in said)
-        assert any("does not come back" in each for each in said)
-
-    look()
-
-
-def test_rules_that_are_too_wide_are_told(keys: PkiFolder, tmp_path: Path) -> None:
-    everybody = "".join(f"user t/{role}/{role[0]}\ntopic readwrite #\n\n" for role in ROLES)
-
-    @async_test
-    async def look() -> None:
-        with SecureBroker(tmp_path, keys, everybody) as broker:
-            await retained(broker, keys)
-            said = [each.says for each in (await found(as_one(broker, keys, "t/device/d")))["rights", "problem"]]
-        assert any("may publish on tiercut/v1/t/stream/doctor-nobody/plan" in each for each in said)
-        assert any("can read tiercut/v1/t/stream/cam/wanted, and must not" in each for each in said)
-
-    look()
-
-
-@pytest.mark.parametrize("name", [f"t/{role}/{role[0]}" for role in ROLES])
-def test_looking_reaches_nobody_and_leaves_nothing(keys: PkiFolder, tmp_path: Path, name: str) -> None:
-    heard: list[Delivery] = []
-
-    def listen(delivery: Delivery) -> None:
-        delivery.ack()
-        heard.append(delivery)
-
-    @async_test
-    async def look() -> None:
-        with Mosquitto(tmp_path) as broker:
-            identity = Identity.load(keys.path_of(IdentityName.parse(name)))
-            async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus, saying(bus, HUB):
-                await bus.subscribe("#", handler=listen)
-                await found(plain(broker.url, identity=identity))
-                await asyncio.sleep(0.1)
-
-    look()
-    others = [each.topic for each in heard if not each.topic.endswith("/hub/hub/status")]
-    own = f"{name.rpartition('/')[0].removeprefix('t/')}/{name[-1]}/clock"
-    assert others
-    assert not [each for each in others if "doctor-nobody" not in each and not each.endswith(own)]
 
 
 # ---------------------------------------------------------------------- certificates, settings, the command

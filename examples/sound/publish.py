@@ -4,7 +4,8 @@ import argparse
 import time
 import wave
 
-from paho.mqtt.client import CallbackAPIVersion, Client, MQTTProtocolVersion
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 parser = argparse.ArgumentParser(description="publish a WAV file on MQTT as if a microphone heard it")
 parser.add_argument("path", nargs="?", default="recordings/speech.wav")

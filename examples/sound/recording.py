@@ -67,7 +67,8 @@ def no_speech(kind: str, random: np.random.Generator) -> Sound:
             noise = random.standard_normal(t.size)
             return _at_level(np.convolve(noise, np.ones(16) / 16, mode="same"), OTHER)
         case "hum":
-            return _at_level(sum(np.sin(2 * np.pi * 50 * n * t) / n for n in (1, 2, 3, 5)), OTHER)
+            waves = [np.sin(2 * np.pi * 50 * n * t) / n for n in (1, 2, 3, 5)]
+            return _at_level(np.sum(waves, axis=0), OTHER)
         case "melody":
             notes = 440 * 2 ** (np.array([0, 4, 7, 12, 7, 4, 0, 0])[(t * 2).astype(int) % 8] / 12)
             return _at_level(np.sin(2 * np.pi * notes * t) * np.exp(-3 * (t * 2 % 1)), OTHER)

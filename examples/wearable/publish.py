@@ -7,7 +7,8 @@ import math
 import time
 from pathlib import Path
 
-from paho.mqtt.client import CallbackAPIVersion, Client, MQTTProtocolVersion
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 parser = argparse.ArgumentParser(description="publish a recording on MQTT as a watch would")
 parser.add_argument("path", nargs="?", type=Path, default=Path("recordings/exercises.csv"))

@@ -20,7 +20,7 @@ SKIP_S = 4.0
 def make(subject: int, seconds: float) -> NDArray[np.float32]:
     """``(samples, 6)``: so many seconds of each exercise of a person, in the order of the labels."""
     samples, start = round(seconds * RATE_HZ), round(SKIP_S * RATE_HZ)
-    longest = {}
+    longest: dict[int, NDArray[np.float32]] = {}
     for each in load():
         if each.subject == subject and len(each.samples) > len(longest.get(each.exercise, ())):
             longest[each.exercise] = each.samples

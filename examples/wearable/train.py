@@ -70,7 +70,7 @@ def _trained(model: nn.Sequential, data: Windows, epochs: int) -> nn.Sequential:
     optimiser = torch.optim.AdamW(model.parameters(), weight_decay=0.01)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
     for _ in range(epochs):
-        for chosen in torch.randperm(len(data.x)).split(BATCH):
+        for chosen in torch.split(torch.randperm(len(data.x)), BATCH):
             if len(chosen) < BATCH:
                 continue
             x = data.x[chosen]

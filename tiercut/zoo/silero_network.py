@@ -51,4 +51,5 @@ class SileroWindow(nn.Module):
         seen = torch.cat([before, steps], 1).unsqueeze(1)  # [steps, 1, 576]
         waves = self.stft_conv(functional.pad(seen, (0, CONTEXT), mode="reflect"))
         real, imaginary = waves[:, :FREQUENCIES], waves[:, FREQUENCIES:]
-        return (real * real + imaginary * imaginary).sqrt()
+        magnitudes: torch.Tensor = (real * real + imaginary * imaginary).sqrt()
+        return magnitudes
