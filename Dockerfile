@@ -1,7 +1,7 @@
-# All images of a site, one stage per role: device, edge, cloud, cloud-gpu, hub, tools. compose.yaml builds those it needs.
+# All images of a site, one stage per role: device, edge, cloud, cloud-gpu, hub, tools, sensors. compose.yaml builds those it needs.
 #
-# Stages that only build: packages (the environment), wheel (this project), models (a model to start with; the one stage
-# that needs torch), photographs. What a role runs never has torch, a compiler or tests in it.
+# Stages that only build: packages (the environment), project (this code), models (some to start with; the one stage that
+# needs torch), photographs. What a role runs never has torch, a compiler or tests in it.
 
 # ---------------------------------------------------------------- what every node needs, installed once
 FROM python:3.11-slim AS packages
@@ -15,17 +15,18 @@ RUN touch README.md LICENSE \
  && find /opt/tiercut -type d -name tests -prune -exec rm -r {} + \
  && rm -r /opt/tiercut/lib/python3*/site-packages/onnx/backend/test/data
 
-# ---------------------------------------------------------------- this project, as a wheel
-FROM python:3.11-slim AS wheel
+# ---------------------------------------------------------------- this project, in an environment of its own
+FROM python:3.11-slim AS project
 WORKDIR /src
-RUN pip install --no-cache-dir "setuptools>=77" wheel
+RUN python -m venv --without-pip /opt/tiercut && pip install --no-cache-dir "setuptools>=77" wheel
 COPY pyproject.toml README.md LICENSE ./
 COPY tiercut tiercut
 COPY broker broker
 COPY iot_node iot_node
 COPY edge_node edge_node
 COPY cloud_node cloud_node
-RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist .
+RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
+ && pip --python /opt/tiercut/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl
 
 # ---------------------------------------------------------------- what all roles are
 FROM python:3.11-slim AS base
@@ -33,8 +34,7 @@ RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin tier
  && install -d -o 10001 -g 10001 -m 0700 /identity /identities /acl \
  && install -d -o 10001 -g 10001 -m 1777 /var/lib/tiercut
 COPY --from=packages /opt/tiercut /opt/tiercut
-RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
-    pip --python /opt/tiercut/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl
+COPY --from=project /opt/tiercut /opt/tiercut
 ENV PATH=/opt/tiercut/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -53,16 +53,22 @@ RUN pip download --no-cache-dir --no-deps -c constraints.txt --dest /tmp/wheel s
  && install -D -m 0644 -t /photographs $(for name in chelsea.png coffee.png motorcycle_left.png rocket.jpg \
     astronaut.png camera.png; do echo /tmp/wheel/skimage/data/$name; done)
 
-# ---------------------------------------------------------------- a model to start with
+# ---------------------------------------------------------------- models to start with
 FROM packages AS models
 # torch's own index has its CPU build; PyPI's brings gigabytes of CUDA. Empty: only the usual index.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN PIP_EXTRA_INDEX_URL="${TORCH_INDEX} ${PIP_EXTRA_INDEX_URL}" \
     pip --python /opt/tiercut/bin/python install --no-cache-dir --no-compile -c constraints.txt ".[demo]" \
- && pip --python /opt/tiercut/bin/python uninstall --yes tiercut
-RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
-    pip --python /opt/tiercut/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl
-RUN /opt/tiercut/bin/tiercut export tiercut.zoo.efficientnet_lite0:model --out /bundles/efficientnet-lite0
+ && pip --python /opt/tiercut/bin/python uninstall --yes tiercut \
+ && pip --python /opt/tiercut/bin/python install --no-cache-dir --no-compile --no-deps -c constraints.txt silero-vad seglearn
+COPY --from=project /opt/tiercut /opt/tiercut
+COPY examples/wearable examples/wearable
+COPY deploy/sensors/messages.py ./
+ENV PATH=/opt/tiercut/bin:$PATH
+RUN tiercut export tiercut.zoo.efficientnet_lite0:model --out bundles/efficientnet-lite0 \
+ && tiercut export tiercut.zoo.silero_vad:model --out bundles/silero-vad \
+ && python -m examples.wearable.train && python -m examples.wearable.recording \
+ && python messages.py recordings/exercises.csv > watch.jsonl
 
 # ---------------------------------------------------------------- the roles
 FROM base AS edge
@@ -78,6 +84,7 @@ COPY constraints.txt /tmp/
 RUN pip --python /opt/tiercut/bin/python install --no-cache-dir -c /tmp/constraints.txt rich \
  && mkdir -p /pki/home/device/camera-1 /pki/home/device/camera-2 /pki/home/edge /pki/home/hub/hub \
     /pki/home/bus/site-bus /pki/home/acl /pki/home/operator/operator /pki/home/reader/reader \
+    /pki/home/sensor/doorbell /pki/home/sensor/watch \
     /pki/cloud/bus/cloud-bus /pki/cloud/cloud/cloud-1 /pki/cloud/cloud/cloud-2 /pki/data/site-bus /pki/data/cloud-bus \
  && chown -R 10001:10001 /pki && chmod -R 0700 /pki
 USER 10001:10001
@@ -88,9 +95,14 @@ COPY --from=photographs /photographs /photographs
 CMD ["python", "-m", "iot_node"]
 
 FROM base AS hub
-COPY --from=models /bundles /bundles
+COPY --from=models /src/bundles /bundles
 ENV TIERCUT_BUNDLES=/bundles
 CMD ["python", "-m", "broker"]
+
+# Sensors that publish by themselves and know nothing of tiercut: Mosquitto's own client with something to say.
+FROM eclipse-mosquitto:2 AS sensors
+COPY --from=models /src/watch.jsonl /sensors/
+COPY deploy/sensors/doorbell.jpg /sensors/
 
 # A device or edge whose links are slowed: compose.links.yaml.
 FROM device AS links

@@ -31,19 +31,40 @@ class Access:
         identity: The hub's folder, with the list of the site's identities.
         site: The site.
         cloud_here: There is one broker for all.
+        home_assistant: First level of Home Assistant's topics.
     """
 
-    def __init__(self, path: Path, *, identity: Path, site: str, cloud_here: bool) -> None:
+    def __init__(self, path: Path, *, identity: Path, site: str, cloud_here: bool, home_assistant: str) -> None:
         self._path = path
+        self._home_assistant = home_assistant
+        self._listed: object = None
         self._list = identity / LIST_FILE
         self._site = site
         self._cloud_here = cloud_here
 
+    def stale(self) -> bool:
+        """The list of identities has changed: somebody was given a certificate, or lost the right to one."""
+        return self._listed_now() != self._listed
+
+    def _listed_now(self) -> object:
+        try:
+            found = self._list.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
+
     async def streams_changed(self, registry: Registry) -> None:
         """Write the rules."""
+        self._listed = self._listed_now()
         streams = [replace(settings, device=node or settings.device) for settings, node in registry.streams()]
         try:
-            text = acl(self._site, read_list(self._list), streams, cloud_here=self._cloud_here)
+            text = acl(
+                self._site,
+                read_list(self._list),
+                streams,
+                cloud_here=self._cloud_here,
+                home_assistant=self._home_assistant,
+            )
             changed = await asyncio.to_thread(write_acl, self._path, text)
         except SettingsError as error:
             log.error("access rules not written", extra={"reason": str(error)})  # noqa: TRY400 - the sentence says it all
@@ -85,6 +106,10 @@ class Discovery:
         if delivery.retain and delivery.payload:
             self._said.setdefault(delivery.topic, delivery.payload)
 
+    def stale(self) -> bool:
+        """Nothing else counts."""
+        return False
+
     async def streams_changed(self, registry: Registry) -> None:
         """Announce those that may run, and no others."""
         wanted: dict[str, bytes] = {}
@@ -118,6 +143,10 @@ class Last:
         self._site = site
         self._refusals = refusals
         self._told = False
+
+    def stale(self) -> bool:
+        """Nothing else counts."""
+        return False
 
     async def streams_changed(self, registry: Registry) -> None:
         """Those with ``retain_last``; what an earlier hub has retained of others goes."""

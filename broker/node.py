@@ -152,7 +152,13 @@ class Hub:
                 came="acl_file without identity",
                 fix="set identity to the hub's folder that 'tiercut certs' has written",
             )
-        access = Access(settings.acl_file, identity=settings.identity, site=settings.site, cloud_here=cloud_here)
+        access = Access(
+            settings.acl_file,
+            identity=settings.identity,
+            site=settings.site,
+            cloud_here=cloud_here,
+            home_assistant=settings.home_assistant_prefix,
+        )
         return access, kept, self._discovery
 
     def _server(self, registrar: Registrar) -> HubServer | None:

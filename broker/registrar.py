@@ -47,6 +47,10 @@ class Follower(Protocol):
         """Act on it; must not raise."""
         ...
 
+    def stale(self) -> bool:
+        """Whether something else has changed that it depends on; cheap."""
+        ...
+
 
 class Registrar:
     """Connects the registry with the site's bus; the hub's `http_streams.StreamsApi`.
@@ -156,9 +160,9 @@ class Registrar:
 
     async def _tell_followers(self) -> None:
         streams = self._registry.streams()
-        if streams != self._followed:
-            self._followed = streams
-            for follower in self._followers:
+        changed, self._followed = streams != self._followed, streams
+        for follower in self._followers:
+            if changed or follower.stale():
                 await follower.streams_changed(self._registry)
 
     async def _carry_out(self, action: Action) -> None:

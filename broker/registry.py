@@ -16,10 +16,10 @@ from iot_node.source import check_stream
 from tiercut.bundle import Bundle
 from tiercut.coordinator.goal import StreamGoal
 from tiercut.errors import SettingsError, TiercutError
+from tiercut.identities import check_sensor_topic
 from tiercut.stream_settings import MQTT, StreamSettings
 from tiercut.stream_talk import Assignment, SourceReport, StreamState, StreamStatus, Trouble, decode_wanted
 from tiercut.talk import NodeStatus
-from tiercut.topics import ROOT
 
 #: A gateway may be away for so long before its streams are given to others.
 AWAY_S = 2.0
@@ -261,8 +261,8 @@ class Registry:
                 fix='add device = "NODE"',
             )
         for part in settings.parts:
-            if part.sensor == MQTT:
-                _check_topic(part.topic, name)
+            if part.sensor == MQTT and part.topic:
+                check_sensor_topic(part.topic)
         bundle = self.model(settings.model)
         if bundle is None:
             raise SettingsError(
@@ -405,22 +405,3 @@ def _taken(name: str) -> SettingsError:
         came="one that stands in the hub's settings",
         fix="choose another name, or remove it from the settings",
     )
-
-
-def _check_topic(topic: str, stream: str) -> None:
-    levels = topic.split("/")
-    wild = any(("+" in each and each != "+") or ("#" in each and each != "#") for each in levels)
-    if wild or "#" in levels[:-1] or "\0" in topic:
-        raise SettingsError(
-            f"bad topic of stream '{stream}'",
-            expected="an MQTT topic, + for one level, # for the rest at the end",
-            came=f"'{topic}'",
-            fix="correct topic",
-        )
-    if topic.startswith((f"{ROOT}/", "$")) or levels[0] in ("+", "#"):
-        raise SettingsError(
-            f"bad topic of stream '{stream}'",
-            expected="a topic of a sensor",
-            came=f"'{topic}', which takes in messages of the site itself",
-            fix="name the sensor's own topic",
-        )

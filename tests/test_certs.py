@@ -218,8 +218,8 @@ def test_client_id_is_the_same_after_a_restart_and_nobody_can_guess_it(folder: P
     keys = [folder.path_of(name) / "key.pem" for name in (DEVICE, HUB)]
     ids = []
     for key in (*keys, keys[0], None):
-        files = {} if key is None else {"ca_file": key, "cert_file": key, "key_file": key}
-        opener = MqttOpener(NodeSettings(node="door", broker_url="mqtts://localhost", **files), "device")
+        node = NodeSettings(node="door", broker_url="mqtts://localhost", ca_file=key, cert_file=key, key_file=key)
+        opener = MqttOpener(node, "device")
         ids.append(opener("mqtts://localhost", will=("t", b"")).settings.client_id)  # type: ignore[attr-defined]
     assert ids[0] == ids[2] != ids[1]
     assert ids[3] == "tiercut-home-device-door"

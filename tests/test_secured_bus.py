@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
 import shutil
 import socket
 import ssl
@@ -139,6 +140,18 @@ async def test_messages_reach_those_whose_role_needs_them_and_nobody_else(
         await asyncio.sleep(0.1)  # nothing else comes
     came = [(reader, topic) for reader, _, topic, wanted in READS if not wanted and topic in heard[reader].topics]
     assert not came
+
+
+@async_test
+async def test_large_messages_pass_whole_in_both_directions(site: tuple[SecureBroker, PkiFolder]) -> None:
+    async with on_bus(*site, "t/device/d", "t/edge/e") as (device, edge):
+        came = aiter(await edge.subscribe(f"{T}/edge/e/work/+"))
+        for size in (1, 16_384, 150_000, 5_000_000):
+            payload = os.urandom(size)
+            await device.publish(f"{T}/edge/e/work/cam", payload)
+            delivery = await anext(came)
+            delivery.ack()
+            assert delivery.payload == payload
 
 
 # ---------------------------------------------------------------------- certificates

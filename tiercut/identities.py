@@ -99,10 +99,10 @@ def check_sensor_topic(topic: str) -> None:
     levels = topic.split("/")
     wild_inside = any(("+" in each or "#" in each) and each not in {"+", "#"} for each in levels)
     if not topic or len(topic) > MAX_TOPIC or wild_inside or "#" in levels[:-1] or not topic.isprintable():
-        raise _bad("an MQTT topic filter", repr(topic[:80]), "correct the sensor's topic")
+        raise _bad_topic("an MQTT topic or topic filter", repr(topic[:80]), "correct the sensor's topic")
     if levels[0] in {"tiercut", "+", "#"} or topic.startswith("$") or topic != topic.strip():
         fix = "name the first level of the sensor's own topics"
-        raise _bad("a topic filter outside of tiercut/ and $", repr(topic), fix)
+        raise _bad_topic("a topic of a sensor, outside of tiercut/ and $", repr(topic), fix)
 
 
 def read_list(path: Path) -> tuple[Listed, ...]:
@@ -138,6 +138,10 @@ def list_bytes(listed: Iterable[Listed]) -> bytes:
 def write_list(path: Path, listed: Iterable[Listed], *, mode: int = 0o600) -> None:
     """Write a list, whole."""
     write_whole(path, list_bytes(listed), what="the list of identities ", mode=mode)
+
+
+def _bad_topic(expected: str, came: str, fix: str) -> SettingsError:
+    return SettingsError("bad topic of a sensor", expected=expected, came=came, fix=fix)
 
 
 def _bad(expected: str, came: str, fix: str) -> SettingsError:

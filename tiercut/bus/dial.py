@@ -60,8 +60,7 @@ class WholeSocket(ssl.SSLSocket):
     """Sends and receives as much as there is, as a plain socket does.
 
     OpenSSL hands over one record (16 KiB) per call, and before each of them paho copies the rest of its packet: 0.8 MB
-    of copies for a packet of 150 kB, 2 GB for one of 8 MB. At 150 kB, with a sender, a receiver and Mosquitto on two
-    cores, this took the rate from 0.49 to 0.80 of that without TLS (2026-11-21, `bench.tls`).
+    of copies for a packet of 150 kB, 2 GB for one of 8 MB.
     """
 
     def send(self, data: Buffer, flags: int = 0) -> int:
