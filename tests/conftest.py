@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,18 @@ from tests.models import ARCHITECTURES, chain_module, image
 from tiercut.preprocess import FrameSpec
 
 LABELS = ("cat", "dog", "fox", "owl")
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """A program that ran inside a test has sent all logs to that test's standard error, which ends with the test."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler:  # pytest's own are of its own classes
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
