@@ -118,5 +118,6 @@ USER 0:0
 RUN version=$(/opt/tiercut/bin/python -c "import onnxruntime; print(onnxruntime.__version__)") \
  && pip --python /opt/tiercut/bin/python uninstall --yes onnxruntime \
  && pip --python /opt/tiercut/bin/python install --no-cache-dir "onnxruntime-gpu[cuda,cudnn]==$version"
+ENV LD_LIBRARY_PATH=/opt/tiercut/lib/python3.11/site-packages/nvidia/cu13/lib:/opt/tiercut/lib/python3.11/site-packages/nvidia/cudnn/lib
 USER 10001:10001
 CMD ["python", "-m", "cloud_node"]

@@ -194,8 +194,9 @@ def _hub(rules: _Rules, listed: Listed, streams: Sequence[StreamSettings]) -> No
     rules.write(STATUS, site=site, tier="hub", node=name)
     _read_statuses(rules, site)
     rules.read(PROFILE, PROGRESS, site=site)
-    rules.write(PREPARE, PROBE, STREAMS, site=site)
+    rules.write(PREPARE, PROBE, STREAMS, SOURCE, CONTROL, site=site)
     rules.read(CONTROL, READY, RESULT, DROPPED, SOURCE, site=site)
+    rules.read(STREAMS, site=site, tier="device")
     for topic in (PLAN, EXPLAIN, WANTED, STREAM_STATUS, LAST):
         rules.read(topic, site=site)
         rules.write(topic, site=site)

@@ -37,7 +37,9 @@ class Access:
     def __init__(self, path: Path, *, identity: Path, site: str, cloud_here: bool, home_assistant: str) -> None:
         self._path = path
         self._home_assistant = home_assistant
+        #: what the list looked like that the rules were made of
         self._listed: object = None
+        self._trouble = ""
         self._list = identity / LIST_FILE
         self._site = site
         self._cloud_here = cloud_here
@@ -54,8 +56,8 @@ class Access:
         return found.st_mtime_ns, found.st_size
 
     async def streams_changed(self, registry: Registry) -> None:
-        """Write the rules."""
-        self._listed = self._listed_now()
+        """Write the rules; tried again with the next look where that fails."""
+        listed = self._listed_now()
         streams = [replace(settings, device=node or settings.device) for settings, node in registry.streams()]
         try:
             text = acl(
@@ -66,9 +68,13 @@ class Access:
                 home_assistant=self._home_assistant,
             )
             changed = await asyncio.to_thread(write_acl, self._path, text)
-        except SettingsError as error:
-            log.error("access rules not written", extra={"reason": str(error)})  # noqa: TRY400 - the sentence says it all
+        except (SettingsError, OSError) as error:
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                log.error("access rules not written, trying on", extra={"reason": str(error)})  # noqa: TRY400 - the sentence says it all
+            self._listed = None
             return
+        self._listed, self._trouble = listed, ""
         if changed:
             log.info("access rules written", extra={"path": str(self._path), "streams": len(streams)})
             await asyncio.sleep(RELOAD_S)

@@ -35,6 +35,9 @@ from tiercut.store import ModelStore
 from tiercut.talk import NodeState, NodeStatus
 from tiercut.topics import PLAN, STATUS
 
+#: How often the bundles folder is looked at.
+MODELS_EVERY_S = 2.0
+
 
 class Hub:
     """The hub of a site.
@@ -83,6 +86,7 @@ class Hub:
                 counters=self.counters,
                 also=last.heard,
             )
+            self.registry.plan_trouble = shell.trouble_of
             registrar = Registrar(
                 site=self.settings.site,
                 registry=self.registry,
@@ -106,7 +110,9 @@ class Hub:
                     tasks += [group.create_task(task, name=name) for name, task in shell.tasks()]
                     tasks.append(group.create_task(self._report(home), name="status"))
                     tasks.append(group.create_task(registrar.run(), name="registry"))
+                    tasks.append(group.create_task(registrar.keep_right(), name="retained"))
                     tasks.append(group.create_task(last.keep(), name="last results"))
+                    tasks.append(group.create_task(self._look_for_models(), name="models"))
                     counts = {"plans": len(self.plans), "streams": len(self.settings.streams)}
                     self.log.info("ready", extra={"broker": masked_url(self.settings.broker_url), **counts})
                     await stop.wait()
@@ -130,6 +136,12 @@ class Hub:
                 self._heartbeat.beat()
             except BusError as error:
                 self.log.warning("status not published", extra={"reason": str(error)})
+
+    async def _look_for_models(self) -> None:
+        """Read the bundles folder again and again, on a thread: a large model takes a while to be checked."""
+        while True:
+            await asyncio.to_thread(self._models.refresh)
+            await asyncio.sleep(MODELS_EVERY_S)
 
     def _followers(self, home: Bus, last: LastResults, *, cloud_here: bool) -> tuple[Follower, ...]:
         """What follows from a change of the registry; access first, as nodes act on the rest at once."""
@@ -169,8 +181,7 @@ class Hub:
         return HubServer(self.settings.listen, site=self.settings.site, models=self._models, streams=registrar, tls=tls)
 
     def _model(self, name: str) -> Bundle | None:
-        """The bundle of a name; the folder is looked at again, as it may have come."""
-        self._models.refresh()
+        """The bundle of a name."""
         return next((each for each in self._models.bundles() if each.name == name), None)
 
     def _broker(self) -> EmbeddedBroker | None:

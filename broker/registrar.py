@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from broker.registry import Action, Assign, PlanStream, Registry, Remove, SayStatus
+from broker import retained
+from broker.registry import Registry
+from broker.registry_entries import Action, Assign, PlanStream, Remove, SayStatus, Unplan
 from broker.shell import CoordinatorShell
-from tiercut.bus import Bus, Delivery
+from tiercut.bus import Delivery, ManagedBus
 from tiercut.clock import Clock
 from tiercut.errors import BadMessage, SettingsError
 from tiercut.jsonwire import decode_node_status
@@ -26,7 +29,7 @@ from tiercut.stream_talk import (
     encode_wanted,
     status_document,
 )
-from tiercut.topics import EXPLAIN, LAST, PLAN, SOURCE, STATUS, STREAM_STATUS, STREAMS, WANTED
+from tiercut.topics import EXPLAIN, PLAN, SOURCE, STATUS, STREAM_STATUS, STREAMS, WANTED, Topic
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +37,6 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 #: How long an added stream may take to be spoken of.
 ANSWER_S = 5.0
-#: What a broker has retained comes within this after a subscription.
-KEPT_S = 1.0
-#: Streams that may be wanted; more are refused, as each takes the hub's time.
-MOST_STREAMS = 1000
 
 
 class Follower(Protocol):
@@ -73,7 +72,7 @@ class Registrar:
         registry: Registry,
         shell: CoordinatorShell,
         clock: Clock,
-        home: Bus,
+        home: ManagedBus,
         counters: Counter[str],
         refusals: Refusals,
         followers: tuple[Follower, ...] = (),
@@ -88,6 +87,12 @@ class Registrar:
         self._followers = followers
         self._throttle = Throttle(10.0)
         self._followed: object = None
+        #: a look at the registry was carried out: what is retained for nodes is our own from then on
+        self._started = False
+        #: streams that were removed, and of which a node may still speak
+        self._removed: set[str] = set()
+        #: of which one has spoken
+        self._late: set[str] = set()
         #: set when something was heard: it is looked at now, not at the next tick
         self._news = asyncio.Event()
 
@@ -95,27 +100,39 @@ class Registrar:
         """Listen; what is retained comes first."""
         site = self._site
         await self._listen(WANTED.filter(site=site), self._wanted)
-        await self._listen(STATUS.filter(site=site, tier="device"), self._status)
+        for tier in ("edge", "device"):
+            await self._listen(STATUS.filter(site=site, tier=tier), self._status)
         await self._listen(STREAMS.filter(site=site, tier="device"), self._assigned)
         await self._listen(SOURCE.filter(site=site), self._source)
 
     async def run(self) -> None:
         """Look at the registry whenever something was heard, and a few times a second, for ever."""
-        connected = True
         while True:
-            if self._home.connected and not connected and await self._lost_all():
-                await self._say_all_again()
-            connected = self._home.connected
             actions = self._registry.tick(self._clock.monotonic_s(), self._clock.unix_s())
-            await self._tell_followers()
+            self._started = True
+            await self._tell_followers()  # access first: nodes act on the rest at once
             for action in actions:
                 await self._carry_out(action)
-            try:
+            for stream in list(self._late):
+                self._late.discard(stream)
+                await self._clear(stream, (SOURCE,))
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     await self._news.wait()
-            except TimeoutError:
-                pass
             self._news.clear()
+
+    async def keep_right(self) -> None:
+        """What is retained has to be what we have said, after the start and each reconnect; see `retained`."""
+        seen = -1
+        while True:
+            connections = self._home.counters["reconnects"]
+            if self._home.connected and self._started and seen != connections:
+                seen = connections
+                kept = await retained.look(self._home, self._site, self._refusals)
+                for name in await retained.set_right(kept, self._home, self._registry, self._shell):
+                    await self._carry_out(Remove(name))
+                self._news.set()
+            await asyncio.sleep(TICK_S)
 
     # ------------------------------------------------------------------ in
 
@@ -136,25 +153,33 @@ class Registrar:
         names = WANTED.parse(delivery.topic)
         if names is None:
             return
-        known = names["stream"] in self._registry.entries
-        if delivery.payload and not known and len(self._registry.entries) >= MOST_STREAMS:
-            self._counters["streams_refused"] += 1
-            log.error("too many streams", extra={"stream": names["stream"], "most": MOST_STREAMS})
-            return
         self._registry.wanted_heard(names["stream"], delivery.payload)
 
     def _status(self, delivery: Delivery) -> None:
-        if delivery.payload:
-            self._registry.status_heard(decode_node_status(delivery.payload), self._clock.monotonic_s())
+        if not delivery.payload:
+            return
+        status = decode_node_status(delivery.payload)
+        names = STATUS.check(delivery.topic, tier=status.tier, node=status.node)
+        if names["tier"] == "edge":
+            self._registry.edge_heard(status.node)
+        else:
+            self._registry.status_heard(status, self._clock.monotonic_s())
 
     def _assigned(self, delivery: Delivery) -> None:
         names = STREAMS.parse(delivery.topic)
-        if names is not None and delivery.retain:  # from before this hub was there; later ones are its own
-            self._registry.assigned_heard(names["node"], decode_assigned(delivery.payload))
+        if names is None or not delivery.retain or self._started:  # later ones are its own
+            return
+        good, _ = decode_assigned(delivery.payload)  # what cannot be read is said anew
+        self._registry.assigned_heard(names["node"], good)
 
     def _source(self, delivery: Delivery) -> None:
-        if delivery.payload:
-            self._registry.report_heard(decode_source_report(delivery.payload))
+        if not delivery.payload:
+            return
+        report = decode_source_report(delivery.payload)
+        SOURCE.check(delivery.topic, stream=report.stream)
+        self._registry.report_heard(report)
+        if report.stream in self._removed and report.stream not in self._registry.entries:
+            self._late.add(report.stream)  # its node did not know yet
 
     # ------------------------------------------------------------------ out
 
@@ -173,43 +198,28 @@ class Registrar:
                     names = ", ".join(each.settings.name for each in streams)
                     log.info("sensors given out", extra={"to": node, "streams": names})
                     await self._home.publish(topic, encode_assigned(streams) if streams else b"", retain=True)
+                    self._removed -= {each.settings.name for each in streams}
                 case SayStatus(status):
                     topic = STREAM_STATUS.of(site=self._site, stream=status.stream)
                     await self._home.publish(topic, encode_stream_status(status), retain=True)
                 case PlanStream(goal):
                     self._shell.want(goal)
+                case Unplan(stream):
+                    self._shell.unwant(stream)
+                    await self._clear(stream, (PLAN, EXPLAIN))
                 case Remove(stream):
                     self._shell.unwant(stream)
-                    for each in (STREAM_STATUS, PLAN, EXPLAIN, SOURCE, LAST):
-                        await self._home.publish(each.of(site=self._site, stream=stream), b"", retain=True)
+                    self._removed.add(stream)
+                    await self._clear(stream, retained.OF_STREAMS)
         except REFUSED as error:
             self._refusals.note("registry", error)
+            if isinstance(action, Assign):
+                self._registry.readers[action.node].told = None  # tried again
 
-    # ------------------------------------------------------------------ a broker that forgets
-
-    async def _lost_all(self) -> bool:
-        """Whether a broker that is back has nothing any more of what the hub has retained there."""
-        kept: list[str] = []
-
-        def heard(delivery: Delivery) -> None:
-            delivery.ack()
-            kept.append(delivery.topic)
-
-        topics = STREAM_STATUS.filter(site=self._site)
-        subscription = await self._refusals.subscribe(self._home, topics, handler=heard)
-        await asyncio.sleep(KEPT_S)
-        await subscription.close()
-        return not kept and any(entry.said for entry in self._registry.entries.values())
-
-    async def _say_all_again(self) -> None:
-        """It was started without its memory: the registry, the plans and who reads what are retained once more."""
-        log.warning("the broker has forgotten what was retained: it is said again")
-        for name, entry in self._registry.entries.items():
-            if entry.settings is not None and not entry.fixed:
-                topic = WANTED.of(site=self._site, stream=name)
-                await self._home.publish(topic, encode_wanted(entry.settings), retain=True)
-        self._registry.forgotten()
-        await self._shell.say_plans_again()
+    async def _clear(self, stream: str, topics: Iterable[Topic]) -> None:
+        """Nothing of a stream stays retained on these topics."""
+        for topic in topics:
+            await self._home.publish(topic.of(site=self._site, stream=stream), b"", retain=True)
 
     # ------------------------------------------------------------------ the hub's HTTP API
 

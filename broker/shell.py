@@ -91,6 +91,8 @@ class CoordinatorShell:
         self._todo_uplink: asyncio.Queue[Action] = asyncio.Queue()
         #: stream → its retained plan from before we started, or our own
         self._plans: dict[str, StreamPlan] = {}
+        #: stream → why it has no better plan
+        self._troubles: dict[str, str] = {}
         #: stream → what a person has said of it
         self._controls: dict[str, StreamControl] = {}
         self._connected_s = clock.monotonic_s()
@@ -119,12 +121,16 @@ class CoordinatorShell:
     def unwant(self, stream: str) -> None:
         """Plan it no more."""
         self._coordinator.stream_unwanted(stream)
-        self._plans.pop(stream, None)
+        for table in (self._plans, self._controls, self._troubles):
+            table.pop(stream, None)
 
-    async def say_plans_again(self) -> None:
-        """Publish the plans once more: they are not retained any more."""
-        for name, plan in self._plans.items():
-            await self._home.publish(PLAN.of(site=self._site, stream=name), encode_stream_plan(plan), retain=True)
+    def plan_of(self, stream: str) -> StreamPlan | None:
+        """The plan that a stream follows, as it was published."""
+        return self._plans.get(stream)
+
+    def trouble_of(self, stream: str) -> str | None:
+        """Why a stream has no better plan, as it was last explained."""
+        return self._troubles.get(stream)
 
     def next_epoch(self, wanted: StreamPlan) -> int:
         """Number for a plan given by hand: that of the retained one where it says the same, else the next."""
@@ -178,6 +184,10 @@ class CoordinatorShell:
         if not delivery.payload:  # its stream was removed
             return
         heard = decode_stream_plan(delivery.payload)
+        PLAN.check(delivery.topic, stream=heard.stream)
+        known = self._plans.get(heard.stream)
+        if known is not None and heard.plan.epoch < known.plan.epoch:  # a broker with an old memory: `retained`
+            return
         self._plans[heard.stream] = heard
         self._coordinator.plan_heard(heard)
 
@@ -189,11 +199,10 @@ class CoordinatorShell:
             self._coordinator.control_heard(names["stream"], control)
 
     def _status(self, delivery: Delivery) -> None:
-        names = STATUS.parse(delivery.topic)
-        if names is not None:
-            status = decode_node_status(delivery.payload)
-            now_s, unix_s = self._clock.monotonic_s(), self._clock.unix_s()
-            self._coordinator.status_heard(status, site=names["site"], now_s=now_s, unix_s=unix_s)
+        status = decode_node_status(delivery.payload)
+        names = STATUS.check(delivery.topic, tier=status.tier, node=status.node)
+        now_s, unix_s = self._clock.monotonic_s(), self._clock.unix_s()
+        self._coordinator.status_heard(status, site=names["site"], now_s=now_s, unix_s=unix_s)
 
     def _profile(self, delivery: Delivery) -> None:
         names = PROFILE.parse(delivery.topic)
@@ -203,14 +212,19 @@ class CoordinatorShell:
 
     def _ready(self, delivery: Delivery) -> None:
         ready = decode_ready(delivery.payload)
+        READY.check(delivery.topic, stream=ready.stream)
         self._put(self._coordinator.ready_heard(ready, self._clock.monotonic_s()))
 
     def _result(self, delivery: Delivery) -> None:
         self._also(delivery)
-        self._put(self._coordinator.result_heard(read_journey(delivery.payload), delivery.received_s))
+        journey = read_journey(delivery.payload)
+        RESULT.check(delivery.topic, stream=journey.stream)
+        self._put(self._coordinator.result_heard(journey, delivery.received_s))
 
     def _dropped(self, delivery: Delivery) -> None:
-        self._put(self._coordinator.dropped_heard(decode_dropped(delivery.payload), delivery.received_s))
+        dropped = decode_dropped(delivery.payload)
+        DROPPED.check(delivery.topic, stream=dropped.stream)
+        self._put(self._coordinator.dropped_heard(dropped, delivery.received_s))
 
     def _progress(self, delivery: Delivery) -> None:
         names = PROGRESS.parse(delivery.topic)
@@ -269,5 +283,13 @@ class CoordinatorShell:
                 topic = PLAN.of(site=self._site, stream=action.message.stream)
                 await self._home.publish(topic, encode_stream_plan(action.message), retain=True)
             case Explain():
+                self._explained(action)
                 document = json.dumps(action.document, separators=(",", ":"), allow_nan=False).encode()
                 await self._home.publish(EXPLAIN.of(site=self._site, stream=action.stream), document, retain=True)
+
+    def _explained(self, action: Explain) -> None:
+        trouble = action.document.get("control_trouble") or action.document.get("trouble")
+        if trouble:
+            self._troubles[action.stream] = str(trouble)
+        else:
+            self._troubles.pop(action.stream, None)

@@ -13,8 +13,8 @@ from tiercut.sensing.form import Captured, SensorForm, Spoiled
 from tiercut.sensing.payloads import form_of, read_payload
 from tiercut.stream_settings import SourceSettings
 
-#: Messages that may wait. Pictures make room for newer ones; of a signal each counts.
-MOST_PICTURES, MOST_MESSAGES = 2, 4096
+#: Messages that may wait. Pictures make room for newer ones, unless every one is wanted; of a signal each counts.
+MOST_PICTURES, MOST_PICTURES_OF_EVERY, MOST_MESSAGES = 2, 64, 4096
 #: Memory for messages that wait.
 MOST_BYTES = 32 * 1024 * 1024
 #: How often signals without a rate are brought up to now.
@@ -30,17 +30,19 @@ class BusSensor:
     Args:
         source: Topic and form of the payloads.
         clock: For the time of arrival.
+        every: Every frame is wanted: more of them may wait.
 
     Raises:
         SettingsError: the settings do not say what a payload is.
     """
 
-    def __init__(self, source: SourceSettings, *, clock: Clock) -> None:
+    def __init__(self, source: SourceSettings, *, clock: Clock, every: bool = False) -> None:
         self.form: SensorForm = form_of(source)
         self._source = source
         self._clock = clock
         self._read = read_payload(source)
-        self._most = MOST_MESSAGES if self.form.kind == "signal" else MOST_PICTURES
+        most_pictures = MOST_PICTURES_OF_EVERY if every else MOST_PICTURES
+        self._most = MOST_MESSAGES if self.form.kind == "signal" else most_pictures
         #: a signal without a rate keeps its last value while nothing comes: it is told that time goes on
         self._tick_s = TICK_S if self.form.kind == "signal" and self.form.rate_hz is None else None
         self._waiting: deque[tuple[bytes, float]] = deque()
@@ -85,6 +87,11 @@ class BusSensor:
         with self._changed:
             lost, self._lost = self._lost, Counter()
         return lost
+
+    def newest_unix_s(self) -> float | None:
+        """When the newest message came that waits to be taken; ``None``: none waits."""
+        with self._changed:
+            return self._waiting[-1][1] if self._waiting else None
 
     def _heard(self, delivery: Delivery) -> None:
         delivery.ack()

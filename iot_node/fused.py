@@ -48,6 +48,8 @@ class FusedSensor:
         self._clock = clock
         self._given: queue.Queue[tuple[int, Captured | Spoiled | Exception | None]] = queue.Queue(MOST_WAITING)
         self._closed = threading.Event()
+        #: when the newest frame in the queue was captured
+        self._newest_unix_s: float | None = None
 
     def __iter__(self) -> Iterator[Captured | Spoiled]:
         """Until all sensors have ended, or `close`.
@@ -75,6 +77,10 @@ class FusedSensor:
                 if given is not None:
                     yield Spoiled("sensor_failed", str(given))
         yield from self._frames(self._aligner.flush())
+
+    def newest_unix_s(self) -> float | None:
+        """When the newest frame was captured that waits to be put together; ``None``: none waits."""
+        return None if self._given.empty() else self._newest_unix_s
 
     def close(self) -> None:
         """End the iteration, from any thread."""
@@ -108,5 +114,7 @@ class FusedSensor:
                 self._given.put((i, given), timeout=LOOK_EVERY_S)
             except queue.Full:
                 continue
+            if isinstance(given, Captured):
+                self._newest_unix_s = given.at_unix_s
             return True
         return False

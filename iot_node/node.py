@@ -19,6 +19,7 @@ from tiercut.errors import BadMessage, SettingsError, TiercutError
 from tiercut.jsonwire import decode_stream_plan
 from tiercut.node import Node, OpenBus, Tasks
 from tiercut.plan import Plan, Tier
+from tiercut.preparation import NotHere
 from tiercut.store import ModelStore
 from tiercut.stream_settings import StreamSettings
 from tiercut.talk import PrepareSegment, StreamPlan
@@ -50,6 +51,7 @@ class IotNode(Node):
             node=settings.node,
             models=self.models,
             bus=lambda: self.home,
+            clock=self.clock,
             counters=self.counters,
             refusals=self._refusals,
             open_stream=self._open_assigned,
@@ -110,7 +112,7 @@ class IotNode(Node):
         """A plan that would send raw frames of a stream that keeps them here."""
         stream = self.streams.get(asked.stream)
         if stream is None:
-            return f"device '{self.settings.node}' has no stream '{asked.stream}'"
+            return NotHere(f"device '{self.settings.node}' has no stream '{asked.stream}'")
         return sends_too_early(asked.stop, stream.settings.min_first_cut) or sends_too_clear(
             asked.codec, stream.settings.min_noise
         )

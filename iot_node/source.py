@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from iot_node.bus_sensor import BusSensor
-from iot_node.fused import FusedSensor
+from iot_node.fused import LATE_WINDOWS_S, FusedSensor
 from iot_node.sensors import check_source, known, open_sensor
 from iot_node.sensors import form_of as own_form_of
 from tiercut.bundle import Bundle
@@ -21,6 +22,11 @@ from tiercut.sensing.form import Captured, Sensor, SensorForm, Spoiled
 from tiercut.sensing.fusion import Fuser, part_frames, part_names
 from tiercut.sensing.payloads import form_of as payload_form_of
 from tiercut.stream_settings import FUSION, MQTT, SourceSettings, StreamSettings
+
+#: With ``latest``, a frame so much older than what waits behind it makes room for that (or half the deadline).
+MOST_BEHIND_S = 1.0
+#: No frame is passed over for longer than this: a machine too slow to keep up still gives some.
+MOST_PASSING_S = 1.0
 
 
 def check_stream(settings: StreamSettings, bundle: Bundle, *, here: bool = True) -> None:
@@ -74,11 +80,19 @@ class Source:
         frames: What they give, as the model takes it.
         on_bus: Those that publish on the bus by themselves.
         closing: Ends them.
+        clock: The device's.
+        newest_unix_s: When the newest came of what waits behind the frame given last; ``None``: nothing waits.
+        most_behind_s: A frame that is more behind that is passed over; ``None``: none is.
     """
 
     frames: Iterator[Captured | Spoiled]
     on_bus: Sequence[BusSensor]
     closing: Callable[[], None]
+    clock: Clock
+    newest_unix_s: Callable[[], float | None]
+    most_behind_s: float | None
+    _passed: int = field(default=0, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def next(self) -> Captured | Spoiled | None:
         """The next frame, on a thread that may wait for it; ``None`` at the end.
@@ -86,7 +100,20 @@ class Source:
         Raises:
             SensorError: it cannot be read any more.
         """
-        return next(self.frames, None)
+        given = next(self.frames, None)
+        until_s = self.clock.monotonic_s() + MOST_PASSING_S
+        while isinstance(given, Captured) and self._is_behind(given) and self.clock.monotonic_s() < until_s:
+            with self._lock:
+                self._passed += 1
+            given = next(self.frames, None)
+        return given
+
+    def _is_behind(self, given: Captured) -> bool:
+        """Whether newer frames are already there to be made."""
+        if self.most_behind_s is None or given.at_unix_s is None:
+            return False
+        newest_unix_s = self.newest_unix_s()
+        return newest_unix_s is not None and newest_unix_s - given.at_unix_s > self.most_behind_s
 
     async def connect(self, bus: Bus) -> None:
         """Listen to those on the bus.
@@ -104,8 +131,11 @@ class Source:
                 await sensor.disconnect()
 
     def take_lost(self) -> Counter[str]:
-        """Messages that were dropped before anybody took them, by reason, since the last call."""
-        return sum((sensor.take_lost() for sensor in self.on_bus), Counter())
+        """Messages and frames that were dropped before anybody took them, by reason, since the last call."""
+        lost = sum((sensor.take_lost() for sensor in self.on_bus), Counter[str]())
+        with self._lock:
+            passed, self._passed = self._passed, 0
+        return lost + Counter({"sensor_ahead": passed})  # which leaves zeros out
 
     def close(self) -> None:
         """End the iteration, from any thread."""
@@ -128,8 +158,10 @@ def open_source(settings: StreamSettings, bundle: Bundle, *, clock: Clock) -> So
         adapt(iter(sensor), sensor.form, part, takes, aligned=fused)
         for sensor, part, takes in zip(sensors, settings.parts, _frames(settings, forms, bundle.frame), strict=True)
     ]
+    most_behind_s = _most_behind_s(settings, bundle.frame)
     if not fused:
-        return Source(parts[0], on_bus, sensors[0].close)
+        waiting = on_bus[0].newest_unix_s if on_bus else _nothing
+        return Source(parts[0], on_bus, sensors[0].close, clock, waiting, most_behind_s)
     together = FusedSensor(
         parts,
         sensors,
@@ -138,11 +170,35 @@ def open_source(settings: StreamSettings, bundle: Bundle, *, clock: Clock) -> So
         windows=bundle.frame.kind == "signal",
         clock=clock,
     )
-    return Source(iter(together), on_bus, together.close)
+    waits = [together.newest_unix_s, *(sensor.newest_unix_s for sensor in on_bus)]
+
+    def newest_unix_s() -> float | None:
+        return max((at for each in waits if (at := each()) is not None), default=None)
+
+    return Source(iter(together), on_bus, together.close, clock, newest_unix_s, most_behind_s)
+
+
+def _most_behind_s(settings: StreamSettings, frame: FrameSpec) -> float | None:
+    """How far behind what waits a frame may be; what it takes to make the next one is not counted."""
+    if settings.delivery == "every":
+        return None
+    fused, signal = settings.sensor == FUSION, frame.kind == "signal"
+    most_s = MOST_BEHIND_S if settings.deadline_ms is None else min(MOST_BEHIND_S, settings.deadline_ms / 2e3)
+    if signal:
+        most_s += max(1 - part.overlap for part in settings.parts) * frame.samples / frame.rate_hz
+    if fused:
+        most_s += settings.tolerance_ms / 1e3 + (LATE_WINDOWS_S if signal else 0.0)
+    return most_s
+
+
+def _nothing() -> None:
+    """Nothing waits: a sensor of this device is read when its frame is wanted."""
 
 
 def _open(part: SourceSettings, settings: StreamSettings, clock: Clock) -> Sensor:
-    return BusSensor(part, clock=clock) if part.sensor == MQTT else open_sensor(part, stream=settings.name)
+    if part.sensor == MQTT:
+        return BusSensor(part, clock=clock, every=settings.delivery == "every")
+    return open_sensor(part, stream=settings.name)
 
 
 def _frames(settings: StreamSettings, forms: Sequence[SensorForm], frame: FrameSpec) -> Sequence[FrameSpec]:

@@ -113,6 +113,8 @@ class Stream:
         self._troubles = Troubles(counters)
         self._state: SourceState = "silent"
         self._failed = ""
+        #: the last failure that was logged
+        self._said = ""
         self._stillness = Stillness(below=settings.skip_below, most_s=settings.skip_most_s)
         self._window = Window(limit=settings.in_flight, timeout_s=settings.timeout_s)
         #: the single place between sensor and window
@@ -128,7 +130,8 @@ class Stream:
         self._changed = asyncio.Condition()
         #: set when a place in the window may have become free
         self._room = asyncio.Event()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"sensor-{settings.name}")
+        #: number of the next frame
+        self._seq = 0
 
     # ------------------------------------------------------------------ what the node tells
 
@@ -185,49 +188,82 @@ class Stream:
     # ------------------------------------------------------------------ tasks
 
     async def read(self) -> None:
-        """Read the sensor at its rate until it ends."""
+        """Read the sensor at its rate until it ends, or fails: then it may be opened again, for `resume` and this."""
+        pool = ThreadPoolExecutor(1, thread_name_prefix=f"sensor-{self.settings.name}")
+        try:
+            await self._read_all(pool)
+        except SensorError as error:  # the device's other streams go on
+            self._counters["sensors_failed"] += 1
+            self.failed(str(error))
+        except Exception as error:  # noqa: BLE001 - a driver may raise anything, and must not end the device's other streams
+            self._counters["sensors_failed"] += 1
+            self.failed(f"{type(error).__name__}: {error}", error)
+        else:
+            self._state = "ended"
+            self._log.info("sensor ended")
+        finally:
+            self.source.close()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def has_ended(self) -> bool:
+        """The sensor has come to its end: there is nothing more to read."""
+        return self._state == "ended"
+
+    async def _read_all(self, pool: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
         period_s = 1 / self.settings.fps if self.settings.fps else 0.0
         due_s = self._clock.monotonic_s()
-        try:
-            for seq in range(self.settings.frames or 2**63):
-                await self._wait_for_place()
-                captured = await loop.run_in_executor(self._pool, self._capture, seq)
-                if captured == "ended":
-                    break
-                self._counters["frames_captured"] += 1
-                self._troubles.frames["captured"] += 1
-                self._state = "running"
-                if isinstance(captured, Prepared):
-                    await self._offer(captured)
-                else:
-                    self._drop(captured)
-                due_s = max(due_s + period_s, self._clock.monotonic_s())
-                await asyncio.sleep(max(due_s - self._clock.monotonic_s(), 0))
-            self._state = "ended"
-            self._log.info("sensor ended")
-        except SensorError as error:  # this stream ends; the device's other streams go on
-            self._fail(str(error))
-            self._log.error("sensor failed", extra={"reason": str(error)})
-        except Exception as error:  # noqa: BLE001 - a driver may raise anything, and must not end the device's other streams
-            self._fail(f"{type(error).__name__}: {error}")
-            self._log.exception("sensor failed")
-        finally:
-            self.source.close()
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        while self.settings.frames is None or self._seq < self.settings.frames:
+            await self._wait_for_place()
+            captured = await loop.run_in_executor(pool, self._capture, self._seq)
+            if captured == "ended":
+                return
+            self._seq += 1
+            self._counters["frames_captured"] += 1
+            self._troubles.frames["captured"] += 1
+            self._state = "running"
+            if isinstance(captured, Prepared):
+                await self._offer(captured)
+            else:
+                self._drop(captured)
+            due_s = max(due_s + period_s, self._clock.monotonic_s())
+            await asyncio.sleep(max(due_s - self._clock.monotonic_s(), 0))
 
-    def _fail(self, why: str) -> None:
-        self._counters["sensors_failed"] += 1
-        self._state, self._failed = "failed", why
+    def failed(self, why: str, error: Exception | None = None) -> None:
+        """The sensor cannot be read or opened; ``error`` is what nobody foresaw."""
+        if why != self._said:
+            self._log.error("sensor failed", extra={"reason": why}, exc_info=error)
+        self._said = self._failed = why
+        self._state = "failed"
+
+    def open_again(self) -> Source:
+        """The sensor, opened again; blocks, on any thread.
+
+        Raises:
+            SettingsError: it does not fit the model.
+            SensorError: it cannot be opened.
+        """
+        return open_source(self.settings, self.bundle, clock=self._clock)
+
+    def resume(self, source: Source) -> None:
+        """Go on with what `open_again` has opened: frames are numbered and counted on."""
+        self._drop_lost()
+        self.source = source
+        self._state, self._failed = "silent", ""
+
+    def _drop_lost(self) -> None:
+        for reason, count in self.source.take_lost().items():
+            self._drop(Spoiled(reason, LOST[reason]), count)
 
     def report(self) -> SourceReport:
         """How its sensor does."""
-        for reason, count in self.source.take_lost().items():
-            self._drop(Spoiled(reason, LOST[reason]), count)
+        self._drop_lost()
         return SourceReport(
             stream=self.settings.name,
             node=self._node,
             state=self._state,
+            model=self.bundle.model,
             message=self._failed,
             frames=dict(self._troubles.frames),
             trouble=self._troubles.told(),
@@ -304,6 +340,10 @@ class Stream:
         if isinstance(captured, Spoiled):
             return captured
         at_s, at_unix_s = self._captured_at(captured)
+        deadline_s, age_s = self._deadline_s(self.plan), self._clock.monotonic_s() - at_s
+        if deadline_s is not None and age_s > deadline_s:  # whatever the plan: it could not have been in time with any
+            ages = f"{age_s * 1e3:.0f} ms old as it came, deadline {deadline_s * 1e3:.0f} ms"
+            return Spoiled("past_deadline", f"{ages}; raise deadline_ms, or see what holds the sensor's frames up")
         if self._stillness.skips(captured.frame, at_s):
             return Spoiled("unchanged", "")
         variant = FULL if self.plan is None else self.plan.exit
@@ -349,9 +389,6 @@ class Stream:
         # For a place under way; what it waits for a thread is the worker's to say, and no fault of the stream's.
         now_s = self._clock.monotonic_s()
         waited_s = now_s - (prepared.captured_s + prepared.prepare_s)
-        deadline_s = None if self.settings.deadline_ms is None else self.settings.deadline_ms / 1e3
-        if plan.deadline is not None:
-            deadline_s = plan.deadline.seconds
         work = Work(
             site=self._site,
             stream=self.settings.name,
@@ -365,11 +402,17 @@ class Stream:
             captured=stamp,
             sent=stamp,
             stages=(Stage(self._node, "prepare", prepared.prepare_s), Stage(self._node, "queue", max(0.0, waited_s))),
-            deadline_s=deadline_s,
+            deadline_s=self._deadline_s(plan),
             label=prepared.label,
         )
         left = partial(self._left, prepared.seq)
         return Job(work=work, arrived_s=now_s, ack=left, arrays=prepared.arrays)
+
+    def _deadline_s(self, plan: Plan | None) -> float | None:
+        """The age after which a result is of no use."""
+        if plan is not None and plan.deadline is not None:
+            return plan.deadline.seconds
+        return None if self.settings.deadline_ms is None else self.settings.deadline_ms / 1e3
 
     def _left(self, seq: int) -> None:
         """The next node's broker has it, or its outcome is published: the wait for the outcome begins now."""

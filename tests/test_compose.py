@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.privileged, pytest.mark.timeout(900)
 
 #: Wanted with nothing else on the machine; a busy one gets its time.
 FIRST_RESULT_S = 60.0
+#: From a new edge's container until it works on a frame.
+JOINED_S = 10.0
 PICTURE = ROOT / "deploy" / "sensors" / "doorbell.jpg"
 POOL = {f"edge-{number}" for number in range(1, 9)}
 Record = Callable[[str, object], None]
@@ -27,7 +29,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
     why = why_not()
     if why is not None:
         pytest.skip(why)
-    with Composed(tmp_path_factory.mktemp("site"), TIERCUT_CERTS="--sensors gate=gate/picture") as site:
+    with Composed(
+        tmp_path_factory.mktemp("site"), TIERCUT_CERTS="--sensors gate=gate/picture", TIERCUT_LAN_MBPS="20"
+    ) as site:
         yield site
 
 
@@ -144,7 +148,27 @@ def test_another_edge_joins_and_takes_streams(site: Composed, heard: Heard, reco
     result = heard.until(lambda each: result_of(stream)(each) and each.worked_on(new), within_s=30, after_s=asked_s)
     record_testsuite_property("scale_s", round(up_s, 1))
     record_testsuite_property("joined_s", round(result.at_s - asked_s, 1))
+    assert result.at_s - asked_s - up_s < JOINED_S
     assert len(site.containers("edge")) == 3
+
+
+def test_sensors_profile_gives_results_of_pictures_and_of_json(site: Composed, heard: Heard) -> None:
+    site.compose("--profile", "sensors", "up", "-d", "--build", "--no-recreate", "doorbell", "watch", "sensor-streams")
+    bell = heard.until(result_of("doorbell"), within_s=40)
+    watch = heard.until(result_of("watch"), within_s=40)
+    assert bell.document["labels"][0]["label"] == "Egyptian cat"
+    assert watch.document["model"]["name"] == "exercise"
+
+
+def test_slow_link_holds_and_its_node_is_no_root(site: Composed, heard: Heard) -> None:
+    slowed = ["-f", "compose.yaml", "-f", "compose.links.yaml"]
+    site.compose(*slowed, "up", "-d", "--build", "--no-deps", "camera-1")
+    began_s = time.monotonic()
+    heard.until(result_of("porch"), within_s=40, after_s=began_s)
+    (camera,) = site.containers("camera-1")
+    assert "tbf" in site.engine("exec", camera, "tc", "qdisc", "show")
+    status = site.engine("exec", camera, "cat", "/proc/1/status").splitlines()
+    assert [line.split()[1] for line in status if line.startswith(("Uid", "CapEff"))] == ["10001", "0" * 16]
 
 
 def test_sensor_is_removed_while_the_rest_goes_on(site: Composed, heard: Heard) -> None:

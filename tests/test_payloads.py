@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tiercut.errors import SettingsError
-from tiercut.sensing.form import Captured, Spoiled
+from tiercut.sensing.form import MAX_MESSAGE, Captured, Spoiled
 from tiercut.sensing.json_payload import MAX_JSON_BYTES
 from tiercut.sensing.payloads import MAX_PCM_BYTES, REASONS, form_of, read_payload
 from tiercut.stream_settings import SourceSettings
@@ -154,6 +154,22 @@ def test_missing_path_names_what_is_there() -> None:
     assert isinstance(item, Spoiled)
     assert item.reason == "no_such_path"
     assert "expected $.temperature, got an object with humidity, battery" in item.message
+
+
+def test_senders_text_cannot_steer_a_terminal_nor_fill_a_status() -> None:
+    for payload in (
+        b'{"\\u001b[2J\\n\\ud800": 1}',
+        b'{"x": "\\u001b]0;owned\\u0007\\r\\n"}',
+        b"\x1b[31m\n",
+        b"\x1b[2J\n" * 9999,
+    ):
+        for path in ("$.x", "$"):
+            item = read(payload, format="json", json_path=(path,))
+            assert isinstance(item, Spoiled)
+            assert item.message.isprintable()
+            assert ": expected " in item.message
+    endless = Spoiled("bad_json", "a\n" * 10_000).message
+    assert (endless[:3], endless[-1], len(endless)) == ("a?a", "…", MAX_MESSAGE)
 
 
 @pytest.mark.parametrize("payload", [b"{", b"\xff\xfe\xfa", b"[" * 100_000, b'{"a":' * 50_000, b"online", b'"'])

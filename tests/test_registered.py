@@ -21,8 +21,11 @@ from tests.aio import async_test
 from tests.sites import SITE_URL, Outcomes, Site, new_site, noise
 from tiercut.bundle import Bundle
 from tiercut.bus.memory import MemoryBus
+from tiercut.jsonwire import encode_control, encode_node_status
 from tiercut.stream_settings import StreamSettings
-from tiercut.topics import SOURCE, STREAM_STATUS, STREAMS, WANTED
+from tiercut.stream_talk import SourceReport, encode_source_report
+from tiercut.talk import NodeStatus, StreamControl
+from tiercut.topics import CONTROL, RESULT, SOURCE, STATUS, STREAM_STATUS, STREAMS, WANTED
 
 TOPIC = "frigate/garden/person/snapshot"
 GARDEN = {"model": "chain", "sensor": "mqtt", "topic": TOPIC, "in_flight": 1}
@@ -317,3 +320,93 @@ async def test_broker_that_has_forgotten_everything_is_told_again(bundles: Path)
         await send(person, outcomes, jpeg(), results=before + 2)
     kept = {message.topic.rpartition("/")[2] for message in broker.retained("tiercut/v1/home/stream/garden/#")}
     assert {"wanted", "state", "plan"} <= kept
+
+
+@async_test
+async def test_nobody_speaks_for_another_to_the_hub(bundles: Path) -> None:
+    site = new_site(bundles)
+    one = hub(site)
+    async with running(site, one, *gateway(site)) as (person, outcomes):
+        await person.wants("garden", GARDEN)
+        await send(person, outcomes, jpeg(), results=1)
+        evil = SourceReport(stream="garden", node="e", state="failed", message="EVIL")
+        gone = NodeStatus(node="e", tier="device", state="offline", version="1")
+        topics = {
+            SOURCE.of(site="home", stream="mine"): encode_source_report(evil),
+            STATUS.of(site="home", tier="device", node="x"): encode_node_status(gone),
+            RESULT.of(site="home", stream="mine"): outcomes.deliveries[-1].payload,
+        }
+        for topic, payload in topics.items():
+            await person.bus.publish(topic, payload)
+        await until(lambda: one.counters["bad.wrong_topic"] >= len(topics))
+        before = len(outcomes.results)
+        await send(person, outcomes, jpeg(), results=before + 2)
+        assert person.status("garden")["state"] == "running"
+
+
+def left_of(site: Site, stream: str) -> set[str]:
+    """What is retained of a stream."""
+    kept = site.brokers[SITE_URL].retained(f"tiercut/v1/home/stream/{stream}/#")
+    return {message.topic.rpartition("/")[2] for message in kept}
+
+
+@async_test
+async def test_stream_removed_while_the_hub_is_away_leaves_no_ghost(bundles: Path) -> None:
+    site = new_site(bundles)
+    async with running(site, *gateway(site)) as (person, outcomes):
+        async with site.running(hub(site)):
+            await person.wants("garden", GARDEN)
+            await send(person, outcomes, jpeg(), results=1)
+            await until(lambda: {"state", "plan", "explain"} <= left_of(site, "garden"))
+        await person.wants("garden", None)
+        async with site.running(hub(site)):
+            await until(lambda: not left_of(site, "garden") and not person.assigned("e"))
+
+
+@async_test
+async def test_broker_with_the_memory_of_a_minute_ago_is_brought_up_to_date(bundles: Path) -> None:
+    site = new_site(bundles)
+    broker = site.brokers[SITE_URL]
+    async with running(site, hub(site), *gateway(site)) as (person, outcomes):
+        await person.wants("old", {**GARDEN, "topic": "cam/old"})
+        await until(lambda: person.assigned("e") == ["old"])
+        before = dict(broker._retained)
+        await person.wants("garden", GARDEN)
+        await send(person, outcomes, jpeg(), results=1)
+        for name in ("hub", "e-gateway"):
+            broker.cut(site.buses[name, SITE_URL])
+        broker._retained = before
+        broker.restore(site.buses["e-gateway", SITE_URL])
+        await asyncio.sleep(0.2)
+        broker.restore(site.buses["hub", SITE_URL])
+        await until(lambda: {"wanted", "plan", "state"} <= left_of(site, "garden"))
+        await until(lambda: sorted(person.assigned("e")) == ["garden", "old"])
+
+
+@async_test
+async def test_what_was_said_of_a_removed_stream_does_not_hold_for_the_next_one(bundles: Path) -> None:
+    site = new_site(bundles)
+    async with running(site, hub(site), *gateway(site)) as (person, outcomes):
+        await person.wants("garden", GARDEN)
+        await send(person, outcomes, jpeg(), results=1)
+        control = encode_control(StreamControl(mode="freeze"))
+        await person.bus.publish(CONTROL.of(site="home", stream="garden"), control, retain=True)
+        await asyncio.sleep(0.3)
+        await person.wants("garden", None)
+        await until(lambda: not left_of(site, "garden"))
+
+
+@async_test
+async def test_frozen_plan_follows_its_sensor_to_another_gateway(bundles: Path) -> None:
+    site = new_site(bundles)
+    async with running(site, hub(site), *gateway(site), *gateway(site, "f")) as (person, outcomes):
+        await person.wants("garden", GARDEN)
+        await send(person, outcomes, jpeg(), results=2)
+        control = encode_control(StreamControl(mode="freeze"))
+        await person.bus.publish(CONTROL.of(site="home", stream="garden"), control, retain=True)
+        await asyncio.sleep(0.5)
+        site.brokers[SITE_URL].cut(site.buses["e-gateway", SITE_URL])
+        await person.until("garden", device="f")
+        while outcomes.results[-1]["plan"]["device"] != "f":
+            await send(person, outcomes, jpeg(), results=len(outcomes.results) + 1)
+        site.brokers[SITE_URL].restore(site.buses["e-gateway", SITE_URL])

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from broker.registry import AWAY_S, BALANCE_S, Assign, PlanStream, Registry, Remove, SayStatus
+from broker.placing import AWAY_S, BALANCE_S
+from broker.registry import Registry
+from broker.registry_entries import Assign, PlanStream, Remove, SayStatus, Unplan
 from tiercut.bundle import Bundle
 from tiercut.errors import SettingsError
 from tiercut.stream_settings import StreamSettings
@@ -18,12 +20,14 @@ class World:
 
     def __init__(self, bundle: Bundle, **more: Any) -> None:
         self.models: dict[str, Bundle] = {bundle.name: bundle}
+        self.model = bundle.model
         self.registry = Registry(model=self.models.get, **more)
         self.now_s = 100.0
         self.assigned: dict[str, list[str]] = {}
         self.status: dict[str, StreamStatus] = {}
         self.planned: list[tuple[str, str]] = []
         self.removed: list[str] = []
+        self.unplanned: list[str] = []
         self.said = 0
 
     def wants(self, name: str, **more: Any) -> None:
@@ -32,10 +36,13 @@ class World:
 
     def node(self, name: str, state: Any = "online", *, gateway: bool = True) -> None:
         status = NodeStatus(node=name, tier="device", state=state, version="1", gateway=gateway)
+        if gateway:
+            self.registry.edge_heard(name)
         self.registry.status_heard(status, self.now_s)
 
     def report(self, stream: str, node: str, state: Any = "running", **more: Any) -> None:
-        self.registry.report_heard(SourceReport(stream=stream, node=node, state=state, **more))
+        said = {"model": self.model} | more
+        self.registry.report_heard(SourceReport(stream=stream, node=node, state=state, **said))
 
     def tick(self, after_s: float = 0.25) -> None:
         self.now_s += after_s
@@ -48,6 +55,8 @@ class World:
                     self.said += 1
                 case PlanStream(goal):
                     self.planned.append((goal.name, goal.device))
+                case Unplan(stream):
+                    self.unplanned.append(stream)
                 case Remove(stream):
                     self.removed.append(stream)
 
@@ -166,6 +175,7 @@ def test_removed_stream_is_taken_back_everywhere(world: World) -> None:
 def test_two_devices_that_read_a_sensor_for_one_stream_are_told_of(world: World) -> None:
     world.registry.fixed(StreamSettings(name="cam", model="chain", device="door"))
     world.node("door", gateway=False)
+    world.node("window", gateway=False)
     world.tick()
     world.report("cam", "door")
     world.report("cam", "window")
@@ -207,4 +217,104 @@ def test_assignments_survive_the_wire(chain: Bundle) -> None:
         name="s", model="m", sensor="mqtt", topic="a/+", format="json", json_path=("$.x",), rate_hz=5, deadline_ms=30
     )
     assigned = (Assignment(settings, chain.model),)
-    assert decode_assigned(encode_assigned(assigned)) == assigned
+    assert decode_assigned(encode_assigned(assigned)) == (assigned, {})
+
+
+def test_streams_that_name_their_edge_are_never_moved(world: World) -> None:
+    world.node("e")
+    world.node("f")
+    for name in "abc":
+        world.wants(name, device="f")
+    for _ in range(4):
+        world.tick(BALANCE_S)
+    assert world.assigned == {"f": ["a", "b", "c"]}
+
+
+def test_gateway_that_is_full_gets_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.placing.MAX_STREAMS", 2)
+    world.node("e")
+    for name in "abc":
+        world.wants(name)
+    world.tick()
+    assert world.loads() == [2]
+    assert "full" in world.status["c"].message
+
+
+def test_replaced_stream_starts_from_nothing(world: World) -> None:
+    world.node("e")
+    world.wants("garden")
+    world.tick()
+    world.report("garden", "e", frames={"captured": 9})
+    world.tick()
+    world.wants("garden", topic="cam/other")
+    world.tick(3.0)
+    assert (world.status["garden"].state, world.status["garden"].frames) == ("waiting", {})
+    assert world.planned == [("garden", "e")]
+
+
+def test_same_settings_once_more_change_nothing(world: World) -> None:
+    world.node("e")
+    world.wants("garden")
+    world.tick()
+    world.report("garden", "e")
+    world.tick()
+    said = world.said
+    world.wants("garden")
+    world.tick(3.0)
+    assert (world.said, world.planned) == (said, [("garden", "e")])
+
+
+def test_refused_replacement_ends_what_ran(world: World) -> None:
+    world.node("e")
+    world.wants("garden")
+    world.tick()
+    world.wants("garden", model="no-such")
+    world.tick()
+    assert (world.assigned, world.unplanned) == ({"e": []}, ["garden"])
+    assert world.status["garden"].state == "refused"
+
+
+def test_node_that_reads_another_model_under_the_name_is_told_of(world: World) -> None:
+    world.node("e")
+    world.wants("garden")
+    world.tick()
+    world.report("garden", "e", model="5a" * 32)
+    world.tick()
+    assert world.planned == []
+    assert (world.status["garden"].state, "another model" in world.status["garden"].message) == ("failed", True)
+
+
+def test_stream_takes_up_a_new_version_of_its_model(world: World, residual: Bundle) -> None:
+    world.node("e")
+    world.wants("garden")
+    world.tick()
+    world.report("garden", "e")
+    world.tick()
+    world.models["chain"] = residual
+    world.tick(3.0)
+    assert world.status["garden"].state == "failed"  # until its node has that model
+    world.report("garden", "e", model=residual.model)
+    world.tick()
+    assert world.planned == [("garden", "e")] * 2
+
+
+def test_fault_in_one_stream_stops_no_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(settings: StreamSettings, *_: Any, **__: Any) -> None:
+        if settings.name == "bad":
+            raise ZeroDivisionError
+
+    monkeypatch.setattr("broker.registry.check_stream", broken)
+    world.node("e")
+    world.wants("bad")
+    world.wants("good")
+    world.tick()
+    assert world.assigned == {"e": ["good"]}
+    assert "a fault in the hub" in world.status["bad"].message
+
+
+def test_device_that_calls_itself_a_gateway_gets_no_sensors(world: World) -> None:
+    status = NodeStatus(node="liar", tier="device", state="online", version="1", gateway=True)
+    world.registry.status_heard(status, world.now_s)
+    world.wants("garden")
+    world.tick()
+    assert (world.assigned, world.status["garden"].device) == ({}, None)

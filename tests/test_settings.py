@@ -3,13 +3,17 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as tries
+from hypothesis import strategies as st
 
 from tiercut.errors import SettingsError
 from tiercut.settings import MASK, from_table, load, setting, shown, to_table
 from tiercut.stream_settings import SourceSettings, StreamSettings
+from tiercut.stream_talk import decode_wanted, encode_wanted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,3 +162,97 @@ def test_whatever_stands_in_a_table_is_taken_or_refused_in_a_sentence(name: str,
     except SettingsError as error:
         refused = str(error)
     assert len(refused) < 2000
+
+
+@pytest.mark.parametrize("name", ["exits", "format", "delivery", "objective", "sample_format"])
+@pytest.mark.parametrize("value", [1, 0.5, -1, True, "1", None])
+def test_choice_is_one_of_those_there_are(name: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=name):
+        from_table(StreamSettings, {"name": "cam", "model": "m", name: value}, where="the request")
+
+
+@pytest.mark.parametrize(
+    "value", [10**400, 16**5000, "9" * 400, float("nan"), float("inf"), "nan", "1e999"], ids=range(7)
+)
+@pytest.mark.parametrize("name", ["rate", "count"])
+def test_number_that_json_cannot_carry_is_refused(name: str, value: object) -> None:
+    with pytest.raises(SettingsError, match="in x"):
+        from_table(Program, {name: value}, where="x")
+
+
+@pytest.mark.parametrize("value", [[16**5000], {"a": 16**5000}], ids=["list", "table"])
+def test_number_that_cannot_be_written_is_refused_wherever_it_stands(value: object) -> None:
+    for name in ("rate", "count", "names", "style", "rows"):
+        with pytest.raises(SettingsError, match="in x"):
+            from_table(Program, {name: value}, where="x")
+
+
+KINDS: dict[type, dict[str, Any]] = {cls: get_type_hints(cls) for cls in (Program, StreamSettings, SourceSettings)}
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=6)
+    | st.sampled_from(["", "1", "yes", "a, b", "a//b", ".", "nan", "json", "none", "every", "mqtt", "1_0", 0, 1, 0.5])
+    | st.sampled_from([10**400, 2**63, -(2**63), 2**53 + 1, 1e308, -0.0, "\ud800", "\0", "\x1b[2J", "text", "full"])
+)
+VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(max_size=3), SCALARS, max_size=2)
+
+
+def likely(kind: Any) -> st.SearchStrategy[Any]:
+    """Values of a field, most of them of its type."""
+    options = [option for each in (kind, *get_args(kind)) if get_origin(each) is Literal for option in get_args(each)]
+    if options:
+        return st.sampled_from(options) | VALUES
+    small = {
+        bool: st.booleans(),
+        int: st.integers(1, 99),
+        float: st.floats(0.001, 0.9),
+        str: st.text("ab/=", min_size=1),
+    }
+    inner = get_args(kind)[0] if get_args(kind) else kind
+    one = small.get(inner, st.text("ab/", max_size=3))
+    return (st.lists(one, max_size=3) if get_origin(kind) is tuple else one) | VALUES
+
+
+def tables(cls: type) -> st.SearchStrategy[dict[str, Any]]:
+    fields = {
+        name: likely(kind) for name, kind in KINDS[cls].items() if name not in {"name", "model", "rows", "sources"}
+    }
+    if cls is StreamSettings:
+        fields["sources"] = st.lists(tables(SourceSettings), max_size=2)
+    picked = st.lists(st.sampled_from(sorted(fields)), max_size=3, unique=True)
+    return picked.flatmap(lambda names: st.fixed_dictionaries({name: fields[name] for name in names}))
+
+
+def choices_hold(settings: Any) -> bool:
+    return all(
+        getattr(settings, name) in get_args(kind)
+        for name, kind in KINDS[type(settings)].items()
+        if get_origin(kind) is Literal
+    )
+
+
+@tries(max_examples=400, deadline=None)
+@given(tables(StreamSettings))
+def test_stream_that_is_taken_comes_back_from_json_as_it_was(table: dict[str, Any]) -> None:
+    try:
+        taken = from_table(StreamSettings, {"name": "cam", "model": "m"} | table, where="the request")
+    except SettingsError:
+        return
+    assert decode_wanted(encode_wanted(taken), "cam") == taken
+    assert choices_hold(taken)
+    assert all(map(choices_hold, taken.sources))
+
+
+@tries(max_examples=300, deadline=None)
+@given(tables(Program))
+def test_settings_that_are_taken_come_back_from_json_as_they_were(table: dict[str, Any]) -> None:
+    try:
+        taken = from_table(Program, table, where="the request")
+    except SettingsError:
+        return
+    text = json.dumps(to_table(taken), allow_nan=False)
+    assert from_table(Program, json.loads(text), where="the registry") == taken
+    assert choices_hold(taken)

@@ -14,11 +14,16 @@ import torch
 from torch import nn
 
 import tiercut
+from iot_node.source import Source, open_source
 from tests.aio import async_test
 from tests.sites import Outcomes, new_site
 from tests.test_registered import Person, gateway, hub, running, until
 from tiercut.bundle import Bundle
+from tiercut.bus.memory import MemoryBroker, MemoryBus
+from tiercut.clock import ManualClock
 from tiercut.preprocess import FrameSpec
+from tiercut.sensing.form import Captured
+from tiercut.stream_settings import StreamSettings
 
 TOPIC = "watch/acc"
 WATCH = {
@@ -98,3 +103,41 @@ async def test_signal_that_does_not_fit_is_refused_and_a_broken_message_is_only_
         await shake(person, outcomes, results=len(outcomes.results) + 1)
     assert "'rad/s'" in refused["message"]
     assert {result["stream"] for result in outcomes.results} == {"watch"}
+
+
+async def heard_for_ten_seconds(shaking: Bundle, clock: ManualClock, **more: Any) -> Source:
+    """A source that nobody has read while a tenth of a second came ten times a second."""
+    stream = {**WATCH, "json_path": ("$.samples",), "channels": ("t", "z", "y", "x"), "units": ("degC", "g", "g", "g")}
+    source = open_source(StreamSettings(name="watch", **(stream | more)), shaking, clock=clock)
+    async with MemoryBus(MemoryBroker(clock=clock, max_payload_bytes=10**6)) as bus:
+        await source.connect(bus)
+        for _ in range(100):
+            clock.advance(0.1)
+            await bus.publish(TOPIC, json.dumps({"samples": [[21.0, 1.0, 0.0, 0.0]] * 10}).encode())
+            await asyncio.sleep(0)
+        await source.disconnect()
+    return source
+
+
+@pytest.mark.parametrize(
+    ("more", "least_s", "most_s"),
+    [
+        ({"delivery": "every"}, 9.0, 10.0),
+        ({"delivery": "latest"}, 0.0, 1.7),
+        ({"delivery": "latest", "deadline_ms": 500.0}, 0.0, 0.6),
+    ],
+)
+def test_newest_window_wins_when_a_stream_falls_behind(
+    shaking: Bundle, more: dict[str, Any], least_s: float, most_s: float
+) -> None:
+    @async_test
+    async def run() -> None:
+        clock = ManualClock()
+        source = await heard_for_ten_seconds(shaking, clock, **more)
+        window = source.next()
+        assert isinstance(window, Captured)
+        assert window.at_unix_s is not None
+        assert least_s < clock.unix_s() - window.at_unix_s < most_s
+        assert (source.take_lost()["sensor_ahead"] > 20) == (more["delivery"] == "latest")
+
+    run()

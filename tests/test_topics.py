@@ -2,6 +2,7 @@
 
 import pytest
 
+from tiercut.errors import BadEnvelope
 from tiercut.topics import RESULT, TOPICS, WORK, Topic
 
 NAMES = {"site": "home", "tier": "edge", "node": "edge-1", "stream": "door.cam_2", "model": "5a" * 32}
@@ -23,3 +24,11 @@ def test_filter_leaves_a_wildcard_for_what_is_not_given() -> None:
 )
 def test_other_topics_are_not_read(topic: str) -> None:
     assert WORK.parse(topic) is None
+
+
+def test_message_must_not_speak_for_another_than_its_topic() -> None:
+    topic = RESULT.of(site="home", stream="cam")
+    assert RESULT.check(topic, stream="cam") == {"site": "home", "stream": "cam"}
+    for where, said in ((topic, "other"), ("x/y", "cam")):
+        with pytest.raises(BadEnvelope, match="a message of"):
+            RESULT.check(where, stream=said)

@@ -26,6 +26,12 @@ from tiercut.topics import READY
 log = logging.getLogger(__name__)
 
 
+class NotHere(str):
+    """Why a segment is refused: its stream is not here, or no longer. That is no fault."""
+
+    __slots__ = ()
+
+
 class Preparation:
     """Answers the hub's requests to load segments.
 
@@ -71,7 +77,8 @@ class Preparation:
             return
         trouble = self._refuses(asked) or await asyncio.to_thread(self._load, asked)
         if trouble:
-            log.error("plan refused", extra={"stream": asked.stream, "epoch": asked.epoch, "reason": trouble})
+            level = logging.INFO if isinstance(trouble, NotHere) else logging.ERROR
+            log.log(level, "plan refused", extra={"stream": asked.stream, "epoch": asked.epoch, "reason": trouble})
         ready = Ready(
             stream=asked.stream,
             epoch=asked.epoch,

@@ -6,6 +6,9 @@ A window of a signal is laid out here; `tiercut.sensing` makes windows of what s
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -16,6 +19,7 @@ from tiercut.errors import InputError, SettingsError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import Image
 
 FrameKind = Literal["image", "signal", "tensor"]
 Resize = Literal["crop", "stretch"]
@@ -27,6 +31,25 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 GREY, COLOUR = 1, 3
 #: Files in a folder that are taken for pictures.
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+
+#: Pictures above are handled one at a time in a process, each in some 7 bytes per pixel.
+LARGE_PIXELS = 4 * 1024 * 1024
+#: Pictures with a longer side are first averaged down: filters of that length would take hundreds of MB.
+MAX_FILTERED_SIDE = 8192
+#: What is copied at a time between numpy and pillow, in pixels.
+STRIP_PIXELS = 512 * 1024
+
+_large = threading.Lock()
+
+
+@contextmanager
+def large_picture(pixels: int) -> Iterator[None]:
+    """Wait for the turn to handle a picture, if it is large; not to be nested."""
+    if pixels <= LARGE_PIXELS:
+        yield
+        return
+    with _large:
+        yield
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,16 +189,18 @@ class FrameSpec:
 
     def _image_input(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Resize ``(height, width)`` or ``(height, width, 3)``, bicubic, as EfficientNet-Lite was evaluated."""
-        from PIL import Image  # noqa: PLC0415 - a stream of tensors needs no pillow
-
         height, width = self.size
-        image = Image.fromarray(pixels).convert("L" if self.channels == GREY else "RGB")
-        box = self._box(image.width, image.height)
-        if box != (0, 0, *image.size):
-            image = image.crop(box)  # not resize's own box, which lets pixels outside of it shine through
-        if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BICUBIC)
-        return np.asarray(image, dtype=np.uint8).reshape(*self.size, self.channels)
+        try:
+            with large_picture(pixels.shape[0] * pixels.shape[1]):
+                image = _image(pixels, "L" if self.channels == GREY else "RGB")
+                box = self._box(image.width, image.height)
+                if box != (0, 0, *image.size):
+                    image = image.crop(box)  # not resize's own box, which lets pixels outside of it shine through
+                if image.size != (width, height):
+                    image = _resized(image, width, height)
+                return np.asarray(image, dtype=np.uint8).reshape(*self.size, self.channels)
+        except MemoryError as error:
+            raise _unfit("a picture that the memory of this node can hold", pixels) from error
 
     def _box(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Left, top, right and bottom of the part of a frame that is used, in whole pixels."""
@@ -195,7 +220,30 @@ def _as_pixels(frame: NDArray[np.generic]) -> NDArray[np.uint8]:
     pixels = frame.astype(np.uint8, copy=False)
     if pixels.ndim == 3:  # noqa: PLR2004
         pixels = pixels[:, :, 0] if channels == 1 else pixels[:, :, :3]
-    return np.ascontiguousarray(pixels)
+    return pixels
+
+
+def _image(pixels: NDArray[np.uint8], mode: Literal["L", "RGB"]) -> Image.Image:
+    """The frame as pillow has it, copied in strips: as a whole it would be in memory three times."""
+    from PIL import Image  # noqa: PLC0415 - a stream of tensors needs no pillow
+
+    height, width = pixels.shape[:2]
+    rows = max(1, STRIP_PIXELS // width)
+    if height <= rows:
+        return Image.fromarray(np.ascontiguousarray(pixels)).convert(mode)
+    image = Image.new(mode, (width, height))
+    for top in range(0, height, rows):
+        strip = Image.fromarray(np.ascontiguousarray(pixels[top : top + rows]))
+        image.paste(strip.convert(mode), (0, top))
+    return image
+
+
+def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Bicubic; of a very long picture only after averaging, which leaves 3 to 6 pixels for each one."""
+    from PIL import Image  # noqa: PLC0415
+
+    gap = 3.0 if max(image.size) > MAX_FILTERED_SIDE else None
+    return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=gap)
 
 
 def _wrong(field: str, expected: str, came: object) -> SettingsError:

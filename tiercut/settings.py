@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 import re
 import tomllib
@@ -26,6 +27,8 @@ ENVIRONMENT_PREFIX = "TIERCUT_"
 MASK = "********"
 #: Characters of a wrong value that an error shows.
 MAX_SHOWN = 100
+#: Whole numbers have 64 bits at most, as in other languages' JSON.
+MAX_INTEGER = 2**63 - 1
 
 Settings = TypeVar("Settings")
 
@@ -233,12 +236,14 @@ def _convert_one(value: Any, kind: Any, *, where: str) -> Any:
     if value is None and type(None) in get_args(kind):
         return None
     plain = _plain(kind)
-    if plain is float and isinstance(value, int) and not isinstance(value, bool):
-        return _parse(str(value), kind, where=where)  # a whole number may be too large for a float
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and plain in {int, float, str}:
+        _check_number(value, where=where)
+        if plain is float:
+            return float(value)
+        if plain is str:
+            return _parse(str(value), kind, where=where)  # choices are checked there
     if isinstance(value, plain) and isinstance(value, bool) == (plain is bool):
         return value
-    if plain is str and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
     raise _wrong(where, _name(kind), value)
 
 
@@ -259,9 +264,20 @@ def _parse(text: str, kind: Any, *, where: str) -> Any:
     if plain is bool:
         return _parse_bool(text, where=where)
     try:
-        return plain(text)
+        value = plain(text)
     except ValueError as error:
         raise _wrong(where, _name(kind), text) from error
+    if isinstance(value, (int, float)):
+        _check_number(value, where=where)
+    return value
+
+
+def _check_number(value: float, *, where: str) -> None:
+    """Refuse what JSON has no number for, or other programs not."""
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise _wrong(where, "a whole number of at most 64 bits", hex(value))  # its decimal digits may be too many
+    if not math.isfinite(value):
+        raise _wrong(where, "a finite number", value)
 
 
 def _parse_bool(text: str, *, where: str) -> bool:
@@ -287,4 +303,8 @@ def _name(kind: Any) -> str:
 
 
 def _wrong(where: str, expected: str, came: object) -> SettingsError:
-    return SettingsError(f"bad value for {where}", expected=expected, came=repr(came)[:MAX_SHOWN], fix="correct it")
+    try:
+        shown_value = repr(came)[:MAX_SHOWN]
+    except ValueError:  # a whole number of thousands of digits, within it
+        shown_value = f"a {type(came).__name__} with a number that is too long"
+    return SettingsError(f"bad value for {where}", expected=expected, came=shown_value, fix="correct it")

@@ -25,7 +25,7 @@ MAX_SENTENCE = 1024
 MAX_ENTRIES = 64
 #: Streams that one node may be asked to read, and what their settings may take together.
 MAX_STREAMS = 256
-MAX_ASSIGNED_BYTES = 1024 * 1024
+MAX_ASSIGNED_BYTES = 6 * 1024 * 1024
 MAX_SETTINGS_BYTES = 16 * 1024
 
 
@@ -59,6 +59,7 @@ class SourceReport:
         stream: Stream name.
         node: Node id of the device or gateway.
         state: ``waiting``: for the model; ``silent``: the sensor is open and has given nothing yet.
+        model: Identity of the model that its frames are for; empty where it is not open.
         message: Why it waits or has failed.
         frames: Counters: ``captured``, ``done``, ``dropped.<reason>``.
         trouble: Reasons of drops with what was wrong.
@@ -67,6 +68,7 @@ class SourceReport:
     stream: str
     node: str
     state: SourceState
+    model: str = ""
     message: str = ""
     frames: Mapping[str, int] = field(default_factory=dict)
     trouble: tuple[Trouble, ...] = ()
@@ -131,6 +133,7 @@ def encode_source_report(report: SourceReport) -> bytes:
             "stream": report.stream,
             "node": report.node,
             "state": report.state,
+            "model": report.model,
             "message": report.message[:MAX_SENTENCE],
             "frames": dict(report.frames),
             "trouble": [_trouble(each) for each in report.trouble[:MAX_ENTRIES]],
@@ -148,6 +151,7 @@ def decode_source_report(data: bytes) -> SourceReport:
         stream=root.name("stream"),
         node=root.name("node"),
         state=state,
+        model=root.optional_text("model") or "",
         message=root.optional_text("message", limit=MAX_SENTENCE) or "",
         frames=_counts(root),
         trouble=_troubles(root),
@@ -230,25 +234,29 @@ def encode_assigned(assigned: tuple[Assignment, ...]) -> bytes:
     return _dump({"streams": [{"settings": to_table(each.settings), "model": each.model} for each in assigned]})
 
 
-def decode_assigned(data: bytes) -> tuple[Assignment, ...]:
+def decode_assigned(data: bytes) -> tuple[tuple[Assignment, ...], dict[str, str]]:
     """The assignments in such a JSON; an empty payload is none.
 
+    Returns:
+        Those that can be read; and for each other stream, by name, why not: one of another version stops no others.
+
     Raises:
-        BadEnvelope: it is no such JSON, or settings in it are not valid.
+        BadEnvelope: it is no such JSON.
     """
     if not data:
-        return ()
+        return (), {}
     root = load_json(data, "assignment", limit=MAX_ASSIGNED_BYTES)
-    return tuple(_assignment(Fields(each, "streams")) for each in root.sequence("streams", limit=MAX_STREAMS))
-
-
-def _assignment(fields: Fields) -> Assignment:
-    table = fields.mapping("settings", limit=MAX_ENTRIES)
-    try:
-        settings = from_table(StreamSettings, table, where="an assigned stream")
-    except SettingsError as error:
-        raise refuse("bad_settings", expected=error.expected, came=error.came) from error
-    return Assignment(settings, fields.text("model"))
+    good, bad = [], {}
+    for each in root.sequence("streams", limit=MAX_STREAMS):
+        fields = Fields(each, "streams")
+        table = fields.mapping("settings", limit=MAX_ENTRIES)
+        try:
+            settings = from_table(StreamSettings, table, where="an assigned stream")
+            good.append(Assignment(settings, fields.text("model")))
+        except SettingsError as error:
+            if isinstance(table.get("name"), str):
+                bad[table["name"]] = str(error)
+    return tuple(good), bad
 
 
 def _trouble(trouble: Trouble) -> dict[str, Any]:

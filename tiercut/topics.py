@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from tiercut.messages import NAME
+from tiercut.messages import NAME, refuse
 
 ROOT = "tiercut/v1"
 
@@ -47,6 +47,21 @@ class Topic:
         """The names in a topic, ``None`` when it is none of this row."""
         found = self._regex.fullmatch(topic)
         return found.groupdict() if found else None
+
+    def check(self, topic: str, **said: str) -> dict[str, str]:
+        """The names in a topic; a broker lets nobody publish under another's, so a message must not say others.
+
+        Args:
+            topic: Where a message came.
+            said: Names that the message says.
+
+        Raises:
+            BadEnvelope: it is none of this row, or the message speaks for somebody else.
+        """
+        names = self.parse(topic)
+        if names is None or any(names[name] != value for name, value in said.items()):
+            raise refuse("wrong_topic", expected=f"a message of {topic}", came=said)
+        return names
 
 
 WORK = Topic(

@@ -46,6 +46,7 @@ ENVELOPE_REASONS = frozenset(
         "bad_state",
         "bad_settings",
         "wrong_stream",
+        "wrong_topic",
     }
 )
 

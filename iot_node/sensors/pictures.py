@@ -14,13 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from iot_node.sensors.base import DeviceSensor
-from tiercut.errors import SensorError
+from tiercut.errors import SensorError, SettingsError
 from tiercut.preprocess import IMAGE_SUFFIXES
 from tiercut.sensing.form import Captured
+from tiercut.stream_settings import SourceSettings
 
 log = logging.getLogger(__name__)
 
 Picture = NDArray[np.uint8]
+
+#: Longest side of a picture that is made up, in pixels.
+MAX_SIDE = 8192
 
 
 class Images(DeviceSensor):
@@ -53,7 +57,24 @@ class Images(DeviceSensor):
         )
 
 
-class Pan(DeviceSensor):
+class Sized(DeviceSensor):
+    """Gives pictures of the size that its settings say."""
+
+    @classmethod
+    def check(cls, source: SourceSettings) -> None:
+        """As of all sensors; and its pictures are of a size that fits into memory."""
+        super().check(source)
+        for name, pixels in (("width", source.width), ("height", source.height)):
+            if pixels > MAX_SIDE:
+                raise SettingsError(
+                    f"the pictures of the sensor '{source.sensor}' are too large",
+                    expected=f"a {name} of at most {MAX_SIDE} pixels",
+                    came=str(pixels),
+                    fix=f"choose a smaller {name}",
+                )
+
+
+class Pan(Sized):
     """A window that moves over a photograph on a closed curve: a camera that pans."""
 
     NEEDS: ClassVar = {"path": '["photo.jpg"]'}
@@ -73,7 +94,7 @@ class Pan(DeviceSensor):
             yield Captured(np.ascontiguousarray(photo[y : y + height, x : x + width]), f"x={x} y={y}")
 
 
-class Noise(DeviceSensor):
+class Noise(Sized):
     """Random pixels, the same ones for the same seed."""
 
     def _items(self) -> Iterator[Captured]:

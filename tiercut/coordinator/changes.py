@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tiercut.coordinator.choosing import Best, only_late
@@ -37,6 +38,10 @@ class Changes:
         if stream.control.mode == "plan":
             stream.step = None
             return self._by_hand(stream, best.problem)
+        if stream.frozen and stream.plan is not None and stream.plan.device != stream.goal.device:
+            stream.step = None
+            moved = replace(stream.plan, device=stream.goal.device)
+            return moved, f"'{stream.goal.device}' reads the sensor now; all else is frozen"
         if stream.frozen:
             stream.step = None
             stream.trouble = None if stream.plan is None else self._gone(stream.plan)

@@ -63,6 +63,7 @@ class StreamGoal:
     exit_threshold: float | None = None
     exit_cuts: tuple[tuple[int, str], ...] = ()
     learned: frozenset[str] = frozenset()
+    moves: bool = False
 
     @cached_property
     def chosen_codecs(self) -> dict[tuple[int, frozenset[str]], tuple[Any, list[dict[str, Any]]]]:

@@ -129,12 +129,18 @@ class PlannedStream:
 
     def by_hand(self) -> Plan | None:
         """The plan that a person wants, if it is not the one that is followed."""
-        wanted = self.control.plan
+        wanted = self._hand_plan
         return None if wanted is None or _same(wanted, self.plan) else wanted
+
+    @property
+    def _hand_plan(self) -> Plan | None:
+        """The plan by hand, of the node that reads the sensor now."""
+        plan = self.control.plan
+        return plan if plan is None or not self.goal.moves else replace(plan, device=self.goal.device)
 
     def plans(self) -> list[Plan]:
         """The plans that are to be judged: the one it follows, and the one that a person wants."""
-        return [plan for plan in (self.plan, self.control.plan) if plan is not None]
+        return [plan for plan in (self.plan, self._hand_plan) if plan is not None]
 
     def is_shunned(self, key: NodeKey, now_s: float) -> bool:
         """Whether a node is left alone for now."""

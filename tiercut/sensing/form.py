@@ -8,6 +8,9 @@ from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
+#: Longest message of a spoiled frame, in characters.
+MAX_MESSAGE = 600
+
 FormKind = Literal["image", "signal", "tensor"]
 
 
@@ -66,11 +69,16 @@ class Spoiled:
 
     Attributes:
         reason: Name of the counter, ``lower_snake_case``, from a fixed and small set.
-        message: For people: what was expected, what came, what to do.
+        message: For people: what was expected, what came, what to do. Parts of it may be the sender's own text: it is
+            cut, and what cannot be printed (line ends, control sequences of terminals) becomes a question mark.
     """
 
     reason: str
     message: str
+
+    def __post_init__(self) -> None:
+        shown = "".join(char if char.isprintable() else "?" for char in self.message[: MAX_MESSAGE + 1])
+        object.__setattr__(self, "message", shown if len(shown) <= MAX_MESSAGE else f"{shown[: MAX_MESSAGE - 1]}…")
 
 
 class Sensor(Protocol):

@@ -6,6 +6,7 @@ missing signal keeps its last values.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tiercut.errors import SettingsError
-from tiercut.preprocess import COLOUR, GREY, FrameSpec
+from tiercut.preprocess import COLOUR, GREY, LARGE_PIXELS, FrameSpec
 from tiercut.sensing.aligning import Aligned, Aligner
 from tiercut.sensing.form import Captured, SensorForm
 from tiercut.stream_settings import SourceSettings
@@ -168,10 +169,10 @@ def _side_by_side(
 
 
 def _views(parts: Sequence[Captured | None], frame: FrameSpec) -> NDArray[np.uint8]:
-    """The pictures one behind the other, brought to one size where they differ; missing ones are black."""
+    """The pictures one behind the other, brought to one size where they differ or are large; missing ones are black."""
     pictures = [None if part is None else _coloured(part.frame, frame.channels) for part in parts]
     shapes = {picture.shape for picture in pictures if picture is not None}
-    if len(shapes) == 1:
+    if len(shapes) == 1 and math.prod(next(iter(shapes))[:2]) <= LARGE_PIXELS:
         shape = shapes.pop()
         return np.stack([np.zeros(shape, np.uint8) if picture is None else picture for picture in pictures])
     # crop_ratio is for the model's own preprocessing: what it will cut off is still there

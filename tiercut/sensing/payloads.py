@@ -17,7 +17,7 @@ from tiercut.sensing.form import Captured, Channel, SensorForm, Spoiled
 from tiercut.sensing.json_payload import json_reader
 from tiercut.sensing.npy_payload import read_npy
 from tiercut.sensing.picture_payload import picture_reader
-from tiercut.sensing.spoiling import REASONS, bad
+from tiercut.sensing.spoiling import REASONS, bad, out_of_memory
 from tiercut.stream_settings import SampleFormat, SourceSettings
 
 __all__ = ["MAX_PCM_BYTES", "REASONS", "form_of", "read_payload"]
@@ -93,6 +93,8 @@ def read_payload(source: SourceSettings) -> Callable[[bytes, float], Captured | 
                 frame = _samples(frame, len(form.channels))
         except BadMessage as error:
             return Spoiled(error.reason, str(error))
+        except MemoryError:
+            return Spoiled("too_large", str(out_of_memory(payload)))
         return Captured(frame, at_unix_s=at_unix_s)
 
     return captured

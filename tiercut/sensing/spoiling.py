@@ -24,6 +24,12 @@ def bad(reason: str, expected: str, came: str, fix: str) -> BadMessage:
     return BadMessage(f"a payload is {_WHAT[reason]}", expected=expected, came=came, fix=fix, reason=reason)
 
 
+def out_of_memory(payload: bytes) -> BadMessage:
+    """The error for a payload that takes more memory than this node has."""
+    came = f"{len(payload)} bytes that take more"
+    return bad("too_large", "what the memory of this node can hold", came, "publish less at once")
+
+
 _WHAT = {
     "empty": "empty",
     "too_large": "too large",
