@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from broker import retained
+from broker.hearing import Hearing
 from broker.registry import Registry
 from broker.registry_entries import Action, Assign, PlanStream, Remove, SayStatus, Unplan
 from broker.shell import CoordinatorShell
 from tiercut.bus import Delivery, ManagedBus
 from tiercut.clock import Clock
-from tiercut.errors import BadMessage, SettingsError
+from tiercut.errors import SettingsError
 from tiercut.jsonwire import decode_node_status
-from tiercut.logs import Throttle
 from tiercut.refusals import REFUSED, Refusals
 from tiercut.settings import from_table, to_table
 from tiercut.stream_settings import StreamSettings
@@ -82,10 +82,9 @@ class Registrar:
         self._shell = shell
         self._clock = clock
         self._home = home
-        self._counters = counters
         self._refusals = refusals
         self._followers = followers
-        self._throttle = Throttle(10.0)
+        self._hearing = Hearing(counters, clock)
         self._followed: object = None
         #: a look at the registry was carried out: what is retained for nodes is our own from then on
         self._started = False
@@ -137,17 +136,11 @@ class Registrar:
     # ------------------------------------------------------------------ in
 
     async def _listen(self, topic_filter: str, handler: Callable[[Delivery], None]) -> None:
-        def guarded(delivery: Delivery) -> None:
-            delivery.ack()
-            try:
-                handler(delivery)
-            except BadMessage as error:
-                self._counters[f"bad.{error.reason}"] += 1
-                if self._throttle.allows(error.reason, self._clock.monotonic_s()):
-                    log.warning("message set aside", extra={"topic": delivery.topic, "reason": str(error)})
+        def taken(delivery: Delivery) -> None:
+            handler(delivery)
             self._news.set()
 
-        await self._refusals.subscribe(self._home, topic_filter, handler=guarded)
+        await self._refusals.subscribe(self._home, topic_filter, handler=self._hearing.guarded(taken))
 
     def _wanted(self, delivery: Delivery) -> None:
         names = WANTED.parse(delivery.topic)

@@ -6,15 +6,16 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import replace
 
+from broker.hearing import LOG_EVERY_S, Handler, Hearing
 from tiercut.bus import Bus, Delivery
 from tiercut.clock import Clock
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
 from tiercut.coordinator.core import Coordinator
 from tiercut.coordinator.goal import StreamGoal
-from tiercut.errors import BadMessage, BusError
+from tiercut.errors import BusError
 from tiercut.jsonwire import (
     decode_control,
     decode_dropped,
@@ -45,10 +46,6 @@ UPLINK_TIMEOUT_S = 2.0
 UPLINK_AWAY_S = 2.0
 #: How soon a subscription on the uplink that was refused is tried again.
 SUBSCRIBE_AGAIN_S = 10.0
-#: A reason for setting messages aside is logged so often.
-LOG_EVERY_S = 10.0
-
-Handler = Callable[[Delivery], None]
 
 
 class CoordinatorShell:
@@ -86,6 +83,7 @@ class CoordinatorShell:
         self._uplink = uplink
         self._counters = counters
         self._throttle = Throttle(LOG_EVERY_S)
+        self._hearing = Hearing(counters, clock)
         #: what is to be published, per bus
         self._todo: asyncio.Queue[Action] = asyncio.Queue()
         self._todo_uplink: asyncio.Queue[Action] = asyncio.Queue()
@@ -169,16 +167,7 @@ class CoordinatorShell:
         await self._listen(bus, PROGRESS.filter(**names), self._progress)
 
     async def _listen(self, bus: Bus, topic_filter: str, handler: Handler) -> None:
-        def guarded(delivery: Delivery) -> None:
-            delivery.ack()
-            try:
-                handler(delivery)
-            except BadMessage as error:
-                self._counters[f"bad.{error.reason}"] += 1
-                if self._throttle.allows(error.reason, self._clock.monotonic_s()):
-                    log.warning("message set aside", extra={"topic": delivery.topic, "reason": str(error)})
-
-        await bus.subscribe(topic_filter, handler=guarded)
+        await bus.subscribe(topic_filter, handler=self._hearing.guarded(handler))
 
     def _plan(self, delivery: Delivery) -> None:
         if not delivery.payload:  # its stream was removed

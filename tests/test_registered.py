@@ -334,14 +334,14 @@ async def test_nobody_speaks_for_another_to_the_hub(bundles: Path) -> None:
         topics = {
             SOURCE.of(site="home", stream="mine"): encode_source_report(evil),
             STATUS.of(site="home", tier="device", node="x"): encode_node_status(gone),
-            RESULT.of(site="home", stream="mine"): outcomes.deliveries[-1].payload,
+            RESULT.of(site="home", stream="mine"): json.dumps(outcomes.results[0]).encode(),
         }
         for topic, payload in topics.items():
             await person.bus.publish(topic, payload)
         await until(lambda: one.counters["bad.wrong_topic"] >= len(topics))
         before = len(outcomes.results)
         await send(person, outcomes, jpeg(), results=before + 2)
-        assert person.status("garden")["state"] == "running"
+        await person.until("garden", state="running")
 
 
 def left_of(site: Site, stream: str) -> set[str]:
