@@ -74,6 +74,7 @@ def acl(
     streams: Iterable[StreamSettings],
     *,
     cloud_here: bool = False,
+    cloud_site: str = "cloud",
     home_assistant: str = HA_PREFIX,
 ) -> str:
     """The rules of a site's bus.
@@ -81,22 +82,29 @@ def acl(
     Args:
         site: The site.
         identities: All that there are; those of other sites get nothing.
-        streams: The site's streams, each with the device that reads it.
+        streams: The site's streams, as they were wanted: a device that calls itself a gateway gets no right by it.
         cloud_here: There is one broker for all: cloud nodes are on this bus too.
-        home_assistant: First level of the topics where Home Assistant looks for entities.
+        cloud_site: The site of cloud nodes; by the role alone nobody is one.
+        home_assistant: First levels of the topics where Home Assistant looks for entities.
+
+    Raises:
+        SettingsError: those levels are not Home Assistant's alone.
     """
+    _check_prefix(home_assistant)
     known = list(streams)
     text = [_HEAD]
     for listed in sorted(identities, key=lambda each: each.identity):
         identity, rules = listed.identity, _Rules(listed.identity)
-        if identity.site == site:
+        if identity.role == "cloud":
+            if not cloud_here or identity.site != cloud_site:
+                continue
+            _cloud(rules)
+            rules.write(RESULT, DROPPED, site=site)
+        elif identity.site == site:
             _SITE[identity.role](rules, listed, known)
             _home_assistant(rules, home_assistant)
             if cloud_here:
                 _reach_cloud(rules, known)
-        elif cloud_here and identity.role == "cloud":
-            _cloud(rules)
-            rules.write(RESULT, DROPPED, site=site)
         else:
             continue
         text.append(rules.text)
@@ -113,7 +121,7 @@ def cloud_acl(identities: Iterable[Listed], *, site: str = "cloud") -> str:
     text = [_HEAD]
     for listed in sorted(identities, key=lambda each: each.identity):
         identity, rules = listed.identity, _Rules(listed.identity)
-        if identity.role == "cloud":
+        if identity.role == "cloud" and identity.site == site:
             _cloud(rules)
         elif identity.role in {"edge", "hub", "operator", "reader"}:
             _reach_cloud(rules, ())
@@ -235,11 +243,6 @@ def _bus(rules: _Rules, listed: Listed, streams: Sequence[StreamSettings]) -> No
     rules.read(UPTIME)
 
 
-def _cloud_of_site(rules: _Rules, listed: Listed, streams: Sequence[StreamSettings]) -> None:
-    del listed, streams
-    _cloud(rules)
-
-
 _SITE: dict[Role, Callable[[_Rules, Listed, Sequence[StreamSettings]], None]] = {
     "device": _device,
     "edge": _edge,
@@ -248,8 +251,20 @@ _SITE: dict[Role, Callable[[_Rules, Listed, Sequence[StreamSettings]], None]] = 
     "reader": _reader,
     "sensor": _sensor,
     "bus": _bus,
-    "cloud": _cloud_of_site,
 }
+
+
+def _check_prefix(prefix: str) -> None:
+    """The hub may publish everything below it, and people read it."""
+    levels = prefix.split("/")
+    wrong = not all(levels) or levels[0] == "tiercut" or prefix.startswith("$") or prefix != prefix.strip()
+    if wrong or not prefix.isprintable() or any(sign in prefix for sign in "+#"):
+        raise SettingsError(
+            "bad setting home_assistant_prefix",
+            expected="levels of a topic without wildcards, outside of tiercut/ and $",
+            came=repr(prefix[:80]),
+            fix="set it as in Home Assistant, where it is 'homeassistant' by default",
+        )
 
 
 def _sensor_topics(stream: StreamSettings) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 from broker import home_assistant
@@ -58,13 +57,15 @@ class Access:
     async def streams_changed(self, registry: Registry) -> None:
         """Write the rules; tried again with the next look where that fails."""
         listed = self._listed_now()
-        streams = [replace(settings, device=node or settings.device) for settings, node in registry.streams()]
+        streams = [settings for settings, _ in registry.streams()]
         try:
+            known = read_list(self._list)
             text = acl(
                 self._site,
-                read_list(self._list),
+                known.listed,
                 streams,
                 cloud_here=self._cloud_here,
+                cloud_site=known.cloud_site,
                 home_assistant=self._home_assistant,
             )
             changed = await asyncio.to_thread(write_acl, self._path, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Callable
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
@@ -12,11 +13,12 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from broker.http_access import NODE_ROLES, READERS, SITE_KEY, TLS_KEY, Handler, Refusal, allowed_to
+from broker.http_access import LISTED_KEY, NODE_ROLES, READERS, SITE_KEY, TLS_KEY, Handler, Refusal, allowed_to
 from broker.http_models import ModelFiles
 from broker.http_streams import MAX_SETTINGS_BYTES, Streams, StreamsApi
 from tiercut import __version__
 from tiercut.errors import BusError, SettingsError, TiercutError
+from tiercut.identities import IdentityName
 from tiercut.store import ModelStore
 
 __all__ = ["HubServer", "StreamsApi"]
@@ -49,18 +51,27 @@ class HubServer:
         models: What nodes may fetch.
         streams: The registry.
         tls: With https: the server's certificate, and the authority of the clients', whose certificates it must demand.
+        listed: Who may ask at all, as it is now; without, all who have a certificate of the authority.
 
     Raises:
         SettingsError: ``listen`` is no such address, is open to others without TLS, or lacks its certificate.
     """
 
     def __init__(
-        self, listen: str, *, site: str, models: ModelStore, streams: StreamsApi, tls: ssl.SSLContext | None = None
+        self,
+        listen: str,
+        *,
+        site: str,
+        models: ModelStore,
+        streams: StreamsApi,
+        tls: ssl.SSLContext | None = None,
+        listed: Callable[[], frozenset[IdentityName]] | None = None,
     ) -> None:
         self._scheme, self._host, self._port = _address(listen, tls)
         self._listen = listen
         self._tls = tls
         self._app = _application(site=site, models=models, streams=streams, tls=tls is not None)
+        self._app[LISTED_KEY] = None if tls is None else listed
         self._app.middlewares.insert(0, self._seen)
         self._runner = web.AppRunner(
             self._app, access_log=None, keepalive_timeout=KEPT_S, lingering_time=LINGER_S, shutdown_timeout=END_S

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from pathlib import Path
 
 from aiohttp import web
 
 from tiercut.errors import SettingsError
-from tiercut.identities import IdentityName, Role
+from tiercut.identities import IdentityName, Role, read_list
+
+log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -21,6 +25,8 @@ OPERATORS: frozenset[Role] = frozenset({"operator", "hub"})
 #: Who speaks plain http from this machine: no certificate says so, hence the binding to 127.0.0.1.
 LOCAL_ROLE: Role = "operator"
 
+#: Who may ask at all, as it is now; ``None``: whoever has a certificate of the authority.
+LISTED_KEY: web.AppKey[Callable[[], frozenset[IdentityName]] | None] = web.AppKey("listed")
 SITE_KEY = web.AppKey("site", str)
 #: Whether clients show certificates; without, everybody on this machine is an operator.
 TLS_KEY = web.AppKey("tls", bool)
@@ -38,6 +44,35 @@ class Refusal(Exception):
         super().__init__(sentence)
         self.status = status
         self.sentence = sentence
+
+
+class ListedIdentities:
+    """Who stands in a list that ``tiercut certs`` writes, as it is now.
+
+    A list that cannot be read leaves the last good one; before there was one, nobody is listed.
+
+    Args:
+        path: The list.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._looked: tuple[int, int, int] | None = None
+        self._names: frozenset[IdentityName] = frozenset()
+
+    def __call__(self) -> frozenset[IdentityName]:
+        """The identities; the file is read when it has changed."""
+        try:
+            found = self._path.stat()
+            look = found.st_mtime_ns, found.st_size, found.st_ino
+            if look != self._looked:
+                self._names = read_list(self._path).names
+                self._looked = look
+        except (OSError, SettingsError) as error:
+            if self._looked is not None or not self._names:
+                log.warning("list of identities not read", extra={"path": str(self._path), "reason": str(error)})
+            self._looked = None
+        return self._names
 
 
 def peer_of(request: web.Request) -> IdentityName | None:
@@ -63,6 +98,10 @@ def allowed_to(roles: frozenset[Role], *, of_any_site: frozenset[Role] = frozens
     def guard(handler: Handler) -> Handler:
         async def guarded(request: web.Request) -> web.StreamResponse:
             peer = peer_of(request)
+            listed = request.app[LISTED_KEY]
+            if peer is not None and listed is not None and peer not in listed():
+                sentence = f"expected an identity of the hub's list, got '{peer}', which was removed or never given"
+                raise Refusal(HTTPStatus.FORBIDDEN, f"{sentence}; see 'tiercut certs list'")
             own = peer is not None and peer.site == request.app[SITE_KEY]
             if peer is None or peer.role not in (roles if own else of_any_site):
                 who = "no identity of a site" if peer is None else f"'{peer}'"

@@ -24,8 +24,13 @@ MAX_PACKET_BYTES = 8 * 1024 * 1024
 MAX_INFLIGHT = 128
 #: Messages kept for a client that is away or slow: frames of a node that starts again, no more than ten minutes long.
 MAX_QUEUED = 2000
-MAX_QUEUED_BYTES = 128 * 1024 * 1024
-MEMORY_BYTES = 1024 * 1024 * 1024
+#: … and no more bytes than these, or a quarter of the broker's memory.
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+#: What messages may take, sessions and retained ones included; then more are refused. Beside that the broker needs some
+#: 15 MB, and 0.1 MB for each connection with TLS: a container's limit has to be above both.
+MEMORY_MB = 256
+#: Below this the largest packets do not pass.
+LEAST_MEMORY_MB = 64
 MAX_CONNECTIONS = 500
 MAX_KEEPALIVE_S = 600
 TLS_PORT, PLAIN_PORT = 8883, 1883
@@ -63,7 +68,7 @@ def secure(
     port: int = TLS_PORT,
     address: str = "",
     password_port: int = TLS_PORT + 1,
-    memory_bytes: int = MEMORY_BYTES,
+    memory_mb: int = MEMORY_MB,
 ) -> str:
     """The configuration of a bus that only certificates of its authority open.
 
@@ -72,12 +77,19 @@ def secure(
         port: Where it listens.
         address: On which address (default: all).
         password_port: Where sensors with user name and password connect, with TLS too; used with ``files.passwords``.
-        memory_bytes: What it may take for messages; beyond that it takes no more of them.
+        memory_mb: What it may take for messages, in MiB; beyond that it takes no more of them.
+
+    Raises:
+        SettingsError: a path or the memory cannot be.
     """
+    if memory_mb < LEAST_MEMORY_MB:  # 0 would be no limit
+        raise SettingsError(
+            "the bus's memory", expected=f"{LEAST_MEMORY_MB} MB or more", came=f"{memory_mb} MB", fix="give it more"
+        )
     for path in (files.identity, files.acl, files.data, files.passwords):
         if path is not None and not str(path).isprintable():
             raise SettingsError("a path", expected="printable text", came=repr(str(path)), fix="choose another")
-    lines = [*_limits(memory_bytes), f"acl_file {files.acl}", *_persistence(files.data)]
+    lines = ["allow_anonymous false", *_common(memory_mb), f"acl_file {files.acl}", *_persistence(files.data)]
     if files.passwords is not None:
         lines.append(f"password_file {files.passwords}")
     lines += ["", f"listener {port} {address}".rstrip(), *_tls(files.identity)]
@@ -91,20 +103,17 @@ def secure(
 def plain(*, port: int = PLAIN_PORT) -> str:
     """A configuration without any security for programs on this machine: it listens on 127.0.0.1 alone."""
     lines = ["# For development: no encryption, no access rules, this machine only."]
-    lines += ["allow_anonymous true", *_common(), f"memory_limit {MEMORY_BYTES}", "persistence false"]
+    lines += ["allow_anonymous true", *_common(MEMORY_MB), "persistence false"]
     return _HEAD + "\n".join([*lines, "", f"listener {port} 127.0.0.1"]) + "\n"
 
 
-def _limits(memory_bytes: int) -> list[str]:
-    return ["allow_anonymous false", *_common(), f"memory_limit {memory_bytes}"]
-
-
-def _common() -> list[str]:
+def _common(memory_mb: int) -> list[str]:
     return [
+        f"memory_limit {memory_mb << 20}",
         f"max_packet_size {MAX_PACKET_BYTES}",
         f"max_inflight_messages {MAX_INFLIGHT}",
         f"max_queued_messages {MAX_QUEUED}",
-        f"max_queued_bytes {MAX_QUEUED_BYTES}",
+        f"max_queued_bytes {min(MAX_QUEUED_BYTES, (memory_mb << 20) // 4)}",
         f"max_keepalive {MAX_KEEPALIVE_S}",
         "persistent_client_expiration 1d",
         "set_tcp_nodelay true",
@@ -144,7 +153,7 @@ def main(arguments: Sequence[str]) -> int:
     bus.add_argument("--port", type=int, default=TLS_PORT, metavar="N")
     bus.add_argument("--password-port", type=int, default=TLS_PORT + 1, metavar="N")
     bus.add_argument("--address", default="", metavar="IP", help="listen on this address only")
-    bus.add_argument("--memory-mb", type=int, default=MEMORY_BYTES >> 20, metavar="N", help="for messages")
+    bus.add_argument("--memory-mb", type=int, default=MEMORY_MB, metavar="N", help="for messages")
     bus.set_defaults(make=_bus_of)
     dev = kinds.add_parser("plain", help="a bus without security, on 127.0.0.1 only")
     dev.add_argument("--port", type=int, default=PLAIN_PORT, metavar="N")
@@ -167,7 +176,7 @@ def _bus_of(args: argparse.Namespace) -> str:
         port=args.port,
         address=args.address,
         password_port=args.password_port,
-        memory_bytes=args.memory_mb << 20,
+        memory_mb=args.memory_mb,
     )
 
 

@@ -13,6 +13,7 @@ from broker.embedded import EmbeddedBroker
 from broker.followers import Access, Discovery, Last
 from broker.goals import plan_by_hand
 from broker.http import HubServer
+from broker.http_access import ListedIdentities
 from broker.last_results import LastResults
 from broker.registrar import Follower, Registrar
 from broker.registry import Registry
@@ -25,6 +26,7 @@ from tiercut.clock import Clock, SystemClock
 from tiercut.coordinator.core import Coordinator
 from tiercut.errors import BusError, SettingsError
 from tiercut.heartbeat import Heartbeat
+from tiercut.identities import LIST_FILE
 from tiercut.jsonwire import encode_node_status, encode_stream_plan
 from tiercut.node import OpenBus
 from tiercut.node_identity import identity_of
@@ -178,7 +180,15 @@ class Hub:
             return None
         identity = identity_of(self.settings)
         tls = None if identity is None else identity.server_context()
-        return HubServer(self.settings.listen, site=self.settings.site, models=self._models, streams=registrar, tls=tls)
+        listed = None if identity is None else ListedIdentities(identity.folder / LIST_FILE)
+        return HubServer(
+            self.settings.listen,
+            site=self.settings.site,
+            models=self._models,
+            streams=registrar,
+            tls=tls,
+            listed=listed,
+        )
 
     def _model(self, name: str) -> Bundle | None:
         """The bundle of a name."""

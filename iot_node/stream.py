@@ -339,13 +339,19 @@ class Stream:
             return "ended"
         if isinstance(captured, Spoiled):
             return captured
-        at_s, at_unix_s = self._captured_at(captured)
-        deadline_s, age_s = self._deadline_s(self.plan), self._clock.monotonic_s() - at_s
+        now_s, unix_s = self._clock.monotonic_s(), self._clock.unix_s()
+        age_s = 0.0 if captured.at_unix_s is None else max(0.0, unix_s - captured.at_unix_s)
+        at_s, at_unix_s = now_s - age_s, unix_s - age_s
+        deadline_s = self._deadline_s(self.plan)
         if deadline_s is not None and age_s > deadline_s:  # whatever the plan: it could not have been in time with any
             ages = f"{age_s * 1e3:.0f} ms old as it came, deadline {deadline_s * 1e3:.0f} ms"
             return Spoiled("past_deadline", f"{ages}; raise deadline_ms, or see what holds the sensor's frames up")
         if self._stillness.skips(captured.frame, at_s):
             return Spoiled("unchanged", "")
+        return self._prepared(seq, captured, at_s, at_unix_s)
+
+    def _prepared(self, seq: int, captured: Captured, at_s: float, at_unix_s: float) -> Prepared | Spoiled:
+        """The frame as the model's input; it was captured at these times of the monotonic and of the wall clock."""
         variant = FULL if self.plan is None else self.plan.exit
         try:
             arrays = self.bundle.to_inputs(captured.frame, variant)
@@ -361,12 +367,6 @@ class Stream:
             captured_unix_s=at_unix_s,
             prepare_s=max(0.0, self._clock.monotonic_s() - at_s),
         )
-
-    def _captured_at(self, captured: Captured) -> tuple[float, float]:
-        """When a frame was captured, on the monotonic and on the wall clock; not later than now."""
-        now_s, unix_s = self._clock.monotonic_s(), self._clock.unix_s()
-        age_s = 0.0 if captured.at_unix_s is None else max(0.0, unix_s - captured.at_unix_s)
-        return now_s - age_s, unix_s - age_s
 
     def _drop(self, spoiled: Spoiled, count: int = 1) -> None:
         self._troubles.note(spoiled.reason, spoiled.message, self._clock.unix_s(), count)

@@ -23,6 +23,8 @@ from tiercut.processes import free_port
 ROOT = Path(__file__).parent.parent
 COMPOSE = shlex.split(os.environ.get("TIERCUT_COMPOSE", "docker compose"))
 ENGINE = os.environ.get("TIERCUT_ENGINE", "docker" if COMPOSE[0] == "docker" else "podman")
+#: With these the site's links may be slowed.
+SLOWED = ("-f", "compose.yaml", "-f", "compose.links.yaml")
 #: A cold build installs torch, from a local wheel or from the network.
 BUILD_S = 420.0
 COMMAND_S = 120.0
@@ -59,7 +61,8 @@ class Composed:
     def __enter__(self) -> Self:
         # What the others are made of is built once, before they are built side by side.
         self.compose("build", "hub", timeout_s=BUILD_S)
-        self.compose("build", timeout_s=BUILD_S)
+        self.compose("--profile", "sensors", "build", timeout_s=BUILD_S)
+        self.compose(*SLOWED, "build", "camera-1", timeout_s=BUILD_S)
         self.began_s = time.monotonic()
         try:
             self.compose("up", "-d")

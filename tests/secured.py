@@ -13,6 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from broker.mosquitto import BusFiles, secure
 from tests.brokers import program
@@ -20,6 +22,7 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.identities import IdentityName, Listed
+from tiercut.pki import Authority, certificate_pem
 from tiercut.pki_folder import PkiFolder, Sites
 from tiercut.processes import free_port
 
@@ -35,6 +38,25 @@ def new_pki(folder: Path, *names: str, **sensors: tuple[str, ...]) -> PkiFolder:
     for name, topics in sensors.items():
         pki.ensure(Listed(IdentityName("t", "sensor", name), topics))
     return pki
+
+
+def claiming_to_serve(pki: PkiFolder, name: IdentityName) -> None:
+    """Give a certificate the hosts of a server; that it is for clients alone stays as it is."""
+    folder = pki.path_of(name)
+    issued = x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes())
+    authority = Authority.load((pki.folder / "ca" / "authority.pem").read_bytes())
+    builder = x509.CertificateBuilder(
+        issued.issuer,
+        issued.subject,
+        issued.public_key(),
+        issued.serial_number,
+        issued.not_valid_before_utc,
+        issued.not_valid_after_utc,
+        list(issued.extensions),
+    )
+    hosts = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    made = builder.add_extension(hosts, critical=False).sign(authority.key, hashes.SHA256())
+    (folder / "cert.pem").write_bytes(certificate_pem(made))
 
 
 class SecureBroker:

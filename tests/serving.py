@@ -13,8 +13,9 @@ from typing import Any
 import aiohttp
 
 from broker.http import HubServer
+from broker.http_access import ListedIdentities
 from tiercut.errors import SettingsError
-from tiercut.identities import IdentityName, Listed, Role
+from tiercut.identities import LIST_FILE, IdentityName, Listed, Role
 from tiercut.identity import Identity
 from tiercut.pki_folder import PkiFolder, Sites
 from tiercut.settings import from_table, to_table
@@ -65,6 +66,9 @@ class Certificates:
         self._pki.ensure(Listed(name))
         return Identity.load(self._pki.path_of(name))
 
+    def remove(self, name: IdentityName) -> None:
+        self._pki.remove(name)
+
     def of(self, role: Role, *, site: str = "home", name: str = "x") -> ssl.SSLContext:
         return self.identity(IdentityName(site, role, name)).client_context()
 
@@ -100,6 +104,10 @@ async def served(bundles: Path, certificates: Certificates | None = None) -> Asy
     """A server on a free port: plain http without certificates."""
     registry = Registry()
     listen = "http://127.0.0.1:0" if certificates is None else "https://localhost:0"
-    tls = None if certificates is None else certificates.identity().server_context()
-    async with HubServer(listen, site="home", models=ModelStore(bundles), streams=registry, tls=tls) as server:
+    tls = listed = None
+    if certificates is not None:
+        hub = certificates.identity()
+        tls, listed = hub.server_context(), ListedIdentities(hub.folder / LIST_FILE)
+    models = ModelStore(bundles)
+    async with HubServer(listen, site="home", models=models, streams=registry, tls=tls, listed=listed) as server:
         yield Asker(server.url, registry, server)

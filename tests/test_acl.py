@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
 from broker.acl import acl, cloud_acl
+from broker.followers import Access
+from broker.registry import Registry
 from tiercut.errors import SettingsError
-from tiercut.identities import IdentityName, Listed, check_sensor_topic
+from tiercut.identities import LIST_FILE, IdentityList, IdentityName, Listed, check_sensor_topic, list_bytes
 from tiercut.stream_settings import SourceSettings, StreamSettings
 from tiercut.topics import (
     CLOCK,
@@ -81,9 +88,9 @@ ON_THE_SITE: dict[str, tuple[Topic, dict[str, str], str, str]] = {
     "prepare": (PREPARE, {"tier": "device", "node": "d"}, "hub/h", "device/d"),
     "probe": (PROBE, {"tier": "edge", "node": "e"}, "hub/h", "edge/e"),
     "progress": (PROGRESS, {"tier": "edge", "node": "e"}, "edge/e", "hub/h operator/o"),
-    "streams": (STREAMS, {"tier": "device", "node": "d"}, "hub/h", "device/d operator/o"),
-    "streams of the gateway": (STREAMS, {"tier": "device", "node": "e"}, "hub/h", "edge/e operator/o"),
-    "control": (CONTROL, {"stream": "cam"}, "operator/o", "hub/h operator/o"),
+    "streams": (STREAMS, {"tier": "device", "node": "d"}, "hub/h", "device/d hub/h operator/o"),
+    "streams of the gateway": (STREAMS, {"tier": "device", "node": "e"}, "hub/h", "edge/e hub/h operator/o"),
+    "control": (CONTROL, {"stream": "cam"}, "hub/h operator/o", "hub/h operator/o"),
     "ready": (READY, {"stream": "cam"}, "device/d edge/e", "hub/h operator/o"),
     "explain": (EXPLAIN, {"stream": "cam"}, "hub/h", "hub/h operator/o reader/r"),
     "plan": (PLAN, {"stream": "cam"}, "hub/h", "device/d edge/e hub/h operator/o reader/r"),
@@ -92,7 +99,7 @@ ON_THE_SITE: dict[str, tuple[Topic, dict[str, str], str, str]] = {
     "last": (LAST, {"stream": "cam"}, "hub/h", "hub/h operator/o reader/r"),
     "wanted": (WANTED, {"stream": "cam"}, "hub/h operator/o", "hub/h operator/o"),
     "stream's status": (STREAM_STATUS, {"stream": "cam"}, "hub/h", "hub/h operator/o reader/r"),
-    "source": (SOURCE, {"stream": "cam"}, "device/d edge/e", "hub/h operator/o"),
+    "source": (SOURCE, {"stream": "cam"}, "device/d edge/e hub/h", "hub/h operator/o"),
 }
 
 
@@ -169,6 +176,36 @@ def test_edges_of_one_site_have_no_rights_in_another() -> None:
     own = rules.split("user other/edge/e\n")[1].split("user ")[0]
     assert "tiercut/v1/t/" not in own
     assert "other/" not in acl("t", PEOPLE, [CAM])
+
+
+def test_device_that_calls_itself_a_gateway_gets_no_stream_of_the_bus(tmp_path: Path) -> None:
+    write_list(tmp_path / LIST_FILE, PEOPLE)
+    rules = tmp_path / "acl"
+    access = Access(rules, identity=tmp_path, site="t", cloud_here=False, home_assistant="homeassistant")
+    placed = cast("Registry", SimpleNamespace(streams=lambda: [(CAM, "d"), (DOOR, "x")]))
+    asyncio.run(access.streams_changed(placed))
+    for topic in ("frigate/door/snapshot", "tiercut/v1/t/stream/door/result", "tiercut/v1/t/stream/door/plan"):
+        assert "device/" not in who(rules.read_text(), "read", topic)
+    assert who(rules.read_text(), "read", "frigate/door/snapshot") == "edge/e"
+    assert who(rules.read_text(), "read", "tiercut/v1/t/stream/cam/plan").startswith("device/d edge/e")
+
+
+def write_list(path: Path, people: list[Listed]) -> None:
+    path.write_bytes(list_bytes(IdentityList(tuple(people))))
+
+
+def test_cloud_nodes_of_another_site_than_the_clouds_have_no_rights() -> None:
+    posing = [Listed(IdentityName(site, "cloud", "posing")) for site in ("t", "other")]
+    assert "posing" not in acl("t", [*PEOPLE, *posing], [CAM], cloud_here=True)
+    assert "posing" not in cloud_acl([*PEOPLE, *posing])
+    rules = acl("t", [*PEOPLE, Listed(IdentityName("dc", "cloud", "c2"))], [CAM], cloud_here=True, cloud_site="dc")
+    assert who(rules, "write", "tiercut/v1/t/stream/cam/result") == "cloud/c2 device/d edge/e"
+
+
+@pytest.mark.parametrize("prefix", ["#", "+", "tiercut", "tiercut/v1/t", "ha/#", "$SYS", "", "a//b", "a\ntopic x"])
+def test_prefix_of_home_assistant_gives_no_other_rights(prefix: str) -> None:
+    with pytest.raises(SettingsError, match="home_assistant_prefix"):
+        acl("t", PEOPLE, [], home_assistant=prefix)
 
 
 def test_with_one_broker_devices_send_their_own_streams_to_the_cloud() -> None:

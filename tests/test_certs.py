@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import multiprocessing
+import os
 import socket
 import ssl
 import stat
@@ -14,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.brokers import program
+from tests.secured import claiming_to_serve
 from tiercut import pki
+from tiercut.bus.settings import tls_context
 from tiercut.cli import main
 from tiercut.errors import SettingsError
 from tiercut.identities import IdentityName, Listed, read_list
@@ -79,6 +82,17 @@ def test_files_are_for_their_owner_alone(folder: PkiFolder) -> None:
     assert stat.S_IMODE(folder.path_of(DEVICE).stat().st_mode) == 0o700
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_renewed_files_belong_to_whom_they_belonged(tmp_path: Path) -> None:
+    sites, bus = Sites("home", "cloud"), IdentityName("home", "bus", "site-bus")
+    PkiFolder.new(tmp_path, sites=sites, bus_owner=(101, 102)).ensure(Listed(bus))
+    assert main(["certs", "renew", str(tmp_path)]) == 0
+    assert main(["certs", "rotate-ca", str(tmp_path), "begin"]) == 0
+    files = [path for path in (tmp_path / "home" / "bus" / "site-bus").rglob("*") if path.is_file()]
+    assert len(files) > 4
+    assert {(each.stat().st_uid, each.stat().st_gid) for each in files} == {(101, 102)}
+
+
 @pytest.mark.parametrize("bad", ["a/b", "", "+", "#", "x" * 60, "-x"])
 def test_names_that_cannot_be_an_identity_are_refused(bad: str) -> None:
     with pytest.raises(SettingsError):
@@ -125,7 +139,7 @@ def test_steps_of_a_new_authority_come_in_order(folder: PkiFolder) -> None:
 
 def test_removed_identity_is_off_the_list_that_the_hub_has(folder: PkiFolder) -> None:
     folder.remove(DEVICE)
-    assert [each.identity for each in read_list(folder.path_of(HUB) / "identities.json")] == [HUB]
+    assert [each.identity for each in read_list(folder.path_of(HUB) / "identities.json").listed] == [HUB]
     assert not folder.path_of(DEVICE).exists()
 
 
@@ -214,6 +228,48 @@ def test_each_process_takes_an_identity_of_its_own(folder: PkiFolder) -> None:
     assert claim(edges).node == "edge-1"
 
 
+@pytest.mark.parametrize("lock_file", [True, False])
+def test_renewal_does_not_give_one_identity_to_two_processes(folder: PkiFolder, lock_file: bool) -> None:
+    edge = IdentityName("home", "edge", "edge-1")
+    folder.ensure(Listed(edge))
+    edges = folder.folder / "home" / "edge"
+    if not lock_file:
+        (edges / "edge-1" / ".lock").unlink()
+    context = multiprocessing.get_context("spawn")
+    names, done = context.Queue(), context.Event()
+    other = context.Process(target=_claim, args=(edges, names, done))
+    other.start()
+    assert names.get(timeout=20) == "edge-1"
+    folder.renew(edge)
+    folder.copy(edge, edges / "edge-1")  # brought there once more
+    with pytest.raises(SettingsError, match="1, all in use"):
+        claim(edges)
+    done.set()
+    other.join(20)
+    assert claim(edges).node == "edge-1"
+
+
+def test_lock_is_the_same_file_after_a_renewal_and_a_copy(folder: PkiFolder, tmp_path: Path) -> None:
+    folder.copy(DEVICE, tmp_path / "copy")
+    locks = [folder.path_of(DEVICE) / ".lock", tmp_path / "copy" / ".lock"]
+    before = [each.stat().st_ino for each in locks]
+    folder.renew(DEVICE)
+    folder.copy(DEVICE, tmp_path / "copy")
+    assert [each.stat().st_ino for each in locks] == before
+
+
+def test_identity_that_does_not_fit_is_not_claimed(folder: PkiFolder) -> None:
+    edges = folder.folder / "home" / "edge"
+    for name in ("a", "b"):
+        folder.ensure(Listed(IdentityName("home", "edge", name)))
+    folder.renew(IdentityName("home", "edge", "a"), days=1, now=dt.datetime.now(dt.UTC) - dt.timedelta(days=2))
+    with pytest.raises(SettingsError, match="2 of another site or role, or with a certificate that has ended"):
+        claim(edges, site="home", role="device")
+    with pytest.raises(SettingsError, match="no free identity"):
+        claim(edges, site="cabin", role="edge")
+    assert claim(edges, site="home", role="edge").node == "b"
+
+
 def test_client_id_is_the_same_after_a_restart_and_nobody_can_guess_it(folder: PkiFolder) -> None:
     keys = [folder.path_of(name) / "key.pem" for name in (DEVICE, HUB)]
     ids = []
@@ -272,9 +328,21 @@ def test_server_follows_its_files_and_asks_for_certificates(folder: PkiFolder) -
 
 
 def test_device_cannot_serve(folder: PkiFolder) -> None:
+    claiming_to_serve(folder, DEVICE)
     hub, device = Identity.load(folder.path_of(HUB)), Identity.load(folder.path_of(DEVICE))
-    with pytest.raises(ssl.SSLError):
-        shake_hands(device.server_context(), hub.client_context())
+    anybody = tls_context(*map(str, (hub.ca_file, hub.cert_file, hub.key_file)))
+    with pytest.raises(ssl.SSLError, match="purpose"):
+        shake_hands(device.server_context(), anybody)
+
+
+def test_broker_cannot_serve_in_place_of_a_hub(folder: PkiFolder) -> None:
+    bus = IdentityName("home", "bus", "site-bus")
+    folder.ensure(Listed(bus))
+    server, device = Identity.load(folder.path_of(bus)).server_context(), Identity.load(folder.path_of(DEVICE))
+    anybody = tls_context(*map(str, (device.ca_file, device.cert_file, device.key_file)))
+    assert shake_hands(server, anybody) == (str(bus), str(DEVICE))
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"expected one of '\+/hub/\+', got 'home/bus/site-bus'"):
+        shake_hands(server, device.client_context())
 
 
 def test_half_written_files_leave_the_last_good_ones_in_use(folder: PkiFolder) -> None:
@@ -307,7 +375,13 @@ def test_site_is_made_at_once_and_stays_when_it_is_made_again(
     rules = (tmp_path / "home" / "acl" / "acl").read_text()
     assert "topic write door/+" in rules
     assert "user home/edge/edge-2" in (tmp_path / "cloud" / "bus" / "cloud-bus" / "acl").read_text()
-    assert "require_certificate true" in (tmp_path / "home" / "bus" / "site-bus" / "mosquitto.conf").read_text()
+    configuration = (tmp_path / "home" / "bus" / "site-bus" / "mosquitto.conf").read_text()
+    assert "require_certificate true" in configuration
+    assert f"memory_limit {256 << 20}" in configuration
+    assert main([*arguments, "--bus-memory-mb", "100"]) == 0
+    for bus in ("home/bus/site-bus", "cloud/bus/cloud-bus"):
+        assert f"memory_limit {100 << 20}" in (tmp_path / bus / "mosquitto.conf").read_text()
+    assert main([*arguments, "--bus-memory-mb", "0"]) == 2  # Mosquitto would take that for no limit
 
 
 def test_one_identity_after_the_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -329,3 +403,52 @@ def test_one_identity_after_the_other(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["certs", "remove", at, "door"]) == 0
     for step in ("begin", "switch", "finish"):
         assert main(["certs", "rotate-ca", at, step]) == 0
+
+
+SITE = ("--devices", "a,b", "--edges", "1")
+
+
+def test_name_that_was_removed_does_not_come_back_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at = str(tmp_path)
+    assert main(["certs", "site", at, *SITE]) == 0
+    assert main(["certs", "remove", at, "a"]) == 0
+    assert main(["certs", "site", at, *SITE]) == 0
+    assert "home/device/a  was removed" in capsys.readouterr().out
+    folder, gone = PkiFolder(tmp_path), IdentityName("home", "device", "a")
+    known = read_list(tmp_path / "home" / "hub" / "hub" / "identities.json")
+    assert gone in known.removed
+    assert gone not in known.names
+    assert not folder.path_of(gone).exists()
+    assert main(["certs", "issue", at, "device", "a"]) == 2
+    assert "'home/device/a' was removed" in capsys.readouterr().err
+    assert main(["certs", "issue", at, "device", "a", "--again"]) == 0
+    assert main(["certs", "site", at, *SITE]) == 0
+    assert "was removed" not in capsys.readouterr().out
+    assert gone in {each.identity for each in folder.listed()}
+
+
+def test_cloud_nodes_are_of_the_clouds_site_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    at = str(tmp_path / "pki")
+    for command in ("init", "site"):
+        assert main(["certs", command, at, "--site", "home", "--cloud-site", "home"]) == 2
+        assert "one name" in capsys.readouterr().err
+    assert not (tmp_path / "pki").exists()
+    assert main(["certs", "init", at, "--site", "home", "--cloud-site", "dc"]) == 0
+    assert main(["certs", "issue", at, "cloud", "c", "--site", "home"]) == 2
+    assert "expected 'dc/cloud/c', got 'home/cloud/c'" in capsys.readouterr().err
+    assert not PkiFolder(tmp_path / "pki").listed()
+    assert main(["certs", "issue", at, "cloud", "c"]) == 0
+
+
+@pytest.mark.parametrize("days", ["0", "-3", "3651"])
+def test_days_that_no_certificate_has_change_nothing(tmp_path: Path, days: str) -> None:
+    at = str(tmp_path / "pki")
+    assert main(["certs", "site", at, "--days", days]) == 2
+    assert not (tmp_path / "pki").exists()
+    assert main(["certs", "init", at, "--site", "home"]) == 0
+    assert main(["certs", "issue", at, "device", "door", "--days", days]) == 2
+    assert not PkiFolder(tmp_path / "pki").listed()
+    assert main(["certs", "issue", at, "device", "door"]) == 0
+    before = fingerprints(PkiFolder(tmp_path / "pki"))
+    assert main(["certs", "renew", at, "--days", days]) == 2
+    assert fingerprints(PkiFolder(tmp_path / "pki")) == before

@@ -10,14 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
 
 import iot_node.hosting
 import iot_node.source
-from iot_node.bus_sensor import MOST_PICTURES_OF_EVERY, BusSensor
+from iot_node.bus_sensor import MOST_PICTURES_OF_EVERY
 from iot_node.node import IotNode
 from iot_node.opening import opened
 from iot_node.sensors import check_source
@@ -32,7 +32,7 @@ from tiercut.clock import ManualClock
 from tiercut.errors import SensorError, SettingsError
 from tiercut.jobs import Job
 from tiercut.jsonwire import encode_prepare
-from tiercut.plan import Deadline, Plan
+from tiercut.plan import Deadline, DeliveryMode, Plan
 from tiercut.sensing.form import Captured, Spoiled
 from tiercut.stream_settings import SourceSettings, StreamSettings
 from tiercut.stream_talk import SourceReport, decode_source_report
@@ -52,10 +52,10 @@ class Openings:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *sensors: Iterator[Captured | Spoiled]) -> None:
         self.count = 0
         self._sensors = sensors
-        monkeypatch.setattr(iot_node.source, "open_sensor", self._open)
+        monkeypatch.setattr(iot_node.source, "open_sensor", self.open)
         monkeypatch.setattr(iot_node.hosting, "REPORT_EVERY_S", 0.02)
 
-    def _open(self, source: SourceSettings, *, stream: str) -> Given:
+    def open(self, source: SourceSettings, *, stream: str) -> Given:
         del source, stream
         self.count += 1
         return Given(self._sensors[min(self.count, len(self._sensors)) - 1])
@@ -80,7 +80,7 @@ class Reports:
         self.all: list[SourceReport] = []
         self.bus = MemoryBus(site.brokers[SITE_URL])
 
-    async def __aenter__(self) -> Reports:
+    async def __aenter__(self) -> Self:
         await self.bus.__aenter__()
         await self.bus.subscribe(SOURCE.filter(site="home"), handler=self._heard)
         return self
@@ -141,12 +141,12 @@ def test_sensor_that_cannot_be_opened_again_is_tried_until_it_can(
         openings = Openings(monkeypatch, failing(0), steady(2))
         device = site.device(noise(chain, frames=2))
         device.hosting.again_s = 0.05
-        really, tries = iot_node.source.open_sensor, iter(range(9))
+        tries = iter(range(9))
 
         def gone(source: SourceSettings, *, stream: str) -> Any:
             if next(tries) < 3:
                 raise SensorError("cannot open the sensor", expected="x", came="y", fix="still away")
-            return really(source, stream=stream)
+            return openings.open(source, stream=stream)
 
         monkeypatch.setattr(iot_node.source, "open_sensor", gone)
         async with Reports(site) as reports, site.running(site.hub(by_hand(chain)), site.cloud(), site.edge(), device):
@@ -193,7 +193,7 @@ async def test_own_stream_says_that_the_hub_assigns_another_of_its_name(bundles:
 
 
 def test_sensor_that_takes_long_to_open_holds_nobody_up() -> None:
-    free, late = threading.Event(), []
+    free, late = threading.Event(), list[str]()
 
     def slow() -> str:
         free.wait(10)
@@ -280,12 +280,13 @@ def test_frame_past_its_deadline_before_it_sets_out_is_dropped_whatever_the_plan
     run()
 
 
-@pytest.mark.parametrize(("every", "kept"), [(True, MOST_PICTURES_OF_EVERY), (False, 2)])
-def test_more_pictures_wait_where_every_one_is_wanted(every: bool, kept: int) -> None:
+@pytest.mark.parametrize(("delivery", "kept"), [("every", MOST_PICTURES_OF_EVERY), ("latest", 2)])
+def test_more_pictures_wait_where_every_one_is_wanted(chain: Bundle, delivery: DeliveryMode, kept: int) -> None:
     @async_test
     async def run() -> None:
         clock = ManualClock()
-        sensor = BusSensor(SourceSettings(topic="cam"), clock=clock, every=every)
+        settings = StreamSettings(name="cam", model="chain", topic="cam", delivery=delivery)
+        sensor = iot_node.source.open_source(settings, chain, clock=clock)
         async with MemoryBus(MemoryBroker(clock=clock, max_payload_bytes=10**6)) as bus:
             await sensor.connect(bus)
             for _ in range(70):
@@ -299,7 +300,7 @@ def test_more_pictures_wait_where_every_one_is_wanted(every: bool, kept: int) ->
 
 @pytest.mark.parametrize("size", [{"width": 8193}, {"height": 20000}])
 @pytest.mark.parametrize("sensor", ["noise", "pan"])
-def test_made_up_picture_that_is_too_large_is_refused(sensor: str, size: dict[str, int]) -> None:
+def test_made_up_picture_that_is_too_large_is_refused(sensor: str, size: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=f"{next(iter(size))} of at most 8192 pixels, got '?{max(size.values())}"):
         check_source(SourceSettings(sensor=sensor, path=(Path("a.jpg"),), **size))
 

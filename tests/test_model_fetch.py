@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -75,14 +76,14 @@ class LyingHub:
         self.breaks_at: dict[str, int] = {}
 
     @asynccontextmanager
-    async def open(self, port: int = 0) -> AsyncIterator[str]:
+    async def open(self, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
         app = web.Application()
         app.add_routes([web.get("/v1/models", self._list), web.get("/v1/models/{model}/{path:.+}", self._file)])
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", port)
+        site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls)
         await site.start()
-        yield f"http://127.0.0.1:{site.port}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{site.port}"
         await runner.cleanup()
 
     async def _list(self, request: web.Request) -> web.Response:
@@ -350,6 +351,22 @@ async def test_server_that_is_not_of_the_site_is_asked_for_nothing(
         await asyncio.sleep(0.3)
     assert "certificate is not trusted" in str(vars(caplog.records[0]))
     assert not node.new
+
+
+@pytest.mark.parametrize("posing", ["home/bus/site-bus", "home/hub/hub"])
+@async_test
+async def test_only_a_hub_is_asked_for_models(
+    bundles: Path, tmp_path: Path, node: Node, caplog: pytest.LogCaptureFixture, posing: str
+) -> None:
+    certificates, lying = Certificates(tmp_path / "certs"), LyingHub(bundles)
+    edge, server = certificates.identity(EDGE), certificates.identity(IdentityName.parse(posing))
+    async with lying.open(tls=server.server_context()) as url, node.fetching(url, tls=edge.client_context):
+        await until(lambda: bool(lying.asked or caplog.records))
+    if "hub" in posing:
+        assert lying.asked
+    else:
+        assert not lying.asked
+        assert "expected one of '+/hub/+', got 'home/bus/site-bus'" in str(vars(caplog.records[0]))
 
 
 @async_test

@@ -9,24 +9,30 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
+import yaml
 
 from broker.acl import acl, write_acl
-from broker.mosquitto import plain
+from broker.mosquitto import MAX_CONNECTIONS, MEMORY_MB, plain
 from tests.aio import async_test, until
 from tests.brokers import Mosquitto, program
-from tests.secured import SecureBroker, new_pki, on_bus, settings
+from tests.secured import SecureBroker, claiming_to_serve, new_pki, on_bus, settings
 from tiercut.bus import Delivery
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.errors import BrokerRefused, BrokerUnreachable, PublishRefused
 from tiercut.identities import IdentityName, Listed
+from tiercut.node_identity import with_identity
+from tiercut.node_settings import NodeSettings
 from tiercut.pki_folder import PkiFolder
+from tiercut.program import MqttOpener
 from tiercut.stream_settings import StreamSettings
 
 CAM = StreamSettings(name="cam", model="m", sensor="noise", device="d")
@@ -71,7 +77,6 @@ DENIED_WRITES = [
     ("t/edge/e", f"{T}/stream/cam/plan"),
     ("t/edge/e", f"{T}/stream/cam/wanted"),
     ("t/edge/e", f"{T}/hub/hub/status"),
-    ("t/hub/hub", f"{T}/stream/cam/control"),
     ("t/hub/hub", f"{T}/edge/e/work/cam"),
     ("t/hub/hub", f"{T}/stream/cam/result"),
     ("t/operator/o", f"{T}/stream/cam/plan"),
@@ -210,11 +215,45 @@ async def test_certificate_that_has_ended_is_refused(site: tuple[SecureBroker, P
 @async_test
 async def test_certificate_of_a_node_does_not_make_a_broker(tmp_path: Path) -> None:
     pki = new_pki(tmp_path / "pki", "t/device/d", "t/edge/e")
+    claiming_to_serve(pki, IdentityName("t", "device", "d"))
     folder = pki.path_of(IdentityName("t", "bus", "bus"))
     for name in ("cert.pem", "key.pem"):
         shutil.copy(pki.path_of(IdentityName("t", "device", "d")) / name, folder / name)
     with SecureBroker(tmp_path, pki, "") as broker:
-        assert "not trusted" in await refused(settings(broker, pki, "t/edge/e"))
+        assert "purpose" in await refused(settings(broker, pki, "t/edge/e"))
+
+
+@async_test
+async def test_broker_must_be_the_one_of_the_site(tmp_path: Path) -> None:
+    pki = new_pki(tmp_path / "pki", "t/edge/e", "t/hub/hub", "other/bus/bus", "cloud/bus/cb")
+    folders = {name: pki.path_of(IdentityName.parse(name)) for name in ("t/edge/e", "t/hub/hub", "t/bus/bus")}
+    shutil.copytree(folders["t/bus/bus"] / "ca.d", folders["t/hub/hub"] / "ca.d")
+    urls = "mqtts://localhost:1", "mqtts://localhost:2"
+    edge = NodeSettings(site="t", node="e", broker_url=urls[0], cloud_broker_url=urls[1], identity=folders["t/edge/e"])
+    opener = MqttOpener(with_identity(edge, "edge"), "edge")
+    opened = [opener(url, will=("w", b"")) for url in urls]
+    home, cloud = (cast("MqttBus", bus).settings for bus in opened)
+    said = {}
+    for who in ("t/bus/bus", "other/bus/bus", "cloud/bus/cb", "t/hub/hub"):
+        with SecureBroker(tmp_path, pki, "", bus=who) as broker:
+            for name, wanted in (("home", home), ("cloud", cloud)):
+                try:
+                    async with MqttBus(replace(wanted, url=broker.url), clock=SystemClock()):
+                        said[who, name] = ""
+                except BrokerUnreachable as error:
+                    said[who, name] = str(error)
+    assert {pair for pair, words in said.items() if not words} == {
+        ("t/bus/bus", "home"), ("t/bus/bus", "cloud"), ("other/bus/bus", "cloud"), ("cloud/bus/cb", "cloud")
+    }  # fmt: skip
+    assert "expected one of 't/bus/+', got 'other/bus/bus'" in said["other/bus/bus", "home"]
+
+
+@async_test
+async def test_clock_that_is_late_is_said_to_be(tmp_path: Path) -> None:
+    pki = new_pki(tmp_path / "pki", "t/edge/e")
+    pki.renew(IdentityName("t", "bus", "bus"), now=dt.datetime.now(dt.UTC) + dt.timedelta(days=3))
+    with SecureBroker(tmp_path, pki, "") as broker:
+        assert "set the clock of this machine" in await refused(settings(broker, pki, "t/edge/e"))
 
 
 @async_test
@@ -223,9 +262,17 @@ async def test_identity_that_nobody_listed_may_do_nothing(site: tuple[SecureBrok
     shutil.copytree(pki.folder, tmp_path / "pki")
     copy = PkiFolder(tmp_path / "pki")
     copy.ensure(Listed(IdentityName("t", "edge", "new")))
-    async with on_bus(broker, copy, "t/edge/new") as (new,):
+    unlisted, listed = Heard(), Heard()
+    async with on_bus(broker, copy, "t/edge/new", "t/reader/r", "t/edge/e") as (new, reader, edge):
+        await new.subscribe("#", handler=unlisted)
+        await reader.subscribe("#", handler=listed)
         with pytest.raises(PublishRefused):
             await new.publish(f"{T}/edge/new/status", b"{}")
+        for topic in (f"{T}/edge/e/status", f"{T}/stream/cam/result"):
+            await edge.publish(topic, b"{}")
+        await until(lambda: f"{T}/stream/cam/result" in listed.topics)
+        await asyncio.sleep(0.2)
+    assert not unlisted.topics
 
 
 @async_test
@@ -263,6 +310,40 @@ def shake_hands(port: int, context: ssl.SSLContext) -> None:
     """A handshake."""
     with socket.create_connection(("localhost", port), timeout=5) as raw:
         context.wrap_socket(raw, server_hostname="localhost").close()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_session_does_not_outlive_its_certificate(
+    site: tuple[SecureBroker, PkiFolder], tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    broker, pki = site
+    copy = PkiFolder(Path(shutil.copytree(pki.folder, tmp_path / "pki")))
+    who = IdentityName("t", "device", "d")
+    ends = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=2.5)
+    copy.renew(who, days=1, now=ends - dt.timedelta(days=1))
+    folder = copy.path_of(who)
+    context = ssl.create_default_context(cafile=folder / "ca.pem")
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    context.minimum_version = context.maximum_version = version
+    session = say_hello(broker.port, context, None)
+    say_hello(broker.port, context, session)  # as good as a new one
+    time.sleep(max(0.0, (ends - dt.datetime.now(dt.UTC)).total_seconds()) + 1.1)
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        say_hello(broker.port, context, session)
+
+
+def say_hello(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None) -> ssl.SSLSession | None:
+    """Connect by MQTT 3.1.1, perhaps with a session from before; returns the one that it was given."""
+    connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a"
+    with (
+        socket.create_connection(("localhost", port), timeout=5) as raw,
+        context.wrap_socket(raw, server_hostname="localhost", session=session) as tls,
+    ):
+        tls.sendall(connect)
+        if not tls.recv(4).startswith(b"\x20"):
+            raise ConnectionError("no answer")
+        assert not tls.session_reused
+        return tls.session
 
 
 # ---------------------------------------------------------------------- changes while it runs
@@ -361,6 +442,47 @@ async def test_sensor_without_certificate_may_have_a_password_on_a_port_of_its_o
         for wrong in ({"password": "wrong"}, {"username": "t/hub/hub"}, {"username": None, "password": None}):
             await refused(replace(sensor, **wrong))
         await refused(replace(sensor, url=broker.url))  # where certificates are asked for, a password is none
+
+
+@async_test
+async def test_bus_that_is_full_refuses_and_lives_on(tmp_path: Path) -> None:
+    """One device retains all that it can; the others' small messages still pass, also after a restart."""
+    pki = new_pki(tmp_path / "pki", *IDENTITIES)
+    limit_mb = 64
+    broker = SecureBroker(tmp_path, pki, acl("t", pki.listed(), [CAM]), more=[f"memory_limit {limit_mb << 20}"])
+    blob = os.urandom(4_000_000)
+    for _ in range(2):
+        with broker:
+            async with on_bus(broker, pki, "t/device/x", "t/device/d") as (filler, other):
+                with pytest.raises(TimeoutError):
+                    await fill(filler, [f"{T}/device/x/profile/m{number}" for number in range(2 * limit_mb // 4)], blob)
+                await other.publish(f"{T}/device/d/status", b"{}", retain=True)
+                assert peak_mb(broker) < limit_mb + 20
+
+
+async def fill(bus: MqttBus, topics: Sequence[str], payload: bytes) -> None:
+    """Until one is not taken."""
+    for topic in topics:
+        async with asyncio.timeout(3):
+            await bus.publish(topic, payload, retain=True)
+
+
+def peak_mb(broker: SecureBroker) -> int:
+    """The most memory that Mosquitto has had."""
+    assert broker._process is not None
+    own = broker._process.pid
+    for child in Path(f"/proc/{own}/task/{own}/children").read_text().split():
+        said = dict(line.split(":", 1) for line in Path(f"/proc/{child}/status").read_text().splitlines())
+        if said["Name"].strip() == "mosquitto":
+            return int(said["VmHWM"].split()[0]) // 1024
+    raise AssertionError("Mosquitto is gone")
+
+
+def test_bus_keeps_below_the_memory_of_its_container() -> None:
+    compose = yaml.safe_load((Path(__file__).parent.parent / "compose.yaml").read_text(encoding="utf-8"))
+    for name in ("site-bus", "cloud-bus"):
+        allowed_mb = int(compose["services"][name]["mem_limit"].removesuffix("m"))
+        assert allowed_mb >= MEMORY_MB + 0.1 * MAX_CONNECTIONS + 50
 
 
 def test_plain_configuration_listens_on_this_machine_only(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from tiercut.bus.memory import MemoryBroker, MemoryBus
 from tiercut.clock import ManualClock
 from tiercut.preprocess import FrameSpec
 from tiercut.sensing.form import Captured
+from tiercut.settings import from_table
 from tiercut.stream_settings import StreamSettings
 
 TOPIC = "watch/acc"
@@ -107,8 +108,8 @@ async def test_signal_that_does_not_fit_is_refused_and_a_broken_message_is_only_
 
 async def heard_for_ten_seconds(shaking: Bundle, clock: ManualClock, **more: Any) -> Source:
     """A source that nobody has read while a tenth of a second came ten times a second."""
-    stream = {**WATCH, "json_path": ("$.samples",), "channels": ("t", "z", "y", "x"), "units": ("degC", "g", "g", "g")}
-    source = open_source(StreamSettings(name="watch", **(stream | more)), shaking, clock=clock)
+    stream = from_table(StreamSettings, {"name": "watch", **WATCH, **more}, where="the stream")
+    source = open_source(stream, shaking, clock=clock)
     async with MemoryBus(MemoryBroker(clock=clock, max_payload_bytes=10**6)) as bus:
         await source.connect(bus)
         for _ in range(100):

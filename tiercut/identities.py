@@ -6,14 +6,12 @@ An identity is ``<site>/<role>/<name>``: the common name of its certificate, and
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from tiercut.errors import BadMessage, SettingsError
 from tiercut.messages import check_name
-from tiercut.whole_file import write_whole
 
 Role = Literal["device", "edge", "cloud", "hub", "bus", "operator", "reader", "sensor"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -90,6 +88,27 @@ class Listed:
             check_sensor_topic(topic)
 
 
+@dataclass(frozen=True, slots=True)
+class IdentityList:
+    """What stands in a list file.
+
+    Attributes:
+        listed: Who there is.
+        removed: Who is not to be any more: their old certificates could still be about.
+        cloud_site: The site that cloud nodes are of.
+    """
+
+    listed: tuple[Listed, ...] = ()
+    removed: tuple[IdentityName, ...] = ()
+    cloud_site: str = "cloud"
+
+    @property
+    def names(self) -> frozenset[IdentityName]:
+        """Who may do anything at all; cloud nodes are of the cloud's site or of none."""
+        names = (each.identity for each in self.listed)
+        return frozenset(name for name in names if name.role != "cloud" or name.site == self.cloud_site)
+
+
 def check_sensor_topic(topic: str) -> None:
     """Refuse what a sensor cannot be given: no topic filter, or one of tiercut's own topics.
 
@@ -105,7 +124,7 @@ def check_sensor_topic(topic: str) -> None:
         raise _bad_topic("a topic of a sensor, outside of tiercut/ and $", repr(topic), fix)
 
 
-def read_list(path: Path) -> tuple[Listed, ...]:
+def read_list(path: Path) -> IdentityList:
     """The identities in a list.
 
     Raises:
@@ -114,8 +133,10 @@ def read_list(path: Path) -> tuple[Listed, ...]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         rows = {FORM: document["identities"]}[document["form"]]
-        return tuple(
-            Listed(IdentityName.parse(row["identity"]), tuple(map(str, row.get("topics", ())))) for row in rows
+        return IdentityList(
+            tuple(Listed(IdentityName.parse(row["identity"]), tuple(map(str, row.get("topics", ())))) for row in rows),
+            tuple(map(IdentityName.parse, document.get("removed", ()))),
+            str(document.get("cloud_site", "cloud")),
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise SettingsError(
@@ -126,18 +147,15 @@ def read_list(path: Path) -> tuple[Listed, ...]:
         ) from error
 
 
-def list_bytes(listed: Iterable[Listed]) -> bytes:
+def list_bytes(known: IdentityList) -> bytes:
     """A list as a file has it; the same identities give the same bytes."""
     rows: list[dict[str, Any]] = [
         {"identity": str(each.identity)} | ({"topics": list(each.topics)} if each.topics else {})
-        for each in sorted(listed, key=lambda each: each.identity)
+        for each in sorted(known.listed, key=lambda each: each.identity)
     ]
-    return (json.dumps({"form": FORM, "identities": rows}, indent=1) + "\n").encode()
-
-
-def write_list(path: Path, listed: Iterable[Listed], *, mode: int = 0o600) -> None:
-    """Write a list, whole."""
-    write_whole(path, list_bytes(listed), what="the list of identities ", mode=mode)
+    removed = [str(each) for each in sorted(set(known.removed))]
+    document = {"form": FORM, "cloud_site": known.cloud_site, "identities": rows, "removed": removed}
+    return (json.dumps(document, indent=1) + "\n").encode()
 
 
 def _bad_topic(expected: str, came: str, fix: str) -> SettingsError:

@@ -19,6 +19,7 @@ from typing import Self
 
 from tiercut import pki
 from tiercut.bus.settings import tls_context
+from tiercut.bus.whose import ANY_HUB
 from tiercut.errors import SettingsError
 from tiercut.identities import IdentityName, Role
 from tiercut.pki_folder import CA_FILE, CERT_FILE, KEY_FILE, LOCK_FILE
@@ -131,13 +132,9 @@ class Identity:
 
     # ------------------------------------------------------------------ TLS
 
-    def mqtt_context(self) -> ssl.SSLContext:
-        """For a connection to a broker, with the files as they are now."""
-        return tls_context(str(self.ca_file), str(self.cert_file), str(self.key_file))
-
     def client_context(self) -> ssl.SSLContext:
-        """For an HTTPS request, with the files as they are now: ask for it again with each request."""
-        return self.mqtt_context()
+        """For an HTTPS request to a hub, with the files as they are now: ask for it again with each request."""
+        return tls_context(*self._files, server=ANY_HUB)
 
     def server_context(self) -> ssl.SSLContext:
         """For an HTTPS server that asks for certificates of its clients; new files are used without a restart."""
@@ -166,33 +163,49 @@ def wait_for(folder: Path, timeout_s: float) -> Identity:
         time.sleep(POLL_S)  # files that come from another container have no event
 
 
-def claim(folder: Path, timeout_s: float = 0.0) -> Identity:
+def claim(folder: Path, timeout_s: float = 0.0, *, site: str | None = None, role: Role | None = None) -> Identity:
     """One of the identities in a folder of folders, that no other process has claimed; ours as long as we live.
 
     Args:
-        folder: Holds one folder per identity.
+        folder: Holds one folder per identity; those whose certificate has ended are passed over.
         timeout_s: How long to wait for one; blocks.
+        site: Only one of this site.
+        role: Only one of this role.
 
     Raises:
         SettingsError: there is none, or all are in use.
     """
     until_s = time.monotonic() + timeout_s
     while True:
-        in_use = 0
+        in_use = unfit = 0
         for each in _subfolders(folder):
             with contextlib.suppress(SettingsError):
                 identity = Identity.load(each)
-                if _lock(each):
+                if (
+                    identity.days_left <= 0
+                    or identity.site != (site or identity.site)
+                    or role not in {None, identity.role}
+                ):
+                    unfit += 1
+                elif _lock(each):
                     return identity
-                in_use += 1
+                else:
+                    in_use += 1
         if time.monotonic() >= until_s:
             raise SettingsError(
                 f"no free identity in '{folder}'",
                 expected="a folder of an identity that no other process uses",
-                came=f"{in_use}, all in use" if in_use else "none",
+                came=_counted(in_use, unfit),
                 fix="issue more of them ('tiercut certs site … --edges N'), or stop a node",
             )
         time.sleep(POLL_S)
+
+
+def _counted(in_use: int, unfit: int) -> str:
+    said = [f"{in_use}, all in use"] if in_use else []
+    if unfit:
+        said.append(f"{unfit} of another site or role, or with a certificate that has ended")
+    return "; ".join(said) or "none"
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -208,18 +221,21 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _lock(folder: Path) -> bool:
-    """Take the folder's lock, which needs no right to write; false where another process (or we) has it."""
-    path = folder / LOCK_FILE
+    """Take the folder's lock, which needs no right to write; false where another process (or we) has it.
+
+    Both the folder and the file in it: a file may be copied anew, and a folder mounted at two places.
+    """
+    handles: list[int] = []
     try:
-        handle = os.open(path if path.exists() else folder, os.O_RDONLY)
+        for path in (folder, folder / LOCK_FILE):
+            if path.exists():
+                handles.append(os.open(path, os.O_RDONLY))
+                fcntl.flock(handles[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
+        for handle in handles:
+            os.close(handle)
         return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        return False
-    _claimed.append(handle)
+    _claimed.extend(handles)
     return True
 
 

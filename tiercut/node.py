@@ -127,7 +127,13 @@ class Node:
             may_fall_back=settings.fall_back,
         )
         self.intake = Intake(clock=self.clock, counters=self.counters)
-        self._clocks = ClockService(own_topic=CLOCK.of(**self._names), clock=self.clock, offsets=self.offsets)
+        self._clocks = ClockService(
+            own_topic=CLOCK.of(**self._names),
+            clock=self.clock,
+            offsets=self.offsets,
+            clocks_of=self.peers.clocks,
+            counters=self.counters,
+        )
         self._open_bus = open_bus
         self._refusals = Refusals(counters=self.counters, clock=self.clock, logger=self.log)
         self._presence = Presence(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from tiercut.bus.settings import tls_context
+from tiercut.bus.whose import ANY_HUB
 from tiercut.identities import Role
 from tiercut.identity import Identity, claim, wait_for
 from tiercut.node_settings import UNNAMED, NodeSettings
@@ -28,7 +29,7 @@ def with_identity(settings: Settings, role: Role, *, wait_s: float = WAIT_S) -> 
         SettingsError: they do not come, all are in use, or the certificate is for another node.
     """
     if settings.identities is not None:
-        identity = claim(settings.identities, wait_s)
+        identity = claim(settings.identities, wait_s, site=settings.site, role=role)
         log.info("identity taken", extra={"identity": str(identity.name)})
     elif settings.identity is not None:
         identity = wait_for(settings.identity, wait_s)
@@ -54,7 +55,8 @@ def client_tls(settings: NodeSettings) -> Callable[[], ssl.SSLContext] | None:
     ca, cert, key = (
         None if path is None else str(path) for path in (settings.ca_file, settings.cert_file, settings.key_file)
     )
-    return lambda: tls_context(ca, cert, key)
+    server = None if settings.identity is None else ANY_HUB  # with an authority of its own, names are ours
+    return lambda: tls_context(ca, cert, key, server=server)
 
 
 def identity_of(settings: NodeSettings) -> Identity | None:

@@ -35,6 +35,14 @@ class Peers:
         """Whether the last word of a node, in any site, was that it is online."""
         return bool(self._online.get((tier, node)))
 
+    def clocks(self, site: str, tier: str, node: str) -> frozenset[str]:
+        """The monotonic clocks that a node says it has; of cloud nodes in any site, as they are addressed by name."""
+        if tier == "cloud":
+            said = [each for (_, *key), each in list(self._last.items()) if key == [tier, node]]
+        else:
+            said = [each for each in [self._last.get((site, tier, node))] if each is not None]
+        return frozenset(each.clock_id for each in said if each.clock_id)
+
     def any(self, tier: str) -> bool:
         """Whether any node of a tier was ever heard of."""
         return any(known == tier for known, _ in self._online)

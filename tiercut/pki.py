@@ -26,6 +26,8 @@ Certificate = x509.Certificate
 AUTHORITY_DAYS = 3650
 #: Below the 398 days that browsers and some TLS libraries take at most.
 CERTIFICATE_DAYS = 397
+#: What may be asked for.
+LEAST_DAYS, MOST_DAYS = 1, AUTHORITY_DAYS
 #: Clocks of small devices are late: a new certificate must be valid there too.
 BACKDATED = dt.timedelta(hours=24)
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*")
@@ -108,6 +110,17 @@ class Authority:
     @property
     def _end(self) -> dt.datetime:
         return self.certificate.not_valid_after_utc
+
+
+def check_days(days: int) -> None:
+    """Refuse a length that no certificate has.
+
+    Raises:
+        SettingsError: says which are possible.
+    """
+    if not LEAST_DAYS <= days <= MOST_DAYS:
+        expected = f"{LEAST_DAYS} to {MOST_DAYS} days"
+        raise SettingsError("how long a certificate is valid", expected=expected, came=str(days), fix="correct --days")
 
 
 def signed_by(certificate: Certificate, authority: Certificate) -> bool:

@@ -13,14 +13,14 @@ import datetime as dt
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from tiercut import pki
 from tiercut.errors import SettingsError
-from tiercut.identities import LIST_FILE, SERVERS, IdentityName, Listed, list_bytes, read_list
+from tiercut.identities import LIST_FILE, SERVERS, IdentityList, IdentityName, Listed, list_bytes, read_list
 from tiercut.whole_file import write_whole
 
 CA_FILE, CERT_FILE, KEY_FILE, LOCK_FILE = "ca.pem", "cert.pem", "key.pem", ".lock"
@@ -86,7 +86,18 @@ class PkiFolder:
 
     @classmethod
     def new(cls, folder: Path, *, sites: Sites, owner: Owner = None, bus_owner: Owner = None) -> Self:
-        """Make an authority; one that is there stays."""
+        """Make an authority; one that is there stays.
+
+        Raises:
+            SettingsError: site and cloud have one name, or a file cannot be written.
+        """
+        if sites.site == sites.cloud_site:
+            raise SettingsError(
+                "the site and the cloud's site have one name",
+                expected="two names: cloud nodes may do more than nodes of a site",
+                came=f"'{sites.site}' for both",
+                fix="choose another --site or --cloud-site",
+            )
         path = folder / "ca" / "authority.pem"
         if not path.exists():
             _make_folder(path.parent, None)
@@ -114,8 +125,17 @@ class PkiFolder:
 
     def listed(self) -> tuple[Listed, ...]:
         """All identities."""
+        return self._known.listed
+
+    def removed(self) -> tuple[IdentityName, ...]:
+        """Those that were taken away: nobody is to get their names."""
+        return self._known.removed
+
+    @property
+    def _known(self) -> IdentityList:
         path = self.folder / "ca" / LIST_FILE
-        return read_list(path) if path.exists() else ()
+        known = read_list(path) if path.exists() else IdentityList()
+        return replace(known, cloud_site=self.sites.cloud_site)
 
     def issued(self) -> list[Issued]:
         """All certificates."""
@@ -134,6 +154,7 @@ class PkiFolder:
         hosts: Sequence[str] = (),
         days: int = pki.CERTIFICATE_DAYS,
         before_days: float = 30.0,
+        again: bool = False,
         now: dt.datetime | None = None,
     ) -> bool:
         """An identity's certificate: what is there and good stays as it is.
@@ -143,12 +164,24 @@ class PkiFolder:
             hosts: Names and addresses it is to be for, where it is a server's.
             days: How long a new one is valid.
             before_days: One with fewer days left is made anew.
+            again: Also for a name that was removed: its old certificates get their rights back.
             now: The time (default: now).
 
         Returns:
             Whether a new one was made.
+
+        Raises:
+            SettingsError: the name is taken or was removed, or is not right for the role.
         """
+        pki.check_days(days)
         self._check_names(wanted.identity)
+        if wanted.identity in self.removed() and not again:
+            raise SettingsError(
+                f"'{wanted.identity}' was removed",
+                expected="a name that was never removed: a certificate of the old one would have its rights again",
+                came=f"'{wanted.identity}'",
+                fix="choose another name, or say --again if no old certificate of it is about",
+            )
         self._list(wanted)
         good = self._good(wanted.identity, hosts, before_days, now)
         if not good:
@@ -174,6 +207,7 @@ class PkiFolder:
             keep_key: For the same key.
             now: The time (default: now).
         """
+        pki.check_days(days)
         folder = self.path_of(identity)
         _make_folder(folder, self._owner_of(identity))
         old = self._certificate(identity)
@@ -181,7 +215,8 @@ class PkiFolder:
         key = key or pki.new_key()
         known = pki.hosts_of(old) if old is not None else ()
         certificate = self._authority.issue(identity, key, hosts=(*known, *hosts), days=days, now=now)
-        self._write(identity, LOCK_FILE, b"")
+        if not (folder / LOCK_FILE).exists():  # a node may hold it: it stays the same file
+            self._write(identity, LOCK_FILE, b"")
         self._write_trust(identity)
         self._write(identity, KEY_FILE, pki.key_pem(key))
         self._write(identity, CERT_FILE, pki.certificate_pem(certificate))
@@ -195,7 +230,9 @@ class PkiFolder:
                 came=str(identity),
                 fix="correct the name",
             )
-        self._save_list(each for each in self.listed() if each.identity != identity)
+        known = self._known
+        listed = tuple(each for each in known.listed if each.identity != identity)
+        self._save_list(replace(known, listed=listed, removed=(*known.removed, identity)))
         folder = self.path_of(identity)
         for name in (CERT_FILE, KEY_FILE, CA_FILE, LOCK_FILE):
             (folder / name).unlink(missing_ok=True)
@@ -208,8 +245,10 @@ class PkiFolder:
         _make_folder(to, None)
         folder = self.path_of(identity)
         for path in sorted(each for each in folder.rglob("*") if each.is_file()):
-            _make_folder((to / path.relative_to(folder)).parent, None)
-            write_whole(to / path.relative_to(folder), path.read_bytes(), what="a copy ", mode=0o600)
+            copied = to / path.relative_to(folder)
+            _make_folder(copied.parent, None)
+            if path.name != LOCK_FILE or not copied.exists():  # a node may hold the one that is there
+                write_whole(copied, path.read_bytes(), what="a copy ", mode=0o600)
 
     def write(self, identity: IdentityName, name: str, data: bytes) -> None:
         """Another file of an identity, with its owner; nothing is done when it stands there already."""
@@ -275,7 +314,13 @@ class PkiFolder:
         return [self._authority.certificate, *(pki.load_certificates(each.read_bytes())[0] for each in others)]
 
     def _owner_of(self, identity: IdentityName) -> Owner:
-        return self._bus_owner if identity.role == "bus" else self._owner
+        """As asked for, or as its folder has it: root must not take files away from whom they are of."""
+        given = self._bus_owner if identity.role == "bus" else self._owner
+        folder = self.path_of(identity)
+        if given is None and os.geteuid() == 0 and folder.exists():
+            found = folder.stat()
+            return found.st_uid, found.st_gid
+        return given
 
     def _write(self, identity: IdentityName, name: str, data: bytes) -> None:
         path = self.path_of(identity) / name
@@ -284,7 +329,7 @@ class PkiFolder:
     def _write_trust(self, identity: IdentityName) -> None:
         self.write(identity, CA_FILE, self.trusted())
         if identity.role == "hub":
-            self.write(identity, LIST_FILE, list_bytes(self.listed()))
+            self.write(identity, LIST_FILE, list_bytes(self._known))
         if identity.role == "bus":
             self._write_trust_folder(identity)
 
@@ -304,7 +349,14 @@ class PkiFolder:
             self._write_trust(each.identity)
 
     def _check_names(self, identity: IdentityName) -> None:
-        """An edge's gateway is a device of the same name: no other device may have it."""
+        """Cloud nodes are of the cloud's site; an edge's gateway is a device of its name, which no other may have."""
+        if identity.role == "cloud" and identity.site != self.sites.cloud_site:
+            raise SettingsError(
+                "a cloud node is of the cloud's site, as it works for all sites",
+                expected=f"'{self.sites.cloud_site}/cloud/{identity.name}'",
+                came=f"'{identity}'",
+                fix="leave --site away",
+            )
         other = {"edge": "device", "device": "edge"}.get(identity.role)
         taken = {(each.identity.site, each.identity.role, each.identity.name) for each in self.listed()}
         if (identity.site, other, identity.name) in taken:
@@ -316,12 +368,14 @@ class PkiFolder:
             )
 
     def _list(self, wanted: Listed) -> None:
-        listed = self.listed()
-        if wanted not in listed:
-            self._save_list([*(each for each in listed if each.identity != wanted.identity), wanted])
+        known = self._known
+        if wanted not in known.listed or wanted.identity in known.removed:
+            others = (each for each in known.listed if each.identity != wanted.identity)
+            removed = tuple(each for each in known.removed if each != wanted.identity)
+            self._save_list(replace(known, listed=(*others, wanted), removed=removed))
 
-    def _save_list(self, listed: Iterable[Listed]) -> None:
-        data = list_bytes(listed)
+    def _save_list(self, known: IdentityList) -> None:
+        data = list_bytes(known)
         write_whole(self.folder / "ca" / LIST_FILE, data, what="the list of identities ", mode=0o600)
         for each in self.listed():
             if each.identity.role == "hub" and (self.path_of(each.identity) / CERT_FILE).exists():

@@ -9,12 +9,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from tiercut import logs, settings
 from tiercut.bus import ManagedBus
 from tiercut.bus.linked import LinkedBus
 from tiercut.bus.mqtt import MqttBus
+from tiercut.bus.whose import ANY_BUS
 from tiercut.clock import SystemClock
 from tiercut.errors import TiercutError
 from tiercut.identities import Role
@@ -53,6 +55,9 @@ class MqttOpener:
         client_id = f"tiercut-{self._settings.site}-{self._client}-{self._settings.node}"
         client_id += secret_suffix(self._settings.key_file)
         mqtt = self._settings.mqtt(url, client_id=client_id, keeps_work=self._client in ("edge", "cloud"))
+        if self._settings.identity is not None:  # an authority of our own, whose certificates say who is who
+            own = url == self._settings.broker_url and self._client != "cloud"  # a cloud node may be on a site's broker
+            mqtt = replace(mqtt, server=f"{self._settings.site}/bus" if own else ANY_BUS)
         bus = MqttBus(mqtt, clock=SystemClock(), will=will, wait=True)
         link = self._settings.emulated_link
         if link is None:

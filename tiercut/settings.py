@@ -44,6 +44,7 @@ def load(
     *,
     program: str,
     environment: Mapping[str, str] | None = None,
+    partly: bool = False,
 ) -> Settings:
     """Read the settings of a program.
 
@@ -52,6 +53,7 @@ def load(
         arguments: Command line without the program's name.
         program: How the program is called, for ``--help``.
         environment: ``os.environ`` when not given.
+        partly: The file may be of a program with more settings than ``cls`` has.
 
     Raises:
         SettingsError: names the setting, where it was set, what was expected.
@@ -65,7 +67,7 @@ def load(
             flag = f"--{field.name.replace('_', '-')}"
             parser.add_argument(flag, metavar="VALUE", help=field.metadata.get("help"))
     given = vars(parser.parse_args(arguments))
-    values = _from_file(cls, given.pop("settings"))
+    values = _from_file(cls, given.pop("settings"), partly=partly)
     source = os.environ if environment is None else environment
     for name, kind in scalars.items():
         variable = ENVIRONMENT_PREFIX + name.upper()
@@ -181,10 +183,12 @@ def _is_table_list(kind: Any) -> bool:
     return get_origin(kind) is tuple and dataclasses.is_dataclass(get_args(kind)[0])
 
 
-def _from_file(cls: type, path: Path | None) -> dict[str, Any]:
+def _from_file(cls: type, path: Path | None, *, partly: bool) -> dict[str, Any]:
     if path is None:
         return {}
     table = read_toml(path, fix="correct --settings")
+    if partly:
+        table = {name: value for name, value in table.items() if name in _fields(cls)}
     return _checked_table(cls, table, where=str(path))
 
 

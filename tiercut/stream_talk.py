@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from tiercut.errors import SettingsError
 from tiercut.jsonwire import load_json
 from tiercut.messages import MAX_TEXT, MAX_UNIX_S, check_name, refuse
+from tiercut.printable import printable
 from tiercut.settings import from_table, to_table
 from tiercut.stream_settings import StreamSettings
 from tiercut.wirefields import Fields
@@ -152,7 +153,7 @@ def decode_source_report(data: bytes) -> SourceReport:
         node=root.name("node"),
         state=state,
         model=root.optional_text("model") or "",
-        message=root.optional_text("message", limit=MAX_SENTENCE) or "",
+        message=printable(root.optional_text("message", limit=MAX_SENTENCE) or ""),
         frames=_counts(root),
         trouble=_troubles(root),
     )
@@ -188,7 +189,7 @@ def decode_stream_status(data: bytes) -> StreamStatus:
     return StreamStatus(
         stream=root.name("stream"),
         state=state,
-        message=root.optional_text("message", limit=MAX_SENTENCE) or "",
+        message=printable(root.optional_text("message", limit=MAX_SENTENCE) or ""),
         model=root.optional_text("model") or "",
         sensor=root.optional_text("sensor") or "",
         device=root.optional_text("device"),
@@ -274,7 +275,7 @@ def _troubles(root: Fields) -> tuple[Trouble, ...]:
     return tuple(
         Trouble(
             reason=each.text("reason"),
-            message=each.optional_text("message", limit=MAX_SENTENCE) or "",
+            message=printable(each.optional_text("message", limit=MAX_SENTENCE) or ""),
             count=each.integer("count"),
             last_unix_s=_time(each.text("last_at")),
         )

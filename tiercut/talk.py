@@ -86,11 +86,11 @@ class NodeStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockProbe:
-    """A question for a node's clock, or the answer to one (all times on the named node's monotonic clock).
+    """A question for a node's clock, or the answer to one (times on the answering node's monotonic clock).
 
     Attributes:
         clock_id: The clock of the node that asks, or in an answer of the node that answers.
-        asked_s: When the question was sent, on the asker's clock.
+        asked_s: The question's number, drawn at random in place of a time: its answer repeats it exactly.
         heard_s: When it was heard, on the answerer's clock; ``None`` in a question.
         answered_s: When the answer was sent, on the answerer's clock; ``None`` in a question.
     """

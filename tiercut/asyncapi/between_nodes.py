@@ -27,7 +27,7 @@ _CLOCK_PROBE = record(
     "A question for a node's clock, or its answer; larger by its padding where it measures a link.",
     {
         "clock_id": text("Clock of who says it."),
-        "asked_s": number("On the asker's clock."),
+        "asked_s": number("Number of the question, drawn at random: its answer repeats it exactly."),
         "heard_s": or_null(number("On the answerer's clock; null in a question.")),
         "answered_s": or_null(number("On the answerer's clock; null in a question.")),
     },

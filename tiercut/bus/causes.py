@@ -47,6 +47,8 @@ def _unreachable(settings: MqttSettings, error: Exception) -> tuple[str, str]:
     """What came, and what to do."""
     where = f"{settings.host}:{settings.port}"
     match error:
+        case ssl.SSLCertVerificationError(verify_code=9):  # X509_V_ERR_CERT_NOT_YET_VALID
+            came, fix = f"certificate not trusted: {error.verify_message}", "set the clock of this machine"
         case ssl.SSLCertVerificationError():
             came, fix = (
                 f"certificate not trusted: {error.verify_message}",

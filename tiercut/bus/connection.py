@@ -294,11 +294,12 @@ class _NewestTls:
 
     def __init__(self, settings: MqttSettings) -> None:
         self._files = settings.ca_file, settings.cert_file, settings.key_file
-        tls_context(*self._files)
+        self._server = settings.server
+        tls_context(*self._files, server=self._server)
 
     def wrap_socket(self, sock: socket.socket, **options: Any) -> ssl.SSLSocket:
         """As `ssl.SSLContext.wrap_socket`."""
-        return tls_context(*self._files).wrap_socket(sock, **options)
+        return tls_context(*self._files, server=self._server).wrap_socket(sock, **options)
 
 
 def _ignore(*_: Any) -> None:

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tiercut.bus.whose import check_server
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -57,11 +59,16 @@ async def in_daemon_thread(connect: Callable[[], object], *, late: Callable[[], 
 
 
 class WholeSocket(ssl.SSLSocket):
-    """Sends and receives as much as there is, as a plain socket does.
+    """Sends and receives as much as there is, as a plain socket does; and looks whose the server is.
 
     OpenSSL hands over one record (16 KiB) per call, and before each of them paho copies the rest of its packet: 0.8 MB
     of copies for a packet of 150 kB, 2 GB for one of 8 MB.
     """
+
+    def do_handshake(self, block: bool = False) -> None:
+        """As `ssl.SSLSocket.do_handshake`; nothing is sent to a server of another name."""
+        super().do_handshake(block)
+        check_server(self.context, self.getpeercert())
 
     def send(self, data: Buffer, flags: int = 0) -> int:
         """As `ssl.SSLSocket.send`, record after record."""

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from tiercut.bus.acks import STUCK_S
 from tiercut.bus.dial import WholeSocket
+from tiercut.bus.whose import NamedServer, ServerContext
 from tiercut.errors import SettingsError
 from tiercut.tls_files import current
 
@@ -38,6 +39,8 @@ class MqttSettings:
         client_id: Must be unique at the broker: a second client with the same one throws the first out.
         ca_file: PEM of the authority that signed the broker's certificate; ``None``: the system's.
         cert_file: PEM of our own certificate, with ``key_file``, where the broker asks for one.
+        server: ``<site>/bus`` that the name in the broker's certificate must begin with, ``+`` for any site; ``None``:
+            authority and host name are all that counts.
         keepalive_s: A silent broker is given up after at most twice this time. One packet must get through the link
             within it: at 1 Mbps, 60 s are 7.5 MB.
         receive_maximum: QoS 1 messages the broker may have under way to us (MQTT 5 §3.1.2.11.3).
@@ -61,6 +64,7 @@ class MqttSettings:
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = field(default=None, repr=False)
+    server: str | None = None
     keepalive_s: int = 60
     receive_maximum: int = 32
     stuck_s: float = STUCK_S
@@ -158,15 +162,24 @@ def _check_range(name: str, value: float, low: float, high: float | None) -> Non
         raise SettingsError(name, expected=limits, came=str(value), fix=f"set {name} within the limits")
 
 
-def tls_context(ca_file: str | None, cert_file: str | None, key_file: str | None) -> ssl.SSLContext:
+def tls_context(
+    ca_file: str | None, cert_file: str | None, key_file: str | None, *, server: str | None = None
+) -> ssl.SSLContext:
     """The context for these files as they are now; the same one until a file changes.
+
+    Args:
+        ca_file: PEM of the authorities; ``None``: the system's.
+        cert_file: PEM of our own certificate.
+        key_file: PEM of its key.
+        server: Whose the server's certificate must be, see `MqttSettings`.
 
     Raises:
         SettingsError: a file is missing or is no PEM.
     """
     files = (ca_file or "", cert_file or "", key_file or "")
     try:
-        return current("client", files, lambda: _client_context(ca_file, cert_file, key_file))
+        kind = f"client of {server}"
+        return current(kind, files, lambda: _client_context(ca_file, cert_file, key_file, server))
     except OSError as error:  # ssl.SSLError is one
         raise SettingsError(
             "the TLS files",
@@ -176,14 +189,17 @@ def tls_context(ca_file: str | None, cert_file: str | None, key_file: str | None
         ) from error
 
 
-def _client_context(ca_file: str | None, cert_file: str | None, key_file: str | None) -> ssl.SSLContext:
+def _client_context(
+    ca_file: str | None, cert_file: str | None, key_file: str | None, server: str | None
+) -> ssl.SSLContext:
+    context = ServerContext(ssl.PROTOCOL_TLS_CLIENT)
     if ca_file is None:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)
-    else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trust this authority alone
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    else:  # trust this authority alone
         context.load_verify_locations(ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = WholeSocket
+    context.sslsocket_class, context.sslobject_class = WholeSocket, NamedServer
+    context.server = server
     if cert_file is not None:
         context.load_cert_chain(cert_file, key_file)
     return context

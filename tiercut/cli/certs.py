@@ -39,6 +39,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     issue.add_argument("--host", action="append", default=[], metavar="H", help="bus, hub: a name or address it has")
     issue.add_argument("--topic", action="append", default=[], metavar="T", help="sensor: a topic it publishes on")
     issue.add_argument("--days", type=int, default=pki.CERTIFICATE_DAYS, metavar="N", help="how long it is valid")
+    issue.add_argument(
+        "--again", action="store_true", help="a name that was removed: whoever has its old certificate is in again"
+    )
     issue.add_argument("--out", type=Path, metavar="DIR", help="copy its three files there as well")
 
     _command(commands, "list", "show all certificates and the days they have left", _list)
@@ -89,7 +92,7 @@ def _issue(args: argparse.Namespace) -> int:
             "--host is for servers", expected="role bus or hub with it", came=args.role, fix="leave it away"
         )
     wanted = Listed(identity, tuple(args.topic))
-    made = folder.ensure(wanted, hosts=args.host, days=args.days)
+    made = folder.ensure(wanted, hosts=args.host, days=args.days, again=args.again)
     certs_site.refresh_cloud_rules(folder)
     print(f"{identity}  {'made' if made else 'is there already'}  {folder.path_of(identity)}")
     if args.out is not None:
@@ -118,6 +121,7 @@ def _list(args: argparse.Namespace) -> int:
 
 def _renew(args: argparse.Namespace) -> int:
     folder = PkiFolder(args.folder)
+    pki.check_days(args.days)
     chosen = _chosen(folder, args.names) if args.names else [each.identity for each in folder.listed()]
     left = {each.identity: each.days_left for each in folder.issued()}
     for identity in chosen:

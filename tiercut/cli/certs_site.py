@@ -55,6 +55,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     paths.add_argument("--bus-identity", default="/identity", metavar="DIR", help="(default: /identity)")
     paths.add_argument("--bus-acl", default="/acl/acl", metavar="FILE", help="the site's bus (default: /acl/acl)")
     paths.add_argument("--bus-data", default="/mosquitto/data", metavar="DIR", help="(default: /mosquitto/data)")
+    parser.add_argument(
+        "--bus-memory-mb", type=int, default=256, metavar="N", help="what a bus may take for messages (default: 256)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -69,7 +72,11 @@ def run(args: argparse.Namespace) -> int:
     hosts = _pairs(args.hosts, "--hosts")
     wanted = list(_wanted(args, sites))
     _check_hosts(hosts, wanted)
+    pki.check_days(args.days)
     folder = PkiFolder.new(args.folder, sites=sites, owner=owner, bus_owner=bus_owner)
+    for each in [each for each in wanted if each.identity in folder.removed()]:
+        print(f"{each.identity}  was removed, and is not made again: see 'tiercut certs issue --again'")
+        wanted.remove(each)
     made = 0
     for each in wanted:
         own = [host for value in hosts.get(each.identity.name, ()) for host in value.split(",")]
@@ -97,7 +104,7 @@ def _first_rules(folder: PkiFolder, site: str, owner: Owner, bus_owner: Owner) -
     from broker.acl import acl  # noqa: PLC0415 - the same
 
     path = folder.folder / site / "acl" / ACL_FILE
-    shared = None if owner is None or bus_owner is None else (owner[0], bus_owner[1])
+    shared = None if bus_owner is None else ((owner or (os.getuid(), os.getgid()))[0], bus_owner[1])
     if not path.exists():
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         if shared is not None:
@@ -161,4 +168,4 @@ def _configuration(args: argparse.Namespace, *, at_site: bool) -> str:
         acl=PurePosixPath(args.bus_acl) if at_site else identity / ACL_FILE,
         data=PurePosixPath(args.bus_data),
     )
-    return secure(files)
+    return secure(files, memory_mb=args.bus_memory_mb)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from tiercut.bus.settings import MqttSettings
+from tiercut.bus.whose import ANY_BUS
 from tiercut.errors import SettingsError
 from tiercut.identity import Identity
 from tiercut.settings import check_names
@@ -68,4 +69,5 @@ def connection(args: argparse.Namespace) -> MqttSettings:
         ca_file=str(identity.ca_file),
         cert_file=str(identity.cert_file),
         key_file=str(identity.key_file),
+        server=ANY_BUS,
     )

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import dataclasses
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -29,7 +30,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--settings", type=Path, metavar="FILE", help="look as a node with these settings does")
     parser.add_argument("--cloud-broker", metavar="URL", help="the cloud's broker, where it is another one")
-    parser.add_argument("--hub", action="append", metavar="URL", help="a hub's address, https://HOST:8443")
+    parser.add_argument(
+        "--hub", action="append", metavar="URL", help="a hub's address, https://HOST:8443 (default: TIERCUT_HUB_URL)"
+    )
     parser.add_argument("--wait", type=float, default=7.0, metavar="S", help="seconds for nodes to speak (default: 7)")
     parser.add_argument("--json", action="store_true", help="print each line as JSON")
     add_connection(parser)
@@ -52,10 +55,11 @@ def target(args: argparse.Namespace) -> Target:
         SettingsError: they do not hold together.
     """
     if args.settings is not None:
-        made = of_settings(args.settings)
+        made = of_settings(args.settings, args.identity)
     else:
         identity = None if args.identity is None else Identity.load(args.identity)
-        made = Target(site=args.site, bus=connection(args), identity=identity)
+        hubs = tuple(each.strip() for each in os.environ.get("TIERCUT_HUB_URL", "").split(",") if each.strip())
+        made = Target(site=args.site, bus=connection(args), identity=identity, hubs=hubs)
     if args.cloud_broker and args.cloud_broker != made.bus.url:
         cloud = with_files(args.cloud_broker, made.identity) if made.identity else MqttSettings(url=args.cloud_broker)
         made = dataclasses.replace(made, cloud=cloud)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tiercut.errors import SettingsError
+from tiercut.printable import printable
 from tiercut.settings import to_table
 from tiercut.stream_talk import StreamStatus, decode_wanted
 
@@ -92,7 +93,7 @@ def _line(row: tuple[str, ...], widths: list[int]) -> str:
 
 def _plain(text: str) -> str:
     """On one line and without what moves a terminal's cursor: it came over the bus."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    return printable(text, instead=" ")
 
 
 def _toml(settings: Mapping[str, Any], prefix: str = "") -> list[str]:

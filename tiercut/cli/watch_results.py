@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tiercut.errors import BadMessage
+from tiercut.printable import printable
 from tiercut.results import Journey, read_result
 from tiercut.variants import FULL
 
@@ -22,7 +23,7 @@ def line(payload: bytes) -> str:
         journey, reading = read_result(payload)
         who = str(json.loads(payload).get("finished_by", "?"))
     except BadMessage as error:
-        return _printable(f"not a result: expected {error.expected}, got {error.came}")
+        return printable(f"not a result: expected {error.expected}, got {error.came}")
     at = datetime.fromtimestamp(journey.captured_unix_s, UTC).astimezone()
     latency = "- ms" if journey.latency_s is None else f"{journey.latency_s * 1e3:.1f} ms"
     cells = [
@@ -33,7 +34,7 @@ def line(payload: bytes) -> str:
         who.ljust(WHO),
         ", ".join(_remarks(journey)),
     ]
-    return _printable("  ".join(cells)).rstrip()
+    return printable("  ".join(cells)).rstrip()
 
 
 def what(said: Any) -> str:
@@ -64,8 +65,3 @@ def _remarks(journey: Journey) -> list[str]:
     if journey.fallback is not None:
         remarks.append(f"fallback: {journey.fallback}")
     return remarks
-
-
-def _printable(text: str) -> str:
-    """What came from the bus must not move the cursor."""
-    return "".join(each if each.isprintable() else "?" for each in text)

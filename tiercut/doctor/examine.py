@@ -46,10 +46,10 @@ async def examine(target: Target, *, clock: Clock | None = None) -> AsyncIterato
     for url in target.hubs:
         yield await hub.health(url, target.identity)
     if doctor.listened:
-        for check in (nodes.presence, nodes.versions, nodes.models, nodes.wall_clocks):
-            for finding in check(doctor.seen):
-                yield finding
-        for finding in streams(doctor.streams):
+        seen = doctor.seen
+        for finding in (*nodes.presence(seen, target), *nodes.versions(seen), *nodes.models(seen)):
+            yield finding
+        for finding in (*nodes.wall_clocks(seen, target.wait_s), *streams(doctor.streams)):
             yield finding
 
 

@@ -14,6 +14,10 @@ from tiercut.identity import Identity
 ANSWER_S = 5.0
 
 
+#: Roles that it answers nothing.
+_NOT_ANSWERED = frozenset({"sensor", "bus"})
+
+
 async def health(url: str, identity: Identity | None) -> Finding:  # noqa: PLR0911 - one return per cause
     """Whether a hub's server answers us."""
     check, where = "hub", f"{url.rstrip('/')}/v1/health"
@@ -36,6 +40,8 @@ async def health(url: str, identity: Identity | None) -> Finding:  # noqa: PLR09
     except (aiohttp.ClientError, OSError) as error:
         said = getattr(error, "os_error", error)
         return problem(check, f"{url} cannot be reached: {said}", "start the hub with 'listen', or correct hub_url")
+    if status == HTTPStatus.FORBIDDEN and identity is not None and identity.role in _NOT_ANSWERED:
+        return good(check, f"{url} is there; role {identity.role} has no business with it")
     if status == HTTPStatus.OK:
         return good(check, f"{url} answers")
     return problem(check, f"{url} answers with {status}", "look at the hub's log, and at the role of this identity")

@@ -45,7 +45,11 @@ class Links:
         self._own_topic = own_topic
         self._clock = clock
         self._offsets = ClockOffsets(clock.id)
-        self._service = ClockService(own_topic=own_topic, clock=clock, offsets=self._offsets)
+        #: node → its clock, by its status
+        self._clock_ids: dict[tuple[str, str], str] = {}
+        self._service = ClockService(
+            own_topic=own_topic, clock=clock, offsets=self._offsets, clocks_of=lambda _, *node: self._said(node)
+        )
 
     async def measure(self, nodes: list[NodeStatus]) -> AsyncIterator[Finding]:
         """Clock and link of each node."""
@@ -54,11 +58,15 @@ class Links:
         try:
             for node in nodes:
                 if node.clock_id:
+                    self._clock_ids[node.tier, node.node] = node.clock_id
                     yield await self._clock_of(node)
                     yield await self._rate_to(node)
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
+
+    def _said(self, node: tuple[str, str]) -> tuple[str, ...]:
+        return (self._clock_ids[node],) if node in self._clock_ids else ()
 
     async def _clock_of(self, node: NodeStatus) -> Finding:
         check, name = "clocks", f"{node.tier}/{node.node}"

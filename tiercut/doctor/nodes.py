@@ -6,11 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tiercut import __version__
+from tiercut.bus.settings import MqttSettings
 from tiercut.doctor.findings import Finding, good, problem, warning
+from tiercut.doctor.target import Target
 from tiercut.talk import NodeStatus
 
+#: Nodes speak of themselves each 5 s, if nothing else was set; who has waited less knows nothing of those that have not.
+SPEAKS_S = 6.0
 #: Wall clocks may differ so much: certificates, logs and times of capture are compared by them.
 CLOCK_S = 2.0
+
+#: Roles that may not read statuses.
+_BLIND = frozenset({"sensor", "bus"})
 
 Key = tuple[str, str]
 
@@ -43,8 +50,11 @@ class Seen:
             self.ahead_s = ahead_s if self.ahead_s is None else max(self.ahead_s, ahead_s)  # the least delay
 
 
-def presence(nodes: Mapping[Key, Seen]) -> list[Finding]:
-    """Who is there."""
+def presence(nodes: Mapping[Key, Seen], target: Target) -> list[Finding]:
+    """Who is there, as far as we may know."""
+    role = None if target.identity is None else target.identity.role
+    if role in _BLIND:
+        return [good("nodes", f"not looked at: role {role} may not read their statuses")]
     if not nodes:
         fix = "start the site's nodes; with access rules, check that this identity may read their statuses"
         return [problem("nodes", "no status of any node has come", fix)]
@@ -52,15 +62,25 @@ def presence(nodes: Mapping[Key, Seen]) -> list[Finding]:
     for (tier, node), seen in sorted(nodes.items()):
         if seen.status.state == "online":
             continue
-        fix = f"start it; if it is gone for good: mosquitto_pub -r -n -t {seen.topic}"
+        bus = target.cloud if tier == "cloud" and target.cloud is not None else target.bus
+        fix = f"start it; if it is gone for good: {_forget(bus, seen.topic)}"
         make = problem if tier == "hub" else warning
         findings.append(make("nodes", f"{tier}/{node} is offline", fix))
     online = [f"{tier}/{node}" for (tier, node), seen in sorted(nodes.items()) if seen.status.state == "online"]
     if online:
         findings.insert(0, good("nodes", f"{len(online)} online: {', '.join(online)}"))
-    if not any(tier == "hub" for tier, _ in nodes):
+    if role != "cloud" and not any(tier == "hub" for tier, _ in nodes):  # hubs are not on the cloud's bus
         findings.append(problem("nodes", "no hub has ever said anything: no stream gets a plan", "start the hub"))
     return findings
+
+
+def _forget(bus: MqttSettings, topic: str) -> str:
+    """How a status is taken back that a broker has kept: nobody may do so but the node itself."""
+    command = f"mosquitto_pub -h {bus.host} -p {bus.port}"
+    if not bus.tls:
+        return f"{command} -r -n -t {topic}"
+    files = "--cafile ca.pem --cert cert.pem --key key.pem"
+    return f"in its identity's folder {command} {files} -r -n -t {topic}, and then tiercut certs remove"
 
 
 def versions(nodes: Mapping[Key, Seen]) -> list[Finding]:
@@ -99,11 +119,14 @@ def models(nodes: Mapping[Key, Seen]) -> list[Finding]:
     return findings
 
 
-def wall_clocks(nodes: Mapping[Key, Seen]) -> list[Finding]:
-    """Whether their calendars agree with ours."""
+def wall_clocks(nodes: Mapping[Key, Seen], wait_s: float) -> list[Finding]:
+    """Whether their calendars agree with ours, by what they have said in ``wait_s``."""
     findings, well = [], []
     for name, seen in _online(nodes):
-        if seen.ahead_s is None:
+        if seen.ahead_s is None and wait_s < SPEAKS_S:
+            says = f"{name} not looked at: it may speak each 5 s, and --wait is {wait_s:g}"
+            findings.append(good("wall clocks", says))
+        elif seen.ahead_s is None:
             says = f"{name} has said nothing anew, so that its clock is not known"
             findings.append(warning("wall clocks", says, "look whether it still runs, or try again with --wait 15"))
         elif abs(seen.ahead_s) > CLOCK_S:

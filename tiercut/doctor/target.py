@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tiercut.bus.settings import MqttSettings
 from tiercut.errors import SettingsError
 from tiercut.identity import Identity
 from tiercut.node_settings import NodeSettings
-from tiercut.settings import from_table, read_toml
+from tiercut.settings import load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,15 +33,19 @@ class Target:
     wait_s: float = 7.0
 
 
-def of_settings(path: Path) -> Target:
-    """What a node with these settings stands before.
+def of_settings(path: Path, identity_folder: Path | None = None) -> Target:
+    """What a node with these settings stands before: the file, and the environment, which wins.
+
+    Args:
+        path: The file.
+        identity_folder: One of the node's identities; ``None``: the one that the settings say.
 
     Raises:
         SettingsError: they cannot be read, or their files are not right.
     """
-    table = read_toml(path, fix="correct --settings")
-    shared: dict[str, Any] = {name: table[name] for name in table if name in NodeSettings.__dataclass_fields__}
-    settings = from_table(NodeSettings, shared, where=str(path))
+    chosen = [] if identity_folder is None else ["--identity", str(identity_folder), "--identities", ""]
+    arguments = ["--settings", str(path), *chosen]
+    settings = load(NodeSettings, arguments, program="tiercut doctor", partly=True)
     if settings.identity is None and settings.identities is not None:
         raise SettingsError(
             "the node's identity is one of several",

@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
+from tiercut.printable import printable
+
 #: Longest message of a spoiled frame, in characters.
 MAX_MESSAGE = 600
 
@@ -77,7 +79,7 @@ class Spoiled:
     message: str
 
     def __post_init__(self) -> None:
-        shown = "".join(char if char.isprintable() else "?" for char in self.message[: MAX_MESSAGE + 1])
+        shown = printable(self.message[: MAX_MESSAGE + 1])
         object.__setattr__(self, "message", shown if len(shown) <= MAX_MESSAGE else f"{shown[: MAX_MESSAGE - 1]}…")
 
 
