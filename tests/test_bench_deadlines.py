@@ -22,7 +22,6 @@ from bench.deadlines.strategies import EDGENT, fixed_answers, plan_of, said, tru
 from bench.testbed.log import Figures
 from bench.testbed.watch import Seen, Watch
 from broker.goals import goal_of
-from tiercut.stream_settings import StreamSettings
 from tests.aio import async_test
 from tests.bundles import exits_bundle, grey_frames
 from tiercut.bundle import Bundle
@@ -36,6 +35,7 @@ from tiercut.errors import DataError
 from tiercut.planner import solve
 from tiercut.planner.alternatives import CLOUD_ONLY, DEVICE_ONLY
 from tiercut.processes import Processes
+from tiercut.stream_settings import StreamSettings
 
 SETUP = Setup(slowdown=tiers_of((200.0, 50.0, 1.0)), fps=10.0)
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from broker.goals import goal_of
-from tiercut.stream_settings import StreamSettings as Planned
 from tests.aio import async_test, until
 from tests.bundles import exits_bundle
 from tests.sites import new_site, noise
@@ -19,6 +18,7 @@ from tiercut.bundle_write import rewrite
 from tiercut.codec_table import CodecRow, CodecTable, write_table
 from tiercut.errors import BundleError, SettingsError
 from tiercut.machine import this_machine
+from tiercut.stream_settings import StreamSettings as Planned
 from tiercut.variants import Leaving
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import datetime as dt
 import json
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,10 +18,12 @@ import pytest
 from edge_node.node import EdgeNode
 from edge_node.settings import Settings as EdgeSettings
 from tests.aio import async_test, until
-from tests.brokers import Mosquitto, certificates
+from tests.brokers import Mosquitto, certificates, program
 from tiercut import __version__, cli, pki
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
+from tiercut.cli.doctor import add_parser
+from tiercut.cli.doctor import target as command_target
 from tiercut.clock import SystemClock
 from tiercut.doctor.certificates import lifetime
 from tiercut.doctor.examine import examine
@@ -202,13 +206,35 @@ async def test_streams_that_do_not_run_are_told_with_the_hubs_reason(tmp_path: P
 
 
 @async_test
+async def test_node_that_is_gone_for_good_is_forgotten_by_the_command_that_is_shown(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus, saying(bus, HUB):
+            await say(bus, "gone", "device", state="offline")
+            (finding,) = (await found(plain(broker.url)))["nodes", "warning"]
+            command = finding.fix.partition("gone for good: ")[2].split()
+            await asyncio.to_thread(subprocess.run, [program(command[0]), *command[1:]], check=True)
+            assert ("nodes", "warning") not in await found(plain(broker.url))
+
+
+@async_test
+async def test_who_waits_less_than_nodes_are_silent_is_not_alarmed(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus:
+            for name, tier in (("hub", "hub"), ("quiet", "device")):
+                await say(bus, name, tier)
+            findings = await found(plain(broker.url, wait_s=1.0))
+    assert not words(findings, "problem", "warning")
+    assert any("device/quiet not looked at" in each for each in words(findings, "ok"))
+
+
+@async_test
 async def test_clock_that_is_off_and_node_that_is_silent_are_told(tmp_path: Path, bundles: Path) -> None:
     with Mosquitto(tmp_path) as broker:
         async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus:
             await say(bus, "silent", "cloud", clock_id="x")
             async with saying(bus, HUB), node(broker.url, bundles, FarClock(-3600.0)):
                 await asyncio.sleep(0.3)
-                findings = await found(plain(broker.url))
+                findings = await found(plain(broker.url, wait_s=6.0))
     off = [each.says for each in findings["wall clocks", "problem"]]
     assert any(each.startswith("the clock of edge/e is 3600.0 s behind ours") for each in off)
     assert any("cloud/silent" in each.says for each in findings["wall clocks", "warning"])
@@ -238,6 +264,26 @@ def test_settings_of_a_node_say_where_it_stands(tmp_path: Path) -> None:
     assert (target.site, target.bus.url, target.hubs) == ("t", "mqtt://127.0.0.1:1", ("https://hub:8443",))
     assert target.cloud is not None
     assert target.cloud.url == "mqtt://10.9.9.9:1"
+
+
+def test_environment_wins_over_the_settings_file_as_it_does_for_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "edge.toml"
+    file.write_text('site = "t"\nbroker_url = "mqtt://127.0.0.1:1"\ncache_frames = 4\n', encoding="utf-8")
+    monkeypatch.setenv("TIERCUT_BROKER_URL", "mqtt://127.0.0.1:2")
+    monkeypatch.setenv("TIERCUT_HUB_URL", "https://a:8443,https://b:8443")
+    target = of_settings(file)
+    assert (target.site, target.bus.url) == ("t", "mqtt://127.0.0.1:2")
+    assert target.hubs == ("https://a:8443", "https://b:8443")
+
+
+def test_hubs_of_the_environment_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIERCUT_HUB_URL", "https://a:8443, https://b:8443")
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    assert command_target(parser.parse_args(["doctor"])).hubs == ("https://a:8443", "https://b:8443")
+    assert command_target(parser.parse_args(["doctor", "--hub", "https://c:8443"])).hubs == ("https://c:8443",)
 
 
 def test_command_ends_with_1_and_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

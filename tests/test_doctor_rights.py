@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import pytest
 
 from broker.acl import acl
 from tests.aio import async_test
-from tests.brokers import Mosquitto
+from tests.brokers import Mosquitto, program
 from tests.secured import SecureBroker, new_pki, settings
-from tests.test_doctor import HUB, found, plain, saying
+from tests.test_doctor import HUB, found, plain, say, saying
 from tiercut.bus import Delivery
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
@@ -61,6 +62,25 @@ def test_every_role_has_its_rights_by_the_rules_of_a_site(keys: PkiFolder, secur
         assert findings["rights", "ok"]
         assert {each.says for each in findings["broker: certificate", "ok"]} == {"the broker's is valid for 397 days"}
         assert findings["certificate cert.pem", "ok"]
+        if name == "t/sensor/bell":  # may read nothing, and so cannot miss anybody
+            assert "problem" not in {state for _, state in findings}
+
+    look()
+
+
+def test_node_that_is_gone_for_good_is_forgotten_by_the_command_that_is_shown(
+    keys: PkiFolder, secured: SecureBroker
+) -> None:
+    @async_test
+    async def look() -> None:
+        async with MqttBus(settings(secured, keys, "t/device/d"), clock=SystemClock()) as bus:
+            await say(bus, "d", "device", state="offline")
+        (finding,) = (await found(as_one(secured, keys, "t/reader/r")))["nodes", "warning"]
+        command = finding.fix.partition("in its identity's folder ")[2].partition(",")[0].split()
+        folder = keys.path_of(IdentityName.parse("t/device/d"))
+        await asyncio.to_thread(subprocess.run, [program(command[0]), *command[1:]], check=True, cwd=folder)
+        findings = await found(as_one(secured, keys, "t/reader/r"))
+        assert ("nodes", "warning") not in findings
 
     look()
 

@@ -21,7 +21,6 @@ from edge_node.ahead import MOST_WAIT_S, Ahead, Stream
 from edge_node.answers import FRAME_BYTES, MOST_NOTED, AnswerCache
 from edge_node.likeness import Likeness
 from edge_node.settings import Settings
-from tiercut.stream_settings import StreamSettings
 from tests.aio import async_test, until
 from tests.brokers import Mosquitto
 from tests.bundles import exits_bundle
@@ -38,6 +37,7 @@ from tiercut.node import Node
 from tiercut.plan import Deadline, Plan
 from tiercut.processes import Processes
 from tiercut.results import Reading
+from tiercut.stream_settings import StreamSettings
 
 Array = NDArray[Any]
 Running = TypeVar("Running", bound=Node)

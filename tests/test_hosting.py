@@ -285,7 +285,7 @@ def test_more_pictures_wait_where_every_one_is_wanted(chain: Bundle, delivery: D
     @async_test
     async def run() -> None:
         clock = ManualClock()
-        settings = StreamSettings(name="cam", model="chain", topic="cam", delivery=delivery)
+        settings = StreamSettings(name="cam", model="chain", sensor="mqtt", topic="cam", delivery=delivery)
         sensor = iot_node.source.open_source(settings, chain, clock=clock)
         async with MemoryBus(MemoryBroker(clock=clock, max_payload_bytes=10**6)) as bus:
             await sensor.connect(bus)

@@ -14,7 +14,6 @@ import pytest
 
 import iot_node.stream
 from broker.goals import goal_of
-from tiercut.stream_settings import StreamSettings as Planned
 from iot_node.stream import Stream
 from tests.aio import async_test, until
 from tests.bundles import exits_bundle
@@ -28,6 +27,7 @@ from tiercut.clock import ManualClock
 from tiercut.codec_table import write_table
 from tiercut.jobs import Job
 from tiercut.plan import Plan
+from tiercut.stream_settings import StreamSettings as Planned
 from tiercut.talk import StreamPlan
 
 SMALL = "full@8"

@@ -1,6 +1,6 @@
 """Settings of a stream: where its frames come from, how they set out, and what is planned for them.
 
-One form for all: a ``[[streams]]`` table of a device or of the hub, a file for ``tiercut stream add``, and the registry.
+One form for all: a ``[[streams]]`` table of a device or of the hub, a file for ``tiercut stream add``, the registry.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from tiercut.doctor.findings import Finding, good, problem, warning
 from tiercut.doctor.target import Target
 from tiercut.talk import NodeStatus
 
-#: Nodes speak of themselves each 5 s, if nothing else was set; who has waited less knows nothing of those that have not.
+#: Nodes speak of themselves each 5 s, if nothing else was set: less says nothing of those that are silent.
 SPEAKS_S = 6.0
 #: Wall clocks may differ so much: certificates, logs and times of capture are compared by them.
 CLOCK_S = 2.0

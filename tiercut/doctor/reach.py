@@ -86,7 +86,7 @@ async def _shake_hands(settings: MqttSettings, name: str, way: Way) -> Finding |
             return good(check, "none, on this machine")
         return warning(check, f"none: anybody on the way to {where} can read and change messages", "use mqtts://")
     try:
-        context = tls_context(settings.ca_file, settings.cert_file, settings.key_file)
+        context = tls_context(settings.ca_file, settings.cert_file, settings.key_file, server=settings.server)
         async with asyncio.timeout(STEP_S):
             _, writer = await asyncio.open_connection(settings.host, settings.port, ssl=context)
     except SettingsError as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tiercut.bus.settings import MqttSettings
+from tiercut.bus.whose import ANY_BUS
 from tiercut.errors import SettingsError
 from tiercut.identity import Identity
 from tiercut.node_settings import NodeSettings
@@ -84,5 +85,9 @@ def with_files(url: str, identity: Identity) -> MqttSettings:
     if not url.startswith("mqtts:"):
         return MqttSettings(url=url)
     return MqttSettings(
-        url=url, ca_file=str(identity.ca_file), cert_file=str(identity.cert_file), key_file=str(identity.key_file)
+        url=url,
+        ca_file=str(identity.ca_file),
+        cert_file=str(identity.cert_file),
+        key_file=str(identity.key_file),
+        server=ANY_BUS,
     )
