@@ -13,6 +13,7 @@ _SOURCE_REPORT = record(
         "stream": STREAM,
         "node": name("Node id."),
         "state": one_of(*SOURCE_STATES),
+        "model": text("Identity of the model that its frames are for; empty where it is not open."),
         "message": text("Why it waits, or has failed."),
         "frames": FRAMES,
         "trouble": items(ref("Trouble")),
