@@ -77,15 +77,12 @@ async def set_right(kept: Kept, bus: Bus, registry: Registry, shell: Coordinator
     """
     site, said = kept.site, 0
     for name, entry in list(registry.entries.items()):
-        wanted, plan = kept.of(WANTED, name), kept.of(PLAN, name)
-        if not entry.fixed and wanted is None:
-            if plan is not None and entry.said is not None:  # the plan is kept, so it was taken back
-                registry.wanted_heard(name, b"")
-                continue
+        # What was taken back while the hub was away has come out of its session by now: this was forgotten.
+        if not entry.fixed and kept.of(WANTED, name) is None:
             await bus.publish(WANTED.of(site=site, stream=name), entry.payload, retain=True)
             said += 1
         ours = shell.plan_of(name)
-        if ours is not None and plan != encode_stream_plan(ours):
+        if ours is not None and kept.of(PLAN, name) != encode_stream_plan(ours):
             await bus.publish(PLAN.of(site=site, stream=name), encode_stream_plan(ours), retain=True)
             said += 1
         if kept.of(STREAM_STATUS, name) is None:
