@@ -127,8 +127,9 @@ class Registrar:
             connections = self._home.counters["reconnects"]
             if self._home.connected and self._started and seen != connections:
                 seen = connections
+                before = retained.Said.by(self._registry, self._shell)
                 kept = await retained.look(self._home, self._site, self._refusals)
-                for name in await retained.set_right(kept, self._home, self._registry, self._shell):
+                for name in await retained.set_right(before, kept, self._home, self._registry, self._shell):
                     await self._carry_out(Remove(name))
                 self._news.set()
             await asyncio.sleep(TICK_S)

@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import Self
 
 from broker.registry import Registry
-from broker.registry_entries import Reader
 from broker.shell import CoordinatorShell
 from tiercut.bus import Bus, Delivery
 from tiercut.jsonwire import encode_stream_plan
 from tiercut.refusals import Refusals
-from tiercut.stream_talk import encode_assigned
+from tiercut.stream_talk import Assignment, encode_assigned
+from tiercut.talk import StreamPlan
 from tiercut.topics import CONTROL, EXPLAIN, LAST, PLAN, SOURCE, STREAM_STATUS, STREAMS, WANTED, Topic
 
 log = logging.getLogger(__name__)
@@ -69,35 +70,73 @@ async def look(bus: Bus, site: str, refusals: Refusals) -> Kept:
     return Kept(kept, site)
 
 
-async def set_right(kept: Kept, bus: Bus, registry: Registry, shell: CoordinatorShell) -> set[str]:
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the hub had retained at a moment.
+
+    Attributes:
+        wanted: Stream → its settings as they came; streams of the hub's own settings are not retained.
+        plans: Stream → the plan it follows.
+        states: Streams whose state was said.
+        told: Node → what it is to read, where it was told.
+    """
+
+    wanted: dict[str, bytes]
+    plans: dict[str, StreamPlan]
+    states: frozenset[str]
+    told: dict[str, tuple[Assignment, ...]]
+
+    @classmethod
+    def by(cls, registry: Registry, shell: CoordinatorShell) -> Self:
+        """What they have said so far."""
+        entries = registry.entries
+        plans = {name: shell.plan_of(name) for name in entries}
+        return cls(
+            {name: entry.payload for name, entry in entries.items() if not entry.fixed},
+            {name: plan for name, plan in plans.items() if plan is not None},
+            frozenset(name for name, entry in entries.items() if entry.said is not None),
+            {node: reader.told for node, reader in registry.readers.items() if reader.told is not None},
+        )
+
+
+async def set_right(before: Said, kept: Kept, bus: Bus, registry: Registry, shell: CoordinatorShell) -> set[str]:
     """Say again what is missing or old.
+
+    Args:
+        before: What had been said when the look at the broker began; what was said since is on its way there.
+        kept: What the broker has.
+        bus: The site's bus.
+        registry: The streams.
+        shell: Their plans.
 
     Returns:
         Streams of which something is retained that nobody knows: they are to be cleared.
     """
-    site, said = kept.site, 0
-    for name, entry in list(registry.entries.items()):
-        # What was taken back while the hub was away has come out of its session by now: this was forgotten.
-        if not entry.fixed and kept.of(WANTED, name) is None:
-            await bus.publish(WANTED.of(site=site, stream=name), entry.payload, retain=True)
-            said += 1
-        ours = shell.plan_of(name)
-        if ours is not None and kept.of(PLAN, name) != encode_stream_plan(ours):
-            await bus.publish(PLAN.of(site=site, stream=name), encode_stream_plan(ours), retain=True)
-            said += 1
+    missing = _missing(before, Said.by(registry, shell), kept)
+    for topic, payload in missing.items():
+        await bus.publish(topic, payload, retain=True)
+    for name in before.states & registry.entries.keys():
         if kept.of(STREAM_STATUS, name) is None:
-            entry.said = None  # said anew at the next look
-    for node, reader in registry.readers.items():
-        said += await _assign_again(kept, bus, node, reader)
-    if said:
-        log.warning("the broker has forgotten some of what was retained: it is said again", extra={"messages": said})
+            registry.entries[name].said = None  # said anew at the next look
+    if missing:
+        log.warning("the broker has forgotten what was retained: it is said again", extra={"messages": len(missing)})
     return kept.streams() - registry.entries.keys() - registry.by_hand
 
 
-async def _assign_again(kept: Kept, bus: Bus, node: str, reader: Reader) -> int:
-    topic = STREAMS.of(site=kept.site, tier="device", node=node)
-    wanted = encode_assigned(reader.told) if reader.told else b""
-    if reader.told is None or kept.payloads.get(topic, b"") == wanted:
-        return 0
-    await bus.publish(topic, wanted, retain=True)
-    return 1
+def _missing(before: Said, now: Said, kept: Kept) -> dict[str, bytes]:
+    """What was said before and still holds, and is not what the broker has: payloads by topic."""
+    missing: dict[str, bytes] = {}
+    for name, payload in before.wanted.items():
+        # What was taken back while the hub was away has come out of its session by now: this was forgotten.
+        if now.wanted.get(name) == payload and kept.of(WANTED, name) is None:
+            missing[WANTED.of(site=kept.site, stream=name)] = payload
+    for name, plan in before.plans.items():
+        said = encode_stream_plan(plan)
+        if now.plans.get(name) == plan and kept.of(PLAN, name) != said:
+            missing[PLAN.of(site=kept.site, stream=name)] = said
+    for node, streams in before.told.items():
+        topic = STREAMS.of(site=kept.site, tier="device", node=node)
+        told = encode_assigned(streams) if streams else b""
+        if now.told.get(node) == streams and kept.payloads.get(topic, b"") != told:
+            missing[topic] = told
+    return missing
