@@ -50,6 +50,9 @@ _NODES = {
 }
 WARM_UP, FRAMES = 20, 150
 
+#: Memory of the secured broker: a flood of 2 MB messages as fast as they go fills a site's 256 MiB.
+FLOOD_MB = 1024
+
 
 @contextmanager
 def brokers() -> Iterator[tuple[dict[str, Job], PkiFolder]]:
@@ -68,7 +71,10 @@ def brokers() -> Iterator[tuple[dict[str, Job], PkiFolder]]:
             identity=PurePosixPath(pki.path_of(_BUS)), acl=PurePosixPath(rules), data=PurePosixPath(folder)
         )
         ports = {"plain": free_port(), "secured": free_port()}
-        texts = {"plain": plain(port=ports["plain"]), "secured": secure(files, port=ports["secured"])}
+        texts = {
+            "plain": plain(port=ports["plain"]),
+            "secured": secure(files, port=ports["secured"], memory_mb=FLOOD_MB),
+        }
         running = [_start(folder / f"{kind}.conf", texts[kind], ports[kind]) for kind in texts]
         try:
             identities = {"plain": "", "secured": str(pki.path_of(_PEER))}
