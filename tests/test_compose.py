@@ -81,7 +81,7 @@ def test_no_container_runs_as_root_or_may_write_to_its_image(site: Composed) -> 
 def test_every_node_says_that_it_is_well(site: Composed) -> None:
     for service in ("hub", "camera-1", "camera-2", "edge", "cloud"):
         for container in site.containers(service):
-            assert site.is_well(container, within_s=30)
+            assert site.is_well(container, within_s=90), site.logs()  # a quarter of a core starts Python slowly
 
 
 def test_camera_has_no_torch_and_sees_nothing_of_the_cloud(site: Composed) -> None:
