@@ -16,6 +16,7 @@ lint: .venv-dev/.installed
 	.venv-dev/bin/ruff check .
 	.venv-dev/bin/ruff format --check .
 	.venv-dev/bin/mypy
+	.venv-dev/bin/lint-imports --no-cache
 
 bench: .venv-dev/.installed
 	.venv-dev/bin/python -m bench

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tiercut.bundle import Bundle
 from tiercut.codecs import CODECS
+from tiercut.model.bundle import Bundle
 
 Arrays = Mapping[str, NDArray[Any]]
 TOPICS = {"device": "bare/device", "edge": "bare/edge", "cloud": "bare/cloud", "result": "bare/result"}

@@ -19,10 +19,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bench.machine import machine
-from tiercut.bundle import Bundle
-from tiercut.confidence import confidence
-from tiercut.datasets import load
-from tiercut.segments import Segment
+from tiercut.datasets.folders import load
+from tiercut.model.bundle import Bundle
+from tiercut.model.confidence import confidence
+from tiercut.model.segments import Segment
 
 Arrays = dict[str, NDArray[Any]]
 THRESHOLDS = (0.8, 0.9, 0.95, 0.99)

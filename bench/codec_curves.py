@@ -11,8 +11,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tiercut.bundle import Bundle
-from tiercut.codec_table import CodecRow, CodecTable, load_table
+from tiercut.model.bundle import Bundle
+from tiercut.profiling.codec_table import CodecRow, CodecTable
+from tiercut.profiling.codec_table_file import load_table
 
 COLUMNS = 3
 #: A shape per codec: where two are equal, both are seen.

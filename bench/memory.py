@@ -13,8 +13,8 @@ import psutil
 
 from bench.machine import machine
 from bench.site import model, site, take
-from tiercut.bundle import Bundle
-from tiercut.cut_names import resolve_cut
+from tiercut.model.bundle import Bundle
+from tiercut.model.cut_names import resolve_cut
 
 FRAMES = 200
 LIMIT_MB = 150

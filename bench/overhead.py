@@ -27,8 +27,8 @@ import numpy as np
 from bench.bare import TOPICS, connect
 from bench.machine import machine
 from bench.site import Arrived, model, mosquitto, site, take
-from tiercut.bundle import Bundle
-from tiercut.cut_names import resolve_cut
+from tiercut.model.bundle import Bundle
+from tiercut.model.cut_names import resolve_cut
 
 WARM_UP = 30
 FPS = 25

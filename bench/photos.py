@@ -20,7 +20,7 @@ from PIL import Image
 
 #: Of `skimage.data`, photographs of animals, people and things that come with the package.
 NAMES = ("astronaut", "chelsea", "coffee", "rocket", "camera")
-LEAST, SIZE = 0.75, 224
+MIN_SCALE, SIZE = 0.75, 224
 
 
 def photographs(folder: Path | None) -> Iterator[NDArray[np.uint8]]:
@@ -44,7 +44,7 @@ def frames(count: int, folder: Path | None = None, seed: int = 0) -> Iterator[ND
     for i in range(count):
         picture = sources[i % len(sources)]
         height, width = picture.shape[:2]
-        side = int(min(height, width) * random.uniform(LEAST, 1.0))
+        side = int(min(height, width) * random.uniform(MIN_SCALE, 1.0))
         top, left = random.integers(0, height - side + 1), random.integers(0, width - side + 1)
         window = Image.fromarray(picture[top : top + side, left : left + side])
         frame = np.asarray(window.resize((SIZE, SIZE), Image.Resampling.BICUBIC))

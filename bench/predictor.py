@@ -19,12 +19,12 @@ import torch
 import tiercut
 from bench.machine import machine
 from bench.predictor_models import ARCHITECTURES
-from tiercut.bundle import Bundle
-from tiercut.calibrate import reference_seconds
-from tiercut.measure import Options, measure_profile
-from tiercut.predict import fit_predictor, save_predictor
-from tiercut.preprocess import FrameSpec
-from tiercut.profiles import Profile
+from tiercut.model.bundle import Bundle
+from tiercut.model.preprocess import FrameSpec
+from tiercut.profiling.measure import Options, measure_profile
+from tiercut.profiling.predictor import fit_predictor, save_predictor
+from tiercut.profiling.profile import Profile
+from tiercut.profiling.reference import reference_seconds
 
 Measured = dict[str, tuple[Bundle, Profile]]
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiercut.bundle import Bundle
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.cli.demo import cache_folder, prepare_bundle
 from tiercut.clock import SystemClock
-from tiercut.processes import Processes, ProgramSettings, free_port
-from tiercut.topics import RESULT
+from tiercut.launch.processes import Processes, ProgramSettings, free_port
+from tiercut.model.bundle import Bundle
+from tiercut.protocol.topics import RESULT
 
 BROKER = """listener {port} 127.0.0.1
 allow_anonymous true

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from bench.machine import machine
 from bench.site import Arrived, model, site, take
-from tiercut.bundle import Bundle
-from tiercut.cut_names import resolve_cut
+from tiercut.model.bundle import Bundle
+from tiercut.model.cut_names import resolve_cut
 
 WARM_UP = 100
 

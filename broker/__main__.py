@@ -6,7 +6,7 @@ import sys
 
 from broker.node import Hub
 from broker.settings import Settings
-from tiercut.program import MqttOpener, leave, main
+from tiercut.node.program import MqttOpener, leave, main
 
 
 def build(settings: Settings) -> Hub:

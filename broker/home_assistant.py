@@ -13,10 +13,10 @@ import re
 from typing import Any
 
 from tiercut import __version__
-from tiercut.bundle import Bundle
-from tiercut.results import WHOLE_OUTPUT
-from tiercut.stream_settings import StreamSettings
-from tiercut.topics import LAST, RESULT, STATUS, STREAM_STATUS
+from tiercut.model.bundle import Bundle
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.protocol.topics import LAST, RESULT, STATUS, STREAM_STATUS
+from tiercut.results.result_json import WHOLE_OUTPUT
 
 #: Topics and payloads, to be published retained.
 Messages = list[tuple[str, bytes]]

@@ -6,11 +6,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 
-from tiercut import results
 from tiercut.bus import Bus, Delivery
 from tiercut.errors import BadMessage
-from tiercut.refusals import REFUSED, Refusals
-from tiercut.topics import LAST, RESULT
+from tiercut.node.refusals import REFUSED, Refusals
+from tiercut.protocol.topics import LAST, RESULT
+from tiercut.results import result_json
 
 #: Seconds between two copies for one stream: whoever wants every result listens to them.
 EVERY_S = 1.0
@@ -83,9 +83,9 @@ class LastResults:
             if delivery is None:
                 await self._bus.publish(topic, b"", retain=True)
                 return
-            attributes = results.read_attributes(delivery.properties, site=self._site, stream=stream)
+            attributes = result_json.read_attributes(delivery.properties, site=self._site, stream=stream)
             await self._bus.publish(
-                topic, delivery.payload, retain=True, properties=attributes, content_type=results.CONTENT_TYPE
+                topic, delivery.payload, retain=True, properties=attributes, content_type=result_json.CONTENT_TYPE
             )
         except BadMessage as error:
             self._counters[f"bad.{error.reason}"] += 1

@@ -9,33 +9,33 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from broker.embedded import EmbeddedBroker
-from broker.followers import Access, Discovery, Last
-from broker.goals import plan_by_hand
-from broker.http import HubServer
-from broker.http_access import ListedIdentities
+from broker.coordination.goals import plan_by_hand
+from broker.coordination.shell import CoordinatorShell
+from broker.embedded.server import EmbeddedBroker
+from broker.http.access import ListedIdentities
+from broker.http.server import HubServer
 from broker.last_results import LastResults
-from broker.registrar import Follower, Registrar
-from broker.registry import Registry
+from broker.registry.core import Registry
+from broker.registry.followers import Access, Discovery, Last
+from broker.registry.shell import Follower, Registrar
 from broker.settings import Settings
-from broker.shell import CoordinatorShell
 from tiercut import __version__
-from tiercut.bundle import Bundle
 from tiercut.bus import Bus
 from tiercut.clock import Clock, SystemClock
 from tiercut.coordinator.core import Coordinator
 from tiercut.errors import BusError, SettingsError
 from tiercut.heartbeat import Heartbeat
-from tiercut.identities import LIST_FILE
-from tiercut.jsonwire import encode_node_status, encode_stream_plan
-from tiercut.node import OpenBus
-from tiercut.node_identity import identity_of
-from tiercut.refusals import Refusals
+from tiercut.model.bundle import Bundle
+from tiercut.node.identity import identity_of
+from tiercut.node.node import OpenBus
+from tiercut.node.refusals import Refusals
+from tiercut.node.stopping import Stopped, unless
+from tiercut.protocol.jsonwire import encode_node_status, encode_stream_plan
+from tiercut.protocol.nodes import NodeState, NodeStatus
+from tiercut.protocol.topics import PLAN, STATUS
+from tiercut.repository.store import ModelStore
+from tiercut.security.identity_list import LIST_FILE
 from tiercut.settings import masked_url
-from tiercut.stopping import Stopped, unless
-from tiercut.store import ModelStore
-from tiercut.talk import NodeState, NodeStatus
-from tiercut.topics import PLAN, STATUS
 
 #: How often the bundles folder is looked at.
 MODELS_EVERY_S = 2.0

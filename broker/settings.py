@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tiercut.errors import SettingsError
-from tiercut.node_settings import NodeSettings
+from tiercut.node.settings import NodeSettings
+from tiercut.plan import FULL
+from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.settings import check_names, setting
-from tiercut.stream_settings import StreamSettings
-from tiercut.variants import FULL
 
 
 @dataclass(frozen=True, kw_only=True)

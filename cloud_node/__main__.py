@@ -6,7 +6,7 @@ import sys
 
 from cloud_node.node import CloudNode
 from cloud_node.settings import Settings
-from tiercut.program import MqttOpener, leave, main
+from tiercut.node.program import MqttOpener, leave, main
 
 
 def build(settings: Settings) -> CloudNode:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from tiercut.node import Node, Tasks
+from tiercut.node.node import Node, Tasks
 from tiercut.plan import Tier
-from tiercut.topics import WORK
+from tiercut.protocol.topics import WORK
 
 
 class CloudNode(Node):

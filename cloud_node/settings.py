@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tiercut.node_settings import NodeSettings
+from tiercut.node.settings import NodeSettings
 
 
 @dataclass(frozen=True, kw_only=True)

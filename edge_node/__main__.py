@@ -6,7 +6,7 @@ import sys
 
 from edge_node.gateway import EdgeBox
 from edge_node.settings import Settings
-from tiercut.program import MqttOpener, leave, main
+from tiercut.node.program import MqttOpener, leave, main
 
 
 def build(settings: Settings) -> EdgeBox:

@@ -16,8 +16,8 @@ from edge_node.settings import Settings
 from iot_node.node import IotNode
 from iot_node.settings import Settings as DeviceSettings
 from tiercut.clock import Clock
-from tiercut.node import OpenBus
-from tiercut.node_settings import NodeSettings
+from tiercut.node.node import OpenBus
+from tiercut.node.settings import NodeSettings
 
 
 class Gateway(IotNode):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar
 
-from edge_node.ahead import Stream
-from edge_node.answers import AnswerCache
+from edge_node.answer_cache import AnswerCache
+from edge_node.in_flight import Stream
 from edge_node.settings import Settings
 from tiercut.bus import Delivery
 from tiercut.clock import Clock
 from tiercut.errors import BadMessage
-from tiercut.node import Node, OpenBus, Tasks
+from tiercut.node.node import Node, OpenBus, Tasks
 from tiercut.plan import Tier
-from tiercut.topics import DROPPED, RESULT, WORK, Topic
+from tiercut.protocol.topics import DROPPED, RESULT, WORK, Topic
 
 
 class EdgeNode(Node):

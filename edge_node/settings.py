@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 
 from tiercut.errors import SettingsError
-from tiercut.node_settings import NodeSettings
+from tiercut.node.settings import NodeSettings
 from tiercut.settings import setting
 
 #: Answers that may be kept per stream: each frame that comes is compared with all of them.
-MOST_FRAMES = 256
+MAX_FRAMES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Settings(NodeSettings):
 
     gateway: bool = setting("read sensors that publish on the bus by themselves", default=True)
     cache_frames: int = setting(
-        f"answers kept per stream, for frames that are like an earlier one (0: none, at most {MOST_FRAMES})", default=0
+        f"answers kept per stream, for frames that are like an earlier one (0: none, at most {MAX_FRAMES})", default=0
     )
     cache_distance: float = setting(
         "how far a frame may be from a kept one to be the same: |a - b| / |b| of each of its tensors, "
@@ -31,7 +31,7 @@ class Settings(NodeSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks = {
-            "cache_frames": (0 <= self.cache_frames <= MOST_FRAMES, f"0 to {MOST_FRAMES}"),
+            "cache_frames": (0 <= self.cache_frames <= MAX_FRAMES, f"0 to {MAX_FRAMES}"),
             "cache_distance": (0 <= self.cache_distance <= 1, "0 to 1"),
             "cache_s": (0 < self.cache_s < math.inf, "more than 0"),
         }

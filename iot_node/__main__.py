@@ -6,7 +6,7 @@ import sys
 
 from iot_node.node import IotNode
 from iot_node.settings import Settings
-from tiercut.program import MqttOpener, leave, main
+from tiercut.node.program import MqttOpener, leave, main
 
 
 def build(settings: Settings) -> IotNode:

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 from tiercut.bus import Bus, Delivery, Subscription
 from tiercut.clock import Clock
+from tiercut.protocol.stream_settings import SourceSettings
 from tiercut.sensing.fit import tick
-from tiercut.sensing.form import Captured, SensorForm, Spoiled
 from tiercut.sensing.payloads import form_of, read_payload
-from tiercut.stream_settings import SourceSettings
+from tiercut.sensing.sensor_format import Captured, SensorForm, Spoiled
 
 #: Messages that may wait. Pictures make room for newer ones, unless every one is wanted; of a signal each counts.
-MOST_PICTURES, MOST_PICTURES_OF_EVERY, MOST_MESSAGES = 2, 64, 4096
+MAX_PICTURES, MAX_PICTURES_OF_EVERY, MAX_MESSAGES = 2, 64, 4096
 #: Memory for messages that wait.
-MOST_BYTES = 32 * 1024 * 1024
+MAX_BYTES = 32 * 1024 * 1024
 #: How often signals without a rate are brought up to now.
 TICK_S = 1.0
 
@@ -41,8 +41,8 @@ class BusSensor:
         self._source = source
         self._clock = clock
         self._read = read_payload(source)
-        most_pictures = MOST_PICTURES_OF_EVERY if every else MOST_PICTURES
-        self._most = MOST_MESSAGES if self.form.kind == "signal" else most_pictures
+        max_pictures = MAX_PICTURES_OF_EVERY if every else MAX_PICTURES
+        self._most = MAX_MESSAGES if self.form.kind == "signal" else max_pictures
         #: a signal without a rate keeps its last value while nothing comes: it is told that time goes on
         self._tick_s = TICK_S if self.form.kind == "signal" and self.form.rate_hz is None else None
         self._waiting: deque[tuple[bytes, float]] = deque()
@@ -101,7 +101,7 @@ class BusSensor:
                 return
             self._waiting.append((delivery.payload, self._clock.unix_s()))
             self._bytes += len(delivery.payload)
-            while len(self._waiting) > self._most or self._bytes > MOST_BYTES:
+            while len(self._waiting) > self._most or self._bytes > MAX_BYTES:
                 self._take()
                 self._lost["sensor_ahead"] += 1
             self._changed.notify_all()

@@ -7,23 +7,23 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import ClassVar
 
-from iot_node.hosting import Hosting
 from iot_node.privacy import sends_too_clear, sends_too_early
 from iot_node.settings import Settings
 from iot_node.stream import Stream
-from tiercut import results
-from tiercut.bundle import Bundle
+from iot_node.stream_manager import Hosting
 from tiercut.bus import Delivery
 from tiercut.clock import Clock
 from tiercut.errors import BadMessage, SettingsError, TiercutError
-from tiercut.jsonwire import decode_stream_plan
-from tiercut.node import Node, OpenBus, Tasks
+from tiercut.model.bundle import Bundle
+from tiercut.node.node import Node, OpenBus, Tasks
+from tiercut.node.preparation import NotHere
 from tiercut.plan import Plan, Tier
-from tiercut.preparation import NotHere
-from tiercut.store import ModelStore
-from tiercut.stream_settings import StreamSettings
-from tiercut.talk import PrepareSegment, StreamPlan
-from tiercut.topics import STREAMS
+from tiercut.protocol.jsonwire import decode_stream_plan
+from tiercut.protocol.nodes import PrepareSegment, StreamPlan
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.protocol.topics import STREAMS
+from tiercut.repository.store import ModelStore
+from tiercut.results import result_json
 
 #: How long a device waits for the next node's status before its first frame, and how often it looks.
 FIRST_PEER_S = 3.0
@@ -162,7 +162,7 @@ class IotNode(Node):
     def _outcome_heard(self, stream: Stream, delivery: Delivery, *, dropped: bool) -> None:
         delivery.ack()
         try:
-            name, seq = results.read_outcome(delivery.payload)
+            name, seq = result_json.read_outcome(delivery.payload)
         except BadMessage as error:
             self.counters[f"bad.{error.reason}"] += 1
             return

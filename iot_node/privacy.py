@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tiercut.bundle import Bundle
 from tiercut.codecs import noise_of
 from tiercut.errors import SettingsError
-from tiercut.talk import StreamPlan
+from tiercut.model.bundle import Bundle
+from tiercut.protocol.nodes import StreamPlan
 
 
 def check_plan(

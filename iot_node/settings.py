@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tiercut.errors import SettingsError
-from tiercut.node_settings import NodeSettings
+from tiercut.node.settings import NodeSettings
+from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.settings import setting
-from tiercut.stream_settings import StreamSettings
 
 #: In `Settings.assigned_sensors`: all kinds, or no kind.
 ANY, NONE = "any", "none"

@@ -9,67 +9,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from iot_node.bus_sensor import BusSensor
-from iot_node.fused import LATE_WINDOWS_S, FusedSensor
-from iot_node.sensors import check_source, known, open_sensor
-from iot_node.sensors import form_of as own_form_of
-from tiercut.bundle import Bundle
+from iot_node.fusion_sensor import LATE_WINDOWS_S, FusedSensor
 from tiercut.bus import Bus
 from tiercut.clock import Clock
-from tiercut.errors import BusError, SettingsError
-from tiercut.preprocess import FrameSpec
-from tiercut.sensing.fit import adapt, check_fit, check_inputs
-from tiercut.sensing.form import Captured, Sensor, SensorForm, Spoiled
-from tiercut.sensing.fusion import Fuser, part_frames, part_names
-from tiercut.sensing.payloads import form_of as payload_form_of
-from tiercut.stream_settings import FUSION, MQTT, SourceSettings, StreamSettings
+from tiercut.errors import BusError
+from tiercut.model.bundle import Bundle
+from tiercut.model.preprocess import FrameSpec
+from tiercut.protocol.stream_settings import FUSION, MQTT, SourceSettings, StreamSettings
+from tiercut.sensing.fit import adapt
+from tiercut.sensing.fusion import Fuser, part_names
+from tiercut.sensing.sensor_format import Captured, Sensor, Spoiled
+from tiercut.sensors import open_sensor
+from tiercut.sensors.contract import check_stream, frames_of
 
 #: With ``latest``, a frame so much older than what waits behind it makes room for that (or half the deadline).
-MOST_BEHIND_S = 1.0
+MAX_BEHIND_S = 1.0
 #: No frame is passed over for longer than this: a machine too slow to keep up still gives some.
-MOST_PASSING_S = 1.0
-
-
-def check_stream(settings: StreamSettings, bundle: Bundle, *, here: bool = True) -> None:
-    """Check that a stream's sensors give what its model takes, without opening them.
-
-    Args:
-        settings: The stream.
-        bundle: Its model.
-        here: This machine reads the sensors; elsewhere there may be plugins that are not known here, and the node that
-            has them checks.
-
-    Raises:
-        SettingsError: says what does not fit, and what to do.
-        SensorError: a sensor's file is there, and is none that it can read.
-    """
-    check_inputs(bundle.cuts[0].tensors, model=bundle.name, stream=settings.name)
-    if settings.sensor == FUSION and len(settings.sources) < 2:  # noqa: PLR2004 - one is no fusion
-        raise SettingsError(
-            f"the stream '{settings.name}' fuses nothing",
-            expected="two sources or more ([[sources]])",
-            came=str(len(settings.sources)),
-            fix="add them, or name the one sensor",
-        )
-    for part in settings.parts:
-        if part.sensor == MQTT:
-            _check_topic(part, settings.name)
-        elif here or part.sensor in known():
-            check_source(part)
-    if not here and any(part.sensor != MQTT and part.sensor not in known() for part in settings.parts):
-        return
-    forms = [form_of(part) for part in settings.parts]
-    for form, part, takes in zip(forms, settings.parts, _frames(settings, forms, bundle.frame), strict=True):
-        check_fit(form, part, takes, stream=settings.name)
-
-
-def form_of(part: SourceSettings) -> SensorForm:
-    """What a sensor will give, known before its first frame.
-
-    Raises:
-        SettingsError: its settings do not say enough.
-        SensorError: its file is there, and is none that it can read.
-    """
-    return payload_form_of(part) if part.sensor == MQTT else own_form_of(part)
+MAX_PASSING_S = 1.0
 
 
 @dataclass(slots=True)
@@ -82,7 +38,7 @@ class Source:
         closing: Ends them.
         clock: The device's.
         newest_unix_s: When the newest came of what waits behind the frame given last; ``None``: nothing waits.
-        most_behind_s: A frame that is more behind that is passed over; ``None``: none is.
+        max_behind_s: A frame that is more behind that is passed over; ``None``: none is.
     """
 
     frames: Iterator[Captured | Spoiled]
@@ -90,7 +46,7 @@ class Source:
     closing: Callable[[], None]
     clock: Clock
     newest_unix_s: Callable[[], float | None]
-    most_behind_s: float | None
+    max_behind_s: float | None
     _passed: int = field(default=0, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
@@ -101,7 +57,7 @@ class Source:
             SensorError: it cannot be read any more.
         """
         given = next(self.frames, None)
-        until_s = self.clock.monotonic_s() + MOST_PASSING_S
+        until_s = self.clock.monotonic_s() + MAX_PASSING_S
         while isinstance(given, Captured) and self._is_behind(given) and self.clock.monotonic_s() < until_s:
             with self._lock:
                 self._passed += 1
@@ -110,10 +66,10 @@ class Source:
 
     def _is_behind(self, given: Captured) -> bool:
         """Whether newer frames are already there to be made."""
-        if self.most_behind_s is None or given.at_unix_s is None:
+        if self.max_behind_s is None or given.at_unix_s is None:
             return False
         newest_unix_s = self.newest_unix_s()
-        return newest_unix_s is not None and newest_unix_s - given.at_unix_s > self.most_behind_s
+        return newest_unix_s is not None and newest_unix_s - given.at_unix_s > self.max_behind_s
 
     async def connect(self, bus: Bus) -> None:
         """Listen to those on the bus.
@@ -156,12 +112,12 @@ def open_source(settings: StreamSettings, bundle: Bundle, *, clock: Clock) -> So
     fused = settings.sensor == FUSION
     parts = [
         adapt(iter(sensor), sensor.form, part, takes, aligned=fused)
-        for sensor, part, takes in zip(sensors, settings.parts, _frames(settings, forms, bundle.frame), strict=True)
+        for sensor, part, takes in zip(sensors, settings.parts, frames_of(settings, forms, bundle.frame), strict=True)
     ]
-    most_behind_s = _most_behind_s(settings, bundle.frame)
+    max_behind_s = _max_behind_s(settings, bundle.frame)
     if not fused:
         waiting = on_bus[0].newest_unix_s if on_bus else _nothing
-        return Source(parts[0], on_bus, sensors[0].close, clock, waiting, most_behind_s)
+        return Source(parts[0], on_bus, sensors[0].close, clock, waiting, max_behind_s)
     together = FusedSensor(
         parts,
         sensors,
@@ -175,20 +131,20 @@ def open_source(settings: StreamSettings, bundle: Bundle, *, clock: Clock) -> So
     def newest_unix_s() -> float | None:
         return max((at for each in waits if (at := each()) is not None), default=None)
 
-    return Source(iter(together), on_bus, together.close, clock, newest_unix_s, most_behind_s)
+    return Source(iter(together), on_bus, together.close, clock, newest_unix_s, max_behind_s)
 
 
-def _most_behind_s(settings: StreamSettings, frame: FrameSpec) -> float | None:
+def _max_behind_s(settings: StreamSettings, frame: FrameSpec) -> float | None:
     """How far behind what waits a frame may be; what it takes to make the next one is not counted."""
     if settings.delivery == "every":
         return None
     fused, signal = settings.sensor == FUSION, frame.kind == "signal"
-    most_s = MOST_BEHIND_S if settings.deadline_ms is None else min(MOST_BEHIND_S, settings.deadline_ms / 2e3)
+    max_s = MAX_BEHIND_S if settings.deadline_ms is None else min(MAX_BEHIND_S, settings.deadline_ms / 2e3)
     if signal:
-        most_s += max(1 - part.overlap for part in settings.parts) * frame.samples / frame.rate_hz
+        max_s += max(1 - part.overlap for part in settings.parts) * frame.samples / frame.rate_hz
     if fused:
-        most_s += settings.tolerance_ms / 1e3 + (LATE_WINDOWS_S if signal else 0.0)
-    return most_s
+        max_s += settings.tolerance_ms / 1e3 + (LATE_WINDOWS_S if signal else 0.0)
+    return max_s
 
 
 def _nothing() -> None:
@@ -199,18 +155,3 @@ def _open(part: SourceSettings, settings: StreamSettings, clock: Clock) -> Senso
     if part.sensor == MQTT:
         return BusSensor(part, clock=clock, every=settings.delivery == "every")
     return open_sensor(part, stream=settings.name)
-
-
-def _frames(settings: StreamSettings, forms: Sequence[SensorForm], frame: FrameSpec) -> Sequence[FrameSpec]:
-    """What the model takes of each sensor."""
-    return part_frames(forms, frame, stream=settings.name) if settings.sensor == FUSION else [frame]
-
-
-def _check_topic(part: SourceSettings, stream: str) -> None:
-    if not part.topic:
-        raise SettingsError(
-            f"a sensor of stream '{stream}' has no source",
-            expected="the topic that it publishes on",
-            came="none",
-            fix='add topic = "…"',
-        )

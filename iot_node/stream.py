@@ -20,23 +20,23 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from iot_node.difference_detector import Stillness
+from iot_node.drop_report import Troubles
 from iot_node.privacy import check_plan
 from iot_node.source import Source, open_source
-from iot_node.stillness import Stillness
-from iot_node.troubles import Troubles
-from tiercut import results
-from tiercut.bundle import Bundle
 from tiercut.clock import Clock
 from tiercut.errors import InputError, SensorError
-from tiercut.jobs import Arrays, Job
-from tiercut.messages import MAX_TEXT, ClockStamp, Stage, Work
-from tiercut.plan import Plan
-from tiercut.sensing.form import Captured, Spoiled
-from tiercut.stream_settings import StreamSettings
-from tiercut.stream_talk import SourceReport, SourceState
-from tiercut.talk import StreamPlan
-from tiercut.variants import FULL
-from tiercut.window import Window
+from tiercut.limits import MAX_TEXT
+from tiercut.model.bundle import Bundle
+from tiercut.pipeline.jobs import Arrays, Job
+from tiercut.pipeline.window import Window
+from tiercut.plan import FULL, Plan
+from tiercut.protocol.frames import ClockStamp, Stage, Work
+from tiercut.protocol.nodes import StreamPlan
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.protocol.streams import SourceReport, SourceState
+from tiercut.results import result_json
+from tiercut.sensing.sensor_format import Captured, Spoiled
 
 #: How often frames without an outcome are looked for.
 OVERDUE_EVERY_S = 1.0
@@ -115,7 +115,7 @@ class Stream:
         self._failed = ""
         #: the last failure that was logged
         self._said = ""
-        self._stillness = Stillness(below=settings.skip_below, most_s=settings.skip_most_s)
+        self._stillness = Stillness(below=settings.skip_below, max_s=settings.skip_most_s)
         self._window = Window(limit=settings.in_flight, timeout_s=settings.timeout_s)
         #: the single place between sensor and window
         self._next: Prepared | None = None
@@ -285,7 +285,7 @@ class Stream:
                 continue
             self._epoch = plan.epoch
             self._window.start(prepared.seq, self._clock.monotonic_s())
-            self._events[prepared.seq] = results.event_id(prepared.seq, prepared.captured_unix_s)
+            self._events[prepared.seq] = result_json.event_id(prepared.seq, prepared.captured_unix_s)
             if self.settings.delivery == "every":
                 self._kept[prepared.seq] = prepared
             self._send(prepared, plan)

@@ -13,7 +13,7 @@ from typing import Self
 
 import pytest
 
-from tiercut.processes import free_port
+from tiercut.launch.processes import free_port
 
 _START_S = 10.0
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import tiercut
 from tests.models import ARCHITECTURES, EarlyExits, arrays
-from tiercut.preprocess import FrameSpec
+from tiercut.model.preprocess import FrameSpec
 
 Tensors = dict[str, NDArray[np.generic]]
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 import pytest
 
 from tests.brokers import program
-from tiercut.processes import free_port
+from tiercut.launch.processes import free_port
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = shlex.split(os.environ.get("TIERCUT_COMPOSE", "docker compose"))

@@ -11,7 +11,7 @@ import torch
 
 import tiercut
 from tests.models import ARCHITECTURES, chain_module, image
-from tiercut.preprocess import FrameSpec
+from tiercut.model.preprocess import FrameSpec
 
 LABELS = ("cat", "dog", "fox", "owl")
 

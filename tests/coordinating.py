@@ -9,17 +9,17 @@ from tests.profiles import profile_of
 from tiercut import __version__
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
 from tiercut.coordinator.core import Coordinator
-from tiercut.coordinator.goal import StreamGoal
 from tiercut.coordinator.problem import HANDOVER_S
 from tiercut.coordinator.spans import spans
-from tiercut.cuts import CutPoint, TensorSpec
-from tiercut.messages import Stage
+from tiercut.coordinator.stream_goal import StreamGoal
+from tiercut.model.cuts import CutPoint, TensorSpec
+from tiercut.model.preprocess import FrameSpec
+from tiercut.model.variants import ExitSpec, OutputSpec, Variant, exit_variant
 from tiercut.plan import Plan, Tier
-from tiercut.preprocess import FrameSpec
-from tiercut.profiles import Profile
-from tiercut.results import Journey
-from tiercut.talk import NodeStatus, Probe, Progress, Ready, Transfer
-from tiercut.variants import ExitSpec, OutputSpec, Variant, exit_variant
+from tiercut.profiling.profile import Profile
+from tiercut.protocol.frames import Stage
+from tiercut.protocol.nodes import NodeStatus, Probe, Progress, Ready, Transfer
+from tiercut.results.result_json import Journey
 
 #: Four blocks of 100 ms on the device, ten times as fast on an edge, a hundred times in the cloud.
 DEVICE_S = (0.0, 0.1, 0.2, 0.3, 0.4)

@@ -18,9 +18,9 @@ import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from tiercut.processes import free_port, to_toml
+from tiercut.launch.processes import free_port, to_toml
+from tiercut.protocol.topics import RESULT, STREAM_STATUS, WANTED
 from tiercut.settings import read_toml
-from tiercut.topics import RESULT, STREAM_STATUS, WANTED
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SITE = "home"

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tiercut.bundle import Bundle
+from tiercut.datasets.samples import Samples
 from tiercut.exits.recipe import Progress, Recipe
 from tiercut.exits.training import Trained, train_exits
-from tiercut.samples import Samples
+from tiercut.model.bundle import Bundle
 
 #: Enough to learn from in a second.
 QUICK = Recipe(epochs=3, batch=8, learning_rate=1e-2)

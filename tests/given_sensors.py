@@ -7,9 +7,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from iot_node.sensors import open_sensor
-from tiercut.sensing.form import Captured, SensorForm, Spoiled
-from tiercut.stream_settings import SourceSettings
+from tiercut.protocol.stream_settings import SourceSettings
+from tiercut.sensing.sensor_format import Captured, SensorForm, Spoiled
+from tiercut.sensors import open_sensor
 
 
 class Given:

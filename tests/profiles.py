@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tiercut.machine import Machine
-from tiercut.profiles import CodecPoint, Profile, Source
+from tiercut.profiling.machine import Machine
+from tiercut.profiling.profile import CodecPoint, Profile, Source
 
 MACHINE = Machine(cpu="Test CPU @ 1.0", cores=2, arch="x86_64", runtime="1.0", threads=1)
 

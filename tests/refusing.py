@@ -11,7 +11,7 @@ from tests.sites import Site
 from tiercut.bus import Sent, Subscription
 from tiercut.bus.memory import MemoryBroker, MemoryBus
 from tiercut.errors import BrokerRefused, PublishRefused
-from tiercut.node import Node
+from tiercut.node.node import Node
 
 
 def _words(what: str) -> dict[str, str]:

@@ -16,15 +16,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from broker.mosquitto import BusFiles, secure
+from broker.mosquitto.configuration import BusFiles, secure
 from tests.brokers import program
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
-from tiercut.identities import IdentityName, Listed
-from tiercut.pki import Authority, certificate_pem
-from tiercut.pki_folder import PkiFolder, Sites
-from tiercut.processes import free_port
+from tiercut.launch.processes import free_port
+from tiercut.security.authority import PkiFolder, Sites
+from tiercut.security.certificates import Authority, certificate_pem
+from tiercut.security.identity_list import IdentityName, Listed
 
 RUN = Path(__file__).parent.parent / "deploy" / "mosquitto" / "run.sh"
 _START_S = 10.0

@@ -12,15 +12,15 @@ from typing import Any
 
 import aiohttp
 
-from broker.http import HubServer
-from broker.http_access import ListedIdentities
+from broker.http.access import ListedIdentities
+from broker.http.server import HubServer
 from tiercut.errors import SettingsError
-from tiercut.identities import LIST_FILE, IdentityName, Listed, Role
-from tiercut.identity import Identity
-from tiercut.pki_folder import PkiFolder, Sites
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.repository.store import ModelStore
+from tiercut.security.authority import PkiFolder, Sites
+from tiercut.security.identity import Identity
+from tiercut.security.identity_list import LIST_FILE, IdentityName, Listed, Role
 from tiercut.settings import from_table, to_table
-from tiercut.store import ModelStore
-from tiercut.stream_settings import StreamSettings
 
 HUB = IdentityName("home", "hub", "hub")
 OPERATOR = IdentityName("home", "operator", "ann")

@@ -19,12 +19,12 @@ from edge_node.node import EdgeNode
 from edge_node.settings import Settings as EdgeSettings
 from iot_node.node import IotNode
 from iot_node.settings import Settings as IotSettings
-from tiercut.bundle import Bundle
 from tiercut.bus import Delivery
 from tiercut.bus.memory import MemoryBroker, MemoryBus
 from tiercut.clock import SystemClock
-from tiercut.node import Node
-from tiercut.stream_settings import StreamSettings
+from tiercut.model.bundle import Bundle
+from tiercut.node.node import Node
+from tiercut.protocol.stream_settings import StreamSettings
 
 SITE_URL, CLOUD_URL = "mqtt://site", "mqtt://cloud"
 

@@ -9,13 +9,12 @@ from typing import cast
 
 import pytest
 
-from broker.acl import acl, cloud_acl
-from broker.followers import Access
-from broker.registry import Registry
+from broker.mosquitto.access_rules import acl, cloud_acl
+from broker.registry.core import Registry
+from broker.registry.followers import Access
 from tiercut.errors import SettingsError
-from tiercut.identities import LIST_FILE, IdentityList, IdentityName, Listed, check_sensor_topic, list_bytes
-from tiercut.stream_settings import SourceSettings, StreamSettings
-from tiercut.topics import (
+from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
+from tiercut.protocol.topics import (  # fmt: skip
     CLOCK,
     CONTROL,
     DROPPED,
@@ -38,7 +37,8 @@ from tiercut.topics import (
     WANTED,
     WORK,
     Topic,
-)  # fmt: skip
+)
+from tiercut.security.identity_list import LIST_FILE, IdentityList, IdentityName, Listed, check_sensor_topic, list_bytes
 
 NAMES = ("device/d", "device/x", "edge/e", "hub/h", "operator/o", "reader/r", "bus/b", "sensor/s")
 PEOPLE = [

@@ -20,9 +20,10 @@ from tiercut.asyncapi.__main__ import as_yaml
 from tiercut.asyncapi.document import ENTRIES, document
 from tiercut.bus import Delivery
 from tiercut.bus.memory import MemoryBus
-from tiercut.jsonwire import encode_control
-from tiercut.stream_settings import SourceSettings, StreamSettings
-from tiercut.stream_talk import (
+from tiercut.protocol.jsonwire import encode_control
+from tiercut.protocol.nodes import StreamControl
+from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
+from tiercut.protocol.streams import (
     Assignment,
     SourceReport,
     StreamStatus,
@@ -32,8 +33,7 @@ from tiercut.stream_talk import (
     encode_stream_status,
     encode_wanted,
 )
-from tiercut.talk import StreamControl
-from tiercut.topics import TOPICS
+from tiercut.protocol.topics import TOPICS
 
 ROOT = Path(__file__).parent.parent
 OFFICIAL = ROOT / "tests" / "data" / "asyncapi" / "asyncapi-3.0.0.json"

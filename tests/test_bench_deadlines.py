@@ -21,21 +21,21 @@ from bench.deadlines.site import Live, Prepared, Setup, prepare, tiers_of
 from bench.deadlines.strategies import EDGENT, fixed_answers, plan_of, said, true_problem
 from bench.testbed.log import Figures
 from bench.testbed.watch import Seen, Watch
-from broker.goals import goal_of
+from broker.coordination.goals import goal_of
 from tests.aio import async_test
 from tests.bundles import exits_bundle, grey_frames
-from tiercut.bundle import Bundle
-from tiercut.bundle_write import rewrite
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.coordinator.problem import ENVELOPE_BYTES, HANDOVER_S, build
-from tiercut.coordinator.view import FIRST_GUESS, SiteView
+from tiercut.coordinator.site_view import FIRST_GUESS, SiteView
 from tiercut.errors import DataError
+from tiercut.launch.processes import Processes
+from tiercut.model.bundle import Bundle
+from tiercut.model.bundle_write import rewrite
 from tiercut.planner import solve
 from tiercut.planner.alternatives import CLOUD_ONLY, DEVICE_ONLY
-from tiercut.processes import Processes
-from tiercut.stream_settings import StreamSettings
+from tiercut.protocol.stream_settings import StreamSettings
 
 SETUP = Setup(slowdown=tiers_of((200.0, 50.0, 1.0)), fps=10.0)
 

@@ -22,16 +22,17 @@ from tiercut.bottleneck.network import Bottleneck
 from tiercut.bottleneck.plan import make_plan
 from tiercut.bottleneck.to_onnx import to_onnx
 from tiercut.bottleneck.train import Trained, train_bottleneck
-from tiercut.bundle import Bundle
 from tiercut.cli import bottleneck as command
-from tiercut.codec_table import CodecTable, load_table, write_table
 from tiercut.codecs import CODECS, TENSOR_REASONS, codec, decode_tensor, encode_tensor
-from tiercut.codecs.learned import CODE, TENSOR, LearnedCodec
-from tiercut.cuts import TensorSpec
+from tiercut.datasets.samples import Samples
 from tiercut.errors import BadTensor, ChecksumError, CutError, DataError, SettingsError, TiercutError
 from tiercut.exits.recipe import Recipe
-from tiercut.machine import this_machine
-from tiercut.samples import Samples
+from tiercut.model.bundle import Bundle
+from tiercut.model.cuts import TensorSpec
+from tiercut.model.learned_codec import CODE, TENSOR, LearnedCodec
+from tiercut.profiling.codec_table import CodecTable
+from tiercut.profiling.codec_table_file import load_table, write_table
+from tiercut.profiling.machine import this_machine
 
 #: Enough to learn from in a few seconds.
 QUICK = Recipe(mode="frozen", epochs=4, batch=16, learning_rate=8e-3)
@@ -163,7 +164,7 @@ def test_bundle_may_be_named_from_inside_of_it(
 
 def test_failure_leaves_the_bundle_as_it_was(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = learn(trained.bundle, tmp_path / "b", recipe=Recipe(epochs=1, batch=32), name="second").bundle
-    monkeypatch.setattr("tiercut.bundle_write.write_contents", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("tiercut.model.bundle_write.write_contents", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(TiercutError):
         learn(bundle, bundle.folder, recipe=Recipe(epochs=1, batch=32), name="third")
     assert Bundle.load(tmp_path / "b").model == bundle.model

@@ -15,9 +15,9 @@ import pytest
 
 import tiercut
 from tests.models import conv_onnx
-from tiercut.bundle import Bundle
-from tiercut.bundle_format import identity
 from tiercut.errors import BundleError, ChecksumError, InputError
+from tiercut.model.bundle import Bundle
+from tiercut.model.bundle_format import identity
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from broker.embedded import EmbeddedBroker
+from broker.embedded.server import EmbeddedBroker
 from tests.aio import async_test
 from tests.brokers import Mosquitto
 from tiercut.bus import Delivery, ManagedBus, Subscription

@@ -16,16 +16,16 @@ import pytest
 
 from tests.brokers import program
 from tests.secured import claiming_to_serve
-from tiercut import pki
 from tiercut.bus.settings import tls_context
 from tiercut.cli import main
 from tiercut.errors import SettingsError
-from tiercut.identities import IdentityName, Listed, read_list
-from tiercut.identity import Identity, claim, wait_for
-from tiercut.node_settings import NodeSettings
-from tiercut.pki_folder import PkiFolder, Sites
-from tiercut.program import MqttOpener
-from tiercut.program import main as run_program
+from tiercut.node.program import MqttOpener
+from tiercut.node.program import main as run_program
+from tiercut.node.settings import NodeSettings
+from tiercut.security import certificates
+from tiercut.security.authority import PkiFolder, Sites
+from tiercut.security.identity import Identity, claim, wait_for
+from tiercut.security.identity_list import IdentityName, Listed, read_list
 
 DEVICE, HUB = IdentityName("home", "device", "door"), IdentityName("home", "hub", "hub")
 
@@ -46,11 +46,13 @@ def fingerprints(made: PkiFolder) -> dict[str, bytes]:
 
 
 def test_certificate_says_who_it_is_and_what_it_is_for(folder: PkiFolder) -> None:
-    device, hub = (pki.load_certificates((folder.path_of(name) / "cert.pem").read_bytes())[0] for name in (DEVICE, HUB))
-    assert pki.common_name(device) == "home/device/door"
-    assert pki.hosts_of(device) == ()
-    assert pki.hosts_of(hub) == ("hub", "localhost", "127.0.0.1", "::1")
-    assert 396 < pki.days_left(device) < 398
+    device, hub = (
+        certificates.load_certificates((folder.path_of(name) / "cert.pem").read_bytes())[0] for name in (DEVICE, HUB)
+    )
+    assert certificates.common_name(device) == "home/device/door"
+    assert certificates.hosts_of(device) == ()
+    assert certificates.hosts_of(hub) == ("hub", "localhost", "127.0.0.1", "::1")
+    assert 396 < certificates.days_left(device) < 398
 
 
 def test_openssl_takes_the_chain_for_clients_and_for_servers_only_by_role(folder: PkiFolder) -> None:
@@ -68,11 +70,11 @@ def test_openssl_takes_the_chain_for_clients_and_for_servers_only_by_role(folder
 
 
 def test_authority_is_named_as_openssl_looks_for_it(tmp_path: Path) -> None:
-    certificate = pki.Authority.new("My.Site-1").certificate
-    (tmp_path / "ca.pem").write_bytes(pki.certificate_pem(certificate))
+    certificate = certificates.Authority.new("My.Site-1").certificate
+    (tmp_path / "ca.pem").write_bytes(certificates.certificate_pem(certificate))
     command = [program("openssl"), "x509", "-noout", "-subject_hash", "-in", str(tmp_path / "ca.pem")]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    assert pki.authority_file(certificate) == f"{said}.0"
+    assert certificates.authority_file(certificate) == f"{said}.0"
 
 
 def test_files_are_for_their_owner_alone(folder: PkiFolder) -> None:
@@ -127,13 +129,13 @@ def test_steps_of_a_new_authority_come_in_order(folder: PkiFolder) -> None:
         folder.switch()
     folder.begin_rotation()
     bundle = (folder.path_of(DEVICE) / "ca.pem").read_bytes()
-    assert len(pki.load_certificates(bundle)) == 2
+    assert len(certificates.load_certificates(bundle)) == 2
     with pytest.raises(SettingsError, match=r"rotate-ca .* switch"):
         folder.begin_rotation()
     folder.switch()
     assert all(each.current for each in folder.issued())
     folder.finish_rotation()
-    assert len(pki.load_certificates((folder.path_of(DEVICE) / "ca.pem").read_bytes())) == 1
+    assert len(certificates.load_certificates((folder.path_of(DEVICE) / "ca.pem").read_bytes())) == 1
     assert Identity.load(folder.path_of(DEVICE)).name == DEVICE
 
 

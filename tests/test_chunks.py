@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiercut.chunks import ABANDONED_REASONS, CHUNK_REASONS, HEADER, Assembler, is_chunk, split
 from tiercut.errors import BadChunk, SettingsError
-from tiercut.wire import encode_work
+from tiercut.protocol.chunks import ABANDONED_REASONS, CHUNK_REASONS, HEADER, Assembler, is_chunk, split
+from tiercut.protocol.envelope import encode_work
 
 GOLDEN = Path(__file__).parent / "golden"
 

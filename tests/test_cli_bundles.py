@@ -10,10 +10,10 @@ import pytest
 
 from tests.bundles import bundle_of
 from tests.models import conv_onnx
-from tiercut.bundle import Bundle
 from tiercut.cli import export, inspect
 from tiercut.cli.inspect import human_bytes, human_count
 from tiercut.errors import BundleError, SettingsError
+from tiercut.model.bundle import Bundle
 
 
 def tiercut(*words: str | Path) -> int:

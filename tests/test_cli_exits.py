@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 
 from tests.exit_data import write_quarters
-from tiercut.bundle import Bundle
 from tiercut.cli import exits
 from tiercut.cli.training_view import Bar, Lines
 from tiercut.errors import CutError, DataError, SettingsError
 from tiercut.exits.recipe import Progress
+from tiercut.model.bundle import Bundle
 
 QUICK = ["--epochs", "2", "--batch", "8", "--rate", "0.01"]
 

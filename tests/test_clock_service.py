@@ -14,12 +14,12 @@ from tests.aio import async_test, until
 from tiercut.bus.memory import MemoryBus
 from tiercut.bus.memory_broker import MemoryBroker
 from tiercut.clock import SystemClock
-from tiercut.clock_service import ClockService
-from tiercut.clocksync import ClockOffsets
-from tiercut.jsonwire import decode_clock_probe, encode_clock_probe
-from tiercut.peers import Peers
-from tiercut.talk import ClockProbe, NodeStatus
-from tiercut.topics import CLOCK, ECHO
+from tiercut.clocks.exchange import ClockService
+from tiercut.clocks.offsets import ClockOffsets
+from tiercut.pipeline.peers import Peers
+from tiercut.protocol.jsonwire import decode_clock_probe, encode_clock_probe
+from tiercut.protocol.nodes import ClockProbe, NodeStatus
+from tiercut.protocol.topics import CLOCK, ECHO
 
 OWN, FAR = (CLOCK.of(site="t", tier="edge", node=node) for node in ("e", "far"))
 FAR_NAMES = {"site": "t", "tier": "edge", "node": "far"}
@@ -145,7 +145,7 @@ async def test_measurement_is_not_ended_by_a_stranger() -> None:
 
 @async_test
 async def test_questions_that_are_never_answered_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tiercut.clock_service.MAX_OPEN", 4)
+    monkeypatch.setattr("tiercut.clocks.exchange.MAX_OPEN", 4)
     async with asker() as own:
         for _ in range(20):
             await own.service.ask(own.bus, FAR)

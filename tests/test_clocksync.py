@@ -2,7 +2,7 @@
 
 import pytest
 
-from tiercut.clocksync import MAX_CLOCKS, ClockOffsets
+from tiercut.clocks.offsets import MAX_CLOCKS, ClockOffsets
 
 
 def exchange(offsets: ClockOffsets, *, at_s: float, out_s: float, back_s: float, ahead_s: float = 100.0) -> None:

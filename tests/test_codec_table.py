@@ -19,21 +19,22 @@ from onnx import helper
 import tiercut
 from tests.bundles import bundle_of, exits_bundle, grey_frames
 from tests.models import chain_module, image
-from tiercut.bundle import Bundle
-from tiercut.bundle_write import rewrite
 from tiercut.cli import main
-from tiercut.codec_choice import worth_choosing
-from tiercut.codec_measure import Options, measure_codecs, paired_drop
-from tiercut.codec_table import FILE, CodecRow, CodecTable, load_table, problem_codecs, write_table
 from tiercut.codecs import decode_tensor, encode_tensor
+from tiercut.datasets.samples import Samples, Stack
 from tiercut.errors import BundleError, DataError, SettingsError
-from tiercut.machine import this_machine
+from tiercut.model.bundle import Bundle
+from tiercut.model.bundle_write import rewrite
+from tiercut.model.preprocess import FrameSpec
+from tiercut.model.variants import LearnedSpec
 from tiercut.planner.problem import parse
-from tiercut.preprocess import FrameSpec
-from tiercut.profile_cuts import candidate_cuts
-from tiercut.profiles import CodecPoint, Profile
-from tiercut.samples import Samples, Stack
-from tiercut.variants import LearnedSpec
+from tiercut.profiling.codec_choice import problem_codecs, worth_choosing
+from tiercut.profiling.codec_measure import Options, measure_codecs, paired_drop
+from tiercut.profiling.codec_table import CodecRow, CodecTable
+from tiercut.profiling.codec_table_file import FILE, load_table, write_table
+from tiercut.profiling.cut_sampling import candidate_cuts
+from tiercut.profiling.machine import this_machine
+from tiercut.profiling.profile import CodecPoint, Profile
 
 FEW = Options(codecs=("int8+zstd", "int2+zstd", "png", "jpeg-15"), frames=60)
 

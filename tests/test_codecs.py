@@ -20,8 +20,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from tiercut.codecs import CODECS, DTYPES, TENSOR_REASONS, codec, decode_tensor, encode_tensor
+from tiercut.codecs.encoded import EncodedTensor
 from tiercut.errors import BadTensor, InputError, SettingsError
-from tiercut.messages import EncodedTensor
 
 Array = npt.NDArray[Any]
 LOSSY = ("fp16", "int8", "fp16+zstd", "int8+zstd", "int4+zstd", "int2+zstd", "sparse8+zstd", "sparse4+zstd")

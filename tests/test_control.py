@@ -17,16 +17,16 @@ from tests.brokers import Mosquitto
 from tests.coordinating import Told
 from tests.sites import Site, new_site, noise
 from tests.test_coordinated import hub
-from tiercut.bundle import Bundle
 from tiercut.bus import Delivery
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.cli import control, main
 from tiercut.clock import SystemClock
-from tiercut.jsonwire import decode_control, encode_control, encode_stream_plan
+from tiercut.model.bundle import Bundle
 from tiercut.plan import Plan
-from tiercut.talk import StreamControl, StreamPlan
-from tiercut.topics import CONTROL, EXPLAIN, PLAN
+from tiercut.protocol.jsonwire import decode_control, encode_control, encode_stream_plan
+from tiercut.protocol.nodes import StreamControl, StreamPlan
+from tiercut.protocol.topics import CONTROL, EXPLAIN, PLAN
 
 CAM = {"site": "home", "stream": "cam"}
 FREEZE = encode_control(StreamControl(mode="freeze"))

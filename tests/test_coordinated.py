@@ -9,16 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from broker.goals import plan_by_hand
+from broker.coordination.goals import plan_by_hand
 from broker.node import Hub
 from broker.settings import PlanSettings
 from broker.settings import Settings as HubSettings
 from tests.aio import async_test
 from tests.sites import CLOUD_URL, SITE_URL, Outcomes, Site, new_site, noise
-from tiercut.bundle import Bundle
 from tiercut.bus.memory import MemoryBus
-from tiercut.jsonwire import encode_stream_plan
-from tiercut.stream_settings import StreamSettings as Planned
+from tiercut.model.bundle import Bundle
+from tiercut.protocol.jsonwire import encode_stream_plan
+from tiercut.protocol.stream_settings import StreamSettings as Planned
 
 
 def hub(site: Site, bundle: Bundle, **more: Any) -> Hub:

@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 
-from broker.goals import goal_of
+from broker.coordination.goals import goal_of
 from tests.aio import async_test, until
 from tests.bundles import exits_bundle
 from tests.sites import new_site, noise
 from tests.test_coordinated import explanation, hub
-from tiercut.bundle import Bundle
-from tiercut.bundle_write import rewrite
-from tiercut.codec_table import CodecRow, CodecTable, write_table
 from tiercut.errors import BundleError, SettingsError
-from tiercut.machine import this_machine
-from tiercut.stream_settings import StreamSettings as Planned
-from tiercut.variants import Leaving
+from tiercut.model.bundle import Bundle
+from tiercut.model.bundle_write import rewrite
+from tiercut.model.variants import Leaving
+from tiercut.profiling.codec_table import CodecRow, CodecTable
+from tiercut.profiling.codec_table_file import write_table
+from tiercut.profiling.machine import this_machine
+from tiercut.protocol.stream_settings import StreamSettings as Planned
 
 
 @pytest.fixture

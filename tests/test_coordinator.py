@@ -10,9 +10,9 @@ from tests.coordinating import MODEL, Told, goal, times
 from tests.profiles import profile_of
 from tiercut.coordinator import core, problem
 from tiercut.coordinator.actions import Measure
-from tiercut.messages import Dropped
 from tiercut.plan import Plan
-from tiercut.talk import Probe, Progress, Running, StreamControl, StreamPlan
+from tiercut.protocol.frames import Dropped
+from tiercut.protocol.nodes import Probe, Progress, Running, StreamControl, StreamPlan
 
 
 def test_first_plan_waits_for_probes_and_then_uses_what_is_fastest() -> None:

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.bundles import exits_bundle
-from tiercut.bundle import Bundle
-from tiercut.cut_names import resolve_cut
 from tiercut.errors import CutError
+from tiercut.model.bundle import Bundle
+from tiercut.model.cut_names import resolve_cut
 
 
 def test_number_is_the_cut_itself(chain: Bundle) -> None:

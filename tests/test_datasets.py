@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tiercut import datasets
-from tiercut.datasets import Samples, check_labels, for_model, load, need
+from tiercut.datasets import folders
+from tiercut.datasets.folders import Samples, check_labels, for_model, load, need
 from tiercut.errors import DataError
 
 PIXELS = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
@@ -40,7 +40,7 @@ def write_images(folder: Path, *names: str) -> Path:
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize(("prefix", "split"), [("train", "train"), ("t10k", "test"), ("test", "test")])
-def test_idx_files_give_frames_and_labels(tmp_path: Path, prefix: str, split: datasets.Split, packed: bool) -> None:
+def test_idx_files_give_frames_and_labels(tmp_path: Path, prefix: str, split: folders.Split, packed: bool) -> None:
     samples = load(write_idx(tmp_path, prefix, packed=packed), split)
     assert [frame.tolist() for frame in samples.frames] == PIXELS.tolist()
     assert samples.labels is not None
@@ -49,7 +49,7 @@ def test_idx_files_give_frames_and_labels(tmp_path: Path, prefix: str, split: da
 
 def test_divided_folder_gives_its_test_part_unless_told(tmp_path: Path) -> None:
     write_idx(tmp_path, "train")
-    assert datasets.splits(tmp_path) == ("train",)
+    assert folders.splits(tmp_path) == ("train",)
     assert len(load(tmp_path)) == 5
     write_idx(tmp_path, "t10k")
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"not read")

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from tests.coordinating import ACCURACY, DEVICE_S, EXITS, HEAD_S, MODEL, Told, exits_goal, times
-from tiercut.coordinator.chains import chains_of
 from tiercut.coordinator.deadline import FEW, FIRST_MARGIN, Punctuality
-from tiercut.coordinator.goal import StreamGoal, leaving_at
 from tiercut.coordinator.problem import build
 from tiercut.coordinator.spans import spans
+from tiercut.coordinator.stream_goal import StreamGoal, leaving_at
+from tiercut.coordinator.variant_costs import chains_of
 from tiercut.errors import SettingsError
 from tiercut.estimate.nodes import LoadEstimator
-from tiercut.jsonwire import decode_dropped, encode_dropped
-from tiercut.messages import Dropped, DroppedWay, Stage
+from tiercut.model.variants import Leaving
 from tiercut.plan import Deadline, Plan
-from tiercut.profiles import Span
-from tiercut.talk import StreamControl, StreamPlan
-from tiercut.variants import Leaving
+from tiercut.profiling.profile import Span
+from tiercut.protocol.frames import Dropped, DroppedWay, Stage
+from tiercut.protocol.jsonwire import decode_dropped, encode_dropped
+from tiercut.protocol.nodes import StreamControl, StreamPlan
 
 
 def alone(stream: StreamGoal) -> Told:

@@ -19,7 +19,7 @@ from edge_node.node import EdgeNode
 from edge_node.settings import Settings as EdgeSettings
 from tests.aio import async_test, until
 from tests.brokers import Mosquitto, certificates, program
-from tiercut import __version__, cli, pki
+from tiercut import __version__, cli
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.cli.doctor import add_parser
@@ -29,11 +29,12 @@ from tiercut.doctor.certificates import lifetime
 from tiercut.doctor.examine import examine
 from tiercut.doctor.findings import Finding
 from tiercut.doctor.target import Target, of_settings
-from tiercut.jsonwire import encode_node_status
-from tiercut.processes import free_port
-from tiercut.stream_talk import StreamState, StreamStatus, encode_stream_status
-from tiercut.talk import NodeStatus
-from tiercut.topics import STATUS, STREAM_STATUS
+from tiercut.launch.processes import free_port
+from tiercut.protocol.jsonwire import encode_node_status
+from tiercut.protocol.nodes import NodeStatus
+from tiercut.protocol.streams import StreamState, StreamStatus, encode_stream_status
+from tiercut.protocol.topics import STATUS, STREAM_STATUS
+from tiercut.security.certificates import Authority
 
 
 async def found(target: Target) -> dict[tuple[str, str], list[Finding]]:
@@ -249,7 +250,7 @@ async def test_clock_that_is_off_and_node_that_is_silent_are_told(tmp_path: Path
     [(100, "ok", "for 99 days"), (10, "warning", "ends in 9 days"), (-1, "problem", "has ended on")],
 )
 def test_certificates_are_renewed_in_time(days: int, state: str, says: str) -> None:
-    made = pki.Authority.new("t", days=200).certificate
+    made = Authority.new("t", days=200).certificate
     now = made.not_valid_after_utc - dt.timedelta(days=days) + dt.timedelta(hours=12)
     finding = lifetime("certificate", "ours", made, now, fix="renew it")
     assert finding.state == state

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.acl import acl
+from broker.mosquitto.access_rules import acl
 from tests.aio import async_test
 from tests.brokers import Mosquitto, program
 from tests.secured import SecureBroker, new_pki, settings
@@ -19,11 +19,11 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.doctor.target import Target
-from tiercut.identities import IdentityName
-from tiercut.identity import Identity
-from tiercut.pki_folder import PkiFolder
-from tiercut.stream_settings import StreamSettings
-from tiercut.topics import WANTED
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.protocol.topics import WANTED
+from tiercut.security.authority import PkiFolder
+from tiercut.security.identity import Identity
+from tiercut.security.identity_list import IdentityName
 
 CAM = StreamSettings(name="cam", model="m", sensor="noise", device="d")
 ROLES = ("device", "edge", "hub", "operator", "reader")

@@ -17,27 +17,27 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_node.ahead import MOST_WAIT_S, Ahead, Stream
-from edge_node.answers import FRAME_BYTES, MOST_NOTED, AnswerCache
-from edge_node.likeness import Likeness
+from edge_node.answer_cache import FRAME_BYTES, MAX_NOTED, AnswerCache
+from edge_node.in_flight import MAX_WAIT_S, Ahead, Stream
 from edge_node.settings import Settings
+from edge_node.tensor_distance import Likeness
 from tests.aio import async_test, until
 from tests.brokers import Mosquitto
 from tests.bundles import exits_bundle
 from tests.sites import Outcomes, by_hand, new_site
 from tests.test_programs import programs, results_of
 from tests.test_worker import work as plain_work
-from tiercut import results
-from tiercut.bundle import Bundle
 from tiercut.errors import BadEnvelope, SettingsError
-from tiercut.frame import Drop, Finish, Forward, FrameState, Here, LookUp, Run, Wait, decide
-from tiercut.jobs import Job, Processed
-from tiercut.messages import Work
-from tiercut.node import Node
+from tiercut.launch.processes import Processes
+from tiercut.model.bundle import Bundle
+from tiercut.node.node import Node
+from tiercut.pipeline.decide import Drop, Finish, Forward, FrameState, Here, LookUp, Run, Wait, decide
+from tiercut.pipeline.jobs import Job, Processed
 from tiercut.plan import Deadline, Plan
-from tiercut.processes import Processes
-from tiercut.results import Reading
-from tiercut.stream_settings import StreamSettings
+from tiercut.protocol.frames import Work
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.results import result_json
+from tiercut.results.result_json import Reading
 
 Array = NDArray[Any]
 Running = TypeVar("Running", bound=Node)
@@ -115,11 +115,11 @@ def filled(values: Sequence[float], **more: Any) -> AnswerCache:
 
 
 def event(seq: int) -> str:
-    return results.event_id(seq, seq + 1.0)
+    return result_json.event_id(seq, seq + 1.0)
 
 
 def result_of(frame_work: Work, **more: Any) -> bytes:
-    return results.build(frame_work, read(frame_work.seq), "m", stages=(), finished_by="c", latency_s=None, **more)
+    return result_json.build(frame_work, read(frame_work.seq), "m", stages=(), finished_by="c", latency_s=None, **more)
 
 
 def test_nearest_of_those_within_the_distance_answers() -> None:
@@ -168,7 +168,7 @@ def test_least_recently_used_makes_room_in_its_stream() -> None:
 
 def test_memory_is_bounded_over_all_streams() -> None:
     bound = 20 * (FRAME_BYTES + 4 * 1000 + 50)
-    answers = cache(frames=256, most_bytes=bound)
+    answers = cache(frames=256, max_bytes=bound)
     for seq in range(100):
         answers.find(work(seq, stream=f"s{seq % 7}"), frame(seq, 1000), 0.0)
         if seq % 2:
@@ -181,9 +181,9 @@ def test_memory_is_bounded_over_all_streams() -> None:
 
 def test_frames_without_an_answer_are_bounded_and_go_with_their_time() -> None:
     answers = cache(frames=1)
-    for seq in range(3 * MOST_NOTED):
+    for seq in range(3 * MAX_NOTED):
         answers.find(work(seq), frame(float(seq)), 0.0)
-    assert len(answers) == MOST_NOTED
+    assert len(answers) == MAX_NOTED
     answers.find(work(999), frame(0.0), 100.0)
     assert len(answers) == 1
 
@@ -260,8 +260,8 @@ def test_frames_ahead_are_those_without_an_outcome() -> None:
     assert not ahead.of(Stream("home", "door"), event(9), 2.0)
     ahead.outcome(CAM, event(1))
     assert not ahead.of(CAM, event(2), 2.0)  # itself, sent again
-    assert ahead.of(CAM, event(9), 2.0 + MOST_WAIT_S)
-    assert not ahead.of(CAM, event(9), 2.1 + MOST_WAIT_S)
+    assert ahead.of(CAM, event(9), 2.0 + MAX_WAIT_S)
+    assert not ahead.of(CAM, event(9), 2.1 + MAX_WAIT_S)
     assert not ahead._order
     assert not ahead._under_way
 
@@ -374,7 +374,7 @@ async def test_equal_frames_are_answered_without_running_the_rest(
     last = outcomes.results[-1]
     assert [s["where"] for s in last["stages"] if s["kind"] == "compute"] == ["d"]
     assert (last["cached_from"], last["fallback"], last["exit"]) == (4, None, "full")
-    assert results.read_journey(outcomes.deliveries[-1].payload).cached
+    assert result_json.read_journey(outcomes.deliveries[-1].payload).cached
 
 
 @async_test

@@ -12,14 +12,14 @@ import time
 
 import pytest
 
-from broker.embedded import EmbeddedBroker
+from broker.embedded.server import EmbeddedBroker
 from tests.aio import async_test
 from tests.brokers import program
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.errors import BusError, SettingsError
-from tiercut.processes import free_port
+from tiercut.launch.processes import free_port
 
 
 def listens(port: int) -> bool:

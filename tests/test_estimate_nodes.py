@@ -10,7 +10,7 @@ from tests.profiles import profile_of
 from tiercut.errors import SettingsError
 from tiercut.estimate.changepoint import Cusum, NoiseScale
 from tiercut.estimate.nodes import LoadChange, LoadEstimator
-from tiercut.profiles import Profile, Span
+from tiercut.profiling.profile import Profile, Span
 
 PROFILE = profile_of((0.0, 0.002, 0.006, 0.01))
 

@@ -24,7 +24,7 @@ from examples.wearable import train
 from examples.wearable.recordings import HELD_OUT, LABELS, RATE_HZ, load
 from tests.brokers import program
 from tests.example_sites import EXAMPLES, ExampleSite, top
-from tiercut.bundle import Bundle
+from tiercut.model.bundle import Bundle
 from tiercut.zoo import efficientnet_lite0, silero_vad
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -33,7 +33,7 @@ STEP_S = silero_vad.STEP * silero_vad.SCORED / silero_vad.RATE_HZ
 #: Seconds of each exercise in the tests' recording, and epochs of the tests' network.
 SECONDS, EPOCHS = 8.0, 6
 #: Where a publisher is held up for a second, the next window begins there: those after it are not quite those expected.
-MOST = 0.8
+GOOD_SHARE = 0.8
 EVERYTHING = {"delivery": "every", "loop": False, "real_time": False}
 
 
@@ -160,7 +160,7 @@ def test_pcm_published_on_mqtt_tells_speech_from_silence(site: ExampleSite) -> N
     publish(site, "sound", "recordings/speech.wav", "--speed", "8")
     judged = right(site.first(name, 56), clear_windows(site.folder))
     assert len(judged) > 40
-    assert np.mean(judged) > MOST
+    assert np.mean(judged) > GOOD_SHARE
 
 
 # ---------------------------------------------------------------------- wearable
@@ -195,7 +195,7 @@ def test_device_tells_exercises_of_a_person_it_has_never_seen(site: ExampleSite)
 def test_readings_published_on_mqtt_in_other_units_give_the_same(site: ExampleSite) -> None:
     name = site.want("wearable/mqtt.toml", delivery="every")
     publish(site, "wearable", "recordings/exercises.csv", "--speed", "8")
-    check_exercises(site, site.first(name, 46), least=MOST)
+    check_exercises(site, site.first(name, 46), least=GOOD_SHARE)
 
 
 def test_two_sensors_are_fused_and_one_may_be_missing(site: ExampleSite) -> None:

@@ -12,12 +12,12 @@ import torch
 from onnx import helper
 
 from tests.models import write_onnx
-from tiercut.cuts import TensorSpec
 from tiercut.errors import ExportError
 from tiercut.exits.calibration import calibration_error, fit_temperature, leaving_table
 from tiercut.exits.graft import graft
 from tiercut.exits.heads import HeadPlan, Kind, make_head
-from tiercut.variants import FULL
+from tiercut.model.cuts import TensorSpec
+from tiercut.plan import FULL
 
 SHAPES = [(1, 3, 8, 8), (1, 12, 14, 14), (1, 5, 30, 17), (1, 4, 2, 2), (1, 6, 20), (1, 7)]
 

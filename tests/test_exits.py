@@ -15,14 +15,15 @@ import tiercut
 from tests.bundles import bundle_of
 from tests.exit_data import FROZEN, QUICK, Heard, quarters, train
 from tests.models import ARCHITECTURES, chain_module
-from tiercut.bundle import Bundle
-from tiercut.bundle_write import rewrite
+from tiercut.datasets.samples import Samples
 from tiercut.errors import CutError, DataError, ExportError, InputError, SettingsError
 from tiercut.exits import placement
 from tiercut.exits.recipe import Recipe
-from tiercut.preprocess import FrameSpec
-from tiercut.samples import Samples
-from tiercut.variants import FULL, LearnedSpec
+from tiercut.model.bundle import Bundle
+from tiercut.model.bundle_write import rewrite
+from tiercut.model.preprocess import FrameSpec
+from tiercut.model.variants import LearnedSpec
+from tiercut.plan import FULL
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def test_frozen_training_with_too_little_room_makes_the_tensors_anew(
     joint: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = train(joint, tmp_path / "kept", recipe=FROZEN).bundle
-    monkeypatch.setattr("tiercut.exits.feeding._MOST_OF_DISK", 0)
+    monkeypatch.setattr("tiercut.exits.batches._MAX_OF_DISK", 0)
     heard = Heard()
     assert train(joint, tmp_path / "anew", heard, recipe=FROZEN).bundle.model == kept.model
     assert any("not enough room" in note for note in heard.notes)
@@ -150,8 +151,8 @@ def test_interrupted_training_ends_as_one_that_was_not(chain: Bundle, joint: Bun
 def test_training_stopped_within_an_epoch_goes_on_at_that_step(
     chain: Bundle, joint: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tiercut.exits.fit._SAVED_EVERY_S", 0)
-    monkeypatch.setattr("tiercut.exits.fit._SAID_EVERY_S", 0)
+    monkeypatch.setattr("tiercut.exits.training_loop._SAVED_EVERY_S", 0)
+    monkeypatch.setattr("tiercut.exits.training_loop._SAID_EVERY_S", 0)
     with pytest.raises(KeyboardInterrupt):
         train(chain, tmp_path / "b", Heard(stop_at=0.25, within=True), cuts=(6, 9))
     heard = Heard()

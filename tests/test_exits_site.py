@@ -12,14 +12,14 @@ from tests.aio import async_test, until
 from tests.bundles import exits_bundle
 from tests.given_sensors import frames_of
 from tests.sites import Site, by_hand, new_site, noise
-from tiercut.bundle import Bundle
 from tiercut.bus.memory import MemoryBus
-from tiercut.confidence import confidence
-from tiercut.jsonwire import encode_stream_plan
+from tiercut.model.bundle import Bundle
+from tiercut.model.confidence import confidence
 from tiercut.plan import Deadline, Plan
-from tiercut.stream_settings import StreamSettings
-from tiercut.talk import StreamPlan
-from tiercut.topics import PLAN
+from tiercut.protocol.jsonwire import encode_stream_plan
+from tiercut.protocol.nodes import StreamPlan
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.protocol.topics import PLAN
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from torch import nn
 import tiercut
 from tests.bundles import bundle_of
 from tests.models import ARCHITECTURES, Branching, arrays, conv_onnx, image, write_onnx
+from tiercut.authoring.input_nodes import prepend_frame
+from tiercut.authoring.verify import Draft, verify
 from tiercut.errors import ExportError
-from tiercut.frame_nodes import prepend_frame
-from tiercut.preprocess import FrameSpec
-from tiercut.verify import Draft, verify
+from tiercut.model.preprocess import FrameSpec
 from tiercut.zoo import efficientnet_lite0, imagenet_labels
 
 

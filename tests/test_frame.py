@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from tiercut.frame import DROP_REASONS, Drop, Finish, Forward, FrameState, Here, Run, TryExit, decide
+from tiercut.pipeline.decide import Drop, Finish, Forward, FrameState, Here, Run, TryExit, decide
 from tiercut.plan import Deadline, DeliveryMode, Plan, Tier
+from tiercut.protocol.drop_reasons import DROP_REASONS
 
 END = 9
 PLAN = Plan(epoch=1, first_cut=3, second_cut=5, device="d", edge="e", cloud="c", codecs=("int8", "fp16"))

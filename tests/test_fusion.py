@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from tiercut.errors import SettingsError
-from tiercut.preprocess import FrameSpec
-from tiercut.sensing.aligning import MAX_OPEN, Aligned, Aligner
+from tiercut.model.preprocess import FrameSpec
+from tiercut.protocol.stream_settings import SourceSettings
 from tiercut.sensing.fit import adapt
-from tiercut.sensing.form import Captured, Channel, SensorForm, Spoiled
 from tiercut.sensing.fusion import Fuser, fused_form, fused_frame, part_frames, part_names
-from tiercut.stream_settings import SourceSettings
+from tiercut.sensing.sensor_format import Captured, Channel, SensorForm, Spoiled
+from tiercut.sensing.time_alignment import MAX_OPEN, Aligned, Aligner
 
 NOW = 1_800_000_000.0
 PICTURE = SensorForm(kind="image")

@@ -13,9 +13,9 @@ import psutil
 
 from tiercut.codecs import TENSOR_REASONS, decode_tensor
 from tiercut.errors import BadMessage
-from tiercut.jsonwire import decode_node_status, encode_node_status
-from tiercut.talk import NodeStatus
-from tiercut.wire import ENVELOPE_REASONS, decode_work, encode_work
+from tiercut.protocol.envelope import ENVELOPE_REASONS, decode_work, encode_work
+from tiercut.protocol.jsonwire import decode_node_status, encode_node_status
+from tiercut.protocol.nodes import NodeStatus
 
 MAKE = runpy.run_path(str(Path(__file__).parent / "golden" / "make.py"))
 COUNT = 100_000

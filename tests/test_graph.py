@@ -7,10 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tiercut.cuts import dominated_cuts
 from tiercut.errors import BundleError
-from tiercut.graph import Graph, topological_order
-from tiercut.macs import node_macs
+from tiercut.model.cuts import dominated_cuts
+from tiercut.model.graph import Graph, topological_order
+from tiercut.model.macs import node_macs
 
 
 def value(name: str, *shape: int) -> onnx.ValueInfoProto:

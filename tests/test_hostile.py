@@ -12,25 +12,26 @@ from typing import Any
 import pytest
 
 import iot_node.source
-import tiercut.node
+import tiercut.node.node
 from edge_node.node import EdgeNode
 from edge_node.settings import Settings as EdgeSettings
-from iot_node.sensors import Captured, Sensor, open_sensor
 from tests.aio import async_test
 from tests.given_sensors import Given, first_frame, frames_of
 from tests.sites import CLOUD_URL, SITE_URL, Site, by_hand, new_site, noise
-from tiercut.bundle import Bundle
 from tiercut.bus import Delivery
 from tiercut.bus.memory import MemoryBus
-from tiercut.chunks import split
 from tiercut.codecs import encode_tensor
-from tiercut.jsonwire import encode_stream_plan
-from tiercut.messages import MAX_STAGES, ClockStamp, Stage, Work
+from tiercut.limits import MAX_STAGES
+from tiercut.model.bundle import Bundle
 from tiercut.plan import Plan
-from tiercut.stream_settings import StreamSettings
-from tiercut.talk import StreamPlan
-from tiercut.topics import PLAN, WORK
-from tiercut.wire import encode_work
+from tiercut.protocol.chunks import split
+from tiercut.protocol.envelope import encode_work
+from tiercut.protocol.frames import ClockStamp, Stage, Work
+from tiercut.protocol.jsonwire import encode_stream_plan
+from tiercut.protocol.nodes import StreamPlan
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.protocol.topics import PLAN, WORK
+from tiercut.sensors import Captured, Sensor, open_sensor
 
 
 def to_edge(stream: str = "stranger") -> str:

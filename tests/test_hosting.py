@@ -15,29 +15,29 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-import iot_node.hosting
 import iot_node.source
-from iot_node.bus_sensor import MOST_PICTURES_OF_EVERY
+import iot_node.stream_manager
+from iot_node.background_open import opened
+from iot_node.bus_sensor import MAX_PICTURES_OF_EVERY
 from iot_node.node import IotNode
-from iot_node.opening import opened
-from iot_node.sensors import check_source
 from iot_node.stream import Stream
 from tests.aio import async_test, until
 from tests.given_sensors import Given
 from tests.sites import SITE_URL, Site, by_hand, new_site, noise
-from tiercut.bundle import Bundle
 from tiercut.bus import Delivery
 from tiercut.bus.memory import MemoryBroker, MemoryBus
 from tiercut.clock import ManualClock
 from tiercut.errors import SensorError, SettingsError
-from tiercut.jobs import Job
-from tiercut.jsonwire import encode_prepare
+from tiercut.model.bundle import Bundle
+from tiercut.pipeline.jobs import Job
 from tiercut.plan import Deadline, DeliveryMode, Plan
-from tiercut.sensing.form import Captured, Spoiled
-from tiercut.stream_settings import SourceSettings, StreamSettings
-from tiercut.stream_talk import SourceReport, decode_source_report
-from tiercut.talk import PrepareSegment, StreamPlan
-from tiercut.topics import PREPARE, SOURCE, STREAMS
+from tiercut.protocol.jsonwire import encode_prepare
+from tiercut.protocol.nodes import PrepareSegment, StreamPlan
+from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
+from tiercut.protocol.streams import SourceReport, decode_source_report
+from tiercut.protocol.topics import PREPARE, SOURCE, STREAMS
+from tiercut.sensing.sensor_format import Captured, Spoiled
+from tiercut.sensors import check_source
 
 UNPLUGGED = SensorError("the sensor was unplugged", expected="a", came="b", fix="plug it in")
 
@@ -53,7 +53,7 @@ class Openings:
         self.count = 0
         self._sensors = sensors
         monkeypatch.setattr(iot_node.source, "open_sensor", self.open)
-        monkeypatch.setattr(iot_node.hosting, "REPORT_EVERY_S", 0.02)
+        monkeypatch.setattr(iot_node.stream_manager, "REPORT_EVERY_S", 0.02)
 
     def open(self, source: SourceSettings, *, stream: str) -> Given:
         del source, stream
@@ -280,7 +280,7 @@ def test_frame_past_its_deadline_before_it_sets_out_is_dropped_whatever_the_plan
     run()
 
 
-@pytest.mark.parametrize(("delivery", "kept"), [("every", MOST_PICTURES_OF_EVERY), ("latest", 2)])
+@pytest.mark.parametrize(("delivery", "kept"), [("every", MAX_PICTURES_OF_EVERY), ("latest", 2)])
 def test_more_pictures_wait_where_every_one_is_wanted(chain: Bundle, delivery: DeliveryMode, kept: int) -> None:
     @async_test
     async def run() -> None:

@@ -17,16 +17,16 @@ import aiohttp
 import pytest
 from yarl import URL
 
-import broker.http
-import broker.http_streams
-from broker.http import HubServer
+import broker.http.server
+import broker.http.streams
+from broker.http.server import HubServer
 from broker.node import Hub
 from broker.settings import Settings
 from tests.aio import async_test
 from tests.serving import Asker, Certificates, Registry, served
 from tiercut.errors import SettingsError
-from tiercut.identities import LIST_FILE, IdentityName, Role
-from tiercut.store import ModelStore
+from tiercut.repository.store import ModelStore
+from tiercut.security.identity_list import LIST_FILE, IdentityName, Role
 
 CAM = {"model": "chain", "topic": "cam/jpeg"}
 
@@ -253,7 +253,7 @@ async def test_endless_body_is_cut_off(bundles: Path) -> None:
 async def test_body_that_does_not_come_is_waited_for_only_so_long(
     bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker.http_streams, "BODY_S", 0.1)
+    monkeypatch.setattr(broker.http.streams, "BODY_S", 0.1)
     monkeypatch.setattr(broker.http, "LINGER_S", 0.1)
     async with served(bundles) as hub:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(hub.url.rpartition(":")[2]))
@@ -337,8 +337,8 @@ async def test_model_that_comes_goes_or_changes_while_running_is_noticed(bundles
 
 @async_test
 async def test_client_that_reads_nothing_is_cut_off(bundles: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("broker.http_models.LEAST_TIME_S", 0.2)
-    monkeypatch.setattr("broker.http_models.LEAST_RATE", 1e12)
+    monkeypatch.setattr("broker.http.models.MIN_TIME_S", 0.2)
+    monkeypatch.setattr("broker.http.models.MIN_RATE", 1e12)
     shutil.copytree(bundles / "chain", tmp_path / "bundles" / "chain")
     async with served(tmp_path / "bundles") as hub:
         model = json.loads((await hub.ask("GET", "/v1/models"))[2])[0]["model"]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import iot_node.stream
-from broker.goals import goal_of
+from broker.coordination.goals import goal_of
 from iot_node.stream import Stream
 from tests.aio import async_test, until
 from tests.bundles import exits_bundle
@@ -22,13 +22,13 @@ from tests.profiles import profile_of
 from tests.sites import Outcomes, by_hand, new_site
 from tests.test_codec_table import table_of
 from tests.test_exits_site import expected, grey, publish
-from tiercut.bundle import Bundle
 from tiercut.clock import ManualClock
-from tiercut.codec_table import write_table
-from tiercut.jobs import Job
+from tiercut.model.bundle import Bundle
+from tiercut.pipeline.jobs import Job
 from tiercut.plan import Plan
-from tiercut.stream_settings import StreamSettings as Planned
-from tiercut.talk import StreamPlan
+from tiercut.profiling.codec_table_file import write_table
+from tiercut.protocol.nodes import StreamPlan
+from tiercut.protocol.stream_settings import StreamSettings as Planned
 
 SMALL = "full@8"
 SHAPES = {"full": (1, 16, 16, 1), SMALL: (1, 8, 8, 1)}
@@ -229,8 +229,8 @@ def test_smaller_size_is_planned_where_the_whole_one_misses_the_deadline(
     assert ("no plan meets the deadline" in told.said("trouble")) is (deadline_ms == 20.0)
 
 
-@pytest.mark.parametrize(("most_drop", "variant"), [(0.04, "full"), (0.06, SMALL)])
+@pytest.mark.parametrize(("max_drop", "variant"), [(0.04, "full"), (0.06, SMALL)])
 def test_smaller_size_is_planned_as_far_as_it_may_cost_accuracy(
-    measured: Bundle, most_drop: float, variant: str
+    measured: Bundle, max_drop: float, variant: str
 ) -> None:
-    assert planned(measured, max_accuracy_drop=most_drop, exits="none").plans["cam"].exit == variant
+    assert planned(measured, max_accuracy_drop=max_drop, exits="none").plans["cam"].exit == variant

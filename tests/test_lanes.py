@@ -1,6 +1,6 @@
 """Waiting frames: order within a stream, turns between streams."""
 
-from tiercut.lanes import Lanes
+from tiercut.pipeline.queues import Lanes
 
 
 def test_latest_frame_replaces_those_that_wait() -> None:

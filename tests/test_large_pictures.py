@@ -16,15 +16,15 @@ import pytest
 from PIL import Image
 
 from tiercut.errors import InputError
-from tiercut.preprocess import FrameSpec
+from tiercut.model.preprocess import FrameSpec
+from tiercut.protocol.stream_settings import SourceSettings
 from tiercut.sensing import picture_payload
-from tiercut.sensing.form import Captured, Spoiled
 from tiercut.sensing.fusion import fused_frame
 from tiercut.sensing.payloads import read_payload
 from tiercut.sensing.picture_payload import MAX_SIDE
-from tiercut.stream_settings import SourceSettings
+from tiercut.sensing.sensor_format import Captured, Spoiled
 
-MOST_MB = 150
+MAX_MB = 150
 #: In a process of its own: pillow's memory is not Python's. Says the frame's shape or the reason, and the peak in MB.
 PROGRAM = """
 import resource, sys
@@ -89,7 +89,7 @@ def test_largest_picture_takes_limited_memory(
 ) -> None:
     said, took_mb = peak(saved(tmp_path, form, (side, side), mode, **more))
     assert said == "1x224x224x3"
-    assert took_mb < MOST_MB
+    assert took_mb < MAX_MB
 
 
 @linux
@@ -168,8 +168,8 @@ def test_large_pictures_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch) 
 
 
 @linux
-@pytest.mark.parametrize(("shape", "most_mb"), [("1, 16_000_000", MOST_MB), ("16_000_000, 1", 250)])
-def test_own_sensors_long_picture_takes_limited_memory(shape: str, most_mb: int) -> None:
+@pytest.mark.parametrize(("shape", "max_mb"), [("1, 16_000_000", MAX_MB), ("16_000_000, 1", 250)])
+def test_own_sensors_long_picture_takes_limited_memory(shape: str, max_mb: int) -> None:
     """Pillow takes 8 bytes for each row more."""
     start = PROGRAM.partition("payload = ")[0]
     rest = f'frame = np.full(({shape}, 3), 50, np.uint8)\nbefore = kb("VmHWM")\nmade = spec.to_input(frame)\n'
@@ -178,7 +178,7 @@ def test_own_sensors_long_picture_takes_limited_memory(shape: str, most_mb: int)
         [sys.executable, "-c", start + rest, "", "224", "0"], capture_output=True, text=True, check=True
     ).stdout.split()
     assert said[0] == "{50}"
-    assert int(said[1]) < most_mb
+    assert int(said[1]) < max_mb
 
 
 def test_own_sensors_large_picture_is_resized_as_a_whole() -> None:

@@ -17,9 +17,9 @@ from tiercut.bus import Delivery
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
-from tiercut.refusals import Refusals
-from tiercut.results import CONTENT_TYPE, RESULT_TYPE
-from tiercut.topics import LAST, RESULT
+from tiercut.node.refusals import Refusals
+from tiercut.protocol.topics import LAST, RESULT
+from tiercut.results.result_json import CONTENT_TYPE, RESULT_TYPE
 
 EVERY_S = 0.2
 

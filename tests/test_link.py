@@ -8,8 +8,8 @@ import pytest
 
 from tests.aio import virtual_time
 from tiercut.bus import Sent
-from tiercut.bus.link import Link, LinkSettings
-from tiercut.bus.linked import LinkedBus
+from tiercut.bus.emulated_link import LinkedBus
+from tiercut.bus.link_model import Link, LinkSettings
 from tiercut.bus.memory import MemoryBus
 from tiercut.bus.memory_broker import MemoryBroker
 from tiercut.clock import ManualClock

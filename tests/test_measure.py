@@ -13,14 +13,14 @@ from PIL import Image
 
 from tests.bundles import bundle_of
 from tests.models import ARCHITECTURES
-from tiercut.bundle import Bundle
-from tiercut.calibrate import reference_seconds
 from tiercut.cli import profile as command
 from tiercut.errors import InputError, SettingsError
-from tiercut.measure import Options, measure_profile, synthetic_inputs
-from tiercut.profile_cuts import candidate_cuts
-from tiercut.profile_store import read_profile
-from tiercut.profiles import Profile, codec_rows
+from tiercut.model.bundle import Bundle
+from tiercut.profiling.cut_sampling import candidate_cuts
+from tiercut.profiling.measure import Options, measure_profile, synthetic_inputs
+from tiercut.profiling.profile import Profile, codec_rows
+from tiercut.profiling.reference import reference_seconds
+from tiercut.profiling.store import read_profile
 
 QUICK = Options(seconds=0.05)
 

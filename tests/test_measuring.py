@@ -13,11 +13,11 @@ from tests.aio import async_test, until
 from tests.sites import SITE_URL, new_site
 from tiercut.bus.memory import MemoryBus
 from tiercut.clock import ManualClock
-from tiercut.clock_service import MEASURE_S
-from tiercut.jsonwire import decode_clock_probe, decode_progress, encode_node_status, encode_probe
-from tiercut.talk import NodeStatus, Probe
-from tiercut.topics import CLOCK, ECHO, PROBE, PROGRESS, STATUS
-from tiercut.underway import LATE_S, UnderWay
+from tiercut.clocks.exchange import MEASURE_S
+from tiercut.pipeline.in_transit import LATE_S, UnderWay
+from tiercut.protocol.jsonwire import decode_clock_probe, decode_progress, encode_node_status, encode_probe
+from tiercut.protocol.nodes import NodeStatus, Probe
+from tiercut.protocol.topics import CLOCK, ECHO, PROBE, PROGRESS, STATUS
 
 HONEST = NodeStatus(node="liar", tier="edge", state="online", version="0.1.0", clock_id="its own")
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tiercut.preprocess import FrameSpec
+from tiercut.model.preprocess import FrameSpec
+from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
 from tiercut.sensing.fit import adapt, check_fit
-from tiercut.sensing.form import Captured, Spoiled
 from tiercut.sensing.payloads import REASONS, form_of, read_payload
+from tiercut.sensing.sensor_format import Captured, Spoiled
 from tiercut.sensing.units import UNITS
 from tiercut.settings import from_table
-from tiercut.stream_settings import SourceSettings, StreamSettings
 
 FOLDER = Path(__file__).parent / "data" / "messages"
 NOW = 1_800_000_000.0

@@ -21,14 +21,14 @@ from aiohttp import web
 
 from tests.aio import async_test, until
 from tests.serving import EDGE, Certificates, served
-from tiercut import model_download, model_fetch
-from tiercut.bundle import Bundle
-from tiercut.bundle_format import identity
 from tiercut.errors import SettingsError
-from tiercut.identities import IdentityName
-from tiercut.model_fetch import ModelFetcher
-from tiercut.processes import free_port
-from tiercut.store import ModelStore
+from tiercut.launch.processes import free_port
+from tiercut.model.bundle import Bundle
+from tiercut.model.bundle_format import identity
+from tiercut.repository import download, fetch
+from tiercut.repository.fetch import ModelFetcher
+from tiercut.repository.store import ModelStore
+from tiercut.security.identity_list import IdentityName
 
 
 @dataclass
@@ -145,7 +145,7 @@ async def test_hub_that_is_not_there_yet_is_asked_again(
     bundles: Path, node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     lying, port = LyingHub(bundles), free_port()
-    with caplog.at_level(logging.INFO, logger="tiercut.model_fetch"):
+    with caplog.at_level(logging.INFO, logger="tiercut.repository.fetch"):
         async with node.fetching(f"http://127.0.0.1:{port}"):
             await asyncio.sleep(0.6)
             assert [each.message for each in caplog.records] == ["no models from the hub, asking on"]  # said once
@@ -228,13 +228,13 @@ SPOILED: dict[str, Callable[[str, bytes], bytes]] = {
 def test_wrong_bytes_are_refused_and_the_other_models_come(
     bundles: Path, node: Node, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr(model_fetch, "REFUSED_WAIT_S", 0.01)
+    monkeypatch.setattr(fetch, "REFUSED_WAIT_S", 0.01)
 
     @async_test
     async def fetched() -> None:
         lying = LyingHub(bundles)
         lying.spoil = SPOILED[what]
-        with caplog.at_level(logging.ERROR, logger="tiercut.model_fetch"):
+        with caplog.at_level(logging.ERROR, logger="tiercut.repository.fetch"):
             async with lying.open() as url, node.fetching(url):
                 await until(lambda: len(node.new) == 1 and node.counters["models_refused"] > 1)
         assert [each.name for each in node.new] == ["residual"]
@@ -275,7 +275,7 @@ async def test_full_disk_is_said(
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(model_download, "_sync", full)
+    monkeypatch.setattr(download, "_sync", full)
     async with served(bundles) as hub, node.fetching(hub.url):
         await until(lambda: node.counters["models_refused"] == 2)
         assert node.names == []
@@ -286,7 +286,7 @@ async def test_full_disk_is_said(
 async def test_model_without_room_is_not_begun(
     bundles: Path, node: Node, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_download, "SPARE_BYTES", 10**18)
+    monkeypatch.setattr(download, "SPARE_BYTES", 10**18)
     lying = LyingHub(bundles)
     async with lying.open() as url, node.fetching(url):
         await until(lambda: node.counters["models_refused"] == 2)
@@ -316,7 +316,7 @@ async def test_larger_models_than_allowed_are_refused(bundles: Path, node: Node)
 async def test_list_that_makes_no_sense_does_no_harm(
     bundles: Path, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_fetch, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(fetch, "FIRST_WAIT_S", 0.01)
     lying = LyingHub(bundles)
     good = lying.listing
     async with lying.open() as url, node.fetching(url):

@@ -19,7 +19,7 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.errors import BrokerRefused, BrokerUnreachable, BusError, PacketTooLarge, SettingsError
-from tiercut.processes import free_port
+from tiercut.launch.processes import free_port
 
 
 def bus_to(broker: Mosquitto, *, will: tuple[str, bytes] | None = None, **settings: Any) -> MqttBus:

@@ -12,19 +12,19 @@ import pytest
 from tests.aio import async_test
 from tests.given_sensors import first_frame
 from tests.sites import CLOUD_URL, SITE_URL, Outcomes, by_hand, new_site, noise
-from tiercut.bundle import Bundle
-from tiercut.bus.link import LinkSettings
-from tiercut.bus.linked import LinkedBus
+from tiercut.bus.emulated_link import LinkedBus
+from tiercut.bus.link_model import LinkSettings
 from tiercut.bus.memory import MemoryBus
 from tiercut.clock import SystemClock
-from tiercut.confidence import probabilities
 from tiercut.errors import BundleError, CutError, SettingsError
-from tiercut.jsonwire import encode_stream_plan
+from tiercut.model.bundle import Bundle
+from tiercut.model.confidence import probabilities
 from tiercut.plan import Plan
-from tiercut.results import top_labels
-from tiercut.stream_settings import StreamSettings
-from tiercut.talk import StreamPlan
-from tiercut.topics import PLAN, WORK
+from tiercut.protocol.jsonwire import encode_stream_plan
+from tiercut.protocol.nodes import StreamPlan
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.protocol.topics import PLAN, WORK
+from tiercut.results.result_json import top_labels
 
 
 @async_test

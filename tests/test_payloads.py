@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tiercut.errors import SettingsError
-from tiercut.sensing.form import MAX_MESSAGE, Captured, Spoiled
+from tiercut.protocol.stream_settings import SourceSettings
 from tiercut.sensing.json_payload import MAX_JSON_BYTES
 from tiercut.sensing.payloads import MAX_PCM_BYTES, REASONS, form_of, read_payload
-from tiercut.stream_settings import SourceSettings
+from tiercut.sensing.sensor_format import MAX_MESSAGE, Captured, Spoiled
 
 NOW = 1_800_000_000.0
 MB = 1024 * 1024

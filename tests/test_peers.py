@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tiercut.peers import Peers
-from tiercut.talk import NodeState, NodeStatus
+from tiercut.pipeline.peers import Peers
+from tiercut.protocol.nodes import NodeState, NodeStatus
 
 
 def status(state: NodeState = "online", tier: str = "cloud", **more: Any) -> NodeStatus:

@@ -12,7 +12,7 @@ import tiercut
 from tests.brute_force import best, every_plan, within_constraints
 from tests.plan_problems import OBJECTIVES, random_problem
 from tiercut.errors import SettingsError
-from tiercut.planner import alternatives, bottleneck, evaluate, solve, solve_top
+from tiercut.planner import alternatives, evaluate, solve, solve_top, throughput
 
 EXAMPLES = sorted((Path(__file__).parent / "data" / "plan").glob("*.json"))
 
@@ -104,9 +104,9 @@ def test_solve_agrees_with_the_table_of_all_plans_on_long_models(objective: str)
         assert_same(solve_top(problem, 1)[0], solve(problem))
 
 
-@pytest.mark.parametrize("narrow", [bottleneck.NARROW, 10.0])
+@pytest.mark.parametrize("narrow", [throughput.NARROW, 10.0])
 def test_throughput_keeps_deadline_and_accuracy_on_long_models(narrow: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bottleneck, "NARROW", narrow)  # the greater, the more is left to the list of stages
+    monkeypatch.setattr(throughput, "NARROW", narrow)  # the greater, the more is left to the list of stages
     shared = {"ratio": 8.0, "cuts": [0, 99]}
     codecs = [{"name": f"c{drop}", "accuracy_drop": drop / 100, **shared, "ratio": 2.0**drop} for drop in (1, 2, 3)]
     two_hops = 0

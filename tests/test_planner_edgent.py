@@ -13,11 +13,11 @@ from tiercut.planner import edgent, solve
 def by_the_rule(problem: dict[str, Any]) -> dict[str, Any] | None:
     """The same by trying every cut of every exit."""
     limits = problem.get("constraints", {})
-    deadline, least_cut = limits.get("deadline_seconds", 1e9), limits.get("min_first_cut", 0)
+    deadline, min_cut = limits.get("deadline_seconds", 1e9), limits.get("min_first_cut", 0)
     plans = [
         plan
         for plan in every_plan({**problem, "codecs": []})
-        if (plan["first_cut"] == plan["second_cut"] or plan["cloud"] is None) and plan["first_cut"] >= least_cut
+        if (plan["first_cut"] == plan["second_cut"] or plan["cloud"] is None) and plan["first_cut"] >= min_cut
     ]
     for variant in sorted(problem["model"]["variants"], key=lambda variant: -variant["accuracy"]):
         mine = [plan for plan in plans if plan["variant"] == variant["name"]]

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tiercut.power import EnergyCounter, PowerMeter
+from tiercut.node.power import EnergyCounter, PowerMeter
 
 
-def domain(root: Path, name: str, energy_uj: int, most_uj: int = 10_000_000) -> Path:
+def domain(root: Path, name: str, energy_uj: int, max_uj: int = 10_000_000) -> Path:
     folder = root / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "energy_uj").write_text(f"{energy_uj}\n", encoding="ascii")
-    (folder / "max_energy_range_uj").write_text(f"{most_uj}\n", encoding="ascii")
+    (folder / "max_energy_range_uj").write_text(f"{max_uj}\n", encoding="ascii")
     return folder
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from tests.bundles import bundle_of
 from tests.profiles import MACHINE
-from tiercut.bundle import Bundle
 from tiercut.errors import SettingsError
-from tiercut.features import FAMILIES, TERMS, family, node_features
-from tiercut.predict import Predictor, equations, fit_predictor, load_predictor, nonnegative, save_predictor
-from tiercut.profiles import Profile
+from tiercut.model.bundle import Bundle
+from tiercut.profiling.layer_features import FAMILIES, TERMS, family, node_features
+from tiercut.profiling.predictor import Predictor, equations, fit_predictor, load_predictor, nonnegative, save_predictor
+from tiercut.profiling.profile import Profile
 
 #: Costs of a machine that does not exist: seconds per node, per 10⁹ MACs, per 10⁶ elements, per 10⁶ weights.
 TRUE = (2e-6, 0.02, 1e-3, 3e-3)

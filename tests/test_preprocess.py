@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tiercut.errors import InputError, SettingsError
-from tiercut.preprocess import FrameSpec
+from tiercut.model.preprocess import FrameSpec
 
 
 def test_crop_keeps_the_middle_of_a_wide_frame() -> None:

@@ -12,7 +12,7 @@ from tests.aio import async_test, until
 from tests.refusing import guard
 from tests.sites import CLOUD_URL, SITE_URL, new_site
 from tiercut.bus.memory import MemoryBus
-from tiercut.topics import STATUS
+from tiercut.protocol.topics import STATUS
 
 
 @async_test
@@ -67,7 +67,7 @@ async def test_each_status_gives_the_busy_share_of_one_period(bundles: Path, mon
 
 @async_test
 async def test_unfinished_messages_expire_while_no_bus_answers(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tiercut.node.EXPIRE_EVERY_S", 0.05)
+    monkeypatch.setattr("tiercut.node.node.EXPIRE_EVERY_S", 0.05)
     site = new_site(bundles)
     edge = site.edge()
     expired: list[int] = []

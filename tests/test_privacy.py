@@ -15,20 +15,20 @@ from PIL import Image
 
 from tests.bundles import bundle_of, grey_frames
 from tests.exit_data import Heard
-from tiercut.bundle import Bundle
 from tiercut.cli import privacy as command
 from tiercut.codecs import codec
+from tiercut.datasets.holdout import train_and_held_back
+from tiercut.datasets.samples import Samples, Stack
 from tiercut.errors import CutError, DataError, SettingsError, TiercutError
-from tiercut.held_back import train_and_held_back
-from tiercut.preprocess import FrameSpec
+from tiercut.model.bundle import Bundle
+from tiercut.model.preprocess import FrameSpec
 from tiercut.privacy.attacker import Attacker
-from tiercut.privacy.likeness import ROUNDING, as_compared, as_jpeg, compare, mean_image
-from tiercut.privacy.measure import MOST_CUTS, Attack, default_cuts, measure_privacy
+from tiercut.privacy.image_similarity import ROUNDING, as_compared, as_jpeg, compare, mean_image
+from tiercut.privacy.measure import MAX_CUTS, Attack, default_cuts, measure_privacy
 from tiercut.privacy.report import PrivacyReport, to_document
-from tiercut.samples import Samples, Stack
 
 #: The best that two images of whole pixel values can be told to be.
-MOST_DB = 10 * np.log10(255**2 / ROUNDING)
+MAX_DB = 10 * np.log10(255**2 / ROUNDING)
 
 
 def patches(count: int, seed: int, size: int = 16) -> Samples:
@@ -76,7 +76,7 @@ def test_tensors_of_a_cut_with_several_are_heard_together(residual: Bundle) -> N
 def test_frame_itself_on_the_wire_takes_no_attacker(chain: Bundle) -> None:
     raw = attacked(chain, (0,)).leaks[0]
     assert not raw.trained
-    assert raw.likeness.psnr_db == pytest.approx(MOST_DB)
+    assert raw.likeness.psnr_db == pytest.approx(MAX_DB)
     assert raw.likeness.ssim == pytest.approx(1)
     assert raw.bytes == 16 * 16 * 3
 
@@ -137,7 +137,7 @@ def test_small_frames_are_compared_in_a_smaller_window() -> None:
 def test_default_cuts_are_a_few_worth_choosing(chain: Bundle) -> None:
     for bundle in (chain, bundle_of("residual"), bundle_of("multi_output")):
         cuts = default_cuts(bundle)
-        assert len(cuts) <= MOST_CUTS
+        assert len(cuts) <= MAX_CUTS
         assert list(cuts) == sorted(set(cuts))
         assert not cuts or 0 < cuts[0] <= cuts[-1] < bundle.end
 

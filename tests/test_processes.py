@@ -10,7 +10,7 @@ import pytest
 from tests.aio import async_test
 from tests.brokers import Mosquitto
 from tiercut.errors import BusError
-from tiercut.processes import Processes
+from tiercut.launch.processes import Processes
 
 
 @async_test

@@ -11,12 +11,12 @@ import pytest
 
 from tests.bundles import bundle_of
 from tests.profiles import MACHINE, profile_of
-from tiercut.cuts import CutPoint, TensorSpec
 from tiercut.errors import SettingsError
-from tiercut.machine import Machine, machine_id, this_machine
-from tiercut.profile_cuts import candidate_cuts, cuts_to_measure, fill_between, never_decreasing
-from tiercut.profile_store import ProfileStore, from_document, read_profile, to_document
-from tiercut.profiles import CodecPoint, Profile, block_seconds, check_profile_fits, codec_rows
+from tiercut.model.cuts import CutPoint, TensorSpec
+from tiercut.profiling.cut_sampling import candidate_cuts, cuts_to_measure, fill_between, never_decreasing
+from tiercut.profiling.machine import Machine, machine_id, this_machine
+from tiercut.profiling.profile import CodecPoint, Profile, block_seconds, check_profile_fits, codec_rows
+from tiercut.profiling.store import ProfileStore, from_document, read_profile, to_document
 
 POINTS = (
     CodecPoint(codec="int8", cut=1, bytes=500, encode_seconds=2e-6, decode_seconds=1e-6),

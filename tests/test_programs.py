@@ -16,13 +16,13 @@ import pytest
 
 from tests.aio import async_test
 from tests.brokers import Mosquitto, program
-from tiercut.bundle import Bundle
 from tiercut.bus import Delivery
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
-from tiercut.processes import Processes, free_port, to_toml
-from tiercut.topics import RESULT, STATUS
+from tiercut.launch.processes import Processes, free_port, to_toml
+from tiercut.model.bundle import Bundle
+from tiercut.protocol.topics import RESULT, STATUS
 
 
 def programs(site: Mosquitto, cloud: Mosquitto, bundle: Bundle, **stream: Any) -> dict[str, tuple[str, dict[str, Any]]]:

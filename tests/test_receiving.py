@@ -10,13 +10,14 @@ import pytest
 
 from tests.aio import async_test, until
 from tests.sites import SITE_URL, new_site
-from tiercut.bundle import Bundle
 from tiercut.bus.memory import MemoryBus
 from tiercut.codecs import encode_tensor
-from tiercut.messages import MAX_SECONDS, ClockStamp, Work
+from tiercut.limits import MAX_SECONDS
+from tiercut.model.bundle import Bundle
 from tiercut.plan import Plan
-from tiercut.topics import WORK
-from tiercut.wire import encode_work
+from tiercut.protocol.envelope import encode_work
+from tiercut.protocol.frames import ClockStamp, Work
+from tiercut.protocol.topics import WORK
 
 TO_EDGE = WORK.of(site="home", tier="edge", node="e", stream="cam")
 AT_EDGE = Plan(epoch=1, first_cut=0, second_cut=1, device="x", edge="e", codecs=("raw",))
@@ -95,7 +96,7 @@ async def test_fault_in_forwarding_a_frame_is_said_to_its_device(
 ) -> None:
     site = new_site(bundles, two_brokers=True)
     edge = site.edge()
-    monkeypatch.setattr("tiercut.sending.encode_work", lambda _work: 1 // 0)
+    monkeypatch.setattr("tiercut.pipeline.outlet.encode_work", lambda _work: 1 // 0)
     async with site.running(site.cloud(), edge) as outcomes, MemoryBus(site.brokers[SITE_URL]) as device:
         await until(lambda: edge._sending.reachable("cloud", "c"))
         await device.publish(TO_EDGE, frame(chain, AT_CLOUD))

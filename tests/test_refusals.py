@@ -15,15 +15,15 @@ from tests.aio import async_test, until
 from tests.brokers import Mosquitto
 from tests.refusing import guard
 from tests.sites import CLOUD_URL, SITE_URL, by_hand, new_site, noise
-from tiercut.bundle import Bundle
 from tiercut.bus.memory import MemoryBus
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
-from tiercut.jsonwire import encode_prepare
-from tiercut.program import MqttOpener
-from tiercut.talk import PrepareSegment
-from tiercut.topics import PREPARE, PROFILE, READY, RETURN, STATUS
+from tiercut.model.bundle import Bundle
+from tiercut.node.program import MqttOpener
+from tiercut.protocol.jsonwire import encode_prepare
+from tiercut.protocol.nodes import PrepareSegment
+from tiercut.protocol.topics import PREPARE, PROFILE, READY, RETURN, STATUS
 
 
 def request(bundle: Bundle, *, site: str = "home") -> bytes:
@@ -126,7 +126,7 @@ def is_return(topic: str) -> bool:
 def test_edge_whose_uplink_refuses_a_subscription_works_alone_until_it_is_granted(
     bundles: Path, chain: Bundle, refused: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tiercut.refusals.ASK_AGAIN_FIRST_S", 0.1)
+    monkeypatch.setattr("tiercut.node.refusals.ASK_AGAIN_FIRST_S", 0.1)
 
     @async_test
     async def run() -> None:

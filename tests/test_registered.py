@@ -19,13 +19,13 @@ from broker.settings import Settings as HubSettings
 from edge_node.gateway import Gateway
 from tests.aio import async_test
 from tests.sites import SITE_URL, Outcomes, Site, new_site, noise
-from tiercut.bundle import Bundle
 from tiercut.bus.memory import MemoryBus
-from tiercut.jsonwire import encode_control, encode_node_status
-from tiercut.stream_settings import StreamSettings
-from tiercut.stream_talk import SourceReport, encode_source_report
-from tiercut.talk import NodeStatus, StreamControl
-from tiercut.topics import CONTROL, RESULT, SOURCE, STATUS, STREAM_STATUS, STREAMS, WANTED
+from tiercut.model.bundle import Bundle
+from tiercut.protocol.jsonwire import encode_control, encode_node_status
+from tiercut.protocol.nodes import NodeStatus, StreamControl
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.protocol.streams import SourceReport, encode_source_report
+from tiercut.protocol.topics import CONTROL, RESULT, SOURCE, STATUS, STREAM_STATUS, STREAMS, WANTED
 
 TOPIC = "frigate/garden/person/snapshot"
 GARDEN = {"model": "chain", "sensor": "mqtt", "topic": TOPIC, "in_flight": 1}

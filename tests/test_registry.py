@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from broker.placing import AWAY_S, BALANCE_S
-from broker.registry import Registry
-from broker.registry_entries import Assign, PlanStream, Remove, SayStatus, Unplan
-from tiercut.bundle import Bundle
+from broker.registry.core import Registry
+from broker.registry.entries import Assign, PlanStream, Remove, SayStatus, Unplan
+from broker.registry.placement import AWAY_S, BALANCE_S
 from tiercut.errors import SettingsError
-from tiercut.stream_settings import StreamSettings
-from tiercut.stream_talk import Assignment, SourceReport, StreamStatus, decode_assigned, encode_assigned
-from tiercut.talk import NodeStatus
+from tiercut.model.bundle import Bundle
+from tiercut.protocol.nodes import NodeStatus
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.protocol.streams import Assignment, SourceReport, StreamStatus, decode_assigned, encode_assigned
 
 
 class World:
@@ -231,7 +231,7 @@ def test_streams_that_name_their_edge_are_never_moved(world: World) -> None:
 
 
 def test_gateway_that_is_full_gets_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broker.placing.MAX_STREAMS", 2)
+    monkeypatch.setattr("broker.registry.placement.MAX_STREAMS", 2)
     world.node("e")
     for name in "abc":
         world.wants(name)
@@ -303,7 +303,7 @@ def test_fault_in_one_stream_stops_no_others(world: World, monkeypatch: pytest.M
         if settings.name == "bad":
             raise ZeroDivisionError
 
-    monkeypatch.setattr("broker.registry.check_stream", broken)
+    monkeypatch.setattr("broker.registry.core.check_stream", broken)
     world.node("e")
     world.wants("bad")
     world.wants("good")

@@ -15,11 +15,11 @@ import iot_node.stream
 from iot_node.stream import Stream
 from tests.aio import async_test, until
 from tests.sites import by_hand, new_site, noise
-from tiercut.bundle import Bundle
 from tiercut.clock import ManualClock
-from tiercut.jobs import Job, Processed
+from tiercut.model.bundle import Bundle
+from tiercut.pipeline.jobs import Job, Processed
 from tiercut.plan import Plan
-from tiercut.talk import StreamPlan
+from tiercut.protocol.nodes import StreamPlan
 
 
 class Device:

@@ -13,9 +13,9 @@ import pytest
 from tests.aio import async_test
 from tests.bundles import exits_bundle
 from tests.sites import Outcomes, by_hand, new_site, noise
-from tiercut.bundle import Bundle
 from tiercut.bus import Delivery
-from tiercut.stream_settings import StreamSettings
+from tiercut.model.bundle import Bundle
+from tiercut.protocol.stream_settings import StreamSettings
 
 
 def cloudevent(delivery: Delivery) -> dict[str, str]:

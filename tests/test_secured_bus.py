@@ -18,8 +18,8 @@ from typing import cast
 import pytest
 import yaml
 
-from broker.acl import acl, write_acl
-from broker.mosquitto import MAX_CONNECTIONS, MEMORY_MB, plain
+from broker.mosquitto.access_rules import acl, write_acl
+from broker.mosquitto.configuration import MAX_CONNECTIONS, MEMORY_MB, plain
 from tests.aio import async_test, until
 from tests.brokers import Mosquitto, program
 from tests.secured import SecureBroker, claiming_to_serve, new_pki, on_bus, settings
@@ -28,12 +28,12 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.errors import BrokerRefused, BrokerUnreachable, PublishRefused
-from tiercut.identities import IdentityName, Listed
-from tiercut.node_identity import with_identity
-from tiercut.node_settings import NodeSettings
-from tiercut.pki_folder import PkiFolder
-from tiercut.program import MqttOpener
-from tiercut.stream_settings import StreamSettings
+from tiercut.node.identity import with_identity
+from tiercut.node.program import MqttOpener
+from tiercut.node.settings import NodeSettings
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.security.authority import PkiFolder
+from tiercut.security.identity_list import IdentityName, Listed
 
 CAM = StreamSettings(name="cam", model="m", sensor="noise", device="d")
 OTHER = StreamSettings(name="other", model="m", sensor="noise", device="x")

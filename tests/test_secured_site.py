@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from broker.acl import acl, cloud_acl
+from broker.mosquitto.access_rules import acl, cloud_acl
 from tests.aio import async_test
 from tests.secured import SecureBroker, new_pki, on_bus
-from tiercut.bundle import Bundle
 from tiercut.bus import Delivery
-from tiercut.identities import IdentityName
-from tiercut.pki_folder import PkiFolder
-from tiercut.processes import Processes
-from tiercut.stream_settings import StreamSettings
-from tiercut.topics import RESULT, WANTED
+from tiercut.launch.processes import Processes
+from tiercut.model.bundle import Bundle
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.protocol.topics import RESULT, WANTED
+from tiercut.security.authority import PkiFolder
+from tiercut.security.identity_list import IdentityName
 
 IDENTITIES = ("t/device/d", "t/edge/e", "t/hub/hub", "t/operator/o", "t/reader/r", "cloud/cloud/c", "cloud/bus/cb")
 #: Each message that the rules refuse is logged, those of QoS 0 as well, which nobody is told of.

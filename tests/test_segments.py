@@ -13,10 +13,10 @@ import pytest
 import tiercut
 from tests.bundles import Tensors, bundle_of, folder, inputs_of
 from tests.models import ARCHITECTURES, conv_onnx
-from tiercut.bundle import Bundle
 from tiercut.errors import BundleError, CutError, InputError
-from tiercut.segments import Segment, SegmentCache
-from tiercut.variants import FULL
+from tiercut.model.bundle import Bundle
+from tiercut.model.segments import Segment, SegmentCache
+from tiercut.plan import FULL
 
 
 def assert_same(got: Tensors, wanted: Tensors) -> None:

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiercut.cuts import TensorSpec
 from tiercut.errors import SettingsError
-from tiercut.preprocess import FrameSpec
+from tiercut.model.cuts import TensorSpec
+from tiercut.model.preprocess import FrameSpec
+from tiercut.protocol.stream_settings import SourceSettings
 from tiercut.sensing.fit import Adapter, adapt, check_fit, check_inputs, tick
-from tiercut.sensing.form import Captured, Channel, SensorForm, Spoiled
 from tiercut.sensing.payloads import form_of
 from tiercut.sensing.resampling import Resampler
+from tiercut.sensing.sensor_format import Captured, Channel, SensorForm, Spoiled
 from tiercut.sensing.units import UNITS, conversion
-from tiercut.stream_settings import SourceSettings
 
 NOW = 1_800_000_000.0
 PLUGIN = SourceSettings(sensor="mine")

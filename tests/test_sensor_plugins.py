@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from iot_node.sensors import check_source, form_of, known, open_sensor, plugins
 from tests.aio import async_test, until
 from tests.sites import by_hand, new_site, noise
-from tiercut.bundle import Bundle
 from tiercut.errors import SensorError, SettingsError
-from tiercut.sensing.form import Captured, Spoiled
-from tiercut.stream_settings import SourceSettings, StreamSettings
+from tiercut.model.bundle import Bundle
+from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
+from tiercut.sensing.sensor_format import Captured, Spoiled
+from tiercut.sensors import check_source, form_of, known, open_sensor, plugins
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "examples" / "sensor_plugin"

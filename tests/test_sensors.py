@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iot_node.sensors import BUILT_IN, Captured, check_source, open_sensor, plugins
 from tests.given_sensors import frames_of
 from tiercut.errors import SensorError, SettingsError
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.sensors import BUILT_IN, Captured, check_source, open_sensor, plugins
 from tiercut.settings import from_table
-from tiercut.stream_settings import StreamSettings
 
 
 def photograph(path: Path, *, value: int = 0, size: tuple[int, int] = (8, 6)) -> Path:

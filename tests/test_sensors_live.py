@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 import pytest
 
-from iot_node.sensors import check_source, form_of, open_sensor
-from iot_node.sensors.base import Timing
-from iot_node.sensors.camera import Camera
-from iot_node.sensors.microphone import Microphone
 from tiercut.clock import SystemClock
 from tiercut.errors import SensorError, SettingsError
-from tiercut.sensing.form import Captured, Spoiled
-from tiercut.stream_settings import SourceSettings
+from tiercut.protocol.stream_settings import SourceSettings
+from tiercut.sensing.sensor_format import Captured, Spoiled
+from tiercut.sensors import check_source, form_of, open_sensor
+from tiercut.sensors.base import Timing
+from tiercut.sensors.camera import Camera
+from tiercut.sensors.microphone import Microphone
 
 
 def soon() -> Timing:
@@ -191,7 +191,7 @@ class PortAudio:
 
 @pytest.fixture
 def portaudio(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., PortAudio]]:
-    monkeypatch.setattr("iot_node.sensors.microphone.SILENT_S", 0.2)
+    monkeypatch.setattr("tiercut.sensors.microphone.SILENT_S", 0.2)
 
     def with_pieces(*pieces: list[Any] | Exception) -> PortAudio:
         module = PortAudio(*pieces)

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from iot_node.sensors import form_of, open_sensor
-from iot_node.sensors.base import Timing
 from tests.given_sensors import frames_of
 from tiercut.clock import ManualClock
 from tiercut.errors import SensorError, SettingsError
-from tiercut.sensing.form import Captured, Spoiled
-from tiercut.stream_settings import SourceSettings
+from tiercut.protocol.stream_settings import SourceSettings
+from tiercut.sensing.sensor_format import Captured, Spoiled
+from tiercut.sensors import form_of, open_sensor
+from tiercut.sensors.base import Timing
 
 
 def source(sensor: str, *paths: Path, **more: Any) -> SourceSettings:

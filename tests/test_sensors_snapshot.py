@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import iot_node.sensors.snapshot
-from iot_node.sensors import check_source, open_sensor
-from iot_node.sensors.base import Timing
-from iot_node.sensors.fetch import Fetch
+import tiercut.sensors.snapshot
 from tiercut.clock import ManualClock
 from tiercut.errors import SettingsError
-from tiercut.processes import free_port
-from tiercut.sensing.form import Captured, Spoiled
-from tiercut.stream_settings import SourceSettings, StreamSettings
+from tiercut.launch.processes import free_port
+from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
+from tiercut.sensing.sensor_format import Captured, Spoiled
+from tiercut.sensors import check_source, open_sensor
+from tiercut.sensors.base import Timing
+from tiercut.sensors.fetch import Fetch
 
 
 def jpeg(value: int = 128) -> bytes:
@@ -161,7 +161,7 @@ def test_server_that_answers_byte_by_byte_is_given_up(camera: Camera, monkeypatc
             request.wfile.write(b"x")
 
     camera.answer = drip
-    monkeypatch.setattr(iot_node.sensors.snapshot, "Fetch", lambda url: Fetch(url, timeout_s=0.3))
+    monkeypatch.setattr(tiercut.sensors.snapshot, "Fetch", lambda url: Fetch(url, timeout_s=0.3))
     item = spoiled(camera.url)
     assert (item.reason, "within 0.3 s" in item.message) == ("no_answer", True)
 

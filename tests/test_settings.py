@@ -11,9 +11,9 @@ from hypothesis import settings as tries
 from hypothesis import strategies as st
 
 from tiercut.errors import SettingsError
+from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
+from tiercut.protocol.streams import decode_wanted, encode_wanted
 from tiercut.settings import MASK, from_table, load, setting, shown, to_table
-from tiercut.stream_settings import SourceSettings, StreamSettings
-from tiercut.stream_talk import decode_wanted, encode_wanted
 
 
 @dataclass(frozen=True, kw_only=True)

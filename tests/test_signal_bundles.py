@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 import tiercut
-from tiercut.bundle_format import to_document
 from tiercut.cli import main
 from tiercut.errors import BundleError, ExportError, InputError, SettingsError
-from tiercut.measure import synthetic_inputs
-from tiercut.preprocess import FrameSpec, Layout
+from tiercut.model.bundle_format import to_document
+from tiercut.model.preprocess import FrameSpec, Layout
+from tiercut.profiling.measure import synthetic_inputs
 
 ACCELERATION = FrameSpec(
     kind="signal", samples=32, rate_hz=50.0, channel_names=("acc_x", "acc_y", "acc_z"), units=("m/s2",)

@@ -18,13 +18,13 @@ from iot_node.source import Source, open_source
 from tests.aio import async_test
 from tests.sites import Outcomes, new_site
 from tests.test_registered import Person, gateway, hub, running, until
-from tiercut.bundle import Bundle
 from tiercut.bus.memory import MemoryBroker, MemoryBus
 from tiercut.clock import ManualClock
-from tiercut.preprocess import FrameSpec
-from tiercut.sensing.form import Captured
+from tiercut.model.bundle import Bundle
+from tiercut.model.preprocess import FrameSpec
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.sensing.sensor_format import Captured
 from tiercut.settings import from_table
-from tiercut.stream_settings import StreamSettings
 
 TOPIC = "watch/acc"
 WATCH = {
@@ -121,7 +121,7 @@ async def heard_for_ten_seconds(shaking: Bundle, clock: ManualClock, **more: Any
 
 
 @pytest.mark.parametrize(
-    ("more", "least_s", "most_s"),
+    ("more", "min_s", "max_s"),
     [
         ({"delivery": "every"}, 9.0, 10.0),
         ({"delivery": "latest"}, 0.0, 1.7),
@@ -129,7 +129,7 @@ async def heard_for_ten_seconds(shaking: Bundle, clock: ManualClock, **more: Any
     ],
 )
 def test_newest_window_wins_when_a_stream_falls_behind(
-    shaking: Bundle, more: dict[str, Any], least_s: float, most_s: float
+    shaking: Bundle, more: dict[str, Any], min_s: float, max_s: float
 ) -> None:
     @async_test
     async def run() -> None:
@@ -138,7 +138,7 @@ def test_newest_window_wins_when_a_stream_falls_behind(
         window = source.next()
         assert isinstance(window, Captured)
         assert window.at_unix_s is not None
-        assert least_s < clock.unix_s() - window.at_unix_s < most_s
+        assert min_s < clock.unix_s() - window.at_unix_s < max_s
         assert (source.take_lost()["sensor_ahead"] > 20) == (more["delivery"] == "latest")
 
     run()

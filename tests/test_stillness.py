@@ -12,17 +12,17 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from iot_node.stillness import Stillness
+from iot_node.difference_detector import Stillness
 from iot_node.stream import Stream
 from tests.aio import async_test, until
 from tests.sites import by_hand, new_site
-from tiercut.bundle import Bundle
 from tiercut.clock import ManualClock
 from tiercut.errors import SettingsError
-from tiercut.jobs import Job
+from tiercut.model.bundle import Bundle
+from tiercut.pipeline.jobs import Job
 from tiercut.plan import Plan
-from tiercut.stream_settings import StreamSettings
-from tiercut.talk import StreamPlan
+from tiercut.protocol.nodes import StreamPlan
+from tiercut.protocol.stream_settings import StreamSettings
 
 Frame = NDArray[Any]
 
@@ -46,7 +46,7 @@ def with_object(frame: Frame, x: int, side: int = 20) -> Frame:
 
 def skips(*frames: Frame, below: float = 0.02) -> list[bool]:
     """Which of some frames are skipped, a tenth of a second apart."""
-    stillness = Stillness(below=below, most_s=10.0)
+    stillness = Stillness(below=below, max_s=10.0)
     return [stillness.skips(frame, i / 10) for i, frame in enumerate(frames)]
 
 
@@ -76,14 +76,14 @@ def test_slow_change_adds_up() -> None:
 
 
 def test_frame_passes_now_and_then_however_still_it_is() -> None:
-    stillness = Stillness(below=0.02, most_s=10.0)
+    stillness = Stillness(below=0.02, max_s=10.0)
     passed = [s for s in range(35) if not stillness.skips(scene(), float(s))]
     assert passed == [0, 10, 20, 30]
 
 
 def test_nothing_is_skipped_without_a_threshold_or_after_forgetting() -> None:
     assert skips(scene(), scene(), below=0.0) == [False, False]
-    stillness = Stillness(below=0.02, most_s=10.0)
+    stillness = Stillness(below=0.02, max_s=10.0)
     assert not stillness.skips(scene(), 0.0)
     stillness.forget()
     assert not stillness.skips(scene(), 0.1)

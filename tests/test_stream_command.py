@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from broker.acl import acl
+from broker.mosquitto.access_rules import acl
 from broker.node import Hub
 from broker.settings import Settings as HubSettings
 from edge_node.gateway import Gateway
@@ -26,13 +26,13 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.cli import main, stream, stream_view
 from tiercut.clock import SystemClock
-from tiercut.identities import IdentityName
-from tiercut.jsonwire import encode_node_status
+from tiercut.protocol.jsonwire import encode_node_status
+from tiercut.protocol.nodes import NodeStatus
+from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
+from tiercut.protocol.streams import StreamStatus, Trouble, encode_stream_status, encode_wanted
+from tiercut.protocol.topics import STATUS, STREAM_STATUS, WANTED
+from tiercut.security.identity_list import IdentityName
 from tiercut.settings import from_table
-from tiercut.stream_settings import SourceSettings, StreamSettings
-from tiercut.stream_talk import StreamStatus, Trouble, encode_stream_status, encode_wanted
-from tiercut.talk import NodeStatus
-from tiercut.topics import STATUS, STREAM_STATUS, WANTED
 
 GARDEN = """
 name = "garden"

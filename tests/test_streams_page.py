@@ -9,9 +9,9 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
+from tiercut.protocol.streams import STREAM_STATES
 from tiercut.settings import from_table
-from tiercut.stream_settings import SourceSettings, StreamSettings
-from tiercut.stream_talk import STREAM_STATES
 
 PAGE = Path(__file__).parent.parent / "docs" / "streams.md"
 BEGIN, END = "<!-- settings, as tests/test_streams_page.py writes them -->\n", "<!-- end of settings -->\n"

@@ -23,10 +23,10 @@ from bench.testbed.report import report
 from bench.testbed.site import Setup
 from bench.testbed.watch import Planned, Seen
 from tiercut.cli.demo_site import photographs
+from tiercut.model.preprocess import FrameSpec
 from tiercut.plan import Plan
-from tiercut.planner.answer import stages_of
-from tiercut.preprocess import FrameSpec
-from tiercut.talk import StreamPlan
+from tiercut.planner.plan_cost import stages_of
+from tiercut.protocol.nodes import StreamPlan
 
 SETUP = Setup(device_slowdown=12.0, edge_slowdown=6.0, fps=10.0, in_flight=3)
 FAST, SLOW = 50.0, 0.2

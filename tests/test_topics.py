@@ -3,7 +3,7 @@
 import pytest
 
 from tiercut.errors import BadEnvelope
-from tiercut.topics import RESULT, TOPICS, WORK, Topic
+from tiercut.protocol.topics import RESULT, TOPICS, WORK, Topic
 
 NAMES = {"site": "home", "tier": "edge", "node": "edge-1", "stream": "door.cam_2", "model": "5a" * 32}
 

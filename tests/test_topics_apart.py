@@ -5,7 +5,7 @@ import itertools
 import pytest
 from paho.mqtt.client import topic_matches_sub
 
-from tiercut.topics import TOPICS, Topic
+from tiercut.protocol.topics import TOPICS, Topic
 
 NAMES = {"site": "home", "tier": "edge", "node": "e", "stream": "cam", "model": "5a" * 32}
 

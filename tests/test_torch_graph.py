@@ -15,11 +15,11 @@ from onnx import helper, numpy_helper
 import tiercut
 from tests.bundles import bundle_of, exits_bundle, inputs_of
 from tests.models import ARCHITECTURES, write_onnx
-from tiercut import torch_graph
-from tiercut.bundle import Bundle
 from tiercut.errors import CutError, ExportError
-from tiercut.torch_graph import TorchChain
-from tiercut.torch_ops import OPERATORS
+from tiercut.model.bundle import Bundle
+from tiercut.torch_view import graph
+from tiercut.torch_view.graph import TorchChain
+from tiercut.torch_view.operators import OPERATORS
 
 RANDOM = np.random.default_rng(0)
 
@@ -75,7 +75,7 @@ def test_all_parameters_but_the_frames_normalisation_are_trained(chain: Bundle) 
 
 
 def test_per_channel_normalisation_is_not_trained(tmp_path: Path) -> None:
-    frame = tiercut.preprocess.FrameSpec(size=(8, 8), mean=(1, 2, 3), std=(4, 5, 6))
+    frame = tiercut.FrameSpec(size=(8, 8), mean=(1, 2, 3), std=(4, 5, 6))
     bundle = tiercut.export(torch.nn.Conv2d(3, 2, 3), None, tmp_path / "b", preprocess=frame)
     assert sorted(a.shape for a in TorchChain(bundle, 0, bundle.end).weights().values()) == [(2,), (2, 3, 3, 3)]
 
@@ -130,7 +130,7 @@ def test_segment_that_is_none_is_refused(chain: Bundle) -> None:
 
 
 def test_operator_that_computes_something_else_is_refused(chain: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_graph, "OPERATORS", {**OPERATORS, "Relu": lambda call: torch.relu(call.x) + 0.01})
+    monkeypatch.setattr(graph, "OPERATORS", {**OPERATORS, "Relu": lambda call: torch.relu(call.x) + 0.01})
     with pytest.raises(ExportError, match="as ONNX Runtime gives it"):
         TorchChain(chain, 0, chain.end)
 

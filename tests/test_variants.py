@@ -16,11 +16,11 @@ from torch import nn
 import tiercut
 from tests.bundles import bundle_of, exits_bundle, grey_frames
 from tests.models import EarlyExits, Residual, image
-from tiercut.bundle import Bundle
-from tiercut.bundle_format import from_document, to_document
-from tiercut.bundle_write import current_parts, mark, rewrite, write_contents
 from tiercut.errors import BundleError, CutError, ExportError
-from tiercut.variants import ExitSpec, Leaving
+from tiercut.model.bundle import Bundle
+from tiercut.model.bundle_format import from_document, to_document
+from tiercut.model.bundle_write import current_parts, mark, rewrite, write_contents
+from tiercut.model.variants import ExitSpec, Leaving
 
 
 def test_exits_stand_at_the_cut_whose_tensor_they_take() -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from tiercut.cli.watch import Known
 from tiercut.cli.watch_view import TURN_S, screen
-from tiercut.talk import NodeStatus
+from tiercut.protocol.nodes import NodeStatus
 
 EMULATED = "emulated link: 1.1 Mbps, 3 ms; emulated slowdown: 10"
 

@@ -14,20 +14,20 @@ import pytest
 from tests.aio import async_test
 from tests.brokers import Mosquitto
 from tests.test_results import work
-from tiercut import results
-from tiercut.bundle import Bundle
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.cli.watch_results import line
 from tiercut.clock import SystemClock
-from tiercut.topics import RESULT
+from tiercut.model.bundle import Bundle
+from tiercut.protocol.topics import RESULT
+from tiercut.results import result_json
 
 
 def result(bundle: Bundle, **more: Any) -> bytes:
     outputs = {bundle.outputs[0].name: np.array([[0.0, 4.0, 1.0, 0.0]], np.float32)}
-    read = results.reading(7, outputs, bundle, bundle.variants[0])
+    read = result_json.reading(7, outputs, bundle, bundle.variants[0])
     said: dict[str, Any] = {"stages": (), "finished_by": "cloud-1", "latency_s": 0.0213} | more
-    return results.build(work(bundle.model), read, bundle.name, **said)
+    return result_json.build(work(bundle.model), read, bundle.name, **said)
 
 
 def test_line_says_when_what_how_long_and_who(chain: Bundle) -> None:

@@ -1,6 +1,6 @@
 """How many frames of a stream may be under way."""
 
-from tiercut.window import MOST_TIMEOUTS, Window
+from tiercut.pipeline.window import MAX_TIMEOUTS, Window
 
 
 def test_window_is_full_at_its_limit_and_has_room_after_an_outcome() -> None:
@@ -59,4 +59,4 @@ def test_wait_for_an_outcome_grows_to_a_bound() -> None:
     window.start(0, 0.0)
     for _ in range(100):
         window.sent_again(0, 0.0)
-    assert window.overdue(5 * MOST_TIMEOUTS + 1) == [0]
+    assert window.overdue(5 * MAX_TIMEOUTS + 1) == [0]

@@ -14,11 +14,12 @@ import msgpack
 import numpy as np
 import pytest
 
-from tiercut import jsonwire
 from tiercut.codecs import decode_tensor
 from tiercut.errors import BadEnvelope, BadTensor
-from tiercut.messages import Dropped, Work
-from tiercut.talk import (
+from tiercut.protocol import jsonwire
+from tiercut.protocol.envelope import ENVELOPE_REASONS, decode_work, encode_work
+from tiercut.protocol.frames import Dropped, Work
+from tiercut.protocol.nodes import (
     ClockProbe,
     NodeStatus,
     PrepareSegment,
@@ -30,7 +31,6 @@ from tiercut.talk import (
     StreamPlan,
     Transfer,
 )
-from tiercut.wire import ENVELOPE_REASONS, decode_work, encode_work
 
 GOLDEN = Path(__file__).parent / "golden"
 MAKE = runpy.run_path(str(GOLDEN / "make.py"))

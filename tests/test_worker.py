@@ -11,11 +11,11 @@ import pytest
 
 from tests.aio import async_test, until
 from tiercut.errors import BusError, PacketTooLarge, PublishRefused
-from tiercut.frame import Finish, Forward, Wait
-from tiercut.jobs import Job, Processed
-from tiercut.messages import ClockStamp, Dropped, Work
+from tiercut.pipeline.decide import Finish, Forward, Wait
+from tiercut.pipeline.jobs import Job, Processed
+from tiercut.pipeline.worker import Worker
 from tiercut.plan import Plan, Tier
-from tiercut.worker import Worker
+from tiercut.protocol.frames import ClockStamp, Dropped, Work
 
 
 def work(seq: int, captured_unix_s: float = 1.0, **more: Any) -> Work:

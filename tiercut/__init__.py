@@ -26,12 +26,12 @@ from tiercut.errors import (
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from tiercut.authoring import ModelSource, export
-    from tiercut.bundle import Bundle
-    from tiercut.cuts import CutPoint, TensorSpec
+    from tiercut.authoring.export import ModelSource, export
+    from tiercut.model.bundle import Bundle
+    from tiercut.model.cuts import CutPoint, TensorSpec
+    from tiercut.model.preprocess import FrameSpec
+    from tiercut.model.segments import Segment, SegmentCache
     from tiercut.planner import solve
-    from tiercut.preprocess import FrameSpec
-    from tiercut.segments import Segment, SegmentCache
 
 __version__ = "0.1.0"
 
@@ -58,14 +58,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Bundle": "bundle",
-    "CutPoint": "cuts",
-    "FrameSpec": "preprocess",
-    "ModelSource": "authoring",
-    "Segment": "segments",
-    "SegmentCache": "segments",
-    "TensorSpec": "cuts",
-    "export": "authoring",
+    "Bundle": "model.bundle",
+    "CutPoint": "model.cuts",
+    "FrameSpec": "model.preprocess",
+    "ModelSource": "authoring.export",
+    "Segment": "model.segments",
+    "SegmentCache": "model.segments",
+    "TensorSpec": "model.cuts",
+    "export": "authoring.export",
     "solve": "planner",
 }
 

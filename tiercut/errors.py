@@ -143,3 +143,9 @@ class BadTensor(BadMessage):
 
 class BadChunk(BadMessage):
     """A piece of a message that was sent in pieces is not valid."""
+
+
+def refuse(reason: str, *, expected: str, came: object, what: str = "a message is not valid") -> BadEnvelope:
+    """The error for a message that does not fit; ``came`` is quoted shortened, as it is the sender's text."""
+    shown = came if isinstance(came, (int, float)) else repr(came)[:80]
+    return BadEnvelope(what, expected=expected, came=str(shown), fix="correct the sender", reason=reason)

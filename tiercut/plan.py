@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from tiercut.errors import SettingsError
-from tiercut.variants import FULL
+
+#: Name of the variant that is the whole model.
+FULL = "full"
 
 Tier = Literal["device", "edge", "cloud"]
 TIERS: tuple[Tier, ...] = get_args(Tier)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from tiercut.errors import BadMessage, SettingsError
-from tiercut.messages import check_name
+from tiercut.names import check_name
 
 ENVIRONMENT_PREFIX = "TIERCUT_"
 MASK = "********"

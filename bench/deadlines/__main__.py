@@ -26,9 +26,9 @@ from bench.deadlines.site import Prepared, Setup, prepare, tiers_of
 from bench.deadlines.strategies import MARGIN
 from bench.machine import machine
 from bench.testbed.log import Figures, say
-from tiercut.bundle import Bundle
-from tiercut.codec_table import load_table
 from tiercut.errors import SettingsError, TiercutError
+from tiercut.model.bundle import Bundle
+from tiercut.profiling.codec_table_file import load_table
 
 #: A frame of 28 by 28 pixels with its envelope takes 108 to 1.3 ms at these.
 MBPS = (0.1, 0.2, 0.5, 1.0, 2.0, 8.0)

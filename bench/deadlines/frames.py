@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tiercut.bundle import Bundle
-from tiercut.datasets import for_model, load, need
+from tiercut.datasets.folders import for_model, load, need
 from tiercut.errors import DataError
+from tiercut.model.bundle import Bundle
 
 #: Frames are drawn by it, so that every run has the same.
 SEED = 4

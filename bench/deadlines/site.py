@@ -13,19 +13,19 @@ from typing import Any
 from bench.deadlines.frames import Frames
 from bench.site import mosquitto
 from bench.testbed.watch import Watch
-from tiercut.bundle import Bundle
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.errors import BusError
-from tiercut.jsonwire import encode_stream_plan
-from tiercut.measure import Options, measure_profile
+from tiercut.launch.processes import Processes, ProgramSettings
+from tiercut.model.bundle import Bundle
 from tiercut.plan import Plan, Tier
-from tiercut.processes import Processes, ProgramSettings
-from tiercut.profile_store import ProfileStore
-from tiercut.profiles import Profile
-from tiercut.talk import StreamPlan
-from tiercut.topics import PLAN
+from tiercut.profiling.measure import Options, measure_profile
+from tiercut.profiling.profile import Profile
+from tiercut.profiling.store import ProfileStore
+from tiercut.protocol.jsonwire import encode_stream_plan
+from tiercut.protocol.nodes import StreamPlan
+from tiercut.protocol.topics import PLAN
 
 SITE, STREAM, HUB = "deadlines", "camera", "hub"
 NODES: dict[Tier, str] = {"device": "d", "edge": "e", "cloud": "c"}

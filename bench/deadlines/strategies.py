@@ -10,13 +10,13 @@ from itertools import pairwise
 from typing import Any
 
 from bench.deadlines.site import NODES, SITE, STREAM, Prepared, Setup
-from broker.goals import goal_of
+from broker.coordination.goals import goal_of
 from tiercut.coordinator.problem import ENVELOPE_BYTES, as_plan, build
-from tiercut.coordinator.view import SiteView
+from tiercut.coordinator.site_view import SiteView
 from tiercut.plan import Plan, node_id
 from tiercut.planner import alternatives, edgent, solve
 from tiercut.planner.alternatives import CLOUD_ONLY, DEVICE_ONLY
-from tiercut.stream_settings import StreamSettings
+from tiercut.protocol.stream_settings import StreamSettings
 
 COORDINATOR, EDGENT = "tiercut", "edgent"
 STRATEGIES = (COORDINATOR, DEVICE_ONLY, CLOUD_ONLY, EDGENT)

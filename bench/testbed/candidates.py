@@ -16,9 +16,9 @@ from bench.testbed.models import Prepared
 from bench.testbed.net import Net
 from bench.testbed.site import NODES, Setup
 from tiercut.plan import TIERS, Plan
-from tiercut.planner.answer import Choice, stages_of, usable
+from tiercut.planner.plan_cost import Choice, stages_of, usable
 from tiercut.planner.problem import FORMAT, Problem, parse
-from tiercut.profiles import block_seconds, codec_rows
+from tiercut.profiling.profile import block_seconds, codec_rows
 
 #: What a hop costs whatever its rate: two MQTT hops over a broker and a node's handling, as `bench.overhead` has it.
 HOP_S = 0.0015

@@ -10,10 +10,10 @@ from bench.testbed.candidates import Candidate
 from bench.testbed.site import NODES, SITE, STREAM, Bench
 from bench.testbed.watch import Seen
 from tiercut.errors import BusError
-from tiercut.jsonwire import encode_prepare, encode_stream_plan
 from tiercut.plan import TIERS, Plan
-from tiercut.talk import PrepareSegment, StreamPlan
-from tiercut.topics import PLAN, PREPARE
+from tiercut.protocol.jsonwire import encode_prepare, encode_stream_plan
+from tiercut.protocol.nodes import PrepareSegment, StreamPlan
+from tiercut.protocol.topics import PLAN, PREPARE
 
 LOAD_S = 20.0
 #: Frames may take so long before a plan is given up.

@@ -11,15 +11,15 @@ from PIL import Image
 
 import tiercut
 from bench.predictor_models import ARCHITECTURES
-from tiercut.bundle import Bundle
 from tiercut.cli.demo import cache_folder, prepare_bundle
 from tiercut.cli.demo_site import photographs
 from tiercut.errors import BundleError, SettingsError
-from tiercut.machine import this_machine
-from tiercut.measure import Options, measure_profile
-from tiercut.preprocess import FrameSpec
-from tiercut.profile_store import ProfileStore
-from tiercut.profiles import Profile
+from tiercut.model.bundle import Bundle
+from tiercut.model.preprocess import FrameSpec
+from tiercut.profiling.machine import this_machine
+from tiercut.profiling.measure import Options, measure_profile
+from tiercut.profiling.profile import Profile
+from tiercut.profiling.store import ProfileStore
 
 #: Those of the published comparisons that are small enough for two cores.
 MODELS = ("efficientnet-lite0", "resnet18", "alexnet")

@@ -21,9 +21,9 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.errors import BusError
+from tiercut.launch.processes import CHILD, Processes, ProgramSettings, to_toml
 from tiercut.plan import Tier
-from tiercut.processes import CHILD, Processes, ProgramSettings, to_toml
-from tiercut.topics import PLAN
+from tiercut.protocol.topics import PLAN
 
 SITE, STREAM = "testbed", "camera"
 #: Node ids; the edge's namespace has the site's broker and its hub too.

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from tiercut.bus import Bus, Delivery
-from tiercut.jsonwire import decode_node_status, decode_prepare, decode_ready, decode_stream_plan
-from tiercut.talk import PrepareSegment, Ready, StreamPlan
-from tiercut.topics import DROPPED, EXPLAIN, PLAN, PREPARE, READY, RESULT, STATUS
+from tiercut.protocol.jsonwire import decode_node_status, decode_prepare, decode_ready, decode_stream_plan
+from tiercut.protocol.nodes import PrepareSegment, Ready, StreamPlan
+from tiercut.protocol.topics import DROPPED, EXPLAIN, PLAN, PREPARE, READY, RESULT, STATUS
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tiercut.sensing.form import Captured, Channel, SensorForm, Spoiled
-from tiercut.stream_settings import SourceSettings
+from tiercut.protocol.stream_settings import SourceSettings
+from tiercut.sensing.sensor_format import Captured, Channel, SensorForm, Spoiled
 
 
 class CpuTemperature:

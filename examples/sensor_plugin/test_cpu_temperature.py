@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iot_node.sensors import form_of, open_sensor
-from tiercut.sensing.form import Captured, Spoiled
-from tiercut.stream_settings import SourceSettings
+from tiercut.protocol.stream_settings import SourceSettings
+from tiercut.sensing.sensor_format import Captured, Spoiled
+from tiercut.sensors import form_of, open_sensor
 
 
 def settings(file: Path) -> SourceSettings:

@@ -17,9 +17,9 @@ from torch import nn
 
 import tiercut
 from examples.wearable.recordings import CHANNELS, HELD_OUT, LABELS, RATE_HZ, UNITS, Recording, load
-from tiercut.bundle import Bundle
-from tiercut.preprocess import FrameSpec
-from tiercut.torch_threads import torch_threads
+from tiercut.model.bundle import Bundle
+from tiercut.model.preprocess import FrameSpec
+from tiercut.torch_view.threads import torch_threads
 
 #: Samples of a window, 2 s: about one repetition.
 SAMPLES = 100

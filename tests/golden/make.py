@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tiercut.chunks import split
 from tiercut.codecs import encode_tensor
-from tiercut.messages import ClockStamp, Stage, Work
 from tiercut.plan import Plan
-from tiercut.wire import encode_work
+from tiercut.protocol.chunks import split
+from tiercut.protocol.envelope import encode_work
+from tiercut.protocol.frames import ClockStamp, Stage, Work
 
 HERE = Path(__file__).parent
 #: One file each; the bytes of compressors and image formats may differ between library versions.

@@ -29,7 +29,8 @@ _Dumper.add_representer(str, _text)
 def as_yaml() -> str:
     """The document as YAML."""
     made: str = yaml.dump(document(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-    return f"# Made by 'python -m tiercut.asyncapi > docs/asyncapi.yaml' from tiercut/topics.py: do not edit.\n{made}"
+    command = "python -m tiercut.asyncapi > docs/asyncapi.yaml"
+    return f"# Made by '{command}' from tiercut/protocol/topics.py: do not edit.\n{made}"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tiercut.asyncapi.fields import CUT, FRAMES, MODEL, STREAM, TIER, VARIANT
 from tiercut.asyncapi.shapes import Schema, count, flag, items, name, number, one_of, or_null, record, ref, text
 from tiercut.plan import TIERS
-from tiercut.stream_talk import SOURCE_STATES
+from tiercut.protocol.streams import SOURCE_STATES
 
 _SOURCE_REPORT = record(
     "How a stream's sensor does, by the node that reads it.",

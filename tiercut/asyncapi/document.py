@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tiercut import __version__, topics
+from tiercut import __version__
 from tiercut.asyncapi.schemas import SCHEMAS
 from tiercut.asyncapi.shapes import ref
 from tiercut.plan import TIERS
-from tiercut.topics import TOPICS, Topic
+from tiercut.protocol import topics
+from tiercut.protocol.topics import TOPICS, Topic
 
 VERSION = "3.0.0"
 _DESCRIPTION = """\

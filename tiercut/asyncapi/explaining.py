@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tiercut.asyncapi.fields import CUT, STREAM, TIER, VARIANT
 from tiercut.asyncapi.shapes import count, flag, items, number, one_of, or_null, record, ref, table, text
-from tiercut.talk import CONTROL_MODES
+from tiercut.protocol.nodes import CONTROL_MODES
 
 ANSWER = record(
     "What the planner says of one way to run the model; fields as 'tiercut plan --json' prints them.",

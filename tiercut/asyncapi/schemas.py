@@ -20,11 +20,11 @@ from tiercut.asyncapi.shapes import (
     table,
     text,
 )
-from tiercut.messages import STAGE_KINDS
 from tiercut.plan import TIERS
-from tiercut.stream_settings import StreamSettings
-from tiercut.stream_talk import STREAM_STATES
-from tiercut.talk import CONTROL_MODES, NODE_STATES
+from tiercut.protocol.frames import STAGE_KINDS
+from tiercut.protocol.nodes import CONTROL_MODES, NODE_STATES
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.protocol.streams import STREAM_STATES
 
 _SEQ = count("Number of the frame in its stream, from 0 at each start of its sensor.")
 _WORD = text("Name of a counter, lower_snake_case.")

@@ -8,7 +8,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from tiercut.messages import NAME
+from tiercut.names import NAME
 
 Schema = dict[str, Any]
 

@@ -9,9 +9,9 @@ from torch.nn import functional
 from tiercut.bottleneck.plan import BottleneckPlan
 
 #: Channels of the decoder's branch that learns what no linear decoder can.
-MOST_HIDDEN = 64
+MAX_HIDDEN = 64
 #: Numbers that principal components are taken from; more change them little.
-MOST_NUMBERS = 20_000_000
+MAX_NUMBERS = 20_000_000
 #: Components beyond those wanted make the rest exact (Halko, Martinsson & Tropp, SIAM Review 2011, section 4.2).
 OVERSAMPLED, ROUNDS = 8, 4
 
@@ -56,7 +56,7 @@ def make_layers(plan: BottleneckPlan, examples: torch.Tensor) -> tuple[nn.Sequen
 @torch.no_grad()
 def _for_maps(plan: BottleneckPlan, examples: torch.Tensor) -> tuple[nn.Sequential, nn.Sequential]:
     _, wide, height, width = plan.tensor.shape
-    narrow, stride, hidden = plan.channels, plan.stride, min(wide, MOST_HIDDEN)
+    narrow, stride, hidden = plan.channels, plan.stride, min(wide, MAX_HIDDEN)
     even = functional.pad(examples, (0, -width % stride, 0, -height % stride), mode="replicate")
     patches = functional.pixel_unshuffle(even, stride)
     basis, mean = _components(patches.permute(0, 2, 3, 1).flatten(0, 2), narrow)
@@ -79,7 +79,7 @@ def _for_maps(plan: BottleneckPlan, examples: torch.Tensor) -> tuple[nn.Sequenti
 def _for_vectors(plan: BottleneckPlan, examples: torch.Tensor) -> tuple[nn.Sequential, nn.Sequential]:
     """Of sequences each step is a vector."""
     wide, narrow = plan.tensor.shape[-1], plan.channels
-    hidden = min(wide, MOST_HIDDEN)
+    hidden = min(wide, MAX_HIDDEN)
     basis, mean = _components(examples.reshape(-1, wide), narrow)
     encode, linear = nn.Linear(wide, narrow), nn.Linear(narrow, wide)
     encode.weight.copy_(basis.T)
@@ -93,7 +93,7 @@ def _for_vectors(plan: BottleneckPlan, examples: torch.Tensor) -> tuple[nn.Seque
 
 def _components(rows: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Principal directions of rows, ``(length, count)``, and their mean; directions that few rows lack are 0."""
-    most = max(1, MOST_NUMBERS // rows.shape[1])
+    most = max(1, MAX_NUMBERS // rows.shape[1])
     if len(rows) > most:
         rows = rows[torch.randperm(len(rows))[:most]]
     mean = rows.mean(0)

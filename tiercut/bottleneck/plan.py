@@ -6,10 +6,10 @@ import math
 import re
 from dataclasses import dataclass
 
-from tiercut.bundle import Bundle
 from tiercut.codecs import CODECS, codec
-from tiercut.cuts import TensorSpec
 from tiercut.errors import CutError, SettingsError
+from tiercut.model.bundle import Bundle
+from tiercut.model.cuts import TensorSpec
 
 #: Bits per element of the code → the codec behind the encoder.
 INNER = {8: "int8+zstd", 4: "int4+zstd", 2: "int2+zstd"}

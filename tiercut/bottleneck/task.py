@@ -9,11 +9,11 @@ import torch
 from torch.nn import functional
 
 from tiercut.bottleneck.network import Bottleneck
-from tiercut.bundle import Bundle
-from tiercut.exits.feeding import Features
-from tiercut.exits.fit import Places, Task
-from tiercut.torch_graph import TorchChain
-from tiercut.variants import OutputSpec
+from tiercut.exits.batches import Features
+from tiercut.exits.training_loop import Places, Task
+from tiercut.model.bundle import Bundle
+from tiercut.model.variants import OutputSpec
+from tiercut.torch_view.graph import TorchChain
 
 #: Weight of the difference of answers beside that of tensors. Shao & Zhang (2020) train on the answers alone, Matsubara
 #: et al. (2022, "supervised compression") on tensors first: together they need no second stage.

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from torch import nn
 
+from tiercut.authoring.verify import TOLERANCE, random_example
 from tiercut.bottleneck.layers import Crop, Sum
-from tiercut.cuts import TensorSpec
 from tiercut.errors import ExportError
-from tiercut.segments import Segment
-from tiercut.verify import TOLERANCE, random_example
+from tiercut.model.cuts import TensorSpec
+from tiercut.model.segments import Segment
 
 OPSET, IR_VERSION = 18, 9
 

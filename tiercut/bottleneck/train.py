@@ -16,23 +16,23 @@ from tiercut.bottleneck.network import Bottleneck
 from tiercut.bottleneck.plan import BottleneckPlan
 from tiercut.bottleneck.task import DistillTask
 from tiercut.bottleneck.to_onnx import to_onnx
-from tiercut.bundle import Bundle
-from tiercut.bundle_write import check_replaceable, rewrite
-from tiercut.codec_measure import Options, measure_codecs
-from tiercut.codec_table import CodecRow
 from tiercut.codecs import codec
-from tiercut.codecs.learned import CODE, TENSOR
-from tiercut.cuts import TensorSpec
+from tiercut.datasets.samples import Samples, need
+from tiercut.exits.batches import Features, Inputs, Probe
 from tiercut.exits.checkpoint import Checkpoint
-from tiercut.exits.feeding import Features, Inputs, Probe
-from tiercut.exits.fit import fit
 from tiercut.exits.recipe import Note, Recipe, Report
-from tiercut.samples import Samples, need
-from tiercut.torch_threads import torch_threads
-from tiercut.variants import LearnedSpec
+from tiercut.exits.training_loop import fit
+from tiercut.model.bundle import Bundle
+from tiercut.model.bundle_write import check_replaceable, rewrite
+from tiercut.model.cuts import TensorSpec
+from tiercut.model.learned_codec import CODE, TENSOR
+from tiercut.model.variants import LearnedSpec
+from tiercut.profiling.codec_measure import Options, measure_codecs
+from tiercut.profiling.codec_table import CodecRow
+from tiercut.torch_view.threads import torch_threads
 
 #: Fewer frames teach nothing, and fewer held-back ones say nothing.
-LEAST_FRAMES = 50
+MIN_FRAMES = 50
 #: Codecs of every tiercut to compare with.
 BESIDE = ("int8+zstd", "int4+zstd")
 #: Frames that tell where the layers begin.
@@ -89,8 +89,8 @@ def train_bottleneck(
     """
     target = Path(os.path.abspath(target))  # noqa: PTH100 - a link that is the target is replaced, not followed
     check_replaceable(target)
-    need(train, LEAST_FRAMES, "the calibration set")
-    need(held_back, LEAST_FRAMES, "the set of held-back frames")
+    need(train, MIN_FRAMES, "the calibration set")
+    need(held_back, MIN_FRAMES, "the set of held-back frames")
     checkpoint = Checkpoint(
         target.with_name(f"{target.name}.{plan.name}.training"), _settings(bundle, train, plan, recipe)
     )

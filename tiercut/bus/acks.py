@@ -13,7 +13,7 @@ STUCK_S = 5.0
 #: As many are let go within that time, so that a node whose frames take longer does not give all of them up at once.
 LET_GO_PER_STUCK_S = 20
 #: With less credit than this a reader wants strict order, and gets it.
-LEAST_CREDIT = 8
+MIN_CREDIT = 8
 
 
 class Timer(Protocol):
@@ -92,7 +92,7 @@ class AckOrder:
         self._pause_s = stuck_s / LET_GO_PER_STUCK_S
         self._call_later = call_later
         #: messages that may wait before the head is let go, and let go and unfinished ones that there may be
-        self._patience: float = math.inf if credit < LEAST_CREDIT else credit // 2
+        self._patience: float = math.inf if credit < MIN_CREDIT else credit // 2
         self._early_limit = credit // 2
         #: in order of reception; the head is never done
         self._entries: deque[_Entry] = deque()

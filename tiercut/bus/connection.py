@@ -18,8 +18,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from tiercut.bus.dial import in_daemon_thread, tune
 from tiercut.bus.handshake import Accepted, Events, Refused
+from tiercut.bus.open_socket import in_daemon_thread, tune
 from tiercut.bus.settings import MqttSettings, tls_context
 
 #: Packets read in one turn of the loop, so that a flood leaves time for other work.

@@ -11,8 +11,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from tiercut.bus import Delivery, Handler, Subscription
 from tiercut.bus.acks import AckOrder
-from tiercut.bus.causes import subscribe_error
 from tiercut.bus.connection import Connection
+from tiercut.bus.error_mapping import subscribe_error
 from tiercut.bus.handshake import Accepted
 from tiercut.bus.inbox import Inbox, nothing
 from tiercut.bus.routes import Route, Routes

@@ -18,7 +18,7 @@ from paho.mqtt.client import topic_matches_sub
 
 from tiercut.bus import Delivery, Handler, Properties, Sent, Subscription
 from tiercut.bus.acks import STUCK_S, AckOrder
-from tiercut.bus.causes import closed_error, too_large_error
+from tiercut.bus.error_mapping import closed_error, too_large_error
 from tiercut.bus.inbox import Inbox, nothing
 from tiercut.bus.memory_broker import MemoryBroker, Message, retained
 from tiercut.bus.packets import check_filter, check_qos, check_topic

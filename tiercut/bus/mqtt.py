@@ -13,8 +13,8 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from tiercut.bus import Handler, Properties, Sent, Subscription
-from tiercut.bus.causes import closed_error, connect_error
 from tiercut.bus.connection import Connection
+from tiercut.bus.error_mapping import closed_error, connect_error
 from tiercut.bus.handshake import Accepted, Refused
 from tiercut.bus.incoming import Incoming
 from tiercut.bus.outbox import Message

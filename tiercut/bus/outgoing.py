@@ -8,8 +8,8 @@ from collections import Counter
 from paho.mqtt.reasoncodes import ReasonCode
 
 from tiercut.bus import Properties, Sent
-from tiercut.bus.causes import publish_error, too_large_error
 from tiercut.bus.connection import Connection
+from tiercut.bus.error_mapping import publish_error, too_large_error
 from tiercut.bus.handshake import Accepted
 from tiercut.bus.outbox import Message, Outbox
 from tiercut.bus.packets import overhead_bytes, pack

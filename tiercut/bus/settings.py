@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from tiercut.bus.acks import STUCK_S
-from tiercut.bus.dial import WholeSocket
-from tiercut.bus.whose import NamedServer, ServerContext
+from tiercut.bus.open_socket import WholeSocket
+from tiercut.bus.server_name import NamedServer, ServerContext
+from tiercut.bus.tls_files import current
 from tiercut.errors import SettingsError
-from tiercut.tls_files import current
 
 #: Payloads un-acknowledged at one time; three frames of a large activation, well under a second on 100 Mbps.
 OUTGOING_BUDGET_BYTES = 8 * 1024 * 1024

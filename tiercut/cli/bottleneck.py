@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tiercut.bundle import Bundle
 from tiercut.cli.extras import need_packages, usual_threads
 from tiercut.cli.inspect import human_bytes
 from tiercut.cli.training_view import open_view
+from tiercut.model.bundle import Bundle
 
 if TYPE_CHECKING:
     from tiercut.bottleneck.plan import BottleneckPlan
@@ -68,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
     need_packages("torch")
     from tiercut.bottleneck.plan import make_plan  # noqa: PLC0415 - after the packages were asked for
     from tiercut.bottleneck.train import train_bottleneck  # noqa: PLC0415 - torch takes seconds to load
+    from tiercut.datasets.holdout import train_and_held_back  # noqa: PLC0415 - the same
     from tiercut.exits.recipe import Recipe  # noqa: PLC0415 - the same
-    from tiercut.held_back import train_and_held_back  # noqa: PLC0415 - the same
 
     bundle = Bundle.load(args.bundle)
     plan = make_plan(bundle, args.cut, channels=args.channels, stride=args.stride, bits=args.bits, name=args.name)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tiercut import pki
 from tiercut.cli import certs_site
 from tiercut.errors import SettingsError
-from tiercut.identities import ROLES, IdentityName, Listed
-from tiercut.pki_folder import PkiFolder, Sites
+from tiercut.security import certificates
+from tiercut.security.authority import PkiFolder, Sites
+from tiercut.security.identity_list import ROLES, IdentityName, Listed
 
 #: A certificate with fewer days left is shown as one to be renewed.
 SOON_DAYS = 30.0
@@ -38,7 +38,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     issue.add_argument("--site", metavar="NAME", help="its site (default: that of init; for role cloud the cloud's)")
     issue.add_argument("--host", action="append", default=[], metavar="H", help="bus, hub: a name or address it has")
     issue.add_argument("--topic", action="append", default=[], metavar="T", help="sensor: a topic it publishes on")
-    issue.add_argument("--days", type=int, default=pki.CERTIFICATE_DAYS, metavar="N", help="how long it is valid")
+    issue.add_argument(
+        "--days", type=int, default=certificates.CERTIFICATE_DAYS, metavar="N", help="how long it is valid"
+    )
     issue.add_argument(
         "--again", action="store_true", help="a name that was removed: whoever has its old certificate is in again"
     )
@@ -50,7 +52,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     renew.add_argument("names", nargs="*", metavar="NAME", help="SITE/ROLE/NAME, or NAME alone (default: all)")
     renew.add_argument("--before-days", type=float, metavar="N", help="only those with fewer days left")
     renew.add_argument("--same-key", action="store_true", help="keep the keys")
-    renew.add_argument("--days", type=int, default=pki.CERTIFICATE_DAYS, metavar="N", help="how long they are valid")
+    renew.add_argument(
+        "--days", type=int, default=certificates.CERTIFICATE_DAYS, metavar="N", help="how long they are valid"
+    )
 
     remove = _command(commands, "remove", "take an identity's rights away, and delete its files", _remove)
     remove.add_argument("names", nargs="+", metavar="NAME", help="SITE/ROLE/NAME, or NAME alone")
@@ -121,7 +125,7 @@ def _list(args: argparse.Namespace) -> int:
 
 def _renew(args: argparse.Namespace) -> int:
     folder = PkiFolder(args.folder)
-    pki.check_days(args.days)
+    certificates.check_days(args.days)
     chosen = _chosen(folder, args.names) if args.names else [each.identity for each in folder.listed()]
     left = {each.identity: each.days_left for each in folder.issued()}
     for identity in chosen:

@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from tiercut import pki
 from tiercut.errors import SettingsError
-from tiercut.identities import IdentityName, Listed, Role
-from tiercut.pki_folder import Owner, PkiFolder, Sites
-from tiercut.whole_file import write_whole
+from tiercut.files import write_whole
+from tiercut.security import certificates
+from tiercut.security.authority import Owner, PkiFolder, Sites
+from tiercut.security.identity_list import IdentityName, Listed, Role
 
 CONF_FILE, ACL_FILE = "mosquitto.conf", "acl"
 #: Role → flag, and who there is without it.
@@ -47,7 +47,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--hosts", action="append", default=[], metavar="NAME=H,H", help="more names or addresses of a bus or hub"
     )
-    parser.add_argument("--days", type=int, default=pki.CERTIFICATE_DAYS, metavar="N", help="how long they are valid")
+    parser.add_argument(
+        "--days", type=int, default=certificates.CERTIFICATE_DAYS, metavar="N", help="how long they are valid"
+    )
     parser.add_argument("--before-days", type=float, default=30.0, metavar="N", help="renew those with fewer days left")
     parser.add_argument("--owner", metavar="UID:GID", help="to whom the files are to belong (needs root)")
     parser.add_argument("--bus-owner", metavar="UID:GID", help="the same for brokers (default: as --owner)")
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     hosts = _pairs(args.hosts, "--hosts")
     wanted = list(_wanted(args, sites))
     _check_hosts(hosts, wanted)
-    pki.check_days(args.days)
+    certificates.check_days(args.days)
     folder = PkiFolder.new(args.folder, sites=sites, owner=owner, bus_owner=bus_owner)
     for each in [each for each in wanted if each.identity in folder.removed()]:
         print(f"{each.identity}  was removed, and is not made again: see 'tiercut certs issue --again'")
@@ -91,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
 def refresh_cloud_rules(folder: PkiFolder) -> None:
     """Write the access rules of the cloud's brokers: they only change with the identities."""
-    from broker.acl import cloud_acl  # noqa: PLC0415 - the site's programs stand above this package
+    from broker.mosquitto.access_rules import cloud_acl  # noqa: PLC0415 - the site's programs stand above this package
 
     listed, cloud_site = folder.listed(), folder.sites.cloud_site
     for each in listed:
@@ -101,7 +103,7 @@ def refresh_cloud_rules(folder: PkiFolder) -> None:
 
 def _first_rules(folder: PkiFolder, site: str, owner: Owner, bus_owner: Owner) -> None:
     """Access rules of a site without streams, so that its bus can start; from then on the hub writes them."""
-    from broker.acl import acl  # noqa: PLC0415 - the same
+    from broker.mosquitto.access_rules import acl  # noqa: PLC0415 - the same
 
     path = folder.folder / site / "acl" / ACL_FILE
     shared = None if bus_owner is None else ((owner or (os.getuid(), os.getgid()))[0], bus_owner[1])
@@ -160,7 +162,7 @@ def _owner(text: str | None) -> Owner:
 
 
 def _configuration(args: argparse.Namespace, *, at_site: bool) -> str:
-    from broker.mosquitto import BusFiles, secure  # noqa: PLC0415 - the same
+    from broker.mosquitto.configuration import BusFiles, secure  # noqa: PLC0415 - the same
 
     identity = PurePosixPath(args.bus_identity)
     files = BusFiles(

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from tiercut.bundle import Bundle
 from tiercut.cli.inspect import human_bytes
-from tiercut.codec_choice import worth_choosing
-from tiercut.codec_measure import LEAST_FRAMES, Options, measure_codecs
-from tiercut.codec_rows import CodecRow, CodecTable
-from tiercut.codec_table import load_table, to_document, write_table
-from tiercut.datasets import SPLITS, load
+from tiercut.datasets.folders import SPLITS, load
 from tiercut.errors import BundleError, SettingsError
+from tiercut.model.bundle import Bundle
+from tiercut.profiling.codec_choice import worth_choosing
+from tiercut.profiling.codec_measure import MIN_FRAMES, Options, measure_codecs
+from tiercut.profiling.codec_table import CodecRow, CodecTable
+from tiercut.profiling.codec_table_file import load_table, to_document, write_table
 
 T = TypeVar("T")
 _COMPARED = {
@@ -91,8 +91,8 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    if args.frames < LEAST_FRAMES:
-        raise _wrong("--frames", f"{LEAST_FRAMES} or more", str(args.frames))
+    if args.frames < MIN_FRAMES:
+        raise _wrong("--frames", f"{MIN_FRAMES} or more", str(args.frames))
     if args.threads < 1:
         raise _wrong("--threads", "1 or more", str(args.threads))
     return Options(

@@ -6,10 +6,10 @@ import argparse
 import os
 from pathlib import Path
 
+from tiercut.bus.server_name import ANY_BUS
 from tiercut.bus.settings import MqttSettings
-from tiercut.bus.whose import ANY_BUS
 from tiercut.errors import SettingsError
-from tiercut.identity import Identity
+from tiercut.security.identity import Identity
 from tiercut.settings import check_names
 
 DEFAULT_BROKER, DEFAULT_SITE = "mqtt://127.0.0.1:1883", "home"

@@ -17,12 +17,11 @@ from tiercut.cli.connect import add_connection, connection
 from tiercut.clock import SystemClock
 from tiercut.coordinator.explain import BY_HAND
 from tiercut.errors import BadMessage, SettingsError
-from tiercut.jsonwire import decode_control, decode_stream_plan, encode_control
-from tiercut.plan import Plan
+from tiercut.plan import FULL, Plan
+from tiercut.protocol.jsonwire import decode_control, decode_stream_plan, encode_control
+from tiercut.protocol.nodes import StreamControl, StreamPlan
+from tiercut.protocol.topics import CONTROL, EXPLAIN, PLAN
 from tiercut.settings import check_names
-from tiercut.talk import StreamControl, StreamPlan
-from tiercut.topics import CONTROL, EXPLAIN, PLAN
-from tiercut.variants import FULL
 
 #: How long the stream's retained plan is waited for.
 KNOWN_S = 2.0

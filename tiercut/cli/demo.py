@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tiercut.bundle import Bundle
 from tiercut.bus import Delivery
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
@@ -23,14 +22,15 @@ from tiercut.cli.demo_site import CLOUD, DEVICE, EDGE, HUB, DemoSite, photograph
 from tiercut.cli.demo_view import About, JsonLines, LiveTable, View
 from tiercut.clock import SystemClock
 from tiercut.codecs import CODECS
-from tiercut.cut_names import resolve_cut
 from tiercut.errors import BundleError, BusError, SettingsError
-from tiercut.jsonwire import decode_node_status, decode_stream_plan
-from tiercut.machine import this_machine
-from tiercut.measure import Options, measure_profile
-from tiercut.processes import Processes
-from tiercut.profile_store import ProfileStore
-from tiercut.topics import PLAN, RESULT, STATUS
+from tiercut.launch.processes import Processes
+from tiercut.model.bundle import Bundle
+from tiercut.model.cut_names import resolve_cut
+from tiercut.profiling.machine import this_machine
+from tiercut.profiling.measure import Options, measure_profile
+from tiercut.profiling.store import ProfileStore
+from tiercut.protocol.jsonwire import decode_node_status, decode_stream_plan
+from tiercut.protocol.topics import PLAN, RESULT, STATUS
 
 RESULT_TIMEOUT_S = 60.0
 #: Seconds spent on measuring this machine.

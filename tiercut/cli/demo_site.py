@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tiercut.errors import ExportError
-from tiercut.processes import Processes, ProgramSettings, free_port
+from tiercut.launch.processes import Processes, ProgramSettings, free_port
 
 #: Photographs that scikit-image ships, in the order in which the demo's camera sees them.
 PHOTOGRAPHS = ("chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg", "astronaut.png", "camera.png")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from tiercut.errors import ExportError
 from tiercut.plan import TIERS
-from tiercut.talk import StreamPlan
+from tiercut.protocol.nodes import StreamPlan
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -15,7 +15,7 @@ from tiercut.cli.connect import add_connection, connection
 from tiercut.doctor.examine import examine
 from tiercut.doctor.findings import Finding
 from tiercut.doctor.target import Target, of_settings, with_files
-from tiercut.identity import Identity
+from tiercut.security.identity import Identity
 
 #: Width of the column of checks.
 CHECK = 21

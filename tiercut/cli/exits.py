@@ -10,17 +10,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tiercut.bundle import Bundle
 from tiercut.cli.export import add_model_flags, export_as_told
 from tiercut.cli.extras import need_packages, usual_threads
 from tiercut.cli.inspect import human_count
 from tiercut.cli.training_view import open_view
+from tiercut.datasets.holdout import train_and_held_back
 from tiercut.errors import SettingsError
-from tiercut.held_back import train_and_held_back
-from tiercut.variants import FULL
+from tiercut.model.bundle import Bundle
+from tiercut.plan import FULL
 
 if TYPE_CHECKING:
-    from tiercut.exits.measuring import Measured
+    from tiercut.exits.evaluation import Measured
     from tiercut.exits.recipe import Recipe
     from tiercut.exits.training import Trained
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tiercut.bundle import Bundle
-from tiercut.cuts import ITEM_BYTES
 from tiercut.errors import SettingsError
-from tiercut.preprocess import LAYOUTS, RESIZES, FrameSpec
+from tiercut.model.bundle import Bundle
+from tiercut.model.cuts import ITEM_BYTES
+from tiercut.model.preprocess import LAYOUTS, RESIZES, FrameSpec
 
 EXAMPLES = """examples:
   tiercut export tiercut.zoo.efficientnet_lite0:model --out bundles/efficientnet-lite0
@@ -122,8 +122,8 @@ def export_as_told(
     frame = _frame(args)
     labels = None if args.labels is None else _labels(args.labels)
     shapes = [_shape(text) for text in args.input_shape]
-    from tiercut.authoring import export  # noqa: PLC0415 - after the flags were checked: it may need torch
-    from tiercut.verify import random_example  # noqa: PLC0415 - the same
+    from tiercut.authoring.export import export  # noqa: PLC0415 - after the flags were checked: it may need torch
+    from tiercut.authoring.verify import random_example  # noqa: PLC0415 - the same
 
     example: list[NDArray[np.generic]] | None = [random_example(*shape) for shape in shapes] or None
     sys.path.insert(0, str(Path.cwd()))  # package.module is looked for here, as python -m does

@@ -6,11 +6,11 @@ import argparse
 import json
 from collections.abc import Iterable, Sequence
 
-from tiercut.bundle import Bundle
-from tiercut.bundle_format import to_document
-from tiercut.cuts import TensorSpec
-from tiercut.preprocess import FrameSpec
-from tiercut.variants import Variant
+from tiercut.model.bundle import Bundle
+from tiercut.model.bundle_format import to_document
+from tiercut.model.cuts import TensorSpec
+from tiercut.model.preprocess import FrameSpec
+from tiercut.model.variants import Variant
 
 #: The table fits a terminal of 100 columns.
 AFTER_WIDTH, TENSORS_WIDTH = 32, 28

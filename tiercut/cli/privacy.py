@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tiercut.bundle import Bundle
 from tiercut.cli.extras import need_packages, usual_threads
 from tiercut.cli.inspect import human_bytes
 from tiercut.cli.training_view import open_view
 from tiercut.codecs import with_noise
 from tiercut.errors import SettingsError
+from tiercut.model.bundle import Bundle
 
 if TYPE_CHECKING:
-    from tiercut.privacy.likeness import Likeness
+    from tiercut.privacy.image_similarity import Likeness
     from tiercut.privacy.report import PrivacyReport
 
 FRAMES, HELD_BACK = 4000, 500
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         DataError: the data cannot be read, or are too few.
     """
     need_packages("torch", "skimage")
-    from tiercut.held_back import train_and_held_back  # noqa: PLC0415 - after the flags were checked
+    from tiercut.datasets.holdout import train_and_held_back  # noqa: PLC0415 - after the flags were checked
     from tiercut.privacy import measure, picture, report  # noqa: PLC0415 - torch takes seconds to load
 
     _check(args)

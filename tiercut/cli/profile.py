@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from tiercut.bundle import Bundle
 from tiercut.cli.inspect import human_bytes
 from tiercut.errors import SettingsError
-from tiercut.measure import MOST_FRAMES, Frame, Options, measure_profile
-from tiercut.preprocess import IMAGE_SUFFIXES
-from tiercut.profile_store import ProfileStore, to_document
-from tiercut.profiles import CodecPoint, Profile
+from tiercut.model.bundle import Bundle
+from tiercut.model.preprocess import IMAGE_SUFFIXES
+from tiercut.profiling.measure import MAX_FRAMES, Frame, Options, measure_profile
+from tiercut.profiling.profile import CodecPoint, Profile
+from tiercut.profiling.store import ProfileStore, to_document
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -68,7 +68,7 @@ def read_images(folder: Path) -> Iterator[Frame]:
     files = sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES) if folder.is_dir() else []
     if not files:
         raise _wrong("--frames", f"a folder with images ({', '.join(sorted(IMAGE_SUFFIXES))})", str(folder))
-    for file in files[:MOST_FRAMES]:
+    for file in files[:MAX_FRAMES]:
         try:
             with Image.open(file) as image:
                 yield np.asarray(image.convert("RGB"))

@@ -13,9 +13,9 @@ from tiercut.cli.connect import add_connection, connection
 from tiercut.cli.stream_bus import Heard, HubState, SiteStreams
 from tiercut.cli.stream_view import shown, table
 from tiercut.errors import BusError, SensorError, SettingsError
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.protocol.streams import StreamStatus, encode_wanted, status_document
 from tiercut.settings import check_names, from_table, read_toml
-from tiercut.stream_settings import StreamSettings
-from tiercut.stream_talk import StreamStatus, encode_wanted, status_document
 
 #: How long the hub may take to speak of what was said.
 ANSWERED_S = 10.0

@@ -15,9 +15,9 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.errors import BadMessage, BrokerRefused
-from tiercut.jsonwire import decode_node_status
-from tiercut.stream_talk import StreamStatus, decode_source_report, decode_stream_status
-from tiercut.topics import SOURCE, STATUS, STREAM_STATUS, WANTED
+from tiercut.protocol.jsonwire import decode_node_status
+from tiercut.protocol.streams import StreamStatus, decode_source_report, decode_stream_status
+from tiercut.protocol.topics import SOURCE, STATUS, STREAM_STATUS, WANTED
 
 #: How long the hub's retained status is waited for; the streams' own come before it.
 KNOWN_S = 2.0

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tiercut.errors import SettingsError
-from tiercut.printable import printable
+from tiercut.names import printable
+from tiercut.protocol.streams import StreamStatus, decode_wanted
 from tiercut.settings import to_table
-from tiercut.stream_talk import StreamStatus, decode_wanted
 
 NONE = "-"
 _COLUMNS = ("STREAM", "SENSOR", "MODEL", "STATE", "WHERE", "DONE", "DROPPED", "MESSAGE")

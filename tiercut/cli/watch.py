@@ -15,10 +15,10 @@ from tiercut.cli.connect import add_connection, connection
 from tiercut.cli.watch_results import line
 from tiercut.clock import SystemClock
 from tiercut.errors import BadMessage, SettingsError
-from tiercut.jsonwire import decode_node_status
+from tiercut.protocol.jsonwire import decode_node_status
+from tiercut.protocol.nodes import NodeStatus
+from tiercut.protocol.topics import EXPLAIN, RESULT, STATUS
 from tiercut.settings import check_names
-from tiercut.talk import NodeStatus
-from tiercut.topics import EXPLAIN, RESULT, STATUS
 
 REFRESH_S = 0.5
 

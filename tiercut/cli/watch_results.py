@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tiercut.errors import BadMessage
-from tiercut.printable import printable
-from tiercut.results import Journey, read_result
-from tiercut.variants import FULL
+from tiercut.names import printable
+from tiercut.plan import FULL
+from tiercut.results.result_json import Journey, read_result
 
 #: Width of the columns that people's names fill; longer names are shown whole.
 STREAM, WHAT, LATENCY, WHO = 12, 36, 10, 12

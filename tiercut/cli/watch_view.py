@@ -13,9 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tiercut.cli.demo_view import names_only
-from tiercut.plan import name_of
-from tiercut.talk import NodeStatus
-from tiercut.variants import FULL
+from tiercut.plan import FULL, name_of
+from tiercut.protocol.nodes import NodeStatus
 
 if TYPE_CHECKING:
     from tiercut.cli.watch import Known

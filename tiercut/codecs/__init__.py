@@ -32,6 +32,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from tiercut.codecs.base import DTYPES, TENSOR_REASONS, Array, Codec, declared_bytes, refuse_tensor
+from tiercut.codecs.encoded import EncodedTensor
 from tiercut.codecs.headers import jpeg_size, png_size, webp_size
 from tiercut.codecs.images import ImageCodec
 from tiercut.codecs.int8 import Int8
@@ -41,7 +42,7 @@ from tiercut.codecs.sparse import Sparse
 from tiercut.codecs.tensors import Fp16, PackedCodec, Raw
 from tiercut.codecs.zstd import Zstd
 from tiercut.errors import InputError, SettingsError
-from tiercut.messages import MAX_TENSOR_BYTES, EncodedTensor
+from tiercut.limits import MAX_TENSOR_BYTES
 
 __all__ = [
     "CODECS",

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiercut.errors import BadTensor, InputError
-from tiercut.messages import MAX_DIMENSIONS, MAX_TENSOR_BYTES
+from tiercut.limits import MAX_DIMENSIONS, MAX_TENSOR_BYTES
 
 Array = npt.NDArray[Any]
 Bytes = bytes | bytearray | memoryview

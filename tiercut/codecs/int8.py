@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tiercut.codecs.base import DTYPES, Array, Bytes, refuse_tensor
-from tiercut.codecs.rows import RowCodec, most_rows
+from tiercut.codecs.rows import RowCodec, max_rows
 from tiercut.codecs.tensors import finite_peak, half_ulp
 from tiercut.errors import InputError
 
@@ -73,7 +73,7 @@ class Int8(RowCodec):
         """Minima, steps and elements as rows; ``BadTensor`` where the header contradicts the shape."""
         raw = np.frombuffer(data, np.uint8)
         mode, rows = int(raw[0]), int.from_bytes(raw[4:8].tobytes(), "little")
-        wanted = {0: 1, 1: most_rows(shape) if len(shape) > 2 else 0}.get(mode, 0)  # noqa: PLR2004 - N and C
+        wanted = {0: 1, 1: max_rows(shape) if len(shape) > 2 else 0}.get(mode, 0)  # noqa: PLR2004 - N and C
         if raw[1:4].any() or wanted != rows or raw.size != 8 + 8 * rows + math.prod(shape):
             raise refuse_tensor("tensor_header", expected="a mode, zeros and rows that fit", came=raw[:8].tobytes())
         low, step = raw[8 : 8 + 8 * rows].view("<f4").reshape(2, rows)
@@ -86,7 +86,7 @@ class Int8(RowCodec):
         """A byte an element, behind 16 bytes or 8 plus 8 a row."""
         del dtype
         count = math.prod(shape)
-        return tuple(dict.fromkeys(8 + 8 * rows + count for rows in (self.rows(shape), 1, most_rows(shape))))
+        return tuple(dict.fromkeys(8 + 8 * rows + count for rows in (self.rows(shape), 1, max_rows(shape))))
 
     def error_bound(self, array: Array) -> float:
         """Half the largest step, and the rounding of float32 (float16) arithmetic; infinite where `encode` refuses."""

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tiercut.codecs.base import DTYPES, Array, Bytes, refuse_tensor
-from tiercut.codecs.rows import RowCodec, most_rows, pack_bits, packed_length, shorten, unpack_bits, widen
+from tiercut.codecs.rows import RowCodec, max_rows, pack_bits, packed_length, shorten, unpack_bits, widen
 from tiercut.codecs.tensors import finite_peak, half_ulp
 from tiercut.errors import InputError
 
@@ -70,7 +70,7 @@ class LowBits(RowCodec):
         if self.clipped:
             low, high = clip_ranges(values, low, high)
         short = shorten(low, up=False)
-        return short, shorten(least_step(widen(short), high, 2**self.bits - 1), up=True)
+        return short, shorten(min_step(widen(short), high, 2**self.bits - 1), up=True)
 
     def unpack(self, data: Bytes, dtype: str, shape: Sequence[int]) -> Array:
         """Widen, multiply, add."""
@@ -87,7 +87,7 @@ class LowBits(RowCodec):
         """The bits, behind 6 bytes or 2 plus 4 a row."""
         del dtype
         length = packed_length(math.prod(shape), self.bits)
-        return tuple(dict.fromkeys(_HEAD + 4 * rows + length for rows in (self.rows(shape), 1, most_rows(shape))))
+        return tuple(dict.fromkeys(_HEAD + 4 * rows + length for rows in (self.rows(shape), 1, max_rows(shape))))
 
     def error_bound(self, array: Array) -> float:
         """Half the largest step, or what is cut off; and the rounding. Infinite where `encode` refuses."""
@@ -134,7 +134,7 @@ def clip_ranges(values: Array, low: Array, high: Array) -> tuple[Array, Array]:
     return (low + start * width).astype(np.float32), (low + end * width).astype(np.float32)
 
 
-def least_step(low: Array, high: Array, steps: int | Array) -> Array:
+def min_step(low: Array, high: Array, steps: int | Array) -> Array:
     """The step from low to high, in float32, not so small that float32 could not tell the levels apart."""
     peak = np.maximum(np.abs(low), np.abs(high))
     # Of a denormal step the inverse would overflow.
@@ -150,7 +150,7 @@ def rounding(array: Array) -> float:
 
 def read_mode(raw: Array, shape: Sequence[int]) -> int:
     """Rows that a header says."""
-    rows = {0: 1, 1: most_rows(shape) if len(shape) > 2 else 0}.get(int(raw[0]), 0)  # noqa: PLR2004 - N and C
+    rows = {0: 1, 1: max_rows(shape) if len(shape) > 2 else 0}.get(int(raw[0]), 0)  # noqa: PLR2004 - N and C
     if not rows or raw[1]:
         raise refuse_tensor("tensor_header", expected="a mode of 0 or 1 and a zero", came=raw[:_HEAD].tobytes())
     return rows

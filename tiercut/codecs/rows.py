@@ -31,7 +31,7 @@ class RowCodec(PackedCodec):
 
     def rows(self, shape: Sequence[int]) -> int:
         """Pairs of scales that `pack` writes for a shape."""
-        rows = most_rows(shape)
+        rows = max_rows(shape)
         return rows if math.prod(shape) >= rows * self.min_row else 1
 
     def as_rows(self, array: Array) -> Array:
@@ -55,7 +55,7 @@ class RowCodec(PackedCodec):
         return low, high
 
 
-def most_rows(shape: Sequence[int]) -> int:
+def max_rows(shape: Sequence[int]) -> int:
     """Rows of the first two axes; 1 where there is nothing behind them."""
     return math.prod(shape[:2]) if len(shape) > 2 else 1  # noqa: PLR2004 - N and C
 

@@ -24,8 +24,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tiercut.codecs.base import DTYPES, Array, Bytes, refuse_tensor
-from tiercut.codecs.lowbits import least_step, quantise, read_mode, read_scales, rounding, scale_up
-from tiercut.codecs.rows import RowCodec, most_rows, pack_bits, packed_length, shorten, unpack_bits, widen
+from tiercut.codecs.lowbits import min_step, quantise, read_mode, read_scales, rounding, scale_up
+from tiercut.codecs.rows import RowCodec, max_rows, pack_bits, packed_length, shorten, unpack_bits, widen
 from tiercut.errors import InputError
 
 _HEAD = 2
@@ -70,7 +70,7 @@ class Sparse(RowCodec):
         levels = 2**self.bits
         relu = low == 0
         start = widen(shorten(low, up=False))
-        step = shorten(least_step(start, high, np.where(relu, levels, levels - 1)), up=True)
+        step = shorten(min_step(start, high, np.where(relu, levels, levels - 1)), up=True)
         return shorten(np.where(relu, widen(step) / 2, start).astype(np.float32), up=False), step
 
     def unpack(self, data: Bytes, dtype: str, shape: Sequence[int]) -> Array:
@@ -98,7 +98,7 @@ class Sparse(RowCodec):
         del dtype
         count = math.prod(shape)
         least = _HEAD + packed_length(count, 1)
-        most = least + 4 * max(self.rows(shape), most_rows(shape)) + packed_length(count, self.bits)
+        most = least + 4 * max(self.rows(shape), max_rows(shape)) + packed_length(count, self.bits)
         return range(least + 4, most + 1)
 
     def estimate_bytes(self, dtype: str, shape: Sequence[int]) -> int:

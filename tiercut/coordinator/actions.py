@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiercut.plan import Tier
-from tiercut.talk import PrepareSegment, Probe, StreamPlan
+from tiercut.protocol.nodes import PrepareSegment, Probe, StreamPlan
 
 
 @dataclass(frozen=True, slots=True)

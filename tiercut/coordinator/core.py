@@ -16,22 +16,22 @@ from dataclasses import replace
 from typing import Any
 
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
-from tiercut.coordinator.changes import Changes
-from tiercut.coordinator.choosing import best_of
+from tiercut.coordinator.best_plan import best_of
 from tiercut.coordinator.explain import explanation
-from tiercut.coordinator.goal import StreamGoal
 from tiercut.coordinator.problem import as_choice, build, hops, missing
+from tiercut.coordinator.replanning import Changes
+from tiercut.coordinator.site_view import NodeKey, SiteView
 from tiercut.coordinator.spans import spans
 from tiercut.coordinator.stream import Pending, PlannedStream, route
-from tiercut.coordinator.view import NodeKey, SiteView
+from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.errors import SettingsError
 from tiercut.logs import Throttle
-from tiercut.messages import Dropped
 from tiercut.plan import Plan, known_tier, name_of, node_id
 from tiercut.planner import beside, evaluate, taken_by
-from tiercut.profiles import Profile, check_profile_fits, fitting_variants
-from tiercut.results import Journey
-from tiercut.talk import NodeStatus, PrepareSegment, Probe, Progress, Ready, StreamControl, StreamPlan
+from tiercut.profiling.profile import Profile, check_profile_fits, fitting_variants
+from tiercut.protocol.frames import Dropped
+from tiercut.protocol.nodes import NodeStatus, PrepareSegment, Probe, Progress, Ready, StreamControl, StreamPlan
+from tiercut.results.result_json import Journey
 
 log = logging.getLogger(__name__)
 

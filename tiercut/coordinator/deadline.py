@@ -24,9 +24,9 @@ SPARE = 0.05
 #: One that would be late by less than this part must be found so at a few evaluations in a row.
 EDGE = 0.10
 #: Part of the predicted rest of the way that a frame needs in any case, so that none is dropped for a prediction.
-LEAST = 0.8
+MIN_REST_SHARE = 0.8
 #: Frames that a plan lets be under way at once, at most.
-MOST_IN_FLIGHT = 64
+MAX_IN_FLIGHT = 64
 #: Median absolute deviation → standard deviation.
 _NORMAL = 1.4826
 
@@ -105,7 +105,7 @@ def deadline_of(deadline_s: float | None, answer: Mapping[str, Any], *, drop: bo
         if stage["kind"] == "transfer":
             rest.append(rest[-1])
         rest[-1] += stage["seconds"]
-    rest_s = () if early or not drop else tuple(LEAST * each for each in reversed(rest))
+    rest_s = () if early or not drop else tuple(MIN_REST_SHARE * each for each in reversed(rest))
     longest_s = max(answer["bottleneck_seconds"], 1e-6)
-    in_flight = max(1, min(MOST_IN_FLIGHT, int(answer["latency_seconds"] / longest_s)))
+    in_flight = max(1, min(MAX_IN_FLIGHT, int(answer["latency_seconds"] / longest_s)))
     return Deadline(seconds=deadline_s, drop=drop, rest_s=rest_s, in_flight=in_flight)

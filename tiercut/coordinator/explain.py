@@ -6,13 +6,13 @@ import contextlib
 from typing import Any
 
 from tiercut.coordinator.problem import as_choice, hops
+from tiercut.coordinator.site_view import SiteView
 from tiercut.coordinator.stream import PlannedStream
-from tiercut.coordinator.view import SiteView
 from tiercut.errors import SettingsError
 from tiercut.planner import alternatives, evaluate
 
 #: Exits at which fewer leave are not shown.
-LEAST_SHARE = 0.001
+MIN_SHARE = 0.001
 #: Changes shown.
 SHOWN = 5
 #: Reason of a change that a person wants; ``under_way`` says it while nodes get ready.
@@ -45,7 +45,7 @@ def explanation(
         "measured_ms": None if stream.measured_s is None else round(stream.measured_s * 1e3, 3),
         "frames_per_second": round(stream.rate(now_s), 2),
         "deadline": _deadline(stream),
-        "exits": {name: round(share, 4) for name, share in sorted(stream.exits.items()) if share >= LEAST_SHARE},
+        "exits": {name: round(share, 4) for name, share in sorted(stream.exits.items()) if share >= MIN_SHARE},
         "changes": stream.history[-SHOWN:],
     }
     if problem is None:

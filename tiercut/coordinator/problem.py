@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from tiercut.codec_table import problem_codecs
-from tiercut.coordinator.chains import Chain, chains_of
-from tiercut.coordinator.goal import UNMEASURED, StreamGoal, leaving_at
-from tiercut.coordinator.view import NodeKey, NodeView, SiteView
+from tiercut.coordinator.site_view import NodeKey, NodeView, SiteView
+from tiercut.coordinator.stream_goal import UNMEASURED, StreamGoal, leaving_at
+from tiercut.coordinator.variant_costs import Chain, chains_of
 from tiercut.plan import Deadline, Plan, name_of, node_id
-from tiercut.profiles import Profile, codec_rows
+from tiercut.profiling.codec_choice import problem_codecs
+from tiercut.profiling.profile import Profile, codec_rows
 
 FORMAT = "tiercut-plan-problem/1"
 
@@ -79,8 +79,8 @@ def _constraints(goal: StreamGoal, margin_s: float) -> Iterable[tuple[str, float
         yield "min_first_cut", goal.min_first_cut
     if goal.deadline_s is not None:
         yield "deadline_seconds", max(0.0, goal.deadline_s - margin_s)
-    if goal.most_drop is not None:
-        yield "max_accuracy_drop", max(0.0, goal.most_drop - lost_to_exits(goal))
+    if goal.max_drop is not None:
+        yield "max_accuracy_drop", max(0.0, goal.max_drop - lost_to_exits(goal))
     if goal.min_noise:
         yield "min_noise", goal.min_noise
 
@@ -197,7 +197,7 @@ def _codecs(profile: Profile, goal: StreamGoal, keep: Collection[str]) -> list[d
     if known is None or known[0] is not profile:
         if len(goal.chosen_codecs) >= KEPT_CHOICES:
             goal.chosen_codecs.clear()
-        rows = problem_codecs(goal.table, profile, names=goal.codecs, max_accuracy_drop=goal.most_drop, keep=keep)
+        rows = problem_codecs(goal.table, profile, names=goal.codecs, max_accuracy_drop=goal.max_drop, keep=keep)
         if goal.has_sizes:  # a codec that was trained for one size takes no other
             rows = [row for row in rows if row["name"].partition("@")[0] not in goal.learned]
         known = goal.chosen_codecs[key] = profile, rows

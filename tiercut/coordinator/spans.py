@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from tiercut.coordinator.goal import StreamGoal
-from tiercut.coordinator.view import NodeKey
-from tiercut.plan import Plan, Tier
-from tiercut.profiles import Span
-from tiercut.variants import FULL
+from tiercut.coordinator.site_view import NodeKey
+from tiercut.coordinator.stream_goal import StreamGoal
+from tiercut.plan import FULL, Plan, Tier
+from tiercut.profiling.profile import Span
 
 
 def spans(plan: Plan, left_at: str, goal: StreamGoal, *, reached: int | None = None) -> dict[NodeKey, Span]:

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tiercut.coordinator.deadline import Punctuality
-from tiercut.coordinator.goal import StreamGoal
-from tiercut.coordinator.switching import Switching
-from tiercut.coordinator.view import NodeKey, along
-from tiercut.frame import LATE_REASONS
-from tiercut.messages import Dropped
+from tiercut.coordinator.hysteresis import Switching
+from tiercut.coordinator.site_view import NodeKey, along
+from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.plan import Plan
-from tiercut.results import Journey
-from tiercut.talk import StreamControl
+from tiercut.protocol.drop_reasons import LATE_REASONS
+from tiercut.protocol.frames import Dropped
+from tiercut.protocol.nodes import StreamControl
+from tiercut.results.result_json import Journey
 
 #: Changes that are remembered.
 HISTORY = 20

@@ -20,10 +20,10 @@ from tiercut.doctor.nodes import Key, Seen
 from tiercut.doctor.streams import streams
 from tiercut.doctor.target import Target
 from tiercut.errors import BadMessage, BusError, TiercutError
-from tiercut.jsonwire import decode_node_status
 from tiercut.plan import TIERS, Tier
-from tiercut.stream_talk import StreamStatus, decode_stream_status
-from tiercut.topics import CLOCK, STATUS, STREAM_STATUS
+from tiercut.protocol.jsonwire import decode_node_status
+from tiercut.protocol.streams import StreamStatus, decode_stream_status
+from tiercut.protocol.topics import CLOCK, STATUS, STREAM_STATUS
 
 #: What the broker keeps comes right after a subscription.
 RETAINED_S = 1.0

@@ -9,7 +9,7 @@ import aiohttp
 
 from tiercut.doctor.findings import Finding, failed, good, problem
 from tiercut.errors import SettingsError
-from tiercut.identity import Identity
+from tiercut.security.identity import Identity
 
 ANSWER_S = 5.0
 

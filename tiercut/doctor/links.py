@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 
 from tiercut.bus import Bus
 from tiercut.clock import Clock
-from tiercut.clock_service import ClockService
-from tiercut.clocksync import ClockOffsets
+from tiercut.clocks.exchange import ClockService
+from tiercut.clocks.offsets import ClockOffsets
 from tiercut.doctor.findings import Finding, good, warning
 from tiercut.errors import BusError
-from tiercut.talk import MAX_PROBE_BYTES, NodeStatus
-from tiercut.topics import CLOCK
+from tiercut.protocol.nodes import MAX_PROBE_BYTES, NodeStatus
+from tiercut.protocol.topics import CLOCK
 
 #: Questions to each clock, and the pause between them.
 QUESTIONS, PAUSE_S = 4, 0.05
@@ -23,7 +23,7 @@ SMALL_BYTES, LARGE_BYTES, TIMES = 200, MAX_PROBE_BYTES, 3
 #: An offset that is not known better says nothing about stage times.
 UNSURE_S = 0.05
 #: Faster than this, the difference between the messages is noise.
-MOST_MBPS = 500.0
+MAX_MBPS = 500.0
 #: A photograph takes half a second and more below this.
 SLOW_MBPS = 1.0
 _NO_ANSWER = "look whether it still runs; with access rules, whether it may write on our clock topic (operators only)"
@@ -98,9 +98,9 @@ class Links:
         if small is None or large is None:
             return warning(check, f"the link to {name} is not known, as its clock is not", _NO_ANSWER)
         (few, short_s), (many, long_s) = small, large
-        took_s = max(long_s - short_s, (many - few) * 8 / (MOST_MBPS * 1e6))
+        took_s = max(long_s - short_s, (many - few) * 8 / (MAX_MBPS * 1e6))
         mbps = (many - few) * 8 / took_s / 1e6
-        rate = f"more than {MOST_MBPS:.0f}" if mbps >= MOST_MBPS else f"{mbps:.3g}"
+        rate = f"more than {MAX_MBPS:.0f}" if mbps >= MAX_MBPS else f"{mbps:.3g}"
         says = f"to {name}: {rate} Mbps, {short_s * 1e3:.1f} ms"
         if mbps < SLOW_MBPS:
             return warning(check, says, "frames are late on such a link: plans will let few cross")

@@ -9,7 +9,7 @@ from tiercut import __version__
 from tiercut.bus.settings import MqttSettings
 from tiercut.doctor.findings import Finding, good, problem, warning
 from tiercut.doctor.target import Target
-from tiercut.talk import NodeStatus
+from tiercut.protocol.nodes import NodeStatus
 
 #: Nodes speak of themselves each 5 s, if nothing else was set: less says nothing of those that are silent.
 SPEAKS_S = 6.0

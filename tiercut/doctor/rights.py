@@ -14,10 +14,9 @@ from tiercut.bus import Bus, Delivery
 from tiercut.clock import Clock
 from tiercut.doctor.findings import Finding, good, problem, warning
 from tiercut.errors import BusError
-from tiercut.identities import IdentityName
-from tiercut.jsonwire import encode_clock_probe
-from tiercut.talk import ClockProbe
-from tiercut.topics import (
+from tiercut.protocol.jsonwire import encode_clock_probe
+from tiercut.protocol.nodes import ClockProbe
+from tiercut.protocol.topics import (
     CLOCK,
     CONTROL,
     EXPLAIN,
@@ -31,6 +30,7 @@ from tiercut.topics import (
     WORK,
     Topic,
 )
+from tiercut.security.identity_list import IdentityName
 
 #: Nobody has these names, and nobody listens to them alone.
 NOBODY = "doctor-nobody"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tiercut.doctor.findings import Finding, good, problem, warning
-from tiercut.stream_talk import StreamStatus
+from tiercut.protocol.streams import StreamStatus
 
 
 def streams(said: Mapping[str, StreamStatus]) -> list[Finding]:

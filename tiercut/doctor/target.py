@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tiercut.bus.server_name import ANY_BUS
 from tiercut.bus.settings import MqttSettings
-from tiercut.bus.whose import ANY_BUS
 from tiercut.errors import SettingsError
-from tiercut.identity import Identity
-from tiercut.node_settings import NodeSettings
+from tiercut.node.settings import NodeSettings
+from tiercut.security.identity import Identity
 from tiercut.settings import load
 
 

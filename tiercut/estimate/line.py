@@ -11,7 +11,7 @@ from typing import NamedTuple
 _HUBER = 1.345
 _ROUNDS = 5
 #: No link of ours is faster than 100 Gbit/s.
-_LEAST_BYTE_S = 8e-11
+_MIN_BYTE_S = 8e-11
 
 
 class Point(NamedTuple):
@@ -79,6 +79,6 @@ def _solve(weighted: Sequence[tuple[Point, float]], prior: Line) -> Line:
     fixed_s, byte_s = (c * u - b * v) / determinant, (a * v - b * u) / determinant
     if fixed_s < 0:  # the best line with both parts positive lies on the border
         fixed_s, byte_s = 0.0, v / c
-    if byte_s < _LEAST_BYTE_S:
-        fixed_s, byte_s = max(0.0, (u - b * _LEAST_BYTE_S) / a), _LEAST_BYTE_S
+    if byte_s < _MIN_BYTE_S:
+        fixed_s, byte_s = max(0.0, (u - b * _MIN_BYTE_S) / a), _MIN_BYTE_S
     return Line(fixed_s, byte_s, c / determinant, a / determinant, -b / determinant)

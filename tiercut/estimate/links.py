@@ -42,7 +42,7 @@ _OVERDUE = 3.0
 #: Standard deviations from which one transfer is odd.
 _ODD = 3.0
 #: A transfer is taken for no longer and no larger than this, so that one absurd figure cannot spoil the arithmetic.
-_MOST_S, _MOST_BYTES = 600.0, 2**30
+_MAX_S, _MAX_BYTES = 600.0, 2**30
 #: Rates within this factor are the same.
 _ODD_FACTOR = 1.3
 #: While so few were seen, every one is odd.
@@ -186,7 +186,7 @@ class LinkEstimator:
         the time since that one's end is its own.
         """
         sample = replace(
-            sample, seconds=min(sample.seconds, _MOST_S), payload_bytes=min(sample.payload_bytes, _MOST_BYTES)
+            sample, seconds=min(sample.seconds, _MAX_S), payload_bytes=min(sample.payload_bytes, _MAX_BYTES)
         )
         point = self._own_time(sample)
         was_late = self._forget_late()
@@ -213,7 +213,7 @@ class LinkEstimator:
 
         It counts as if it had just arrived: the truth is worse. The next transfer that arrives takes its place.
         """
-        waited_s, payload_bytes = min(waited_s, _MOST_S), min(payload_bytes, _MOST_BYTES)
+        waited_s, payload_bytes = min(waited_s, _MAX_S), min(payload_bytes, _MAX_BYTES)
         known = self._late
         if known is not None and known[1].bytes == payload_bytes and known[1].seconds < waited_s:
             self._be_late(payload_bytes, waited_s, now_s)  # the same one still
@@ -299,8 +299,8 @@ class LinkEstimator:
     def _believable(self, line: Line, kept: list[Point]) -> Line:
         """Not faster than jitter lets small transfers tell, unless it was known to be that fast before."""
         largest = max((point.bytes for point in kept), default=0)
-        least_byte_s = min(self._prior.byte_s, _JITTER_S / max(1, largest))
-        return line if line.byte_s >= least_byte_s else replace(line, byte_s=least_byte_s)
+        min_byte_s = min(self._prior.byte_s, _JITTER_S / max(1, largest))
+        return line if line.byte_s >= min_byte_s else replace(line, byte_s=min_byte_s)
 
     def _split_known(self) -> bool:
         sizes = [max(1, point.bytes) for each in self._classes.values() for _, point in each]

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from tiercut.errors import SettingsError
 from tiercut.estimate.changepoint import Cusum, NoiseScale
-from tiercut.profiles import Profile, Span, block_seconds
-from tiercut.variants import FULL
+from tiercut.plan import FULL
+from tiercut.profiling.profile import Profile, Span, block_seconds
 
 #: Segments shorter than this are timer and scheduler, not computation.
 _JITTER_S = 5e-5
@@ -40,7 +40,7 @@ _PACES = 3
 #: From this pace on a node is busy with something else.
 _BUSY_PACE = 1.5
 #: Bounds of any correction: beyond, the profile is of another machine and is to be measured again.
-_MOST = 16.0
+_MAX = 16.0
 #: Share of what a frame says about its segment's bias that is believed.
 _BIAS_STEP = 0.05
 #: Frames before a contradiction is said, and how far off a measured or predicted profile must be.
@@ -300,7 +300,7 @@ class LoadEstimator:
 
 
 def _bounded(log: float) -> float:
-    return max(-math.log(_MOST), min(math.log(_MOST), log))
+    return max(-math.log(_MAX), min(math.log(_MAX), log))
 
 
 def _shared(variant: str, shared: Mapping[str, int]) -> int:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tiercut.confidence import probabilities
-from tiercut.variants import FULL, Leaving
+from tiercut.model.confidence import probabilities
+from tiercut.model.variants import Leaving
+from tiercut.plan import FULL
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from tiercut.errors import SettingsError
-from tiercut.whole_file import write_whole
+from tiercut.files import write_whole
 
 _FORMAT = "tiercut-training/1"
 

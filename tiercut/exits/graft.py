@@ -12,7 +12,7 @@ from tiercut.errors import ExportError
 from tiercut.exits.heads import Float32, Turned
 
 #: The first operator set whose forms of these operators are today's.
-_LEAST_OPSET = 11
+_MIN_OPSET = 11
 
 _Form = tuple[str, dict[str, Any]]
 
@@ -31,10 +31,10 @@ def graft(model: onnx.ModelProto, heads: Mapping[str, tuple[str, nn.Sequential]]
         ExportError: the graph is of an operator set from before 2019.
     """
     version = max((item.version for item in model.opset_import if item.domain in {"", "ai.onnx"}), default=0)
-    if version < _LEAST_OPSET:
+    if version < _MIN_OPSET:
         raise ExportError(
             "cannot attach heads to the graph",
-            expected=f"operator set {_LEAST_OPSET} or newer",
+            expected=f"operator set {_MIN_OPSET} or newer",
             came=str(version),
             fix="export the model again with a newer opset",
         )

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from tiercut.cuts import TensorSpec
+from tiercut.model.cuts import TensorSpec
 
 Kind = Literal["auto", "conv", "pooled", "fc"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -17,7 +17,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 #: A convolutional head looks at no more than so many positions per side.
 _LOOK = 14
 #: Its result is averaged until the linear layer has no more weights than this.
-_MOST_WEIGHTS = 50_000
+_MAX_WEIGHTS = 50_000
 #: Sides of at least so many positions are halved by its convolution.
 _HALVED = 6
 
@@ -96,7 +96,7 @@ def _add_convolution(layers: OrderedDict[str, nn.Module], shape: tuple[int, ...]
     layers["conv"], layers["relu"] = conv, nn.ReLU()
     sides = [-(-side // stride) for side in sides]
     pool = 1
-    while width * classes * (sides[0] // pool) * (sides[1] // pool) > _MOST_WEIGHTS and pool < min(sides):
+    while width * classes * (sides[0] // pool) * (sides[1] // pool) > _MAX_WEIGHTS and pool < min(sides):
         pool += 1
     if pool > 1:
         layers["pool"] = nn.AvgPool2d(pool)

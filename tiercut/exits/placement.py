@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tiercut.bundle import Bundle
-from tiercut.cut_names import resolve_cut
-from tiercut.cuts import TensorSpec
 from tiercut.errors import CutError
+from tiercut.model.bundle import Bundle
+from tiercut.model.cut_names import resolve_cut
+from tiercut.model.cuts import TensorSpec
 
 #: How many good cuts a refusal names on either side.
 _NAMED = 2

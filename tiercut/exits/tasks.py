@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from tiercut.bundle import Bundle
-from tiercut.exits.feeding import Features, Inputs
-from tiercut.exits.final import final_output, gives_probabilities
-from tiercut.exits.fit import Places, Task
-from tiercut.torch_graph import TorchChain
-from tiercut.variants import FULL
+from tiercut.exits.batches import Features, Inputs
+from tiercut.exits.classifier_output import final_output, gives_probabilities
+from tiercut.exits.training_loop import Places, Task
+from tiercut.model.bundle import Bundle
+from tiercut.plan import FULL
+from tiercut.torch_view.graph import TorchChain
 
 #: Held-back frames that accuracy is measured on after each epoch; all of them are at the end.
 _GLANCED = 2000

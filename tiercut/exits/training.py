@@ -14,27 +14,27 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from tiercut.bundle import Bundle
-from tiercut.bundle_format import GRAPH_FILE
-from tiercut.bundle_write import Part, check_replaceable, current_parts, rewrite
+from tiercut.datasets.samples import Samples, for_model, need
 from tiercut.errors import DataError, ExportError
-from tiercut.exit_graph import find_exits
+from tiercut.exits.batches import Features, Inputs, Probe
 from tiercut.exits.calibration import Labels
 from tiercut.exits.checkpoint import Checkpoint
-from tiercut.exits.feeding import Features, Inputs, Probe
-from tiercut.exits.final import class_count, final_output, gives_probabilities
-from tiercut.exits.fit import Task, fit
+from tiercut.exits.classifier_output import class_count, final_output, gives_probabilities
+from tiercut.exits.evaluation import Measured, measure
 from tiercut.exits.graft import graft
 from tiercut.exits.heads import make_head
-from tiercut.exits.measuring import Measured, measure
 from tiercut.exits.recipe import Note, Recipe, Report
 from tiercut.exits.tasks import FrozenTask, Heads, JointTask
-from tiercut.graph import only_outputs
-from tiercut.samples import Samples, for_model, need
-from tiercut.torch_threads import torch_threads
+from tiercut.exits.training_loop import Task, fit
+from tiercut.model.bundle import Bundle
+from tiercut.model.bundle_format import GRAPH_FILE
+from tiercut.model.bundle_write import Part, check_replaceable, current_parts, rewrite
+from tiercut.model.exit_heads import find_exits
+from tiercut.model.graph import only_outputs
+from tiercut.torch_view.threads import torch_threads
 
 #: Fewer held-back frames than this say nothing about calibration; fewer to learn from teach nothing.
-LEAST_FRAMES = 50
+MIN_FRAMES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ def train_exits(
     check_replaceable(target)
     classes = class_count(bundle)
     train, held_back = (for_model(each, classes, bundle.name, bundle.labels) for each in (train, held_back))
-    need(train, LEAST_FRAMES, "the training set")
-    need(held_back, LEAST_FRAMES, "the calibration set")
+    need(train, MIN_FRAMES, "the training set")
+    need(held_back, MIN_FRAMES, "the calibration set")
     heads = {
         f"exit{i}": (cut, make_head(bundle.cuts[cut].tensors[0], classes, recipe.head, recipe.seed + i))
         for i, cut in enumerate(cuts, start=1)

@@ -8,8 +8,8 @@ from tiercut.planner.beside import beside, taken_by
 from tiercut.planner.best import evaluate, solve
 from tiercut.planner.edgent import edgent
 from tiercut.planner.joint import JointPlan, Stream, plan_together
+from tiercut.planner.k_best import solve_top
 from tiercut.planner.problem import FORMAT
-from tiercut.planner.top import solve_top
 
 __all__ = [
     "FORMAT",

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tiercut.planner.answer import slack
 from tiercut.planner.best import solve_parsed
+from tiercut.planner.plan_cost import slack
 from tiercut.planner.problem import Objective, Problem, parse
 
 DEVICE_ONLY, EDGE_ONLY, CLOUD_ONLY, ONE_CUT = "device-only", "edge-only", "cloud-only", "best-single-cut"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tiercut.planner.answer import stages_of
-from tiercut.planner.given import choice_of
 from tiercut.planner.load import Load, stretch
+from tiercut.planner.plan_cost import stages_of
+from tiercut.planner.plan_lookup import choice_of
 from tiercut.planner.problem import parse
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from tiercut.planner.answer import Choice, no_answer, score, slack
-from tiercut.planner.bottleneck import Stages
 from tiercut.planner.costs import Costs, costs_of
-from tiercut.planner.equals import first_of_equals
 from tiercut.planner.fields import Floats
-from tiercut.planner.given import choice_of
+from tiercut.planner.plan_cost import Choice, no_answer, score, slack
+from tiercut.planner.plan_lookup import choice_of
 from tiercut.planner.problem import Problem, parse
-from tiercut.planner.search import Tables, best_accuracy, energies, least_latency
+from tiercut.planner.search import Tables, best_accuracy, energies, min_latency
+from tiercut.planner.throughput import Stages
+from tiercut.planner.tie_break import first_of_equals
 
 #: Stands for no deadline where what is impossible must not count.
 LONGEST = float(np.finfo(np.float64).max)
@@ -82,22 +82,22 @@ def best_choice(problem: Problem) -> Choice | None:
             return None
         # What is left is the quickest of the plans that are as accurate.
         costs = costs_of(problem, max(floor, best - slack(best)))
-    latency = least_latency(costs).within(deadline)
+    latency = min_latency(costs).within(deadline)
     if not np.isfinite(latency.least()):
         return None
     if problem.objective == "throughput":
-        return _most_frames(costs, deadline, latency)
+        return _max_frames(costs, deadline, latency)
     if problem.objective == "energy":
         latency = _keep_least(latency, *energies(costs))
     return first_of_equals(costs, latency)
 
 
-def _most_frames(costs: Costs, deadline: float, latency: Tables) -> Choice:
+def _max_frames(costs: Costs, deadline: float, latency: Tables) -> Choice:
     """The plan of the shortest longest stage."""
     stages = Stages(costs, latency.least())
     limit = stages.shortest(deadline, latency)
     limit += slack(limit)
-    return first_of_equals(costs, stages.least_latency(limit), limit)
+    return first_of_equals(costs, stages.min_latency(limit), limit)
 
 
 def _keep_least(latency: Tables, *values: Floats) -> Tables:

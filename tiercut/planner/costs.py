@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tiercut.planner.answer import slack
 from tiercut.planner.fields import Floats
+from tiercut.planner.plan_cost import slack
 from tiercut.planner.problem import Codec, Link, Node, Problem, Variant
 
 Ints = npt.NDArray[np.intp]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from tiercut.planner.alternatives import one_cut
-from tiercut.planner.answer import slack
+from tiercut.planner.plan_cost import slack
 from tiercut.planner.problem import RAW, Problem, Variant, parse
 
 

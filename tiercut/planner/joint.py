@@ -15,9 +15,9 @@ from typing import Any
 
 from tiercut.errors import SettingsError
 from tiercut.planner.alternatives import KEYS
-from tiercut.planner.answer import Choice, no_answer, score
 from tiercut.planner.best import best_choice, nearest_choice
 from tiercut.planner.load import Load, load_of, loaded
+from tiercut.planner.plan_cost import Choice, no_answer, score
 from tiercut.planner.problem import Problem, parse
 
 #: A move must gain this part of what the stream has. It also ends the chases that gain less and less.

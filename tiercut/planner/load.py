@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from tiercut.planner.answer import Choice, stages_of
+from tiercut.planner.plan_cost import Choice, stages_of
 from tiercut.planner.problem import Node, Problem
 
 #: Part of the time taken from which the curve is straight.

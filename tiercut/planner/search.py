@@ -84,11 +84,11 @@ def one_hop(costs: Costs) -> Floats:
     return seconds
 
 
-def least_latency(costs: Costs) -> Tables:
+def min_latency(costs: Costs) -> Tables:
     """Least latency of every group."""
     before, after = halves(costs)
     allowed = allowances(costs)
-    rest = by_first_cut(costs, least_by_level(costs.offers, after.min(axis=2, initial=np.inf), allowed.levels))
+    rest = by_first_cut(costs, min_by_level(costs.offers, after.min(axis=2, initial=np.inf), allowed.levels))
     return Tables(costs.alone.copy(), one_hop(costs), join(costs, before, rest, allowed.of_group))
 
 
@@ -103,7 +103,7 @@ def allowances(costs: Costs) -> Allowances:
     return Allowances(lost[used], np.where(level < 0, -1, np.searchsorted(used, level)))
 
 
-def least_by_level(offers: Offers, after: Floats, levels: Floats) -> Floats:
+def min_by_level(offers: Offers, after: Floats, levels: Floats) -> Floats:
     """(N, L, V, E): the least of (V, E, O) over each cut's offers that lose no more than each level."""
     by_offer = np.ascontiguousarray(np.moveaxis(after, -1, 0))
     if levels[-1] >= offers.drop.max() and len(levels) == 1:
@@ -153,7 +153,7 @@ def best_accuracy(costs: Costs, deadline: float) -> float:
         return known
     lost = np.unique(costs.offers.drop)
     lost = lost[lost < max(lossless.max() - known, np.nextafter(0, 1))]
-    rest = by_first_cut(costs, least_by_level(costs.offers, after.min(axis=2, initial=np.inf), lost))
+    rest = by_first_cut(costs, min_by_level(costs.offers, after.min(axis=2, initial=np.inf), lost))
     # The first level that is quick enough, group by group: the more may be lost, the quicker.
     first, cut, so_far = before[v, e, offer], costs.offers.cut[offer], np.zeros(len(v), dtype=np.intp)
     last = np.full(len(v), len(lost))

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tiercut.preprocess import FrameSpec
-from tiercut.privacy.likeness import Pixels
+from tiercut.model.preprocess import FrameSpec
+from tiercut.privacy.image_similarity import Pixels
 from tiercut.privacy.wire import Arrays
 
 #: Channels and residual blocks of the decoder, which works at half of the image's height and width; fewer where that
@@ -25,9 +25,9 @@ SMALL_AREA = 16 * 16
 #: Width of the layer between a vector and the first map.
 HIDDEN = 1024
 #: Numbers per frame that a sequence is reduced to before all of it is looked at.
-MOST_SEQUENCE = 8192
+MAX_SEQUENCE = 8192
 #: A channel that varies less than this part of the one that varies most is all but dead, and not blown up to its size.
-LEAST_SPREAD = 0.01
+MIN_SPREAD = 0.01
 
 
 class Attacker(nn.Module):
@@ -94,7 +94,7 @@ class _Stem(nn.Module):
         values = self._arranged(example).double()
         self.register_buffer("centre", values.mean(per, keepdim=True).float())
         spread = values.std(per, keepdim=True, correction=0)
-        least = max(LEAST_SPREAD * float(spread.max()), LEAST_SPREAD**4)
+        least = max(MIN_SPREAD * float(spread.max()), MIN_SPREAD**4)
         self.register_buffer("scale", (1 / spread.clamp(min=least)).float())
         self.layers = _map_layers(shape, wide, work) if len(shape) == 3 else _flat_layers(shape, wide, work)  # noqa: PLR2004
 
@@ -128,8 +128,8 @@ def _flat_layers(shape: Sequence[int], wide: int, work: tuple[int, int]) -> nn.S
     """A vector, or a sequence whose steps are reduced first, becomes a map of half the decoder's size."""
     first: list[nn.Module] = []
     count = math.prod(shape)
-    if len(shape) == 2 and count > MOST_SEQUENCE:  # noqa: PLR2004 - steps, features
-        kept = max(1, MOST_SEQUENCE // shape[0])
+    if len(shape) == 2 and count > MAX_SEQUENCE:  # noqa: PLR2004 - steps, features
+        kept = max(1, MAX_SEQUENCE // shape[0])
         first = [nn.Linear(shape[1], kept), nn.ReLU()]
         count = shape[0] * kept
     half = (-(-work[0] // 2), -(-work[1] // 2))

@@ -10,11 +10,11 @@ import torch
 from torch.nn import functional
 
 from tiercut.exits.checkpoint import Checkpoint
-from tiercut.exits.fit import Places, Task, fit
 from tiercut.exits.recipe import Recipe, Report
-from tiercut.preprocess import FrameSpec
+from tiercut.exits.training_loop import Places, Task, fit
+from tiercut.model.preprocess import FrameSpec
 from tiercut.privacy.attacker import Attacker
-from tiercut.privacy.likeness import Pixels
+from tiercut.privacy.image_similarity import Pixels
 from tiercut.privacy.wire import Ears
 
 #: Frames that tell mean and spread of the tensors.

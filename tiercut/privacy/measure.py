@@ -10,21 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from tiercut.bundle import Bundle
+from tiercut.datasets.samples import Samples
 from tiercut.errors import SettingsError
-from tiercut.exits.feeding import Inputs
+from tiercut.exits.batches import Inputs
 from tiercut.exits.recipe import Note, Recipe, Report
+from tiercut.model.bundle import Bundle
 from tiercut.privacy.attacker import SMALL_AREA
+from tiercut.privacy.image_similarity import MIN_WINDOW, Pixels, as_compared, as_jpeg, compare, mean_image, too_small
 from tiercut.privacy.inversion import train_attacker
-from tiercut.privacy.likeness import LEAST_WINDOW, Pixels, as_compared, as_jpeg, compare, mean_image, too_small
 from tiercut.privacy.report import Leak, PrivacyReport
 from tiercut.privacy.wire import Arrays, Ears, Wire
-from tiercut.profile_cuts import candidate_cuts
-from tiercut.samples import Samples
-from tiercut.torch_threads import torch_threads
+from tiercut.profiling.cut_sampling import candidate_cuts
+from tiercut.torch_view.threads import torch_threads
 
 #: Cuts that are attacked where nobody chooses: those worth choosing behind cut 0.
-MOST_CUTS = 6
+MAX_CUTS = 6
 #: Epochs by whether the attacker's maps are small or large.
 EPOCHS_SMALL, EPOCHS_LARGE = 20, 10
 #: Twice the usual learning rate rebuilds at 24.0 instead of 23.4 dB after as many epochs (2026-11-21, as above).
@@ -59,9 +59,9 @@ class Attack:
 
 
 def default_cuts(bundle: Bundle) -> tuple[int, ...]:
-    """The cuts worth choosing behind cut 0, at most `MOST_CUTS`, spread evenly."""
+    """The cuts worth choosing behind cut 0, at most `MAX_CUTS`, spread evenly."""
     cuts = [k for k in candidate_cuts(bundle.cuts) if k]
-    places = np.linspace(0, len(cuts) - 1, min(MOST_CUTS, len(cuts))).round().astype(int)
+    places = np.linspace(0, len(cuts) - 1, min(MAX_CUTS, len(cuts))).round().astype(int)
     return tuple(cuts[i] for i in places)
 
 
@@ -81,7 +81,7 @@ def check_attackable(bundle: Bundle, cuts: Sequence[int], codec_name: str) -> No
     if frame.kind != "image" or frame.views > 1 or too_small(frame.size):
         raise SettingsError(
             f"frames of the model '{bundle.name}' cannot be rebuilt",
-            expected=f"a model that takes one image at a time, of {LEAST_WINDOW} pixels or more a side",
+            expected=f"a model that takes one image at a time, of {MIN_WINDOW} pixels or more a side",
             came=f"one that takes {bundle.inputs[0]}",
             fix="export it with --image-size, so that images are its input",
         )

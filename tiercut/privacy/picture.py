@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tiercut.errors import SettingsError
-from tiercut.privacy.likeness import Likeness, Pixels
+from tiercut.files import write_whole
+from tiercut.privacy.image_similarity import Likeness, Pixels
 from tiercut.privacy.report import PrivacyReport
-from tiercut.whole_file import write_whole
 
 #: Sizes in pixels: a frame's longer side at least, between frames, the column of names, its text.
 SIDE, GAP, NAMES, TEXT = 84, 6, 170, 15

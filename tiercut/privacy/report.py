@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tiercut.privacy.likeness import Likeness, Pixels
+from tiercut.privacy.image_similarity import Likeness, Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

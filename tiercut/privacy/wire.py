@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiercut.bundle import Bundle
 from tiercut.codecs import codec, decode_tensor, encode_tensor
 from tiercut.errors import CutError
-from tiercut.exits.feeding import Features, Inputs, Probe
+from tiercut.exits.batches import Features, Inputs, Probe
 from tiercut.exits.recipe import Note
+from tiercut.model.bundle import Bundle
 
 Arrays = list[NDArray[Any]]
 

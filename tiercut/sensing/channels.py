@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiercut.errors import SettingsError
-from tiercut.preprocess import FrameSpec
-from tiercut.sensing.form import SensorForm
+from tiercut.model.preprocess import FrameSpec
+from tiercut.protocol.stream_settings import SourceSettings
+from tiercut.sensing.sensor_format import SensorForm
 from tiercut.sensing.units import SAME, Conversion, alike, conversion
-from tiercut.stream_settings import SourceSettings
 
 T = TypeVar("T")
 Numbers = NDArray[np.float64]

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tiercut.cuts import TensorSpec
 from tiercut.errors import BadMessage, InputError, SettingsError
-from tiercut.preprocess import FrameSpec
+from tiercut.model.cuts import TensorSpec
+from tiercut.model.preprocess import FrameSpec
+from tiercut.protocol.stream_settings import MQTT, SourceSettings
 from tiercut.sensing.channels import picked, prepared
-from tiercut.sensing.form import Captured, SensorForm, Spoiled
+from tiercut.sensing.rejects import bad
 from tiercut.sensing.resampling import MAX_RATIO
-from tiercut.sensing.spoiling import bad
+from tiercut.sensing.sensor_format import Captured, SensorForm, Spoiled
 from tiercut.sensing.windows import HeldWindows, RegularWindows, Window
-from tiercut.stream_settings import MQTT, SourceSettings
 
 #: Longest window of readings without a rate, in samples: they are made up at the model's rate.
 MAX_HELD_SAMPLES = 1_000_000

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tiercut.errors import SettingsError
-from tiercut.preprocess import COLOUR, GREY, LARGE_PIXELS, FrameSpec
-from tiercut.sensing.aligning import Aligned, Aligner
-from tiercut.sensing.form import Captured, SensorForm
-from tiercut.stream_settings import SourceSettings
+from tiercut.model.preprocess import COLOUR, GREY, LARGE_PIXELS, FrameSpec
+from tiercut.protocol.stream_settings import SourceSettings
+from tiercut.sensing.sensor_format import Captured, SensorForm
+from tiercut.sensing.time_alignment import Aligned, Aligner
 
 _ARE = {"image": "pictures", "signal": "a signal", "tensor": "arrays"}
 

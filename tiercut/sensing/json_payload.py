@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiercut.errors import SettingsError
-from tiercut.sensing.spoiling import bad
+from tiercut.sensing.rejects import bad
 
 #: Longest JSON payload, in bytes. Parsed, hostile JSON takes some 30 times as much memory.
 MAX_JSON_BYTES = 1024 * 1024

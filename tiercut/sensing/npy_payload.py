@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiercut.errors import BadMessage
-from tiercut.sensing.spoiling import bad
+from tiercut.sensing.rejects import bad
 
 #: Longest payload, in bytes: a raw frame of 1920x1080 in colour has 6.2 MB.
 MAX_NPY_BYTES = 8 * 1024 * 1024

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiercut.errors import BadMessage, SettingsError
-from tiercut.sensing.form import Captured, Channel, SensorForm, Spoiled
+from tiercut.protocol.stream_settings import SampleFormat, SourceSettings
 from tiercut.sensing.json_payload import json_reader
 from tiercut.sensing.npy_payload import read_npy
 from tiercut.sensing.picture_payload import picture_reader
-from tiercut.sensing.spoiling import REASONS, bad, out_of_memory
-from tiercut.stream_settings import SampleFormat, SourceSettings
+from tiercut.sensing.rejects import REASONS, bad, out_of_memory
+from tiercut.sensing.sensor_format import Captured, Channel, SensorForm, Spoiled
 
 __all__ = ["MAX_PCM_BYTES", "REASONS", "form_of", "read_payload"]
 

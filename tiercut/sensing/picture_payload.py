@@ -12,9 +12,9 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from tiercut.codecs.images import DAMAGED
-from tiercut.preprocess import STRIP_PIXELS, large_picture
+from tiercut.model.preprocess import STRIP_PIXELS, large_picture
 from tiercut.sensing.json_payload import PathReader
-from tiercut.sensing.spoiling import bad, out_of_memory
+from tiercut.sensing.rejects import bad, out_of_memory
 
 #: Longest payload, in bytes. Frigate's snapshots have 20 to 300 kB.
 MAX_IMAGE_BYTES = 16 * 1024 * 1024

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tiercut.preprocess import FrameSpec
+from tiercut.model.preprocess import FrameSpec
 from tiercut.sensing.resampling import Resampler
 
 #: A sensor is away, and its next samples begin a new window, after so many seconds without any, or half a window.
-LEAST_GAP_S = 1.0
+MIN_GAP_S = 1.0
 #: A reading of a sensor without a rate holds for an hour (what Zigbee sensors report at the latest), or a window.
-LEAST_HOLD_S = 3600.0
+MIN_HOLD_S = 3600.0
 #: A delay beyond the expected that lasts as long as this is the sensor's clock, a shorter one is the network.
 DRIFT_S = 30.0
 
@@ -99,7 +99,7 @@ class RegularWindows:
         self._given_hz = rate_hz
         self._resampler = Resampler(rate_hz, frame.rate_hz)
         self._cutter = Cutter(frame, overlap, aligned=aligned)
-        self._gap_s = max(LEAST_GAP_S, frame.samples / frame.rate_hz / 2)
+        self._gap_s = max(MIN_GAP_S, frame.samples / frame.rate_hz / 2)
         self._start: float | None = None  # wall clock of the first sample
         self._came = self._made = 0
 
@@ -150,7 +150,7 @@ class HeldWindows:
     def __init__(self, frame: FrameSpec, overlap: float, *, aligned: bool) -> None:
         self._rate_hz, self._length = frame.rate_hz, frame.samples
         self._cutter = Cutter(frame, overlap, aligned=aligned)
-        self._hold_s = max(LEAST_HOLD_S, frame.samples / frame.rate_hz)
+        self._hold_s = max(MIN_HOLD_S, frame.samples / frame.rate_hz)
         self._last: Samples | None = None
         self._heard_at = 0.0
         self._next = 0  # number of the next sample, counted from 1970

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tiercut.messages import Stage, StageKind
 from tiercut.plan import Plan
-from tiercut.results import Journey
+from tiercut.protocol.frames import Stage, StageKind
+from tiercut.results.result_json import Journey
 
 RESULT = "result"
 

@@ -9,15 +9,15 @@ from typing import Any
 from tiercut.coordinator.actions import Action, Measure, Prepare, PublishPlan
 from tiercut.coordinator.core import Coordinator
 from tiercut.coordinator.problem import as_plan, build
+from tiercut.coordinator.site_view import SiteView, along
 from tiercut.coordinator.spans import spans
-from tiercut.coordinator.view import SiteView, along
 from tiercut.plan import Plan, node_id
 from tiercut.planner import solve
-from tiercut.results import Journey
+from tiercut.protocol.nodes import Progress, Ready
+from tiercut.results.result_json import Journey
 from tiercut.simulate.site import SimNode, Site
 from tiercut.simulate.truth import Truth, one_server, regressed
 from tiercut.simulate.world import TICK_S, World
-from tiercut.talk import Progress, Ready
 
 #: A site has been up for so long before the first frame: plans are made and segments loaded.
 WARM_UP_S = 5.0

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from tiercut.coordinator.goal import OBJECTIVES, Objective, StreamGoal
+from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.plan import Tier
+from tiercut.planner.objectives import OBJECTIVES, Objective
 from tiercut.simulate.fields import integer, number, one_of, only, refuse, table_of, tables, text
 from tiercut.simulate.site import SimNode, Site, cuts_of, from_problem, from_profile, with_power
 from tiercut.simulate.traces import Trace, constant, trace_of

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from tiercut import __version__
-from tiercut.coordinator.goal import StreamGoal
-from tiercut.cuts import CutPoint, TensorSpec
-from tiercut.machine import Machine
+from tiercut.coordinator.stream_goal import StreamGoal
+from tiercut.model.cuts import CutPoint, TensorSpec
 from tiercut.plan import Tier, known_tier
 from tiercut.planner import solve
-from tiercut.profile_store import read_profile
-from tiercut.profiles import CodecPoint, Profile
+from tiercut.profiling.machine import Machine
+from tiercut.profiling.profile import CodecPoint, Profile
+from tiercut.profiling.store import read_profile
+from tiercut.protocol.nodes import NodeStatus
 from tiercut.simulate.fields import integer, number, only, refuse, table_of, tables, text
-from tiercut.talk import NodeStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from tiercut import frame
-from tiercut.frame import Forward, FrameState, Run
-from tiercut.messages import StageKind
-from tiercut.profiles import CodecPoint, Profile
+from tiercut.pipeline import decide
+from tiercut.pipeline.decide import Forward, FrameState, Run
+from tiercut.profiling.profile import CodecPoint, Profile
+from tiercut.protocol.frames import StageKind
+from tiercut.protocol.nodes import Running
 from tiercut.simulate.flights import RESULT, Flight
 from tiercut.simulate.scenario import LinkTraces, Scenario
 from tiercut.simulate.site import SimNode
-from tiercut.talk import Running
 
 #: Messages of frames that are ``latest`` expire after so long in a line, as those of the real nodes do.
 EXPIRY_S = 10.0
@@ -163,10 +163,10 @@ class SimStation:
         assert flight.plan is not None  # noqa: S101 - it has set out
         deadline_s, age_s = self._scenario.deadline_s, self._world.now_s - flight.captured_s
         state = FrameState(flight.plan, flight.cut, "latest", age_s, deadline_s)
-        here = frame.Here(
+        here = decide.Here(
             self.node.tier, self.node.id, self._end, lambda _, name: self._world.reaches(self.node.id, name)
         )
-        action = frame.decide(state, here)
+        action = decide.decide(state, here)
         if isinstance(action, Run):
             flight.fallback = action.fallback or flight.fallback
             seconds = self.profile.seconds(action.start, action.stop) * self._pace(flight)
@@ -180,7 +180,7 @@ class SimStation:
             encode_s = 0.0 if point is None else point.encode_seconds
             self._busy(flight, "encode", encode_s, lambda: self._forward(flight, to, size))
         else:
-            self._world.ended(flight, action.reason if isinstance(action, frame.Drop) else RESULT)
+            self._world.ended(flight, action.reason if isinstance(action, decide.Drop) else RESULT)
             self._done()
 
     def _forward(self, flight: Flight, to: str, size: int) -> None:

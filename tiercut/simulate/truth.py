@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tiercut.coordinator.problem import FORMAT
-from tiercut.profiles import block_seconds, codec_rows
+from tiercut.plan import FULL
+from tiercut.profiling.profile import block_seconds, codec_rows
 from tiercut.simulate.scenario import Scenario
 from tiercut.simulate.site import SimNode
-from tiercut.variants import FULL
 
 #: A link that is down is left out of a problem.
-_LEAST_MBPS = 1e-6
+_MIN_MBPS = 1e-6
 
 
 class Truth:
@@ -74,7 +74,7 @@ class Truth:
             "links": [
                 {"from": ends[0], "to": ends[1], "mbps": mbps, "latency_seconds": latency_s}
                 for ends, (mbps, latency_s) in links.items()
-                if mbps > _LEAST_MBPS and latency_s < self._scenario.timeout_s
+                if mbps > _MIN_MBPS and latency_s < self._scenario.timeout_s
             ],
         }
 

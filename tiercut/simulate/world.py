@@ -12,13 +12,13 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from tiercut.pipeline.window import Window
 from tiercut.plan import Plan
-from tiercut.results import Journey
+from tiercut.protocol.nodes import Progress, Transfer
+from tiercut.results.result_json import Journey
 from tiercut.simulate.flights import RESULT, Flight, journey
 from tiercut.simulate.scenario import Scenario
 from tiercut.simulate.stations import SimLink, SimStation
-from tiercut.talk import Progress, Transfer
-from tiercut.window import Window
 
 #: How often a policy hears that time passes: the period of the hub's coordinator.
 TICK_S = 0.25

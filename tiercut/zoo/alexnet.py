@@ -7,9 +7,9 @@ normalisation. Train it with ``tiercut exits train``; before, it knows nothing.
 
 from __future__ import annotations
 
-from tiercut.authoring import ModelSource
-from tiercut.preprocess import FrameSpec
-from tiercut.torch_source import import_torch
+from tiercut.authoring.export import ModelSource
+from tiercut.authoring.torch_source import import_torch
+from tiercut.model.preprocess import FrameSpec
 
 NAME = "alexnet"
 #: Fashion-MNIST's (Xiao et al., 2017).

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from types import ModuleType
 
-from tiercut.authoring import ModelSource
-from tiercut.authoring import export as export_bundle
-from tiercut.bundle import Bundle
+from tiercut.authoring.export import ModelSource
+from tiercut.authoring.export import export as export_bundle
+from tiercut.authoring.torch_source import import_torch, quiet
 from tiercut.errors import ExportError
-from tiercut.preprocess import FrameSpec
-from tiercut.torch_source import import_torch, quiet
+from tiercut.model.bundle import Bundle
+from tiercut.model.preprocess import FrameSpec
 from tiercut.zoo import imagenet_labels
 
 NAME = "efficientnet-lite0"

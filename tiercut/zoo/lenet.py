@@ -6,9 +6,9 @@ with ``tiercut exits train``; before, it knows nothing.
 
 from __future__ import annotations
 
-from tiercut.authoring import ModelSource
-from tiercut.preprocess import FrameSpec
-from tiercut.torch_source import import_torch
+from tiercut.authoring.export import ModelSource
+from tiercut.authoring.torch_source import import_torch
+from tiercut.model.preprocess import FrameSpec
 
 NAME = "lenet"
 LABELS = tuple("0123456789")

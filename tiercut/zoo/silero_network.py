@@ -13,7 +13,7 @@ SPECTRUM, HOP, FREQUENCIES = 256, 128, 129
 #: Size of the LSTM's state.
 STATE = 128
 #: Least probability, so that its logarithm is finite.
-LEAST = 1e-6
+MIN_PROBABILITY = 1e-6
 
 
 class SileroWindow(nn.Module):
@@ -43,7 +43,7 @@ class SileroWindow(nn.Module):
         states, _ = self.lstm(x.permute(2, 0, 1)[0].unsqueeze(1))  # [steps, 1, 128]
         last = functional.relu(states[-self.scored :]).permute(1, 2, 0)  # [1, 128, scored]
         speech = self.final_conv(last).sigmoid().mean(2)  # [1, 1]
-        return torch.cat([1 - speech, speech], 1).add(LEAST).log()
+        return torch.cat([1 - speech, speech], 1).add(MIN_PROBABILITY).log()
 
     def spectra(self, steps: torch.Tensor) -> torch.Tensor:
         """``(steps, 512)`` → magnitudes ``(steps, 129, 4)``; each step sees the last samples of the one before."""

@@ -20,10 +20,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from tiercut.authoring import ModelSource
+from tiercut.authoring.export import ModelSource
+from tiercut.authoring.torch_source import import_torch
 from tiercut.errors import ExportError
-from tiercut.preprocess import FrameSpec
-from tiercut.torch_source import import_torch
+from tiercut.model.preprocess import FrameSpec
 
 if TYPE_CHECKING:
     import torch

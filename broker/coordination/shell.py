@@ -1,0 +1,296 @@
+"""The coordinator's shell: feeds it from the site's and the cloud's bus, and carries out what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from collections.abc import Coroutine
+from dataclasses import replace
+
+from tiercut.bus import Bus, Delivery
+from tiercut.clock import Clock
+from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
+from tiercut.coordinator.core import Coordinator
+from tiercut.coordinator.stream_goal import StreamGoal
+from tiercut.errors import BusError
+from tiercut.logs import Throttle
+from tiercut.node.message_guard import LOG_EVERY_S, Handler, Hearing
+from tiercut.plan import Tier, known_tier
+from tiercut.profiling.wire import decode_profile
+from tiercut.protocol.jsonwire import (
+    decode_control,
+    decode_dropped,
+    decode_node_status,
+    decode_progress,
+    decode_ready,
+    decode_stream_plan,
+    encode_prepare,
+    encode_probe,
+    encode_stream_plan,
+)
+from tiercut.protocol.nodes import StreamControl, StreamPlan
+from tiercut.protocol.topics import (
+    CONTROL,
+    DROPPED,
+    EXPLAIN,
+    PLAN,
+    PREPARE,
+    PROBE,
+    PROFILE,
+    PROGRESS,
+    READY,
+    RESULT,
+    STATUS,
+)
+from tiercut.results.result_json import read_journey
+
+log = logging.getLogger(__name__)
+
+#: How often streams are evaluated; an abrupt change is looked at when it is heard of.
+TICK_S = 0.25
+#: Retained messages come right after a subscription; so long they are waited for before anything is decided.
+RETAINED_S = 0.2
+#: What is to be said to cloud nodes is of no use later than this.
+UPLINK_TIMEOUT_S = 2.0
+#: The uplink must be away for so long before plans do without it: a connection that comes back at once is no outage.
+UPLINK_AWAY_S = 2.0
+#: How soon a subscription on the uplink that was refused is tried again.
+SUBSCRIBE_AGAIN_S = 10.0
+
+
+class CoordinatorShell:
+    """Connects a coordinator with the buses.
+
+    The site's bus and the way to the cloud are served by tasks of their own, so that a site goes on while that way is
+    cut.
+
+    Args:
+        site: Its site.
+        coordinator: What decides.
+        clock: Its time.
+        home: The site's bus.
+        uplink: The cloud's bus; the same where there is one broker.
+        counters: Counts ``bad.<reason>`` and ``publishes_refused``.
+        also: Hears each result too.
+    """
+
+    def __init__(
+        self,
+        *,
+        site: str,
+        coordinator: Coordinator,
+        clock: Clock,
+        home: Bus,
+        uplink: Bus,
+        counters: Counter[str],
+        also: Handler,
+    ) -> None:
+        self._also = also
+        self._site = site
+        self._coordinator = coordinator
+        self._clock = clock
+        self._home = home
+        self._uplink = uplink
+        self._counters = counters
+        self._throttle = Throttle(LOG_EVERY_S)
+        self._hearing = Hearing(counters, clock)
+        #: what is to be published, per bus
+        self._todo: asyncio.Queue[Action] = asyncio.Queue()
+        self._todo_uplink: asyncio.Queue[Action] = asyncio.Queue()
+        #: stream → its retained plan from before we started, or our own
+        self._plans: dict[str, StreamPlan] = {}
+        #: stream → why it has no better plan
+        self._troubles: dict[str, str] = {}
+        #: stream → what a person has said of it
+        self._controls: dict[str, StreamControl] = {}
+        self._connected_s = clock.monotonic_s()
+
+    async def subscribe(self) -> None:
+        """Listen at home; what is retained comes first, so a coordinator that starts again knows."""
+        site, home = self._site, self._home
+        await self._listen(home, PLAN.filter(site=site), self._plan)
+        await self._listen(home, CONTROL.filter(site=site), self._control)
+        await self._listen_to_nodes(home, site=site)
+        await self._listen(home, READY.filter(site=site), self._ready)
+        await self._listen(home, RESULT.filter(site=site), self._result)
+        await self._listen(home, DROPPED.filter(site=site), self._dropped)
+        if self._uplink is home:
+            await self._listen_to_nodes(home, tier="cloud")
+        await asyncio.sleep(RETAINED_S)
+
+    def want(self, goal: StreamGoal) -> None:
+        """Plan a stream from now on; what was heard of it before counts."""
+        self._coordinator.stream_wanted(goal)
+        if (plan := self._plans.get(goal.name)) is not None:
+            self._coordinator.plan_heard(plan)
+        if (control := self._controls.get(goal.name)) is not None:
+            self._coordinator.control_heard(goal.name, control)
+
+    def unwant(self, stream: str) -> None:
+        """Plan it no more."""
+        self._coordinator.stream_unwanted(stream)
+        for table in (self._plans, self._controls, self._troubles):
+            table.pop(stream, None)
+
+    def plan_of(self, stream: str) -> StreamPlan | None:
+        """The plan that a stream follows, as it was published."""
+        return self._plans.get(stream)
+
+    def trouble_of(self, stream: str) -> str | None:
+        """Why a stream has no better plan, as it was last explained."""
+        return self._troubles.get(stream)
+
+    def next_epoch(self, wanted: StreamPlan) -> int:
+        """Number for a plan given by hand: that of the retained one where it says the same, else the next."""
+        last = self._plans.get(wanted.stream)
+        if last is None:
+            return 1
+        same = last.model == wanted.model and replace(last.plan, epoch=0) == replace(wanted.plan, epoch=0)
+        return last.plan.epoch if same else last.plan.epoch + 1
+
+    def tasks(self) -> list[tuple[str, Coroutine[None, None, None]]]:
+        """The tasks of its life."""
+        tasks = [("coordinator: tick", self._tick()), ("coordinator: act", self._act(self._todo, timeout_s=None))]
+        if self._uplink is not self._home:
+            tasks += [
+                ("coordinator: act on the uplink", self._act(self._todo_uplink, timeout_s=UPLINK_TIMEOUT_S)),
+                ("coordinator: uplink", self._serve_uplink()),
+            ]
+        return tasks
+
+    # ------------------------------------------------------------------ in
+
+    async def _serve_uplink(self) -> None:
+        while True:
+            try:
+                await self._listen_to_nodes(self._uplink, tier="cloud")
+                await self._listen(self._uplink, READY.filter(site=self._site), self._ready)
+            except BusError as error:
+                log.error("the cloud's broker refuses the hub", extra={"reason": str(error)})  # noqa: TRY400 - the sentence says it all
+                await asyncio.sleep(SUBSCRIBE_AGAIN_S)
+            else:
+                return
+
+    async def _listen_to_nodes(self, bus: Bus, **names: str) -> None:
+        await self._listen(bus, PROFILE.filter(**names), self._profile)
+        await self._listen(bus, STATUS.filter(**names), self._status)
+        await self._listen(bus, PROGRESS.filter(**names), self._progress)
+
+    async def _listen(self, bus: Bus, topic_filter: str, handler: Handler) -> None:
+        await bus.subscribe(topic_filter, handler=self._hearing.guarded(handler))
+
+    def _plan(self, delivery: Delivery) -> None:
+        if not delivery.payload:  # its stream was removed
+            return
+        heard = decode_stream_plan(delivery.payload)
+        PLAN.check(delivery.topic, stream=heard.stream)
+        known = self._plans.get(heard.stream)
+        if known is not None and heard.plan.epoch < known.plan.epoch:  # a broker with an old memory: `retained`
+            return
+        self._plans[heard.stream] = heard
+        self._coordinator.plan_heard(heard)
+
+    def _control(self, delivery: Delivery) -> None:
+        names = CONTROL.parse(delivery.topic)
+        if names is not None:  # an empty retained message takes the last one back
+            control = decode_control(delivery.payload) if delivery.payload else StreamControl(mode="auto")
+            self._controls[names["stream"]] = control
+            self._coordinator.control_heard(names["stream"], control)
+
+    def _status(self, delivery: Delivery) -> None:
+        status = decode_node_status(delivery.payload)
+        names = STATUS.check(delivery.topic, tier=status.tier, node=status.node)
+        now_s, unix_s = self._clock.monotonic_s(), self._clock.unix_s()
+        self._coordinator.status_heard(status, site=names["site"], now_s=now_s, unix_s=unix_s)
+
+    def _profile(self, delivery: Delivery) -> None:
+        names = PROFILE.parse(delivery.topic)
+        if names is not None:
+            profile = decode_profile(delivery.payload)
+            self._coordinator.profile_heard(names["tier"], names["node"], profile, site=names["site"])
+
+    def _ready(self, delivery: Delivery) -> None:
+        ready = decode_ready(delivery.payload)
+        READY.check(delivery.topic, stream=ready.stream)
+        self._put(self._coordinator.ready_heard(ready, self._clock.monotonic_s()))
+
+    def _result(self, delivery: Delivery) -> None:
+        self._also(delivery)
+        journey = read_journey(delivery.payload)
+        RESULT.check(delivery.topic, stream=journey.stream)
+        self._put(self._coordinator.result_heard(journey, delivery.received_s))
+
+    def _dropped(self, delivery: Delivery) -> None:
+        dropped = decode_dropped(delivery.payload)
+        DROPPED.check(delivery.topic, stream=dropped.stream)
+        self._put(self._coordinator.dropped_heard(dropped, delivery.received_s))
+
+    def _progress(self, delivery: Delivery) -> None:
+        names = PROGRESS.parse(delivery.topic)
+        tier: Tier | None = None if names is None else known_tier(names["tier"])
+        if names is not None and tier is not None:
+            progress = decode_progress(delivery.payload)
+            self._put(self._coordinator.progress_heard((tier, names["node"]), progress, delivery.received_s))
+
+    # ------------------------------------------------------------------ out
+
+    def _put(self, actions: list[Action]) -> None:
+        for action in actions:
+            to_cloud = isinstance(action, Prepare) and action.tier == "cloud" and self._uplink is not self._home
+            (self._todo_uplink if to_cloud else self._todo).put_nowait(action)
+
+    async def _tick(self) -> None:
+        while True:
+            now_s = self._clock.monotonic_s()
+            if self._uplink.connected:
+                self._connected_s = now_s
+            self._coordinator.uplink_heard(connected=now_s - self._connected_s < UPLINK_AWAY_S)
+            if self._todo.empty():  # while the site's own broker is away nothing can be said, and nothing is decided
+                self._put(self._coordinator.tick(now_s))
+            await asyncio.sleep(TICK_S)
+
+    async def _act(self, todo: asyncio.Queue[Action], *, timeout_s: float | None) -> None:
+        while True:
+            action = await todo.get()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._carry_out(action)
+            except TimeoutError:
+                log.info("not said in time", extra={"action": type(action).__name__})
+            except ValueError:  # no JSON: a figure that is not finite
+                log.exception("not said", extra={"action": type(action).__name__})
+            except BusError as error:
+                self._counters["publishes_refused"] += 1
+                if isinstance(action, PublishPlan):
+                    self._coordinator.publish_failed(action.message.stream, str(error))
+                if self._throttle.allows(type(action).__name__, self._clock.monotonic_s()):
+                    log.error("not published", extra={"action": type(action).__name__, "reason": str(error)})  # noqa: TRY400 - the sentence says it all
+
+    async def _carry_out(self, action: Action) -> None:
+        match action:
+            case Prepare():
+                bus = self._uplink if action.tier == "cloud" else self._home
+                topic = PREPARE.of(site=action.site, tier=action.tier, node=action.node)
+                await bus.publish(topic, encode_prepare(action.message))
+            case Measure():
+                topic = PROBE.of(site=action.site, tier=action.tier, node=action.node)
+                await self._home.publish(topic, encode_probe(action.message), qos=0)
+            case PublishPlan():
+                plan = action.message.plan
+                extra = {"stream": action.message.stream, "epoch": plan.epoch, "why": action.message.reason}
+                log.info("plan", extra=extra | {"first": plan.first_cut, "second": plan.second_cut})
+                topic = PLAN.of(site=self._site, stream=action.message.stream)
+                await self._home.publish(topic, encode_stream_plan(action.message), retain=True)
+            case Explain():
+                self._explained(action)
+                document = json.dumps(action.document, separators=(",", ":"), allow_nan=False).encode()
+                await self._home.publish(EXPLAIN.of(site=self._site, stream=action.stream), document, retain=True)
+
+    def _explained(self, action: Explain) -> None:
+        trouble = action.document.get("control_trouble") or action.document.get("trouble")
+        if trouble:
+            self._troubles[action.stream] = str(trouble)
+        else:
+            self._troubles.pop(action.stream, None)

@@ -1,0 +1,1 @@
+"""The hub over HTTPS: models, streams, access. What it serves is decided elsewhere."""

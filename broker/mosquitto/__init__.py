@@ -1,0 +1,1 @@
+"""Mosquitto's configuration and access rules. The broker for trying out is in `embedded`."""

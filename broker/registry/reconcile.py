@@ -1,0 +1,142 @@
+"""What the hub has retained on the site's bus, held against what the broker says that it keeps.
+
+A broker may come back without its memory, or with that of a minute ago; a stream may have been removed while the hub
+was away. So after each start and each reconnect the hub looks at what is retained, says again what is missing or old,
+and clears what is left over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Self
+
+from broker.coordination.shell import CoordinatorShell
+from broker.registry.core import Registry
+from tiercut.bus import Bus, Delivery
+from tiercut.node.refusals import Refusals
+from tiercut.protocol.jsonwire import encode_stream_plan
+from tiercut.protocol.nodes import StreamPlan
+from tiercut.protocol.streams import Assignment, encode_assigned
+from tiercut.protocol.topics import CONTROL, EXPLAIN, LAST, PLAN, SOURCE, STREAM_STATUS, STREAMS, WANTED, Topic
+
+log = logging.getLogger(__name__)
+
+#: What a broker has retained comes within this after a subscription.
+KEPT_S = 1.0
+#: All that may be left over of a stream.
+OF_STREAMS = (STREAM_STATUS, PLAN, EXPLAIN, SOURCE, LAST, CONTROL)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a broker has retained of a site's streams.
+
+    Attributes:
+        payloads: By topic.
+        site: The site.
+    """
+
+    payloads: dict[str, bytes]
+    site: str
+
+    def of(self, topic: Topic, stream: str) -> bytes | None:
+        """The payload of a stream's topic, ``None`` where there is none."""
+        return self.payloads.get(topic.of(site=self.site, stream=stream))
+
+    def streams(self) -> set[str]:
+        """Names of all streams of which the hub has retained something."""
+        ours = (STREAM_STATUS, PLAN, EXPLAIN, LAST)
+        found = (topic.parse(name) for topic in ours for name in self.payloads)
+        return {names["stream"] for names in found if names is not None}
+
+
+async def look(bus: Bus, site: str, refusals: Refusals) -> Kept:
+    """Ask a broker what it has retained."""
+    kept: dict[str, bytes] = {}
+
+    def heard(delivery: Delivery) -> None:
+        delivery.ack()
+        if delivery.payload and delivery.retain:
+            kept[delivery.topic] = delivery.payload
+
+    filters = [topic.filter(site=site) for topic in (*OF_STREAMS, WANTED)]
+    filters.append(STREAMS.filter(site=site, tier="device"))
+    subscriptions = [await refusals.subscribe(bus, each, handler=heard) for each in filters]
+    await asyncio.sleep(KEPT_S)
+    for subscription in subscriptions:
+        await subscription.close()
+    return Kept(kept, site)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the hub had retained at a moment.
+
+    Attributes:
+        wanted: Stream → its settings as they came; streams of the hub's own settings are not retained.
+        plans: Stream → the plan it follows.
+        states: Streams whose state was said.
+        told: Node → what it is to read, where it was told.
+    """
+
+    wanted: dict[str, bytes]
+    plans: dict[str, StreamPlan]
+    states: frozenset[str]
+    told: dict[str, tuple[Assignment, ...]]
+
+    @classmethod
+    def by(cls, registry: Registry, shell: CoordinatorShell) -> Self:
+        """What they have said so far."""
+        entries = registry.entries
+        plans = {name: shell.plan_of(name) for name in entries}
+        return cls(
+            {name: entry.payload for name, entry in entries.items() if not entry.fixed},
+            {name: plan for name, plan in plans.items() if plan is not None},
+            frozenset(name for name, entry in entries.items() if entry.said is not None),
+            {node: reader.told for node, reader in registry.readers.items() if reader.told is not None},
+        )
+
+
+async def set_right(before: Said, kept: Kept, bus: Bus, registry: Registry, shell: CoordinatorShell) -> set[str]:
+    """Say again what is missing or old.
+
+    Args:
+        before: What had been said when the look at the broker began; what was said since is on its way there.
+        kept: What the broker has.
+        bus: The site's bus.
+        registry: The streams.
+        shell: Their plans.
+
+    Returns:
+        Streams of which something is retained that nobody knows: they are to be cleared.
+    """
+    missing = _missing(before, Said.by(registry, shell), kept)
+    for topic, payload in missing.items():
+        await bus.publish(topic, payload, retain=True)
+    for name in before.states & registry.entries.keys():
+        if kept.of(STREAM_STATUS, name) is None:
+            registry.entries[name].said = None  # said anew at the next look
+    if missing:
+        log.warning("the broker has forgotten what was retained: it is said again", extra={"messages": len(missing)})
+    return kept.streams() - registry.entries.keys() - registry.by_hand
+
+
+def _missing(before: Said, now: Said, kept: Kept) -> dict[str, bytes]:
+    """What was said before and still holds, and is not what the broker has: payloads by topic."""
+    missing: dict[str, bytes] = {}
+    for name, payload in before.wanted.items():
+        # What was taken back while the hub was away has come out of its session by now: this was forgotten.
+        if now.wanted.get(name) == payload and kept.of(WANTED, name) is None:
+            missing[WANTED.of(site=kept.site, stream=name)] = payload
+    for name, plan in before.plans.items():
+        said = encode_stream_plan(plan)
+        if now.plans.get(name) == plan and kept.of(PLAN, name) != said:
+            missing[PLAN.of(site=kept.site, stream=name)] = said
+    for node, streams in before.told.items():
+        topic = STREAMS.of(site=kept.site, tier="device", node=node)
+        told = encode_assigned(streams) if streams else b""
+        if now.told.get(node) == streams and kept.payloads.get(topic, b"") != told:
+            missing[topic] = told
+    return missing

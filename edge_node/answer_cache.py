@@ -1,0 +1,236 @@
+"""What an edge keeps of frames and of what the model made of them, to answer the next one that is nearly the same.
+
+A frame is noted when it comes and nothing like it is known. Its answer comes when the edge finishes it, or is heard on
+the stream's ``result`` topic when another node does. From then on frames like it are answered from here, until the
+answer is too old or others need the room.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge_node.in_flight import Ahead, Stream
+from edge_node.tensor_distance import Likeness
+from tiercut.pipeline.jobs import Arrays
+from tiercut.protocol.frames import Work
+from tiercut.results import result_json
+from tiercut.results.result_json import Reading
+
+#: Memory for all kept frames of a node, with their answers.
+MAX_BYTES = 64 * 1024 * 1024
+#: What a kept frame takes beside its tensors and its answer's text.
+FRAME_BYTES = 4096
+#: Frames of one stream that may wait for their answer; more than a device has under way.
+MAX_NOTED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Only frames that are equal in all of this are comparable."""
+
+    model: str
+    variant: str
+    threshold: float | None
+    cut: int
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """A frame that is kept.
+
+    Attributes:
+        event: Its CloudEvents id.
+        kind: What it is comparable with.
+        likeness: Its tensors.
+        since_s: When it came; from its answer on, when that came.
+        nbytes: What it takes.
+        twins: Event ids of the frames that it is like, and that had no answer either when it came.
+        reading: What the model made of it; ``None`` while it is only noted.
+    """
+
+    event: str
+    kind: Kind
+    likeness: Likeness
+    since_s: float
+    nbytes: int
+    twins: frozenset[str]
+    reading: Reading | None = None
+
+
+class AnswerCache:
+    """The `processing.Answers` of an edge; safe from several threads.
+
+    Args:
+        frames: Answers that are kept per stream; the least recently used make room.
+        distance: A frame at most so far from a kept one is the same: see `Likeness`.
+        keep_s: How long an answer is kept.
+        max_bytes: Memory for all streams together.
+
+    Attributes:
+        nbytes: What all kept frames take.
+    """
+
+    def __init__(self, *, frames: int, distance: float, keep_s: float, max_bytes: int = MAX_BYTES) -> None:
+        self._max_answers = frames
+        self._distance = distance
+        self._keep_s = keep_s
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        #: every kept frame by its stream and event id, least recently used first
+        self._kept: OrderedDict[tuple[Stream, str], Kept] = OrderedDict()
+        #: the same, per stream
+        self._streams: dict[Stream, OrderedDict[str, Kept]] = {}
+        self._ahead = Ahead()
+        self.nbytes = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    # ------------------------------------------------------------------ what the node's threads ask and tell
+
+    def find(self, work: Work, arrays: Arrays, now_s: float) -> Reading | None:
+        """See `processing.Answers`."""
+        stream, event = _names(work)
+        kind = Kind(work.model, work.plan.exit, work.plan.threshold, work.cut)
+        likeness = Likeness(arrays)
+        with self._lock:
+            self._expire(stream, now_s)
+            others = [kept for kept in self._of(stream).values() if kept.kind == kind]
+        nearest = self._nearest(likeness, others)
+        if nearest is not None:
+            with self._lock:
+                self._used(stream, nearest.event)
+            return nearest.reading
+        noted = (kept for kept in others if kept.reading is None and kept.event != event)
+        twins = frozenset(kept.event for kept in noted if self._alike(likeness, kept))
+        with self._lock:
+            self._note(stream, Kept(event, kind, likeness, now_s, likeness.nbytes + FRAME_BYTES, twins))
+        return None
+
+    def keep(self, work: Work, reading: Reading, now_s: float) -> None:
+        """See `processing.Answers`."""
+        stream, event = _names(work)
+        with self._lock:
+            self._ahead.outcome(stream, event)
+            self._answered(stream, event, reading, now_s)
+
+    def sent_on(self, work: Work, now_s: float) -> None:
+        """See `processing.Answers`."""
+        with self._lock:
+            self._ahead.sent_on(*_names(work), now_s)
+
+    def forget(self, work: Work) -> None:
+        """See `processing.Answers`."""
+        self.dropped(*_names(work))
+
+    def overtakes(self, work: Work, now_s: float) -> bool:
+        """See `processing.Answers`."""
+        with self._lock:
+            return self._ahead.of(*_names(work), now_s)
+
+    # ------------------------------------------------------------------ what is heard on the bus
+
+    def result(self, stream: Stream, event: str, payload: bytes, now_s: float) -> None:
+        """A result was published; it is read only if a frame waits for it.
+
+        Raises:
+            BadEnvelope: it is none.
+        """
+        with self._lock:
+            self._ahead.outcome(stream, event)
+            noted = self._of(stream).get(event)
+        if noted is None or noted.reading is not None:
+            return
+        journey, reading = result_json.read_result(payload)
+        kind, plan = noted.kind, journey.plan
+        same = (journey.model, plan.exit, plan.threshold) == (kind.model, kind.variant, kind.threshold)
+        if same and not journey.cached:  # else the device has sent the frame again, by another plan
+            with self._lock:
+                self._answered(stream, event, reading, now_s)
+
+    def dropped(self, stream: Stream, event: str) -> None:
+        """A frame has no result."""
+        with self._lock:
+            self._ahead.outcome(stream, event)
+            noted = self._of(stream).get(event)
+            if noted is not None and noted.reading is None:
+                self._remove(stream, event)
+
+    # ------------------------------------------------------------------ inside
+
+    def _nearest(self, likeness: Likeness, others: Sequence[Kept]) -> Kept | None:
+        """Of those with an answer that are the same, the nearest (without the lock: it may take long)."""
+        nearest, least = None, self._distance
+        for other in others:
+            distance = likeness.distance_to(other.likeness, least) if other.reading is not None else math.inf
+            if distance <= least:
+                nearest, least = other, distance
+        return nearest
+
+    def _alike(self, likeness: Likeness, kept: Kept) -> bool:
+        return likeness.distance_to(kept.likeness, self._distance) <= self._distance
+
+    def _of(self, stream: Stream) -> OrderedDict[str, Kept]:
+        return self._streams.get(stream) or OrderedDict()
+
+    def _note(self, stream: Stream, noted: Kept) -> None:
+        self._remove(stream, noted.event)
+        if noted.nbytes > self._max_bytes:
+            return
+        self._kept[stream, noted.event] = noted
+        self._streams.setdefault(stream, OrderedDict())[noted.event] = noted
+        self.nbytes += noted.nbytes
+        self._make_room(stream)
+
+    def _answered(self, stream: Stream, event: str, reading: Reading, now_s: float) -> None:
+        own = self._of(stream)
+        kept = own.get(event)
+        if kept is None or kept.reading is not None:
+            return
+        if any((twin := own.get(each)) and twin.reading and twin.kind == kept.kind for each in kept.twins):
+            self._remove(stream, event)
+            return
+        text = len(str(reading.said))
+        kept.reading, kept.since_s = reading, now_s
+        kept.nbytes += text
+        self.nbytes += text
+        self._used(stream, event)
+        self._make_room(stream)
+
+    def _make_room(self, stream: Stream) -> None:
+        for answered, most in ((True, self._max_answers), (False, MAX_NOTED)):
+            events = [each.event for each in self._of(stream).values() if (each.reading is not None) is answered]
+            for event in events[: max(0, len(events) - most)]:
+                self._remove(stream, event)
+        while self.nbytes > self._max_bytes:
+            self._remove(*next(iter(self._kept)))
+
+    def _expire(self, stream: Stream, now_s: float) -> None:
+        old = [each.event for each in self._of(stream).values() if now_s - each.since_s > self._keep_s]
+        for event in old:
+            self._remove(stream, event)
+
+    def _used(self, stream: Stream, event: str) -> None:
+        """It is the last to make room now; it may be gone already."""
+        if (stream, event) in self._kept:
+            self._kept.move_to_end((stream, event))
+            self._streams[stream].move_to_end(event)
+
+    def _remove(self, stream: Stream, event: str) -> None:
+        kept = self._kept.pop((stream, event), None)
+        if kept is None:
+            return
+        self.nbytes -= kept.nbytes
+        own = self._streams[stream]
+        del own[event]
+        if not own:
+            del self._streams[stream]
+
+
+def _names(work: Work) -> tuple[Stream, str]:
+    """A frame's stream, and its CloudEvents id there."""
+    return Stream(work.site, work.stream), result_json.event_id(work.seq, work.captured_unix_s)

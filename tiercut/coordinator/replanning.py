@@ -1,0 +1,172 @@
+"""Whether a stream changes its plan, to which, and why: a person's wish, the way back, what must be, what is better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from tiercut.coordinator.best_plan import Best, only_late
+from tiercut.coordinator.explain import BY_HAND
+from tiercut.coordinator.problem import as_choice, hops
+from tiercut.coordinator.site_view import SiteView
+from tiercut.coordinator.stream import FAILURES, SHUN_S, PlannedStream, Trial, route
+from tiercut.errors import SettingsError
+from tiercut.plan import Plan, node_id
+from tiercut.planner import evaluate
+
+#: A stream's first plan waits so long for the answers of probes.
+FIRST_PLAN_S = 2.5
+
+
+class Changes:
+    """Judges the plans of streams against what is known of their site.
+
+    Args:
+        view: What is known.
+    """
+
+    def __init__(self, view: SiteView) -> None:
+        self._view = view
+
+    def change(self, stream: PlannedStream, best: Best, now_s: float) -> tuple[Plan, str] | None:
+        """The plan to go to and why, if any: a person's comes first, then the way back from one that has failed."""
+        stream.trouble = None
+        if now_s < stream.paused_until_s:
+            stream.step = None
+            return None
+        if stream.control.mode == "plan":
+            stream.step = None
+            return self._by_hand(stream, best.problem)
+        if stream.frozen and stream.plan is not None and stream.plan.device != stream.goal.device:
+            stream.step = None
+            moved = replace(stream.plan, device=stream.goal.device)
+            return moved, f"'{stream.goal.device}' reads the sensor now; all else is frozen"
+        if stream.frozen:
+            stream.step = None
+            stream.trouble = None if stream.plan is None else self._gone(stream.plan)
+            return None
+        if stream.trial is not None and stream.trial.failures >= FAILURES:
+            return self._take_back(stream, stream.trial, now_s)
+        return self._to_best(stream, best, now_s)
+
+    def _to_best(self, stream: PlannedStream, best: Best, now_s: float) -> tuple[Plan, str] | None:
+        if not best.answer["feasible"]:
+            stream.step = None
+            stream.trouble = f"no plan satisfies the constraints: {said(best.answer)}; the last plan stays"
+            return None
+        stream.trouble = best.late
+        new = stream.plan is None or (stream.retained and self._gone(stream.plan) is None)
+        if new and not self._first_plan_due(stream, now_s):
+            stream.step = None
+            stream.trouble = "measuring links before the first plan"
+            return None
+        stream.retained = False
+        if stream.plan is not None and self._gone(stream.plan) is None and self._view.doubts(now_s):
+            return None  # in a moment it is known what the last change has left
+        wanted = self._wanted(stream, best, now_s)
+        step, stream.step = stream.step, None
+        if wanted is None:
+            return None
+        answer, reason = wanted
+        return best.plan(stream.goal, answer), reason if step is None else f"{reason}; {step}"
+
+    def _by_hand(self, stream: PlannedStream, problem: dict[str, Any]) -> tuple[Plan, str] | None:
+        plan = stream.by_hand()
+        if plan is None:  # it is followed already
+            stream.trouble = None if stream.plan is None else self._gone(stream.plan)
+            return None
+        trouble = self._impossible(stream, problem, plan)
+        if trouble is not None:
+            stream.trouble = f"the plan given by hand is not possible: {trouble}; the last plan stays"
+            return None
+        stream.explained_s = float("-inf")  # whoever gave it waits to hear that it is being tried
+        return plan, BY_HAND
+
+    def _first_plan_due(self, stream: PlannedStream, now_s: float) -> bool:
+        """All hops have been probed, or that takes too long."""
+        if stream.wanted_since_s is None:
+            stream.wanted_since_s = now_s
+        unknown = any(self._view.estimator(a.key, b.key).rate_guessed for a, b in hops(stream.goal, self._view))
+        return not unknown or now_s - stream.wanted_since_s >= FIRST_PLAN_S
+
+    def _wanted(self, stream: PlannedStream, best: Best, now_s: float) -> tuple[Mapping[str, Any], str] | None:
+        """What to change to and why; ``None`` to stay."""
+        must = self._must_change(stream, best, now_s)
+        answer = best.with_time_to_spare()
+        if must is not None or answer is None or stream.plan is None:
+            return None if must is None else (best.answer, must)
+        step = stream.step is not None
+        if best.may_drop_again(stream.plan):
+            in_time = stream.switching.may_promise(answer, now_s, step=step)
+            return (answer, "the deadline can be met again") if in_time else None
+        current = evaluate(best.problem, as_choice(stream.plan))
+        reason = stream.switching.worth_it(current, answer, best.objective, now_s, step=step)
+        return None if reason is None else (answer, reason)
+
+    def _must_change(self, stream: PlannedStream, best: Best, now_s: float) -> str | None:
+        """Why the plan that is followed will not do, if it will not."""
+        if stream.plan is None:
+            return "the stream's first plan"
+        moved = None if stream.plan.device == stream.goal.device else f"'{stream.goal.device}' reads the sensor now"
+        trouble = moved or self._gone(stream.plan) or best.other_terms(stream.plan, stream.goal)
+        if trouble is not None:
+            return trouble
+        try:
+            current = evaluate(best.problem, as_choice(stream.plan))
+        except SettingsError as error:  # a node without the model, a codec that its cut does not have any more
+            return f"the plan is not possible any more: {error.came}"
+        if best.may_drop_again(stream.plan) and only_late(current):
+            return None  # nothing met the deadline when it was made
+        fails = not current["feasible"] or best.drops_in_vain(stream.plan)
+        edge = best.at_the_edge(current) and stream.step is None
+        if not stream.switching.fails(fails=fails, at_the_edge=edge):
+            return None
+        stream.switching.taken_back(now_s)
+        return best.late or f"the plan breaks a constraint: {said(current)}"
+
+    def _gone(self, plan: Plan) -> str | None:
+        for key in route(plan):
+            if not self._view.is_there(key):
+                return f"{key[0]} '{key[1]}' is gone"
+        return None
+
+    def _impossible(self, stream: PlannedStream, problem: dict[str, Any], plan: Plan) -> str | None:
+        """Why a plan by hand cannot be followed."""
+        goal = stream.goal
+        end = goal.end_of(plan.exit)
+        if end is None:
+            known = ", ".join(["full", *(each.name for each in goal.variants)])
+            return f"the model '{goal.model_name}' has no variant '{plan.exit}' of known accuracy, only {known}"
+        if plan.device != goal.device:
+            return f"the stream is of device '{goal.device}', not '{plan.device}'"
+        try:
+            plan.check_fits(end, model=goal.model_name)
+            answer = evaluate(problem, as_choice(plan))
+        except SettingsError as error:
+            return f"expected {error.expected}, came {error.came}"
+        return self._gone(plan) or (None if answer["feasible"] else said(answer))
+
+    def _take_back(self, stream: PlannedStream, trial: Trial, now_s: float) -> tuple[Plan, str] | None:
+        """Its nodes said that they were ready, and frames fail: back to what worked, away from who failed."""
+        stream.trial = None
+        for key in trial.culprits:
+            stream.shunned[key] = now_s + SHUN_S
+        names = ", ".join(sorted(node_id(*key) for key in trial.culprits)) or "its nodes"
+        epoch = 0 if stream.plan is None else stream.plan.epoch
+        stream.given_up = f"plan {epoch} did not work: {names} said ready and failed ({trial.why})"
+        if stream.proved is None or self._gone(stream.proved) is not None:
+            return None  # the next evaluation finds another way
+        return stream.proved, f"{stream.given_up}; back to the last plan that worked"
+
+
+def said(answer: Mapping[str, Any]) -> str:
+    """What a plan violates, in words."""
+    return "; ".join(
+        f"{each['constraint']} of {_figure(each['limit'])}, it has {_figure(each['value'])}"
+        for each in answer.get("violates", ())
+    )
+
+
+def _figure(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,333 @@
+"""What the coordinator knows of a site: its nodes, the hops between them, and what each frame's result said of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from tiercut import __version__
+from tiercut.estimate.links import LinkChange, LinkEstimate, LinkEstimator, LinkSample
+from tiercut.estimate.nodes import LoadEstimator
+from tiercut.plan import Plan, Tier, node_id
+from tiercut.profiling.profile import Profile, Span
+from tiercut.protocol.frames import Stage
+from tiercut.protocol.nodes import NodeStatus, Running, Transfer
+from tiercut.results.result_json import Journey
+
+#: What is expected of a hop that nothing has crossed yet: (Mbps, one-way seconds). LAN, an ordinary uplink, the same.
+FIRST_GUESS: Mapping[tuple[Tier, Tier], tuple[float, float]] = {
+    ("device", "edge"): (100.0, 0.002),
+    ("edge", "cloud"): (20.0, 0.020),
+    ("device", "cloud"): (20.0, 0.020),
+}
+#: How long a change of plan waits for the measurement of hops that are only assumed to be as bad as another.
+DOUBT_S = 0.3
+#: So many probes in a row that took long have not all waited for others: the quickest of them counts.
+DOUBTFUL = 6
+#: A probe that takes this much longer than expected may have waited for frames on a shared line.
+PROBE_SLACK_S = 0.003
+#: Changes that follow each other sooner are one: nobody waits for each of them.
+DOUBT_AGAIN_S = 5.0
+#: A status from so far in the future is said to be so.
+AHEAD_S = 10.0
+#: Programs that are kept in mind per name, to tell a restart from two nodes with one name.
+_INSTANCES = 4
+#: How long two nodes with one name are spoken of after the last sign of it.
+_TWICE_S = 60.0
+
+#: A node: names are unique within a tier only.
+NodeKey = tuple[Tier, str]
+
+
+@dataclass(slots=True)
+class NodeView:
+    """One node as the coordinator sees it.
+
+    Attributes:
+        tier: Its tier.
+        node: Its name.
+        site: Site of its topics.
+        online: Its last word.
+        models: Identities of the models it has, by name.
+        profiles: Model identity → profile.
+        load: Live correction of the profiles.
+        busy: Part of its threads' time that was used lately, as it says.
+        waiting: Frames that wait there, as it says.
+        power_watts: Drawn while computing.
+        reaches_cloud: It can send to cloud nodes itself.
+        warnings: What is odd about it, by kind, for people.
+    """
+
+    tier: Tier
+    node: str
+    site: str
+    online: bool = True
+    models: Mapping[str, str] = field(default_factory=dict)
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    load: LoadEstimator = field(default_factory=LoadEstimator)
+    busy: float = 0.0
+    waiting: float = 0.0
+    power_watts: float = 0.0
+    reaches_cloud: bool = True
+    warnings: dict[str, str] = field(default_factory=dict)
+    _instances: deque[str] = field(default_factory=lambda: deque(maxlen=_INSTANCES))
+    _twice_until_s: float = float("-inf")
+
+    @property
+    def key(self) -> NodeKey:
+        """Tier and name."""
+        return self.tier, self.node
+
+    @property
+    def id(self) -> str:
+        """The same as one text: its id in planning problems."""
+        return node_id(self.tier, self.node)
+
+    def heard(self, status: NodeStatus, now_s: float, unix_s: float) -> None:
+        """Its status; what is odd about it becomes a warning.
+
+        Args:
+            status: What it said.
+            now_s: When, on the hub's monotonic clock.
+            unix_s: When, on the hub's wall clock.
+        """
+        self.online = status.state == "online"
+        if not self.online:
+            return
+        self.models = status.models
+        self.power_watts = status.power_watts
+        self.reaches_cloud = status.reaches_cloud
+        self.busy, self.waiting = status.load.get("busy", 0.0), status.load.get("waiting", 0.0)
+        if "pace" in status.load:
+            self.load.paced(now_s, status.load["pace"])
+        self._check_version(status.version)
+        self._check_time(status.sent_unix_s - unix_s)
+        self._check_instance(status.instance, now_s)
+
+    def _check_version(self, version: str) -> None:
+        if _release(version) == _release(__version__):
+            self.warnings.pop("version", None)
+            return
+        self.warnings["version"] = (
+            f"{self.id} runs tiercut {version[:20]}, the hub {__version__}: install the same version on both"
+        )
+
+    def _check_time(self, ahead_s: float) -> None:
+        if ahead_s <= AHEAD_S:
+            self.warnings.pop("time", None)
+            return
+        self.warnings["time"] = (
+            f"{self.id} sends status from the future: its wall clock is {ahead_s:.0f} s ahead; set the clocks"
+        )
+
+    def _check_instance(self, instance: str, now_s: float) -> None:
+        """One that comes back after another has spoken in its name has not been restarted."""
+        known = self._instances
+        if instance and (not known or known[-1] != instance):
+            if instance in known:
+                self._twice_until_s = now_s + _TWICE_S
+                known.remove(instance)
+            known.append(instance)
+        if now_s < self._twice_until_s:
+            self.warnings["twice"] = f"two programs are both called {self.id}: give one of them another name"
+        else:
+            self.warnings.pop("twice", None)
+
+
+class SiteView:
+    """Nodes and hops, kept up to date by status, profiles and results.
+
+    Attributes:
+        nodes: All that were heard of.
+        links: Estimates of hops.
+        uplink: The way to the cloud's broker is there; without it nobody knows of cloud nodes.
+    """
+
+    def __init__(self) -> None:
+        self.uplink = True
+        self.nodes: dict[NodeKey, NodeView] = {}
+        self.links: dict[tuple[NodeKey, NodeKey], LinkEstimator] = {}
+        #: hop → probes in a row that took so long that they may have waited for others
+        self._doubtful: dict[tuple[NodeKey, NodeKey], list[LinkSample]] = {}
+        #: since when hops are doubted
+        self._doubted_s = float("-inf")
+        #: hops whose figures are assumed, since when
+        self._doubted: dict[tuple[NodeKey, NodeKey], float] = {}
+
+    def node(self, tier: Tier, name: str, *, site: str) -> NodeView:
+        """The node, made known if it was not."""
+        return self.nodes.setdefault((tier, name), NodeView(tier=tier, node=name, site=site))
+
+    def is_there(self, key: NodeKey) -> bool:
+        """Whether a node can be planned with."""
+        node = self.nodes.get(key)
+        return node is not None and node.online and (self.uplink or key[0] != "cloud")
+
+    def online(self, tier: Tier, model: str) -> list[NodeView]:
+        """Nodes of a tier that are there and have a profile of the model."""
+        there = (node for key, node in sorted(self.nodes.items()) if key[0] == tier and self.is_there(key))
+        return [node for node in there if model in node.profiles]
+
+    def estimator(self, sender: NodeKey, receiver: NodeKey) -> LinkEstimator:
+        """That of a hop, made if there was none."""
+        found = self.links.get((sender, receiver))
+        if found is None:
+            found = self.links[sender, receiver] = _guess(sender[0], receiver[0])
+        return found
+
+    def link(self, sender: NodeView, receiver: NodeView, now_s: float) -> LinkEstimate:
+        """The estimate of a hop; while nothing crossed it, that of a like one.
+
+        Alike is another hop of the same sender, or any between the same tiers: a site's nodes share its uplink more
+        often than not, and a guess would look better than what is known.
+        """
+        own = self.estimator(sender.key, receiver.key)
+        if not own.guessed:
+            return own.estimate(now_s)
+        alike = [
+            (start != sender.key, start, to)
+            for (start, to), estimator in self.links.items()
+            if not estimator.guessed and _tiers(start, to) == (sender.tier, receiver.tier)
+        ]
+        if alike:
+            _, start, to = min(alike)
+            return self.links[start, to].estimate(now_s)
+        return own.estimate(now_s)
+
+    def result_came(self, journey: Journey, ran: Mapping[NodeKey, Span], now_s: float) -> list[str]:
+        """Learn from a result's stage times; returns what changed abruptly, in words.
+
+        Args:
+            journey: The way of its frame.
+            ran: What each node has run for it.
+            now_s: When it came.
+        """
+        return self.went(journey.plan, journey.model, journey.stages, ran if journey.fallback is None else {}, now_s)
+
+    def went(
+        self, plan: Plan, model: str, stages: Iterable[Stage], ran: Mapping[NodeKey, Span], now_s: float
+    ) -> list[str]:
+        """Learn from the stages of a frame's way, however far it came."""
+        changes: list[str] = []
+        queue_s = 0.0
+        for key, sender, stage in along(plan, stages):
+            if stage.kind == "queue":
+                queue_s = stage.seconds
+            elif stage.kind == "compute" and key in ran:
+                changes += self._computed(key, model, ran[key], stage.seconds, queue_s, now_s)
+            elif stage.kind == "wire" and sender is not None:
+                sample = LinkSample(at_s=now_s, payload_bytes=stage.payload_bytes, seconds=stage.seconds)
+                changes += self._crossed(sender, key, sample)
+        return changes
+
+    def transferred(self, sender: NodeKey, transfer: Transfer, now_s: float) -> list[str]:
+        """Learn from a probe, or from a frame that is late; returns what changed abruptly, in words."""
+        receiver: NodeKey = (transfer.tier, transfer.node)
+        if sender not in self.nodes or receiver not in self.nodes or (sender[0], receiver[0]) not in FIRST_GUESS:
+            return []
+        size, seconds = transfer.payload_bytes, transfer.seconds
+        if not transfer.arrived:
+            return self._stepped(sender, receiver, self.estimator(sender, receiver).waits(size, seconds, now_s), now_s)
+        sample = LinkSample(at_s=now_s, payload_bytes=size, seconds=seconds, probe=True)
+        ends = sender, receiver
+        if self._has_waited(sender, receiver, size, seconds, now_s):
+            doubtful = [*self._doubtful.get(ends, ()), sample]
+            if len(doubtful) < DOUBTFUL:
+                self._doubtful[ends] = doubtful
+                return []
+            sample = min(doubtful, key=lambda each: each.seconds / max(1, each.payload_bytes))  # all cannot have waited
+        self._doubtful.pop(ends, None)
+        return self._crossed(sender, receiver, replace(sample, at_s=now_s))
+
+    def runs_long(self, key: NodeKey, running: Running, now_s: float) -> list[str]:
+        """Learn from a segment that a node has been running for long; returns what changed abruptly, in words."""
+        node = self.nodes.get(key)
+        profile = None if node is None else node.profiles.get(running.model)
+        span = Span(running.start, running.stop, running.variant)
+        if node is None or profile is None or not profile.has(span):
+            return []
+        change = node.load.runs(now_s, profile, span, seconds=running.seconds)
+        return [] if change is None else [f"{node.id}: {change}"]
+
+    def _computed(  # noqa: PLR0917 - one stage of a frame
+        self, key: NodeKey, model: str, ran: Span, seconds: float, queue_s: float, now_s: float
+    ) -> list[str]:
+        node = self.nodes.get(key)
+        profile = None if node is None else node.profiles.get(model)
+        if node is None or profile is None or ran.empty or not profile.has(ran):
+            return []
+        change = node.load.observe(now_s, profile, ran, seconds=seconds, queue_seconds=queue_s)
+        return [] if change is None else [f"{node.id}: {change}"]
+
+    def _crossed(self, sender: NodeKey, receiver: NodeKey, sample: LinkSample) -> list[str]:
+        return self._stepped(sender, receiver, self.estimator(sender, receiver).observe(sample), sample.at_s)
+
+    def _stepped(self, sender: NodeKey, receiver: NodeKey, change: LinkChange | None, now_s: float) -> list[str]:
+        """A hop has got worse: others of its sender, and others to that tier, may share what has.
+
+        They are taken to be as bad until they are measured again, which is asked for at once.
+        """
+        if change is None or not change.matters:
+            return []
+        if change.after.mbps < change.before.mbps:
+            for ends in self._alike(sender, receiver):  # frames that cross it now say that it has not changed
+                if not self.links[ends].carries_frames(now_s) and self.links[ends].assume(change.after.line):
+                    self._doubted[ends] = now_s
+            if now_s - self._doubted_s > DOUBT_AGAIN_S:
+                self._doubted_s = now_s
+        return [f"{node_id(*sender)} → {node_id(*receiver)}: {change}"]
+
+    def doubts(self, now_s: float) -> bool:
+        """Whether hops are being measured again whose figures are only assumed; not for long."""
+        for ends, since_s in list(self._doubted.items()):
+            if self.links[ends].measured_since(since_s) or now_s - since_s > DOUBT_S:
+                del self._doubted[ends]
+        return bool(self._doubted) and now_s - self._doubted_s <= DOUBT_S
+
+    def _alike(self, sender: NodeKey, receiver: NodeKey) -> list[tuple[NodeKey, NodeKey]]:
+        """Other hops that may share a line with this one: the sender's, or the way to that tier."""
+        this = sender, receiver
+        return [ends for ends in self.links if ends != this and (ends[0] == sender or ends[1][0] == receiver[0])]
+
+    def line_in_use(self, sender: NodeKey, receiver: NodeKey, now_s: float) -> bool:
+        """Whether frames cross a hop that may share a line with this one."""
+        return any(self.links[ends].carries_frames(now_s) for ends in self._alike(sender, receiver))
+
+    def _has_waited(self, sender: NodeKey, receiver: NodeKey, size: int, seconds: float, now_s: float) -> bool:
+        """Whether a probe took long because of frames on a line that its hop shares: it says nothing then."""
+        own = self.estimator(sender, receiver)
+        if own.guessed:
+            return False
+        expected_s = own.estimate(now_s).transfer_seconds(size)
+        return self.line_in_use(sender, receiver, now_s) and seconds > expected_s + PROBE_SLACK_S
+
+
+def along(plan: Plan, stages: Iterable[Stage]) -> Iterable[tuple[NodeKey, NodeKey | None, Stage]]:
+    """Each stage with the node it belongs to, and for ``wire`` with the node that sent.
+
+    Stages name nodes without their tier; where two tiers have a node of one name, the order of the route tells.
+    """
+    route: list[NodeKey] = [("device", plan.device)]
+    route += [(to, name) for _, to in plan.hops if (name := plan.node(to)) is not None]
+    at = 0
+    for stage in stages:
+        ahead = range(at + 1 if stage.kind == "wire" else at, len(route))
+        found = next((index for index in ahead if route[index][1] == stage.where), None)
+        if found is not None:
+            at = found
+            yield route[at], route[at - 1] if stage.kind == "wire" else None, stage
+
+
+def _tiers(sender: NodeKey, receiver: NodeKey) -> tuple[Tier, Tier]:
+    return sender[0], receiver[0]
+
+
+def _release(version: str) -> list[str]:
+    """What must be equal for two programs to understand each other: the first two numbers."""
+    return version.split(".")[:2]
+
+
+def _guess(sender: Tier, receiver: Tier) -> LinkEstimator:
+    mbps, latency_s = FIRST_GUESS.get((sender, receiver), FIRST_GUESS["edge", "cloud"])
+    return LinkEstimator(mbps=mbps, latency_seconds=latency_s, acknowledged=False)

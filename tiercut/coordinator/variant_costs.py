@@ -1,0 +1,78 @@
+"""The ways through a model as the planner takes them: bytes at each cut, seconds of each block, accuracy.
+
+Where frames may leave early, a way through it costs what a frame costs on average: each block and each cut counts with
+the share of frames that get so far, and every exit's head with the share that is tried at it. With a deadline to be met
+they count whole: the frames that leave nowhere must make it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tiercut.coordinator.stream_goal import StreamGoal, leaving_at
+from tiercut.estimate.nodes import LoadEstimator
+from tiercut.model.variants import Variant
+from tiercut.plan import FULL
+from tiercut.profiling.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One way through a model.
+
+    Attributes:
+        name: The variant's name.
+        accuracy: 0..1.
+        cut_bytes: At each of its cuts.
+        reach: Share of frames that get to each cut without having left before it, exits at the cut itself counted.
+        tried: Block → names of the exits whose heads run at its end.
+    """
+
+    name: str
+    accuracy: float
+    cut_bytes: tuple[float, ...]
+    reach: tuple[float, ...]
+    tried: dict[int, str]
+
+    def document(self) -> dict[str, Any]:
+        """As ``model.variants[]`` of a problem."""
+        return {"name": self.name, "accuracy": self.accuracy, "cut_bytes": list(self.cut_bytes)}
+
+    def block_seconds(self, profile: Profile, load: LoadEstimator, goal: StreamGoal) -> list[float] | None:
+        """Seconds of each block on a node; ``None`` where its profile does not say."""
+        if profile.chain(self.name) is None or any(profile.chain(name) is None for name in self.tried.values()):
+            return None
+        blocks = load.corrected_blocks(profile, self.name, goal.shared)
+        heads = {k: profile.head_seconds(name) for k, name in self.tried.items()}
+        return [self.reach[k] * (seconds + heads.get(k, 0.0)) for k, seconds in enumerate(blocks)]
+
+
+def chains_of(goal: StreamGoal) -> tuple[Chain, ...]:
+    """Every way through a stream's model that may be planned."""
+    sizes = [cut.bytes for cut in goal.cuts]
+    if goal.exit_threshold is not None:
+        return (_leaving_early(goal, goal.exit_threshold, sizes),)
+    full = Chain(FULL, goal.accuracy, tuple(map(float, sizes)), (1.0,) * len(sizes), {})
+    return (full, *map(_plain, goal.variants))
+
+
+def _plain(variant: Variant) -> Chain:
+    sizes = tuple(float(cut.bytes) for cut in variant.cuts)
+    return Chain(variant.name, variant.accuracy or 0.0, sizes, (1.0,) * len(sizes), {})
+
+
+def _leaving_early(goal: StreamGoal, threshold: float, sizes: Sequence[int]) -> Chain:
+    leaving = leaving_at(goal.leaving, threshold)
+    shares = dict.fromkeys(range(len(sizes)), 0.0)
+    for cut, name in goal.exits:
+        shares[cut] += 0.0 if goal.deadline_s is not None else leaving.shares.get(name, 0.0)
+    reach: list[float] = []
+    left = 1.0
+    for k in range(len(sizes)):
+        left = max(0.0, left - shares[k])
+        reach.append(left)
+    cut_bytes = tuple(size * share for size, share in zip(sizes, reach, strict=True))
+    tried = {cut - 1: name for cut, name in goal.exits}
+    return Chain(FULL, leaving.accuracy, cut_bytes, tuple(reach), tried)

@@ -1,0 +1,1 @@
+"""Labelled and unlabelled samples for training and measuring. What sensors give is in `sensing`."""

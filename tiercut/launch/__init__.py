@@ -1,0 +1,1 @@
+"""Starting the programs as processes of this one, for demos, tests and benchmarks."""

@@ -1,0 +1,16 @@
+"""What may at most stand in one message; a reader refuses more before it makes room for it."""
+
+from __future__ import annotations
+
+#: Tensors, dimensions of each, stages of a frame, characters of a text.
+MAX_TENSORS = 256
+MAX_DIMENSIONS = 8
+MAX_STAGES = 64
+MAX_TEXT = 256
+#: Stages that a frame may arrive with; each node adds a few.
+MAX_STAGES_ARRIVING = MAX_STAGES - 16
+#: Bounds of times, so that no arithmetic and no calendar goes over them: a century, and the year 9999.
+MAX_SECONDS = 4e9
+MAX_UNIX_S = 253_402_300_799.0
+MAX_TENSOR_BYTES = 256 * 1024 * 1024
+MAX_PAYLOAD_BYTES = 2**40

@@ -1,0 +1,324 @@
+"""What a thread does for a frame: decode, run segments, decide, encode, all in one go.
+
+Pure but for the models it runs: a frame goes in as a `Job`, and comes out as `Processed` with what is left to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from tiercut.clock import Clock
+from tiercut.clocks.offsets import ClockOffsets
+from tiercut.codecs import decode_tensor, encode_tensor
+from tiercut.codecs.encoded import EncodedTensor
+from tiercut.errors import BadMessage, TiercutError, refuse
+from tiercut.logs import Throttle
+from tiercut.model.bundle import Bundle
+from tiercut.model.confidence import confidence
+from tiercut.model.variants import Variant
+from tiercut.pipeline.decide import Drop, Finish, Forward, FrameState, Here, LookUp, Run, TryExit, Wait, decide
+from tiercut.pipeline.in_transit import LATE_S
+from tiercut.pipeline.jobs import Answers, Arrays, Job, Left, Processed
+from tiercut.plan import Tier
+from tiercut.protocol.frames import Stage, StageKind, Work
+from tiercut.protocol.nodes import Running
+from tiercut.repository.store import ModelStore
+from tiercut.results import result_json
+from tiercut.results.result_json import Reading
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: A slow node is emulated by waiting. To know for how long, a segment is run again and again for so long.
+_AGAIN_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A segment of a model's variant."""
+
+    model: str
+    start: int
+    stop: int
+    variant: str
+
+
+class Processor:
+    """Does a node's part for frames; safe from several threads at a time.
+
+    Args:
+        tier: The node's tier.
+        node: Its id.
+        clock: Its clock.
+        models: Its models.
+        offsets: What it knows of other clocks.
+        reachable: Whether a node of a tier can be sent to now; must not block.
+        counters: Counts ``fallbacks``, ``cache_hits``, ``cache_misses``.
+        slowdown: Factor on the time that segments take, to try a slow node; results say so.
+        may_fall_back: Whether it runs the rest of a model when the next node is gone.
+
+    Attributes:
+        answers: What it knows of earlier frames; ``None``: each frame is worked on.
+    """
+
+    def __init__(
+        self,
+        *,
+        tier: Tier,
+        node: str,
+        clock: Clock,
+        models: ModelStore,
+        offsets: ClockOffsets,
+        reachable: Callable[[Tier, str], bool],
+        counters: Counter[str],
+        may_fall_back: bool,
+        slowdown: float = 1.0,
+    ) -> None:
+        self._tier: Tier = tier
+        self._node = node
+        self._clock = clock
+        self._models = models
+        self._offsets = offsets
+        self._reachable = reachable
+        self._counters = counters
+        self._may_fall_back = may_fall_back
+        self.slowdown = slowdown
+        self.answers: Answers | None = None
+        self._throttle = Throttle(10.0)
+        #: thread → the segment that it runs, and since when
+        self._running: dict[int, tuple[Asked, float]] = {}
+
+    def running(self) -> tuple[Running, ...]:
+        """The segments that have been run for long (from any thread)."""
+        now_s = self._clock.monotonic_s()
+        return tuple(
+            Running(
+                model=asked.model,
+                start=asked.start,
+                stop=asked.stop,
+                variant=asked.variant,
+                seconds=now_s - since_s,
+            )
+            for asked, since_s in tuple(self._running.values())
+            if now_s - since_s >= LATE_S
+        )
+
+    def process(self, job: Job) -> Processed:
+        """The node's part of a frame; whatever fails makes a `Drop` with its reason."""
+        started_s = self._clock.monotonic_s()
+        self._note(job, "queue", started_s - job.arrived_s)
+        try:
+            done = self._step(job)
+        except BadMessage as error:
+            done = Processed(job, Drop("bad_tensors", str(error)), job.work)
+        except TiercutError as error:
+            done = Processed(job, Drop("segment_failed", str(error)), job.work)
+        except Exception as error:  # a fault of ours in one frame must not end the node for all the others
+            if self._throttle.allows(type(error).__name__, started_s):
+                log.exception("frame failed", extra={"stream": job.work.stream, "seq": job.work.seq})
+            done = Processed(job, Drop("segment_failed", f"{type(error).__name__}: {error}"), job.work)
+        job.arrived_s = self._clock.monotonic_s()
+        self._tell_answers(done, job.arrived_s)
+        return replace(done, seconds=job.arrived_s - started_s)
+
+    def must_wait(self, job: Job) -> bool:
+        """Whether a frame that has to wait for those ahead of it still has to (from any thread)."""
+        bundle, variant = self._model(job)
+        return isinstance(decide(self._state(job), self._here(bundle, variant)), Wait)
+
+    def _tell_answers(self, done: Processed, now_s: float) -> None:
+        if self.answers is None:
+            return
+        if isinstance(done.action, Forward):
+            self.answers.sent_on(done.work, now_s)
+        elif isinstance(done.action, Drop):
+            self.answers.forget(done.work)
+
+    def _model(self, job: Job) -> tuple[Bundle | None, Variant | None]:
+        bundle = self._models.find(job.work.model)
+        return bundle, None if bundle is None else bundle.find_variant(job.work.plan.exit)
+
+    def _here(self, bundle: Bundle | None, variant: Variant | None) -> Here:
+        exits = () if bundle is None or variant is None else bundle.exits_before(variant)
+        return Here(
+            tier=self._tier,
+            node=self._node,
+            end=None if bundle is None else 0 if variant is None else variant.end,
+            reachable=self._reachable,
+            may_fall_back=self._may_fall_back,
+            exits=tuple((each.cut, each.name) for each in exits),
+            variant_known=variant is not None,
+            remembers=self.answers is not None,
+        )
+
+    def _step(self, job: Job) -> Processed:
+        """Run segments until the frame leaves, and make ready what leaves."""
+        bundle, variant = self._model(job)
+        here = self._here(bundle, variant)
+        while True:
+            action = decide(self._state(job), here)
+            match action:
+                case LookUp():
+                    self._look_up(job, _known(bundle), _known(variant))
+                case Run():
+                    self._run(job, action, _known(bundle), _known(variant))
+                case TryExit():
+                    self._try(job, action.name, _known(bundle), _known(variant))
+                case Forward():
+                    tensors = self._encode(job, action.codec, _known(bundle), _known(variant))
+                    work = replace(job.work, cut=job.cut, tensors=tensors, stages=tuple(job.stages))
+                    return Processed(job, action, work)
+                case Finish():
+                    return Processed(job, action, job.work, self._result(job, _known(bundle), _known(variant)))
+                case Drop() | Wait():
+                    self._note_compute(job)
+                    job.age_s = self._age_s(job.work)
+                    return Processed(job, action, job.work)
+
+    def _state(self, job: Job) -> FrameState:
+        work, known = job.work, job.known is not None
+        now_s = self._clock.monotonic_s()
+        return FrameState(
+            plan=work.plan,
+            cut=job.cut,
+            delivery=work.delivery,
+            age_s=self._age_s(work),
+            deadline_s=work.deadline_s,
+            came_at=work.cut,
+            tried=job.tried,
+            left=job.left is not None,
+            alone=job.fallback is not None,
+            looked_up=job.looked_up,
+            known=known,
+            overtakes=known and self.answers is not None and self.answers.overtakes(work, now_s),
+        )
+
+    def _age_s(self, work: Work) -> float | None:
+        now_s = self._clock.monotonic_s()
+        offset = self._offsets.offset(work.captured.clock_id, now_s)
+        return None if offset is None else now_s - (work.captured.seconds + offset.seconds)
+
+    def _look_up(self, job: Job, bundle: Bundle, variant: Variant) -> None:
+        """Look for an answer to a frame like this one; the time that it takes counts as ``decode``."""
+        arrays = self._decoded(job, bundle, variant)
+        started_s = self._clock.monotonic_s()
+        job.looked_up = True
+        job.known = None if self.answers is None else self.answers.find(job.work, arrays, started_s)
+        self._counters["cache_misses" if job.known is None else "cache_hits"] += 1
+        self._note(job, "decode", self._clock.monotonic_s() - started_s)
+
+    def _run(self, job: Job, run: Run, bundle: Bundle, variant: Variant) -> None:
+        if run.fallback is not None:
+            self._counters["fallbacks"] += 1
+            job.fallback = run.fallback
+        job.arrays = self._timed(job, bundle, Asked(bundle.model, run.start, run.stop, variant.name), variant)
+        job.cut = run.stop
+
+    def _try(self, job: Job, name: str, bundle: Bundle, variant: Variant) -> None:
+        """Run an exit's head; if it is sure enough, the frame leaves there."""
+        spec = next(each for each in bundle.exits if each.name == name)
+        head = Asked(bundle.model, spec.cut, spec.cut + 1, name)
+        outputs = self._timed(job, bundle, head, variant)
+        job.tried = spec.cut
+        sure = confidence(outputs[spec.output.name], spec.temperature)
+        threshold = job.work.plan.threshold
+        if threshold is not None and sure >= threshold:
+            job.left = Left(spec, outputs)
+            self._counters[f"left.{name}"] += 1
+
+    def _timed(self, job: Job, bundle: Bundle, asked: Asked, variant: Variant) -> Arrays:
+        """What a segment makes of a frame; the time it takes becomes part of the frame's ``compute``."""
+        arrays = self._decoded(job, bundle, variant)
+        segment = self._models.segment(asked.model, asked.start, asked.stop, asked.variant)
+        started_s = self._clock.monotonic_s()
+        thread = threading.get_ident()
+        self._running[thread] = asked, started_s
+        try:
+            made = segment(arrays)
+            if self.slowdown > 1:
+                self._take_longer(lambda: segment(arrays), started_s)
+        finally:
+            del self._running[thread]
+        job.compute_s += self._clock.monotonic_s() - started_s
+        return made
+
+    def _take_longer(self, run: Callable[[], object], started_s: float) -> None:
+        """Go on until a segment has taken as long as on a node so slow.
+
+        What a short one takes at first is mostly waking up, of which a slow node has no more, and any may be
+        interrupted: it is run again, and the quickest run counts.
+        """
+        now_s = self._clock.monotonic_s()
+        quickest_s = now_s - started_s
+        while now_s - started_s < min(_AGAIN_S, (self.slowdown - 1) * quickest_s):
+            before_s = now_s
+            run()
+            now_s = self._clock.monotonic_s()
+            quickest_s = min(quickest_s, now_s - before_s)
+        time.sleep(max(0.0, started_s + self.slowdown * quickest_s - now_s))
+
+    def _note_compute(self, job: Job) -> None:
+        if job.compute_s > 0:
+            self._note(job, "compute", job.compute_s, emulated=self.slowdown > 1)
+            job.compute_s = 0.0
+
+    def _decoded(self, job: Job, bundle: Bundle, variant: Variant) -> Arrays:
+        """The frame's tensors, decoded once; before that they must be exactly those that are alive at its cut."""
+        if job.arrays is None:
+            started_s = self._clock.monotonic_s()
+            expected = {spec.name: (spec.dtype, spec.shape) for spec in variant.cuts[job.cut].tensors}
+            came = {tensor.name: (tensor.dtype, tensor.shape) for tensor in job.work.tensors}
+            if came != expected:
+                raise refuse("bad_tensors", expected=f"the tensors of cut {job.cut}: {expected}", came=came)
+            job.arrays = {tensor.name: decode_tensor(tensor, bundle.learned) for tensor in job.work.tensors}
+            self._note(job, "decode", self._clock.monotonic_s() - started_s)
+        return job.arrays
+
+    def _encode(self, job: Job, codec: str, bundle: Bundle, variant: Variant) -> tuple[EncodedTensor, ...]:
+        untouched = job.work.tensors and job.cut == job.work.cut
+        if untouched and set(job.work.plan.codecs) == {codec}:
+            return job.work.tensors  # relayed as they came
+        arrays = self._decoded(job, bundle, variant)
+        self._note_compute(job)
+        started_s = self._clock.monotonic_s()
+        tensors = tuple(encode_tensor(name, array, codec, bundle.learned) for name, array in arrays.items())
+        self._note(job, "encode", self._clock.monotonic_s() - started_s)
+        return tensors
+
+    def _result(self, job: Job, bundle: Bundle, variant: Variant) -> bytes:
+        read = job.known or self._read(job, bundle, variant)
+        return result_json.build(
+            job.work,
+            read,
+            bundle.name,
+            stages=job.stages,
+            finished_by=self._node,
+            latency_s=self._age_s(job.work),
+            fallback=job.fallback,
+            cached=job.known is not None,
+        )
+
+    def _read(self, job: Job, bundle: Bundle, variant: Variant) -> Reading:
+        outputs = self._decoded(job, bundle, variant) if job.left is None else job.left.outputs
+        self._note_compute(job)
+        left_at = variant if job.left is None else bundle.variant(job.left.exit.name)
+        read = result_json.reading(job.work.seq, outputs, bundle, left_at)
+        if self.answers is not None:
+            self.answers.keep(job.work, read, self._clock.monotonic_s())
+        return read
+
+    def _note(self, job: Job, kind: StageKind, seconds: float, *, emulated: bool = False) -> None:
+        job.stages.append(Stage(self._node, kind, max(seconds, 0.0), emulated))
+
+
+def _known(known: T | None) -> T:
+    if known is None:
+        raise AssertionError("decide() let a frame on whose model the node does not have")
+    return known

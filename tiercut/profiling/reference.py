@@ -1,0 +1,53 @@
+"""How fast this machine is, in a tenth of a second: one convolution, the same everywhere, timed."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from tiercut.model.cuts import TensorSpec
+from tiercut.model.segments import Segment
+
+#: 64 to 64 channels, 3 by 3, on 56 by 56: a layer of ResNet-18, 0.116 GMACs. One convolution stands for all layers,
+#: so machines whose memory is slow for their arithmetic are predicted too fast; live stage times correct that.
+CHANNELS, SIDE, KERNEL = 64, 56, 3
+_RUNS, _WARM_UP = 15, 3
+
+
+def reference_seconds(threads: int = 1, *, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Median seconds of the reference convolution on this machine."""
+    takes = TensorSpec("x", (1, CHANNELS, SIDE, SIDE), "float32")
+    segment = Segment(
+        _model().SerializeToString(),
+        folder=Path(),
+        takes=(takes,),
+        gives=(TensorSpec("y", takes.shape, "float32"),),
+        title="reference",
+        threads=threads,
+    )
+    inputs = {"x": np.random.default_rng(0).standard_normal(takes.shape).astype(np.float32)}
+    times = []
+    for _ in range(_WARM_UP + _RUNS):
+        start_s = clock()
+        segment.run(inputs)
+        times.append(clock() - start_s)
+    return statistics.median(times[_WARM_UP:])
+
+
+def _model() -> onnx.ModelProto:
+    weight = np.random.default_rng(1).standard_normal((CHANNELS, CHANNELS, KERNEL, KERNEL)).astype(np.float32)
+    shape = (1, CHANNELS, SIDE, SIDE)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], name="conv", pads=[1, 1, 1, 1])],
+        "reference",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

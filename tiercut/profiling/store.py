@@ -1,0 +1,173 @@
+"""Profiles on disk, by model and machine: JSON, "tiercut-profile/1"."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tiercut.errors import SettingsError
+from tiercut.files import write_whole
+from tiercut.profiling.machine import Machine
+from tiercut.profiling.profile import CodecPoint, Profile, bad_profile
+
+FORMAT = "tiercut-profile/1"
+#: A model of 10,000 nodes with 9 codecs at each takes 15 MB; more is no profile.
+MAX_FILE_BYTES = 32_000_000
+
+
+class ProfileStore:
+    """A folder of profiles, ``<model>/<machine>.json``.
+
+    Args:
+        folder: Made when the first profile is saved.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, model: str, machine: str) -> Path:
+        """Where the profile of a model on a machine (`Machine.id`) is.
+
+        Raises:
+            SettingsError: a name that would lead out of the folder.
+        """
+        if not re.fullmatch(r"[0-9a-f]{64}", model) or not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", machine):
+            raise SettingsError(
+                "a profile has no such place",
+                expected="a model's 64 hex digits and a machine's id",
+                came=f"{model[:80]!r}, {machine[:80]!r}",
+                fix="take both from a bundle and 'machine_id()'",
+            )
+        return self.folder / model / f"{machine}.json"
+
+    def save(self, profile: Profile) -> Path:
+        """Write one; a reader meets the old or the new file, never half of one.
+
+        Raises:
+            SettingsError: the folder cannot be written.
+        """
+        path = self.path(profile.model, profile.machine.id)
+        write_whole(path, json.dumps(to_document(profile), indent=1, ensure_ascii=False).encode(), what="the profile ")
+        return path
+
+    def load(self, model: str, machine: str) -> Profile | None:
+        """Read one, ``None`` where there is none.
+
+        Raises:
+            SettingsError: the file is damaged, of another version, or of another model.
+        """
+        path = self.path(model, machine)
+        if not path.is_file():
+            return None
+        profile = read_profile(path)
+        if (profile.model, profile.machine.id) != (model, machine):
+            came = f"model {profile.model[:16]}… on {profile.machine.id}"
+            raise bad_profile(f"the profile that '{path}' names", came)
+        return profile
+
+
+def read_profile(path: Path) -> Profile:
+    """Read a profile from a file.
+
+    Raises:
+        SettingsError: it is not there, damaged, or of another version.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise bad_profile(f"at most {MAX_FILE_BYTES} bytes in '{path}'", f"{path.stat().st_size}")
+        return from_document(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise bad_profile(f"a file at '{path}'", (error.strerror or str(error)).lower()) from error
+    except (ValueError, RecursionError) as error:
+        raise bad_profile(f"JSON in '{path}'", str(error)[:80]) from error
+
+
+def to_document(profile: Profile) -> dict[str, Any]:
+    """The profile as JSON has it."""
+    return {"format": FORMAT} | asdict(profile)
+
+
+def from_document(document: object) -> Profile:
+    """The profile that a document says; fields that it does not know are ignored.
+
+    Raises:
+        SettingsError: a field is missing, of another type or out of bounds.
+    """
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        came = document.get("format") if isinstance(document, dict) else type(document).__name__
+        raise bad_profile(f"'format': '{FORMAT}'", repr(came)[:80])
+    machine = _object(document, "machine")
+    try:
+        return Profile(
+            model=_text(document, "model"),
+            model_name=_text(document, "model_name"),
+            machine=Machine(
+                cpu=_text(machine, "cpu"),
+                cores=_number(machine.get("cores")),
+                arch=_text(machine, "arch"),
+                runtime=_text(machine, "runtime"),
+                threads=_whole(machine.get("threads")),
+            ),
+            source=document["source"],
+            cut_seconds=tuple(map(_number, document["cut_seconds"])),
+            cut_bytes=tuple(map(_whole, document["cut_bytes"])),
+            measured_cuts=tuple(map(_whole, document.get("measured_cuts", ()))),
+            spread=_number(document.get("spread", 0)),
+            frames=str(document.get("frames", "")),
+            codecs=tuple(map(_codec, document.get("codecs", ()))),
+            date=str(document.get("date", "")),
+            variants={
+                str(name): tuple(map(_number, chain))
+                for name, chain in _object({"variants": {}} | document, "variants").items()
+            },
+            versions={str(k): str(v) for k, v in _object({"versions": {}} | document, "versions").items()},
+        )
+    except KeyError as error:
+        raise bad_profile(f"a field {error}", "none") from error
+    except TypeError as error:
+        raise bad_profile("lists of numbers", str(error)[:80]) from error
+
+
+def _codec(entry: object) -> CodecPoint:
+    fields = _object({"codecs[]": entry}, "codecs[]")
+    return CodecPoint(
+        codec=_text(fields, "codec"),
+        cut=_whole(fields.get("cut")),
+        bytes=_whole(fields.get("bytes")),
+        encode_seconds=_number(fields.get("encode_seconds")),
+        decode_seconds=_number(fields.get("decode_seconds")),
+        lossless=fields.get("lossless") is True,
+    )
+
+
+def _object(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = document.get(name)
+    if not isinstance(value, dict):
+        raise bad_profile(f"an object '{name}'", type(value).__name__)
+    return value
+
+
+def _text(document: Mapping[str, Any], name: str) -> str:
+    value = document.get(name)
+    if not isinstance(value, str):
+        raise bad_profile(f"a text '{name}'", type(value).__name__)
+    return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise bad_profile("a number", repr(value)[:40])
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise bad_profile("a number that a float holds", f"{str(value)[:20]}…") from error
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise bad_profile("a whole number", repr(value)[:40])
+    return value

@@ -1,0 +1,1 @@
+"""What a model's outputs become for people and other systems. Messages between nodes are in `protocol`."""

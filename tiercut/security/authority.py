@@ -1,0 +1,437 @@
+"""A site's authority on disk, and the folders of the identities that it has signed.
+
+DIR/ca/authority.pem               the authority, certificate and key
+DIR/ca/next.pem  DIR/ca/old.pem    while it is being replaced: the one to come, the one that was
+DIR/ca/sites.json                  names of the site, and of the cloud's
+DIR/ca/identities.json             who there is
+DIR/<site>/<role>/<name>/          one identity: ca.pem, cert.pem, key.pem; a broker's also ca.d/
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from tiercut.errors import SettingsError
+from tiercut.files import write_whole
+from tiercut.security import certificates
+from tiercut.security.identity_list import LIST_FILE, SERVERS, IdentityList, IdentityName, Listed, list_bytes, read_list
+
+CA_FILE, CERT_FILE, KEY_FILE, LOCK_FILE = "ca.pem", "cert.pem", "key.pem", ".lock"
+#: A broker's authorities, one file each.
+CA_FOLDER = "ca.d"
+_SITES_FILE = "sites.json"
+#: Who may read what is not ours: user and group, ``None`` for those of this process.
+Owner = tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """Names of the site, and of that of cloud nodes and their broker."""
+
+    site: str
+    cloud_site: str
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """An identity's certificate, as ``tiercut certs list`` shows it.
+
+    Attributes:
+        identity: Whose.
+        folder: Where its files are.
+        days_left: Days that are left.
+        hosts: Where it is a server's: names and addresses that it is for.
+        current: It is signed by the authority, and not by the one before.
+    """
+
+    identity: IdentityName
+    folder: Path
+    days_left: float
+    hosts: tuple[str, ...]
+    current: bool
+
+
+class PkiFolder:
+    """The files of an authority.
+
+    Args:
+        folder: Its folder; see above.
+        owner: To whom identities' files are to belong.
+        bus_owner: The same for those of brokers.
+
+    Raises:
+        SettingsError: there is no authority there.
+    """
+
+    def __init__(self, folder: Path, *, owner: Owner = None, bus_owner: Owner = None) -> None:
+        self.folder = folder
+        self._owner = owner
+        self._bus_owner = bus_owner or owner
+        try:
+            self._authority = certificates.Authority.load(self._ca("authority").read_bytes())
+        except (OSError, ValueError) as error:
+            raise SettingsError(
+                f"no authority in '{folder}'",
+                expected=f"certificate and key in {self._ca('authority')}",
+                came=str(error),
+                fix=f"make one: tiercut certs init {folder} --site NAME",
+            ) from error
+
+    @classmethod
+    def new(cls, folder: Path, *, sites: Sites, owner: Owner = None, bus_owner: Owner = None) -> Self:
+        """Make an authority; one that is there stays.
+
+        Raises:
+            SettingsError: site and cloud have one name, or a file cannot be written.
+        """
+        if sites.site == sites.cloud_site:
+            raise SettingsError(
+                "the site and the cloud's site have one name",
+                expected="two names: cloud nodes may do more than nodes of a site",
+                came=f"'{sites.site}' for both",
+                fix="choose another --site or --cloud-site",
+            )
+        path = folder / "ca" / "authority.pem"
+        if not path.exists():
+            _make_folder(path.parent, None)
+            write_whole(path, certificates.Authority.new(sites.site).pem, what="the authority ", mode=0o600)
+        names = path.with_name(_SITES_FILE)
+        if not names.exists():
+            write_whole(names, json.dumps(asdict(sites)).encode(), mode=0o600)
+        return cls(folder, owner=owner, bus_owner=bus_owner)
+
+    @property
+    def sites(self) -> Sites:
+        """Of the authority."""
+        path = self.folder / "ca" / _SITES_FILE
+        try:
+            return Sites(**json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise SettingsError(
+                f"cannot read '{path}'",
+                expected="names of sites",
+                came=str(error),
+                fix="run 'tiercut certs init' again",
+            ) from error
+
+    # ------------------------------------------------------------------ who there is
+
+    def listed(self) -> tuple[Listed, ...]:
+        """All identities."""
+        return self._known.listed
+
+    def removed(self) -> tuple[IdentityName, ...]:
+        """Those that were taken away: nobody is to get their names."""
+        return self._known.removed
+
+    @property
+    def _known(self) -> IdentityList:
+        path = self.folder / "ca" / LIST_FILE
+        known = read_list(path) if path.exists() else IdentityList()
+        return replace(known, cloud_site=self.sites.cloud_site)
+
+    def issued(self) -> list[Issued]:
+        """All certificates."""
+        return [self._issued(each.identity) for each in self.listed()]
+
+    def path_of(self, identity: IdentityName) -> Path:
+        """Its folder."""
+        return self.folder / identity.site / identity.role / identity.name
+
+    # ------------------------------------------------------------------ certificates
+
+    def ensure(
+        self,
+        wanted: Listed,
+        *,
+        hosts: Sequence[str] = (),
+        days: int = certificates.CERTIFICATE_DAYS,
+        before_days: float = 30.0,
+        again: bool = False,
+        now: dt.datetime | None = None,
+    ) -> bool:
+        """An identity's certificate: what is there and good stays as it is.
+
+        Args:
+            wanted: Whose.
+            hosts: Names and addresses it is to be for, where it is a server's.
+            days: How long a new one is valid.
+            before_days: One with fewer days left is made anew.
+            again: Also for a name that was removed: its old certificates get their rights back.
+            now: The time (default: now).
+
+        Returns:
+            Whether a new one was made.
+
+        Raises:
+            SettingsError: the name is taken or was removed, or is not right for the role.
+        """
+        certificates.check_days(days)
+        self._check_names(wanted.identity)
+        if wanted.identity in self.removed() and not again:
+            raise SettingsError(
+                f"'{wanted.identity}' was removed",
+                expected="a name that was never removed: a certificate of the old one would have its rights again",
+                came=f"'{wanted.identity}'",
+                fix="choose another name, or say --again if no old certificate of it is about",
+            )
+        self._list(wanted)
+        good = self._good(wanted.identity, hosts, before_days, now)
+        if not good:
+            self.renew(wanted.identity, hosts=hosts, days=days, now=now)
+        self._write_trust(wanted.identity)
+        return not good
+
+    def renew(
+        self,
+        identity: IdentityName,
+        *,
+        hosts: Sequence[str] = (),
+        days: int = certificates.CERTIFICATE_DAYS,
+        keep_key: bool = False,
+        now: dt.datetime | None = None,
+    ) -> None:
+        """A new certificate for an identity; nobody else's changes.
+
+        Args:
+            identity: Whose.
+            hosts: More names and addresses; those of the old certificate stay.
+            days: How long it is valid.
+            keep_key: For the same key.
+            now: The time (default: now).
+        """
+        certificates.check_days(days)
+        folder = self.path_of(identity)
+        _make_folder(folder, self._owner_of(identity))
+        old = self._certificate(identity)
+        key = self._key(identity) if keep_key else None
+        key = key or certificates.new_key()
+        known = certificates.hosts_of(old) if old is not None else ()
+        certificate = self._authority.issue(identity, key, hosts=(*known, *hosts), days=days, now=now)
+        if not (folder / LOCK_FILE).exists():  # a node may hold it: it stays the same file
+            self._write(identity, LOCK_FILE, b"")
+        self._write_trust(identity)
+        self._write(identity, KEY_FILE, certificates.key_pem(key))
+        self._write(identity, CERT_FILE, certificates.certificate_pem(certificate))
+
+    def remove(self, identity: IdentityName) -> None:
+        """Take an identity off the list, so that access rules no longer name it, and delete its files."""
+        if identity not in {each.identity for each in self.listed()}:
+            raise SettingsError(
+                "no such identity",
+                expected="one that 'tiercut certs list' shows",
+                came=str(identity),
+                fix="correct the name",
+            )
+        known = self._known
+        listed = tuple(each for each in known.listed if each.identity != identity)
+        self._save_list(replace(known, listed=listed, removed=(*known.removed, identity)))
+        folder = self.path_of(identity)
+        for name in (CERT_FILE, KEY_FILE, CA_FILE, LOCK_FILE):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / CA_FOLDER, ignore_errors=True)
+        if folder.exists() and not any(folder.iterdir()):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def copy(self, identity: IdentityName, to: Path) -> None:
+        """Copy an identity's files into another folder, such as one to take to its machine."""
+        _make_folder(to, None)
+        folder = self.path_of(identity)
+        for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+            copied = to / path.relative_to(folder)
+            _make_folder(copied.parent, None)
+            if path.name != LOCK_FILE or not copied.exists():  # a node may hold the one that is there
+                write_whole(copied, path.read_bytes(), what="a copy ", mode=0o600)
+
+    def write(self, identity: IdentityName, name: str, data: bytes) -> None:
+        """Another file of an identity, with its owner; nothing is done when it stands there already."""
+        path = self.path_of(identity) / name
+        if not path.exists() or path.read_bytes() != data:
+            self._write(identity, name, data)
+
+    # ------------------------------------------------------------------ a new authority
+
+    @property
+    def step(self) -> str:
+        """Where a change of the authority stands: ``none``, ``begun`` or ``switched``."""
+        if self._ca("next").exists():
+            return "begun"
+        return "switched" if self._ca("old").exists() else "none"
+
+    def begin_rotation(self) -> None:
+        """A new authority beside the old one: all trust both; certificates stay."""
+        self._expect("none", "begin")
+        write_whole(
+            self._ca("next"), certificates.Authority.new(self.sites.site).pem, what="the authority ", mode=0o600
+        )
+        self._trust_everywhere()
+
+    def switch(self, *, days: int = certificates.CERTIFICATE_DAYS) -> None:
+        """The new authority signs: all get new certificates, and still trust both."""
+        self._expect("begun", "switch")
+        write_whole(self._ca("old"), certificates.certificate_pem(self._authority.certificate), mode=0o600)
+        self._ca("next").replace(self._ca("authority"))
+        self._authority = certificates.Authority.load(self._ca("authority").read_bytes())
+        for each in self.listed():
+            self.renew(each.identity, days=days)
+
+    def finish_rotation(self) -> None:
+        """The old authority is trusted no more."""
+        self._expect("switched", "finish")
+        for each in self.issued():
+            if not each.current:  # such as after a switch that was cut short
+                self.renew(each.identity)
+        self._ca("old").unlink()
+        self._trust_everywhere()
+
+    def _expect(self, step: str, wanted: str) -> None:
+        if self.step != step:
+            order = {"none": "begin", "begun": "switch", "switched": "finish"}
+            raise SettingsError(
+                f"cannot {wanted} a change of the authority now",
+                expected="begin, switch, finish, in this order",
+                came=f"'{wanted}'",
+                fix=f"the next step is: tiercut certs rotate-ca {self.folder} {order[self.step]}",
+            )
+
+    def trusted(self) -> bytes:
+        """What ``ca.pem`` of every identity is."""
+        return certificates.all_trusted(self._authorities())
+
+    # ------------------------------------------------------------------ inside
+
+    def _ca(self, name: str) -> Path:
+        return self.folder / "ca" / f"{name}.pem"
+
+    def _authorities(self) -> list[certificates.Certificate]:
+        """All that are trusted: the one that signs first."""
+        others = [self._ca(name) for name in ("next", "old") if self._ca(name).exists()]
+        return [self._authority.certificate, *(certificates.load_certificates(each.read_bytes())[0] for each in others)]
+
+    def _owner_of(self, identity: IdentityName) -> Owner:
+        """As asked for, or as its folder has it: root must not take files away from whom they are of."""
+        given = self._bus_owner if identity.role == "bus" else self._owner
+        folder = self.path_of(identity)
+        if given is None and os.geteuid() == 0 and folder.exists():
+            found = folder.stat()
+            return found.st_uid, found.st_gid
+        return given
+
+    def _write(self, identity: IdentityName, name: str, data: bytes) -> None:
+        path = self.path_of(identity) / name
+        write_whole(path, data, what="a file of an identity: ", mode=0o600, owner=self._owner_of(identity))
+
+    def _write_trust(self, identity: IdentityName) -> None:
+        self.write(identity, CA_FILE, self.trusted())
+        if identity.role == "hub":
+            self.write(identity, LIST_FILE, list_bytes(self._known))
+        if identity.role == "bus":
+            self._write_trust_folder(identity)
+
+    def _write_trust_folder(self, identity: IdentityName) -> None:
+        """Mosquitto reads a file of authorities once, and a folder of them whenever it meets an unknown one."""
+        folder = self.path_of(identity) / CA_FOLDER
+        _make_folder(folder, self._owner_of(identity))
+        files = {certificates.authority_file(each): certificates.certificate_pem(each) for each in self._authorities()}
+        for name, data in files.items():
+            self.write(identity, f"{CA_FOLDER}/{name}", data)
+        for path in folder.iterdir():
+            if path.name not in files:
+                path.unlink()
+
+    def _trust_everywhere(self) -> None:
+        for each in self.listed():
+            self._write_trust(each.identity)
+
+    def _check_names(self, identity: IdentityName) -> None:
+        """Cloud nodes are of the cloud's site; an edge's gateway is a device of its name, which no other may have."""
+        if identity.role == "cloud" and identity.site != self.sites.cloud_site:
+            raise SettingsError(
+                "a cloud node is of the cloud's site, as it works for all sites",
+                expected=f"'{self.sites.cloud_site}/cloud/{identity.name}'",
+                came=f"'{identity}'",
+                fix="leave --site away",
+            )
+        other = {"edge": "device", "device": "edge"}.get(identity.role)
+        taken = {(each.identity.site, each.identity.role, each.identity.name) for each in self.listed()}
+        if (identity.site, other, identity.name) in taken:
+            raise SettingsError(
+                f"the name of '{identity}' is taken",
+                expected="edges and devices of different names (an edge reads sensors as a device of its name)",
+                came=f"the {other} '{identity.name}'",
+                fix="choose another name",
+            )
+
+    def _list(self, wanted: Listed) -> None:
+        known = self._known
+        if wanted not in known.listed or wanted.identity in known.removed:
+            others = (each for each in known.listed if each.identity != wanted.identity)
+            removed = tuple(each for each in known.removed if each != wanted.identity)
+            self._save_list(replace(known, listed=(*others, wanted), removed=removed))
+
+    def _save_list(self, known: IdentityList) -> None:
+        data = list_bytes(known)
+        write_whole(self.folder / "ca" / LIST_FILE, data, what="the list of identities ", mode=0o600)
+        for each in self.listed():
+            if each.identity.role == "hub" and (self.path_of(each.identity) / CERT_FILE).exists():
+                self.write(each.identity, LIST_FILE, data)
+
+    def _certificate(self, identity: IdentityName) -> certificates.Certificate | None:
+        try:
+            return certificates.load_certificates((self.path_of(identity) / CERT_FILE).read_bytes())[0]
+        except (OSError, ValueError):
+            return None
+
+    def _key(self, identity: IdentityName) -> certificates.Key | None:
+        try:
+            return certificates.load_key((self.path_of(identity) / KEY_FILE).read_bytes())
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _good(self, identity: IdentityName, hosts: Sequence[str], before_days: float, now: dt.datetime | None) -> bool:
+        certificate, key = self._certificate(identity), self._key(identity)
+        if certificate is None or key is None or not certificates.same_key(certificate, key):
+            return False
+        missing = set(hosts) - set(certificates.hosts_of(certificate)) if identity.role in SERVERS else ()
+        if missing or certificates.common_name(certificate) != str(identity):
+            return False
+        return self._is_trusted(certificate) and certificates.days_left(certificate, now=now) > before_days
+
+    def _is_trusted(self, certificate: certificates.Certificate) -> bool:
+        """Of the authority, or of the one before while all still trust that."""
+        return any(certificates.signed_by(certificate, each) for each in self._authorities())
+
+    def _issued(self, identity: IdentityName) -> Issued:
+        certificate = self._certificate(identity)
+        if certificate is None:
+            return Issued(identity, self.path_of(identity), 0.0, (), current=False)
+        return Issued(
+            identity,
+            self.path_of(identity),
+            certificates.days_left(certificate),
+            certificates.hosts_of(certificate),
+            current=certificates.signed_by(certificate, self._authority.certificate),
+        )
+
+
+def _make_folder(folder: Path, owner: Owner) -> None:
+    """A folder that only its owner may look into; one that is there (a mount) keeps its permissions."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if owner is not None:
+            os.chown(folder, *owner)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot make the folder '{folder}'",
+            expected="a folder that can be written, and root's rights for --owner",
+            came=(error.strerror or str(error)).lower(),
+            fix="choose another folder or user",
+        ) from error

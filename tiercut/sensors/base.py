@@ -1,0 +1,190 @@
+"""What the sensors of a device have in common: their settings, their time, and an end that may come from any thread."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+from tiercut.clock import Clock, SystemClock
+from tiercut.errors import SensorError, SettingsError
+from tiercut.protocol.stream_settings import SourceSettings
+from tiercut.sensing.sensor_format import Captured, SensorForm, Spoiled
+
+PICTURES = SensorForm(kind="image")
+
+#: A player that is later than this goes on from where it is, instead of making up for it: a site that is slow or down
+#: pauses the recording.
+MAX_BEHIND_S = 0.25
+
+
+class Timing:
+    """The time of one sensor, and whether it is to go on.
+
+    Args:
+        clock: The machine's when not given.
+        wait: Sleeps for so many seconds; the default wakes as soon as the sensor is closed.
+    """
+
+    def __init__(self, clock: Clock | None = None, wait: Callable[[float], object] | None = None) -> None:
+        self.clock = SystemClock() if clock is None else clock
+        self._closed = threading.Event()
+        self._wait = self._closed.wait if wait is None else wait
+
+    @property
+    def closed(self) -> bool:
+        """The sensor is to end."""
+        return self._closed.is_set()
+
+    def close(self) -> None:
+        """End the sensor, and the sleep that it is in."""
+        self._closed.set()
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass on the sensor's thread."""
+        if seconds > 0 and not self.closed:
+            self._wait(seconds)
+
+
+class Player:
+    """Gives each piece of a recording its time: as a sensor would have given it.
+
+    Args:
+        timing: The sensor's.
+        real_time: Wait until each piece is due; else pieces come as fast as they are taken, with times that are as far
+            apart as they were recorded.
+    """
+
+    def __init__(self, timing: Timing, *, real_time: bool) -> None:
+        self._timing = timing
+        self._real_time = real_time
+        self._due_s = timing.clock.monotonic_s()
+        self._start_unix_s = timing.clock.unix_s()
+        #: seconds played so far
+        self.played_s = 0.0
+
+    def played(self, seconds: float) -> float:
+        """Wait until so many more seconds have passed since the start.
+
+        Returns:
+            Wall clock at that moment.
+        """
+        self.played_s += seconds
+        if not self._real_time:
+            return self._start_unix_s + self.played_s
+        clock = self._timing.clock
+        self._due_s = max(self._due_s + seconds, clock.monotonic_s() - MAX_BEHIND_S)
+        self._timing.sleep(self._due_s - clock.monotonic_s())
+        return clock.unix_s() - (clock.monotonic_s() - self._due_s)
+
+
+class Backoff:
+    """Growing pauses between attempts, in seconds."""
+
+    def __init__(self, *, first_s: float = 1.0, max_s: float = 10.0) -> None:
+        self._first_s, self._max_s = first_s, max_s
+        self.next_s = first_s
+
+    def take_s(self) -> float:
+        """How long to wait now; the next pause is twice as long."""
+        now_s, self.next_s = self.next_s, min(2 * self.next_s, self._max_s)
+        return now_s
+
+    def reset(self) -> None:
+        """It worked."""
+        self.next_s = self._first_s
+
+
+class DeviceSensor(ABC):
+    """A sensor that a device reads by itself.
+
+    Args:
+        source: Its settings.
+        stream: Name of its stream, for messages.
+        timing: Its time; tests give their own.
+
+    Raises:
+        SensorError: its source is not there, or is none. What may come back, such as a camera, is no error.
+    """
+
+    #: Settings without which it cannot be opened, with an example each.
+    NEEDS: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, source: SourceSettings, *, stream: str = "", timing: Timing | None = None) -> None:
+        self.source = source
+        self.stream = stream
+        self._timing = Timing() if timing is None else timing
+
+    @classmethod
+    def check(cls, source: SourceSettings) -> None:
+        """See that the settings hold together, without looking at the machine.
+
+        Raises:
+            SettingsError: names what is missing.
+        """
+        for name, example in cls.NEEDS.items():
+            if not getattr(source, name):
+                raise SettingsError(
+                    f"the sensor '{source.sensor}' has no source",
+                    expected=f"the setting {name}",
+                    came="none",
+                    fix=f"add {name} = {example}",
+                )
+
+    @classmethod
+    def form_of(cls, source: SourceSettings) -> SensorForm:  # noqa: ARG003 - others look at the settings
+        """What it will give, as far as the settings and its files say: needs no hardware.
+
+        Raises:
+            SensorError: its file is there, and is none that it can read.
+        """
+        return PICTURES
+
+    @property
+    def form(self) -> SensorForm:
+        """What it gives."""
+        return self.form_of(self.source)
+
+    def __iter__(self) -> Iterator[Captured | Spoiled]:
+        """Iterate until the sensor ends, or is closed."""
+        for item in self._items():
+            if self._timing.closed:
+                return
+            yield item
+
+    @abstractmethod
+    def _items(self) -> Iterator[Captured | Spoiled]:
+        """Frames; where it waits, it wakes when the sensor is closed."""
+
+    def close(self) -> None:
+        """Stop, from any thread: the iteration ends soon."""
+        self._timing.close()
+
+
+def optional(module: str, *, sensor: str, extra: str, expected: str, fix: str = "") -> Any:
+    """A library that not every device carries.
+
+    Raises:
+        SensorError: it is not there; says what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError) as error:  # OSError: its part in C is missing
+        raise SensorError(
+            f"cannot open the {sensor}",
+            expected=expected,
+            came=str(error),
+            fix=f"pip install tiercut[{extra}]" + (f" ({fix})" if fix else ""),
+        ) from error
+
+
+def in_real_time(source: SourceSettings, *, otherwise: bool) -> bool:
+    """Whether a recording is played in its own time.
+
+    Args:
+        source: The settings.
+        otherwise: Where they do not say.
+    """
+    return otherwise if source.real_time is None else source.real_time

@@ -1,0 +1,1 @@
+"""A bundle's graph as torch modules, for training and attacking. Nothing that runs frames needs it."""
