@@ -21,6 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from tiercut.bus import Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
@@ -157,7 +158,7 @@ async def _tiercut_sender(job: Job) -> None:
         for _ in range(job.messages):
             if len(under_way) >= job.window:
                 await under_way.popleft()
-            under_way.append(asyncio.create_task(bus.publish(_TOPIC, stamped(filler)), name="bench publish"))
+            under_way.append(asyncio.create_task(bus.publish(Message(_TOPIC, stamped(filler))), name="bench publish"))
             if job.paced_s:
                 await asyncio.sleep(job.paced_s)
         await asyncio.gather(*under_way)

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 
-from tiercut.bus import Bus, Delivery
+from tiercut.bus import Bus, Delivery, Message
 from tiercut.errors import BadMessage
 from tiercut.node.refusals import REFUSED, Refusals
 from tiercut.protocol.topics import LAST, RESULT
@@ -81,11 +81,13 @@ class LastResults:
         topic = LAST.of(site=self._site, stream=stream)
         try:
             if delivery is None:
-                await self._bus.publish(topic, b"", retain=True)
+                await self._bus.publish(Message(topic, b"", retain=True))
                 return
             attributes = result_json.read_attributes(delivery.properties, site=self._site, stream=stream)
             await self._bus.publish(
-                topic, delivery.payload, retain=True, properties=attributes, content_type=result_json.CONTENT_TYPE
+                Message(
+                    topic, delivery.payload, retain=True, properties=attributes, content_type=result_json.CONTENT_TYPE
+                )
             )
         except BadMessage as error:
             self._counters[f"bad.{error.reason}"] += 1

@@ -18,7 +18,7 @@ from typing import Any
 from iot_node.background_open import opened
 from iot_node.source import Source
 from iot_node.stream import Stream
-from tiercut.bus import Bus, Delivery
+from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
 from tiercut.errors import BadMessage, BusError, TiercutError
 from tiercut.model.bundle import Bundle
@@ -298,7 +298,7 @@ class Hosting:
     async def _publish(self, report: SourceReport) -> None:
         topic = SOURCE.of(site=self._site, stream=report.stream)
         try:
-            await self._bus().publish(topic, encode_source_report(report), retain=True)
+            await self._bus().publish(Message(topic, encode_source_report(report), retain=True))
         except REFUSED as error:
             self._refusals.note("source", error)
 

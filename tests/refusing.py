@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.sites import Site
-from tiercut.bus import Sent, Subscription
+from tiercut.bus import Message, Sent, Subscription
 from tiercut.bus.memory import MemoryBroker, MemoryBus
 from tiercut.errors import BrokerRefused, PublishRefused
 from tiercut.node.node import Node
@@ -34,9 +34,9 @@ class GuardedBus(MemoryBus):
         self.answers = asyncio.Event()
         self.answers.set()
 
-    async def publish(self, topic: str, payload: bytes, **more: Any) -> Sent:
-        self._check(topic, PublishRefused)
-        return await super().publish(topic, payload, **more)
+    async def publish(self, message: Message) -> Sent:
+        self._check(message.topic, PublishRefused)
+        return await super().publish(message)
 
     async def announce(self, topic: str, payload: bytes, **more: Any) -> None:
         await self.answers.wait()

@@ -14,7 +14,7 @@ import pytest
 
 from tests.aio import async_test, until
 from tests.brokers import Mosquitto, program
-from tiercut.bus import Delivery
+from tiercut.bus import Delivery, Message
 from tiercut.bus.acks import AckOrder
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
@@ -307,7 +307,7 @@ async def test_killed_reader_loses_only_what_was_acknowledged_early(
         async with MqttBus(settings, clock=SystemClock()) as edge:
             await edge.subscribe("work", handler=hold)
             async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as sender:
-                await asyncio.gather(*(sender.publish("work", str(number).encode()) for number in range(400)))
+                await asyncio.gather(*(sender.publish(Message("work", str(number).encode())) for number in range(400)))
             for turn in range(150):
                 if lane := lanes[turn % 2] or lanes[not turn % 2]:
                     finish(lane.popleft())

@@ -12,7 +12,7 @@ import pytest
 from broker.embedded.server import EmbeddedBroker
 from tests.aio import async_test
 from tests.brokers import Mosquitto
-from tiercut.bus import Delivery, ManagedBus, Subscription
+from tiercut.bus import Delivery, ManagedBus, Message, Subscription
 from tiercut.bus.memory import MemoryBus
 from tiercut.bus.memory_broker import MemoryBroker
 from tiercut.bus.mqtt import MqttBus
@@ -69,12 +69,14 @@ async def test_message_arrives_with_all_its_properties(connect: Connect, topic: 
     async with connect() as bus:
         subscription = await bus.subscribe(topic)
         sent = await bus.publish(
-            topic,
-            b"payload",
-            properties=[("a", "1"), ("a", "2")],
-            content_type="application/json",
-            response_topic="answers/here",
-            correlation=b"\x00\x01",
+            Message(
+                topic,
+                b"payload",
+                properties=[("a", "1"), ("a", "2")],
+                content_type="application/json",
+                response_topic="answers/here",
+                correlation=b"\x00\x01",
+            )
         )
         (got,) = await take(subscription, 1)
     assert (got.topic, got.payload, got.retain, got.duplicate) == (topic, b"payload", False, False)
@@ -90,7 +92,7 @@ async def test_messages_arrive_in_the_order_of_the_calls(connect: Connect, topic
         subscription = await receiver.subscribe(topic)
         async with asyncio.TaskGroup() as group:
             for number in range(200):
-                group.create_task(sender.publish(topic, str(number).encode()))
+                group.create_task(sender.publish(Message(topic, str(number).encode())))
         got = await take(subscription, 200)
     assert [int(delivery.payload) for delivery in got] == list(range(200))
 
@@ -100,7 +102,7 @@ async def test_large_payload_arrives_whole(connect: Connect, topic: str) -> None
     payload = bytes(range(256)) * 7_900  # 2 MB
     async with connect() as sender, connect() as receiver:
         subscription = await receiver.subscribe(topic)
-        await sender.publish(topic, payload)
+        await sender.publish(Message(topic, payload))
         (got,) = await take(subscription, 1)
     assert got.payload == payload
 
@@ -111,7 +113,7 @@ async def test_overlapping_subscriptions_get_a_message_once_each(connect: Connec
         filters = [f"{topic}/+", f"{topic}/#", f"{topic}/a", f"{topic}/a"]
         subscriptions = [await bus.subscribe(each) for each in filters]
         for payload in (b"1", b"2"):
-            await bus.publish(f"{topic}/a", payload)
+            await bus.publish(Message(f"{topic}/a", payload))
         got = [[delivery.payload for delivery in await take(each, 2)] for each in subscriptions]
     assert got == [[b"1", b"2"]] * 4
 
@@ -121,7 +123,7 @@ async def test_subscription_gets_only_what_its_filter_matches(connect: Connect, 
     async with connect() as bus:
         subscription = await bus.subscribe(f"{topic}/+/work")
         for name in ("a", "a/work", "a/b/work", "c/work"):
-            await bus.publish(f"{topic}/{name}", name.encode())
+            await bus.publish(Message(f"{topic}/{name}", name.encode()))
         got = await take(subscription, 2)
     assert [delivery.payload for delivery in got] == [b"a/work", b"c/work"]
 
@@ -129,11 +131,11 @@ async def test_subscription_gets_only_what_its_filter_matches(connect: Connect, 
 @async_test
 async def test_retained_message_awaits_later_subscribers_until_cleared(connect: Connect, topic: str) -> None:
     async with connect() as bus:
-        await bus.publish(f"{topic}/1", b"state", retain=True)
-        await bus.publish(f"{topic}/2", b"gone", retain=True)
-        await bus.publish(f"{topic}/2", b"", retain=True)
+        await bus.publish(Message(f"{topic}/1", b"state", retain=True))
+        await bus.publish(Message(f"{topic}/2", b"gone", retain=True))
+        await bus.publish(Message(f"{topic}/2", b"", retain=True))
         subscription = await bus.subscribe(f"{topic}/#")
-        await bus.publish(f"{topic}/3", b"live")
+        await bus.publish(Message(f"{topic}/3", b"live"))
         got = await take(subscription, 2)
     assert sorted((delivery.payload, delivery.retain) for delivery in got) == [(b"live", False), (b"state", True)]
 
@@ -157,7 +159,7 @@ async def test_work_may_be_acknowledged_in_any_order(connect: Connect, topic: st
         subscription = await receiver.subscribe(topic)
         for _ in range(3):
             for number in range(20):
-                await sender.publish(topic, str(number).encode())
+                await sender.publish(Message(topic, str(number).encode()))
             got = [await anext(aiter(subscription)) for _ in range(20)]
             for delivery in reversed(got):
                 delivery.ack()
@@ -174,10 +176,10 @@ async def test_unacknowledged_messages_hold_back_the_next_ones(connect: Connect,
         subscription = await receiver.subscribe(f"{topic}/work")
         markers = await receiver.subscribe(f"{topic}/marker", qos=0)
         for number in range(4):
-            await sender.publish(f"{topic}/work", str(number).encode())
+            await sender.publish(Message(f"{topic}/work", str(number).encode()))
         first, second = [await anext(aiter(subscription)) for _ in range(2)]
         third = asyncio.create_task(take(subscription, 1))
-        await sender.publish(f"{topic}/marker", b"", qos=0)
+        await sender.publish(Message(f"{topic}/marker", b"", qos=0))
         await take(markers, 1)
         assert not third.done()
         second.ack()  # held back until the first one is done
@@ -190,7 +192,7 @@ async def test_unacknowledged_messages_hold_back_the_next_ones(connect: Connect,
 async def test_qos_0_message_arrives(connect: Connect, topic: str) -> None:
     async with connect() as bus:
         subscription = await bus.subscribe(topic, qos=0)
-        assert (await bus.publish(topic, b"now", qos=0)).payload_bytes == 3
+        assert (await bus.publish(Message(topic, b"now", qos=0))).payload_bytes == 3
         assert [delivery.payload for delivery in await take(subscription, 1)] == [b"now"]
 
 
@@ -199,8 +201,8 @@ async def test_payload_over_the_limit_is_refused_before_it_is_sent(connect: Conn
     async with connect() as bus:
         assert bus.max_payload_bytes == 3_000_000
         with pytest.raises(PacketTooLarge, match=r"at most 3000000 bytes, got 3000001 bytes; send it in pieces"):
-            await bus.publish(topic, bytes(3_000_001))
-        await bus.publish(topic, b"still here")
+            await bus.publish(Message(topic, bytes(3_000_001)))
+        await bus.publish(Message(topic, b"still here"))
 
 
 @async_test
@@ -208,11 +210,11 @@ async def test_closed_subscription_ends_after_what_has_arrived(connect: Connect,
     async with connect() as bus:
         subscription = await bus.subscribe(topic)
         markers = await bus.subscribe(f"{topic}/marker")
-        await bus.publish(topic, b"in time")
-        await bus.publish(f"{topic}/marker", b"")
+        await bus.publish(Message(topic, b"in time"))
+        await bus.publish(Message(f"{topic}/marker", b""))
         await take(markers, 1)
         await subscription.close()
-        await bus.publish(topic, b"too late")
+        await bus.publish(Message(topic, b"too late"))
         assert [delivery.payload async for delivery in subscription] == [b"in time"]
 
 
@@ -222,7 +224,7 @@ async def test_closed_bus_ends_subscriptions_and_refuses_publishes(connect: Conn
         subscription = await bus.subscribe(topic)
     assert [delivery async for delivery in subscription] == []
     with pytest.raises(BusError, match="was closed"):
-        await bus.publish(topic, b"")
+        await bus.publish(Message(topic, b""))
     with pytest.raises(BusError, match="was closed"):
         await bus.subscribe(topic)
     await bus.close()
@@ -233,7 +235,7 @@ async def test_wildcard_in_a_topic_is_an_error_of_the_caller(connect: Connect, t
     async with connect() as bus:
         for bad in ("", f"{topic}/+", f"{topic}/#"):
             with pytest.raises(ValueError, match="a topic has"):
-                await bus.publish(bad, b"")
+                await bus.publish(Message(bad, b""))
         for bad in ("", f"{topic}/#/a", f"{topic}/a+"):
             with pytest.raises(ValueError, match="topic filter"):
                 await bus.subscribe(bad)

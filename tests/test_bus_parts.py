@@ -8,15 +8,15 @@ import functools
 import pytest
 
 from tests.aio import async_test
-from tiercut.bus import Delivery
+from tiercut.bus import Delivery, Message
 from tiercut.bus.inbox import Inbox
-from tiercut.bus.outbox import Message, Outbox
+from tiercut.bus.outbox import Outbox, Queued
 from tiercut.bus.routes import filters_overlap
 
 
-def message(size: int, *, qos: int = 1, announcement: bool = False) -> Message:
+def message(size: int, *, qos: int = 1, announcement: bool = False) -> Queued:
     taken = asyncio.get_running_loop().create_future()
-    return Message("a", bytes(size), qos, False, None, 0, taken, announcement)
+    return Queued(Message("a", bytes(size)), qos, None, 0, taken, announcement)
 
 
 @async_test

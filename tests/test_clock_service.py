@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from tests.aio import async_test, until
+from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.bus.memory_broker import MemoryBroker
 from tiercut.clock import SystemClock
@@ -42,7 +43,7 @@ class Asker:
         )
 
     async def answer(self, probe: ClockProbe, *, retain: bool = False) -> None:
-        await self.others.publish(OWN, encode_clock_probe(probe), qos=0, retain=retain)
+        await self.others.publish(Message(OWN, encode_clock_probe(probe), qos=0, retain=retain))
 
     def offset_s(self, clock_id: str = "far") -> float | None:
         offset = self.offsets.offset(clock_id, self.clock.monotonic_s())
@@ -108,12 +109,12 @@ async def test_retained_message_is_neither_question_nor_answer() -> None:
     broker = MemoryBroker(clock=SystemClock())
     async with MemoryBus(broker) as others, MemoryBus(broker) as bus:
         question = encode_clock_probe(ClockProbe(clock_id="x", asked_s=1.0))
-        await others.publish(OWN, question, retain=True, response_topic=FAR)
+        await others.publish(Message(OWN, question, retain=True, response_topic=FAR))
         answers = aiter(await others.subscribe(FAR))
         own = Asker(others, bus, ())
         listening = asyncio.create_task(own.service.listen(bus, aiter(await bus.subscribe(OWN))))
         await until(lambda: own.counters["bad.clock_retained"] == 1)
-        await others.publish(OWN, question, response_topic=FAR)
+        await others.publish(Message(OWN, question, response_topic=FAR))
         assert decode_clock_probe((await anext(answers)).payload).heard_s is not None
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)

@@ -17,7 +17,7 @@ from tests.brokers import Mosquitto
 from tests.coordinating import Told
 from tests.sites import Site, new_site, noise
 from tests.test_coordinated import hub
-from tiercut.bus import Delivery
+from tiercut.bus import Delivery, Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.cli import control, main
@@ -171,7 +171,7 @@ async def test_plan_that_a_node_refuses_is_taken_back(
 async def retain_plan(made: Bench) -> None:
     plan = Plan(epoch=3, first_cut=1, second_cut=2, device="d", edge="e", cloud="c", codecs=("raw", "raw"))
     message = StreamPlan(stream="cam", model="ab" * 32, model_name="m", plan=plan)
-    await made.bus.publish(PLAN.of(**CAM), encode_stream_plan(message), retain=True)
+    await made.bus.publish(Message(PLAN.of(**CAM), encode_stream_plan(message), retain=True))
 
 
 @async_test
@@ -193,7 +193,7 @@ async def test_without_a_hub_nobody_answers_and_the_wish_stays(
     async with bench(tmp_path, capsys) as made:
         await retain_plan(made)
         stale = {"control": "freeze", "control_id": "of another", "control_trouble": None, "trouble": "old"}
-        await made.bus.publish(EXPLAIN.of(**CAM), json.dumps(stale).encode(), retain=True)
+        await made.bus.publish(Message(EXPLAIN.of(**CAM), json.dumps(stale).encode(), retain=True))
         status, said = await made.say("freeze")
         assert (status, "nobody has answered" in said, "stays retained" in said) == (2, True, True)
         assert decode_control(await made.retained()).mode == "freeze"
@@ -207,7 +207,7 @@ async def test_wish_of_somebody_else_meanwhile_is_left_alone(
         await retain_plan(made)
         saying = asyncio.create_task(made.say(*by_hand(0, 2)))
         await until(lambda: bool(made.controls))
-        await made.bus.publish(CONTROL.of(**CAM), FREEZE, retain=True)
+        await made.bus.publish(Message(CONTROL.of(**CAM), FREEZE, retain=True))
         status, said = await saying
         assert (status, "somebody else has spoken" in said) == (2, True)
         assert await made.retained() == FREEZE
@@ -217,7 +217,7 @@ async def fake_hub(made: Bench, answer: Callable[[str], list[dict[str, Any]]]) -
     """Answers the first control with these explanations."""
     await until(lambda: len(made.controls) > 1)
     for said in answer(decode_control(made.controls[-1]).id):
-        await made.bus.publish(EXPLAIN.of(**CAM), json.dumps(said).encode(), retain=True)
+        await made.bus.publish(Message(EXPLAIN.of(**CAM), json.dumps(said).encode(), retain=True))
 
 
 @pytest.mark.parametrize("tried", [False, True])
@@ -228,7 +228,7 @@ async def test_trouble_is_a_refusal_only_after_the_plan_was_tried(
     monkeypatch.setattr(control, "DONE_S", 0.3)
     async with bench(tmp_path, capsys) as made:
         await retain_plan(made)
-        await made.bus.publish(CONTROL.of(**CAM), FREEZE, retain=True)
+        await made.bus.publish(Message(CONTROL.of(**CAM), FREEZE, retain=True))
 
         def answer(identity: str) -> list[dict[str, Any]]:
             echo = {"control": "plan", "control_id": identity, "under_way": None, "trouble": "edge/e refuses"}

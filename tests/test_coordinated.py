@@ -15,6 +15,7 @@ from broker.settings import PlanSettings
 from broker.settings import Settings as HubSettings
 from tests.aio import async_test
 from tests.sites import CLOUD_URL, SITE_URL, Outcomes, Site, new_site, noise
+from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.model.bundle import Bundle
 from tiercut.protocol.jsonwire import encode_stream_plan
@@ -156,7 +157,7 @@ async def test_odd_messages_do_not_stop_the_hub(bundles: Path, chain: Bundle) ->
         async with MemoryBus(site.brokers[SITE_URL]) as stranger:
             for topic, payloads in ODD.items():
                 for payload in payloads:
-                    await stranger.publish(f"tiercut/v1/home/{topic.replace('%s', chain.model)}", payload)
+                    await stranger.publish(Message(f"tiercut/v1/home/{topic.replace('%s', chain.model)}", payload))
         before = len([each for each in outcomes.deliveries if each.topic.endswith("/explain")])
         await until(lambda: len([each for each in outcomes.deliveries if each.topic.endswith("/explain")]) > before + 2)
         said = explanation(outcomes)
@@ -178,7 +179,7 @@ async def test_order_is_kept_when_a_new_plan_is_faster_than_the_frames_under_way
             settings = PlanSettings(stream="cam", model=chain.name, device="d", first_cut=first, **wanted)
             message = plan_by_hand(settings, chain)
             message = replace(message, plan=replace(message.plan, epoch=epoch))
-            await by_hand.publish("tiercut/v1/home/stream/cam/plan", encode_stream_plan(message), retain=True)
+            await by_hand.publish(Message("tiercut/v1/home/stream/cam/plan", encode_stream_plan(message), retain=True))
             await outcomes.until(results=15 * epoch - 8)
         await outcomes.until(results=60)
     assert outcomes.seqs() == list(range(60))

@@ -20,6 +20,7 @@ from edge_node.settings import Settings as EdgeSettings
 from tests.aio import async_test, until
 from tests.brokers import Mosquitto, certificates, program
 from tiercut import __version__, cli
+from tiercut.bus import Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.cli.doctor import add_parser
@@ -91,7 +92,7 @@ async def say(bus: MqttBus, name: str, tier: str, **more: Any) -> None:
     """A node's status, as its node says it."""
     said: dict[str, Any] = {"state": "online", "version": __version__, "sent_unix_s": time.time()} | more
     status = NodeStatus(node=name, tier=tier, **said)
-    await bus.publish(STATUS.of(site="t", tier=tier, node=name), encode_node_status(status), retain=True)
+    await bus.publish(Message(STATUS.of(site="t", tier=tier, node=name), encode_node_status(status), retain=True))
 
 
 @asynccontextmanager
@@ -199,7 +200,7 @@ async def test_streams_that_do_not_run_are_told_with_the_hubs_reason(tmp_path: P
             for name, state in states.items():
                 status = StreamStatus(stream=name, state=state, message=f"why {name}")
                 topic = STREAM_STATUS.of(site="t", stream=name)
-                await bus.publish(topic, encode_stream_status(status), retain=True)
+                await bus.publish(Message(topic, encode_stream_status(status), retain=True))
             findings = await found(plain(broker.url))
     assert [each.says for each in findings["streams", "ok"]] == ["running: cam"]
     assert [each.says for each in findings["streams", "warning"]] == ["'door' is waiting: why door"]

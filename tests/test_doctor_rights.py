@@ -14,7 +14,7 @@ from tests.aio import async_test
 from tests.brokers import Mosquitto, program
 from tests.secured import SecureBroker, new_pki, settings
 from tests.test_doctor import HUB, found, plain, say, saying
-from tiercut.bus import Delivery
+from tiercut.bus import Delivery, Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
@@ -49,7 +49,7 @@ def as_one(broker: SecureBroker, keys: PkiFolder, name: str) -> Target:
 async def retained(broker: SecureBroker, keys: PkiFolder) -> None:
     """What others could read: a registered stream."""
     async with MqttBus(settings(broker, keys, "t/operator/o"), clock=SystemClock()) as bus:
-        await bus.publish(WANTED.of(site="t", stream="cam"), b"{}", retain=True)
+        await bus.publish(Message(WANTED.of(site="t", stream="cam"), b"{}", retain=True))
 
 
 @pytest.mark.parametrize("name", [*(f"t/{role}/{role[0]}" for role in ROLES), "t/sensor/bell"])

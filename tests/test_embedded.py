@@ -15,6 +15,7 @@ import pytest
 from broker.embedded.server import EmbeddedBroker
 from tests.aio import async_test
 from tests.brokers import program
+from tiercut.bus import Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
@@ -70,7 +71,7 @@ async def test_name_of_a_host_is_resolved() -> None:
     with EmbeddedBroker.at(f"mqtt://localhost:{port}") as broker:
         assert broker.url == f"mqtt://localhost:{port}"
         async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus:
-            await bus.publish("a", b"hi")
+            await bus.publish(Message("a", b"hi"))
 
 
 def test_unknown_host_is_one_clear_sentence() -> None:
@@ -136,7 +137,7 @@ async def test_client_waits_until_the_broker_is_started() -> None:
     settings = MqttSettings(url=f"mqtt://127.0.0.1:{port}", backoff_min_s=0.01, backoff_max_s=0.02)
     async with MqttBus(settings, clock=SystemClock(), wait=True) as bus:
         assert not bus.connected
-        call = asyncio.create_task(bus.publish("a", b"early"))
+        call = asyncio.create_task(bus.publish(Message("a", b"early")))
         broker = EmbeddedBroker(port)
         await asyncio.to_thread(broker.start)
         try:
@@ -150,7 +151,7 @@ async def test_largest_payload_passes() -> None:
     with EmbeddedBroker() as broker:
         async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus:
             subscription = await bus.subscribe("a")
-            await bus.publish("a", bytes(bus.max_payload_bytes))
+            await bus.publish(Message("a", bytes(bus.max_payload_bytes)))
             assert len((await anext(aiter(subscription))).payload) == bus.max_payload_bytes
 
 
@@ -164,11 +165,11 @@ async def test_unacknowledged_messages_stay_bounded_though_the_receive_maximum_i
         ):
             work = await receiver.subscribe("work")
             for number in range(150):
-                await sender.publish("work", bytes([number]))
+                await sender.publish(Message("work", bytes([number])))
             held = [await anext(aiter(work)) for _ in range(100)]
             # Until it acknowledges one of the 100, rumqttd tells this client nothing, not even a PUBACK.
-            publishing = asyncio.create_task(receiver.publish("other", b""))
-            await sender.publish("other", b"")
+            publishing = asyncio.create_task(receiver.publish(Message("other", b"")))
+            await sender.publish(Message("other", b""))
             assert not publishing.done()
             for delivery in held:
                 delivery.ack()

@@ -12,6 +12,7 @@ from tests.aio import async_test, until
 from tests.bundles import exits_bundle
 from tests.given_sensors import frames_of
 from tests.sites import Site, by_hand, new_site, noise
+from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.model.bundle import Bundle
 from tiercut.model.confidence import confidence
@@ -105,7 +106,7 @@ async def test_fallback_runs_through_the_exits_that_are_left(site: Site, bundle:
 async def publish(site: Site, bundle: Bundle, plan: Plan) -> None:
     message = StreamPlan(stream="cam", model=bundle.model, model_name=bundle.name, plan=plan)
     async with MemoryBus(site.brokers["mqtt://site"]) as bus:
-        await bus.publish(PLAN.of(site="home", stream="cam"), encode_stream_plan(message), retain=True)
+        await bus.publish(Message(PLAN.of(site="home", stream="cam"), encode_stream_plan(message), retain=True))
 
 
 @async_test

@@ -18,7 +18,7 @@ from edge_node.settings import Settings as EdgeSettings
 from tests.aio import async_test
 from tests.given_sensors import Given, first_frame, frames_of
 from tests.sites import CLOUD_URL, SITE_URL, Site, by_hand, new_site, noise
-from tiercut.bus import Delivery
+from tiercut.bus import Delivery, Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.codecs import encode_tensor
 from tiercut.limits import MAX_STAGES
@@ -86,9 +86,9 @@ async def test_mutated_frames_are_all_acknowledged_and_good_ones_still_pass(bund
             bad = bytearray(good)
             for _ in range(chance.randint(1, 4)):
                 bad[chance.randrange(len(bad))] = chance.randrange(256)
-            await stranger.publish(to_edge(), bytes(bad[: chance.randint(1, len(bad))]))
+            await stranger.publish(Message(to_edge(), bytes(bad[: chance.randint(1, len(bad))])))
         for seq in range(100):
-            await stranger.publish(to_edge("honest"), encode_work(frame_for_edge(chain, seq, "honest")))
+            await stranger.publish(Message(to_edge("honest"), encode_work(frame_for_edge(chain, seq, "honest"))))
         await until(lambda: len(outcomes.seqs("honest")) == 100)
         await until(lambda: not site.buses["e", SITE_URL]._unacked)
     assert outcomes.seqs("honest") == list(range(100))
@@ -110,9 +110,9 @@ async def test_chunk_whose_message_never_ends_does_not_stop_the_others(bundles: 
     site = new_site(bundles)
     first, *_ = split(encode_work(frame_for_edge(chain, stream="half")), 300)
     async with site.running(impatient_edge(site)) as outcomes, MemoryBus(site.brokers[SITE_URL]) as stranger:
-        await stranger.publish(to_edge(), first)
+        await stranger.publish(Message(to_edge(), first))
         for seq in range(200):
-            await stranger.publish(to_edge("honest"), encode_work(frame_for_edge(chain, seq, "honest")))
+            await stranger.publish(Message(to_edge("honest"), encode_work(frame_for_edge(chain, seq, "honest"))))
         await until(lambda: len(outcomes.seqs("honest")) == 200)
 
 
@@ -122,9 +122,11 @@ async def send_to_edge(site: Site, chain: Bundle, *, waiting: int, honest: int) 
     async with MemoryBus(site.brokers[SITE_URL]) as stranger:
         site.brokers[CLOUD_URL].cut(site.buses["e", CLOUD_URL])
         for seq in range(waiting):
-            await stranger.publish(to_edge("waits"), encode_work(frame_for_edge(chain, seq, "waits", plan=to_cloud)))
+            await stranger.publish(
+                Message(to_edge("waits"), encode_work(frame_for_edge(chain, seq, "waits", plan=to_cloud)))
+            )
         for seq in range(honest):
-            await stranger.publish(to_edge("honest"), encode_work(frame_for_edge(chain, seq, "honest")))
+            await stranger.publish(Message(to_edge("honest"), encode_work(frame_for_edge(chain, seq, "honest"))))
 
 
 @async_test
@@ -189,7 +191,7 @@ def test_device_survives_a_plan_that_makes_no_sense(bundles: Path, chain: Bundle
         nodes = site.hub(by_hand(chain)), site.cloud(), site.edge(), device
         async with site.running(*nodes) as outcomes, MemoryBus(site.brokers[SITE_URL]) as stranger:
             await outcomes.until(results=1)
-            await stranger.publish(PLAN.of(site="home", stream="cam"), message)
+            await stranger.publish(Message(PLAN.of(site="home", stream="cam"), message))
             await until(lambda: device.counters["plans_refused"])
             await outcomes.until(results=len(outcomes.results) + 5)
 

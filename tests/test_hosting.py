@@ -24,7 +24,7 @@ from iot_node.stream import Stream
 from tests.aio import async_test, until
 from tests.given_sensors import Given
 from tests.sites import SITE_URL, Site, by_hand, new_site, noise
-from tiercut.bus import Delivery
+from tiercut.bus import Delivery, Message
 from tiercut.bus.memory import MemoryBroker, MemoryBus
 from tiercut.clock import ManualClock
 from tiercut.errors import SensorError, SettingsError
@@ -96,7 +96,7 @@ class Reports:
     async def assign(self, *streams: dict[str, Any], model: str) -> None:
         document = {"streams": [{"settings": each, "model": model} for each in streams]}
         topic = STREAMS.of(site="home", tier="device", node="d")
-        await self.bus.publish(topic, json.dumps(document).encode(), retain=True)
+        await self.bus.publish(Message(topic, json.dumps(document).encode(), retain=True))
 
     async def until(self, stream: str, state: str) -> SourceReport:
         def is_there() -> bool:
@@ -290,7 +290,7 @@ def test_more_pictures_wait_where_every_one_is_wanted(chain: Bundle, delivery: D
         async with MemoryBus(MemoryBroker(clock=clock, max_payload_bytes=10**6)) as bus:
             await sensor.connect(bus)
             for _ in range(70):
-                await bus.publish("cam", b"picture")
+                await bus.publish(Message("cam", b"picture"))
             await asyncio.sleep(0.01)
             await sensor.disconnect()
         assert sensor.take_lost()["sensor_ahead"] == 70 - kept
@@ -315,7 +315,9 @@ def test_plan_for_a_stream_that_is_gone_is_no_error(
         asked = PrepareSegment(site="home", stream="gone", epoch=1, model=chain.model, start=0, stop=1)
         with caplog.at_level(logging.INFO):
             async with Reports(site) as reports, site.running(device):
-                await reports.bus.publish(PREPARE.of(site="home", tier="device", node="d"), encode_prepare(asked))
+                await reports.bus.publish(
+                    Message(PREPARE.of(site="home", tier="device", node="d"), encode_prepare(asked))
+                )
                 await until(lambda: "plan refused" in caplog.messages)
 
     run()

@@ -13,7 +13,7 @@ from pathlib import Path
 from broker.last_results import LastResults
 from tests.aio import async_test, until
 from tests.brokers import Mosquitto
-from tiercut.bus import Delivery
+from tiercut.bus import Delivery, Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
@@ -43,7 +43,7 @@ class Site:
 
     async def result(self, number: int, stream: str = "cam") -> None:
         topic, said = RESULT.of(site="home", stream=stream), attributes(number, stream)
-        await self.bus.publish(topic, b"%d" % number, properties=said, content_type=CONTENT_TYPE)
+        await self.bus.publish(Message(topic, b"%d" % number, properties=said, content_type=CONTENT_TYPE))
 
 
 @asynccontextmanager
@@ -124,7 +124,7 @@ async def test_what_is_wanted_no_longer_is_taken_back(tmp_path: Path) -> None:
 async def test_what_an_earlier_hub_has_left_is_taken_back(tmp_path: Path) -> None:
     async with site(tmp_path) as home:
         for stream in ("old", "cam"):
-            await home.bus.publish(LAST.of(site="home", stream=stream), b"left", retain=True)
+            await home.bus.publish(Message(LAST.of(site="home", stream=stream), b"left", retain=True))
         home.last.want({"cam"})
         await home.bus.subscribe(LAST.filter(site="home"), handler=home.last.left)
         await until(lambda: any(not each.payload for each in home.copies))
@@ -136,6 +136,6 @@ async def test_what_an_earlier_hub_has_left_is_taken_back(tmp_path: Path) -> Non
 async def test_result_without_attributes_is_counted_and_not_copied(tmp_path: Path) -> None:
     async with site(tmp_path) as home:
         home.last.want({"cam"})
-        await home.bus.publish(RESULT.of(site="home", stream="cam"), b"{}")
+        await home.bus.publish(Message(RESULT.of(site="home", stream="cam"), b"{}"))
         await until(lambda: home.counters["bad.bad_return"] == 1)
     assert not home.copies

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.aio import virtual_time
-from tiercut.bus import Sent
+from tiercut.bus import Message, Sent
 from tiercut.bus.emulated_link import LinkedBus
 from tiercut.bus.link_model import Link, LinkSettings
 from tiercut.bus.memory import MemoryBus
@@ -70,7 +70,7 @@ def test_link_says_what_it_is() -> None:
 
 async def publish_all(bus: LinkedBus, topic: str, *sizes: int) -> list[Sent]:
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(bus.publish(topic, bytes(size))) for size in sizes]
+        tasks = [group.create_task(bus.publish(Message(topic, bytes(size)))) for size in sizes]
     return [task.result() for task in tasks]
 
 
@@ -91,8 +91,8 @@ async def test_other_topics_bypass_the_link(clock: ManualClock) -> None:
     async with LinkedBus(
         MemoryBus(MemoryBroker(clock=clock)), slow, clock=clock, applies_to=lambda topic: topic.startswith("far/")
     ) as bus:
-        far = asyncio.create_task(bus.publish("far/a", bytes(1000)))
-        assert (await bus.publish("near/a", bytes(10**6))).seconds == 0.0
+        far = asyncio.create_task(bus.publish(Message("far/a", bytes(1000))))
+        assert (await bus.publish(Message("near/a", bytes(10**6)))).seconds == 0.0
         assert (await far).seconds == pytest.approx(1.0)
         assert bus.emulated == "emulated link: 0.008 Mbps, 0 ms"
 
@@ -101,11 +101,11 @@ async def test_other_topics_bypass_the_link(clock: ManualClock) -> None:
 async def test_messages_keep_their_order_when_the_link_changes_under_way(clock: ManualClock) -> None:
     async with LinkedBus(MemoryBus(MemoryBroker(clock=clock)), LinkSettings(delay_s=5.0), clock=clock) as bus:
         subscription = await bus.subscribe("a")
-        slow = [asyncio.create_task(bus.publish("a", bytes([number]))) for number in range(3)]
+        slow = [asyncio.create_task(bus.publish(Message("a", bytes([number])))) for number in range(3)]
         await asyncio.sleep(0.1)
         bus.link.settings = LinkSettings()
         slow[1].cancel()
-        fast = [asyncio.create_task(bus.publish("a", bytes([number]))) for number in range(3, 6)]
+        fast = [asyncio.create_task(bus.publish(Message("a", bytes([number])))) for number in range(3, 6)]
         await asyncio.wait([*slow, *fast])
         assert [(await anext(aiter(subscription))).payload[0] for _ in range(5)] == [0, 2, 3, 4, 5]
 
@@ -122,7 +122,7 @@ async def test_budget_holds_callers_back_before_the_link(clock: ManualClock) -> 
 async def test_close_does_not_wait_for_what_is_on_the_link(clock: ManualClock) -> None:
     bus = LinkedBus(MemoryBus(MemoryBroker(clock=clock)), LinkSettings(delay_s=1000.0), clock=clock, budget_bytes=1)
     async with bus:
-        calls = [asyncio.create_task(bus.publish("a", bytes(10))) for _ in range(2)]
+        calls = [asyncio.create_task(bus.publish(Message("a", bytes(10)))) for _ in range(2)]
         await asyncio.sleep(1.0)
     assert all(isinstance(each, BusError) for each in await asyncio.gather(*calls, return_exceptions=True))
     assert clock.now_s == pytest.approx(1.0)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.aio import async_test, until
 from tests.sites import SITE_URL, new_site
+from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.clock import ManualClock
 from tiercut.clocks.exchange import MEASURE_S
@@ -30,7 +31,7 @@ async def test_link_is_measured_with_messages_of_the_sizes_asked_for(bundles: Pa
         told = aiter(await hub.subscribe(PROGRESS.of(site="home", tier="device", node="d")))
         await until(lambda: device.peers.online("edge", "e"))
         asked = Probe(tier="edge", node="e", sizes=(200, 20_000))
-        await hub.publish(PROBE.of(site="home", tier="device", node="d"), encode_probe(asked))
+        await hub.publish(Message(PROBE.of(site="home", tier="device", node="d"), encode_probe(asked)))
         heard = [decode_progress((await anext(told)).payload).transfers[0] for _ in asked.sizes]
     assert [(each.tier, each.node, each.arrived) for each in heard] == [("edge", "e", True)] * 2
     assert [each.payload_bytes for each in heard] == [200, 20_000]
@@ -54,16 +55,16 @@ async def test_answer_that_lies_ends_no_node(bundles: Path, lie: dict[str, objec
         echoes = aiter(await stranger.subscribe(ECHO.of(site="home", tier="edge", node="liar")))
         told = aiter(await stranger.subscribe(PROGRESS.of(site="home", tier="device", node="d")))
         await stranger.publish(
-            STATUS.of(site="home", tier="edge", node="liar"), encode_node_status(HONEST), retain=True
+            Message(STATUS.of(site="home", tier="edge", node="liar"), encode_node_status(HONEST), retain=True)
         )
         await until(lambda: device.peers.online("edge", "liar"))
         for node in ("liar", "e"):  # the second shows that the first did no harm
             asked = encode_probe(Probe(tier="edge", node=node, sizes=(300,)))
-            await stranger.publish(PROBE.of(site="home", tier="device", node="d"), asked)
+            await stranger.publish(Message(PROBE.of(site="home", tier="device", node="d"), asked))
         question = await anext(echoes)
         asked_s = decode_clock_probe(question.payload).asked_s
         answer = {"clock_id": device.clock.id, "asked_s": asked_s, **lie}
-        await stranger.publish(CLOCK.of(site="home", tier="device", node="d"), json.dumps(answer).encode())
+        await stranger.publish(Message(CLOCK.of(site="home", tier="device", node="d"), json.dumps(answer).encode()))
         async with asyncio.timeout(10):
             heard = [decode_progress((await anext(told)).payload).transfers[0]]
             if heard[-1].node == "liar":  # no answer that was one: it took too long
@@ -78,10 +79,10 @@ async def test_probe_that_is_not_answered_in_time_is_said_to_be_late(bundles: Pa
     async with MemoryBus(site.brokers[SITE_URL]) as stranger, site.running(device):
         told = aiter(await stranger.subscribe(PROGRESS.of(site="home", tier="device", node="d")))
         silent = STATUS.of(site="home", tier="edge", node="liar")
-        await stranger.publish(silent, encode_node_status(HONEST), retain=True)
+        await stranger.publish(Message(silent, encode_node_status(HONEST), retain=True))
         await until(lambda: device.peers.online("edge", "liar"))
         asked = encode_probe(Probe(tier="edge", node="liar", sizes=(300, 8000)))
-        await stranger.publish(PROBE.of(site="home", tier="device", node="d"), asked)
+        await stranger.publish(Message(PROBE.of(site="home", tier="device", node="d"), asked))
         async with asyncio.timeout(10):
             (late,) = decode_progress((await anext(told)).payload).transfers
     assert (late.node, late.payload_bytes, late.arrived) == ("liar", 300, False)
@@ -115,7 +116,7 @@ async def test_requests_that_cannot_be_read_or_are_too_many_are_counted(bundles:
     async with MemoryBus(site.brokers[SITE_URL]) as hub, site.running(device):
         topic = PROBE.of(site="home", tier="device", node="d")
         for payload in (b"", b"{}", encode_probe(Probe(tier="cloud", node="nobody", sizes=(200,)))):
-            await hub.publish(topic, payload)
+            await hub.publish(Message(topic, payload))
         counted: Counter[str] = device.counters
         await until(lambda: counted["probes_skipped"] == 1)
     assert counted["bad.not_json"] == 1

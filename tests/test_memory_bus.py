@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.aio import virtual_time
+from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.bus.memory_broker import MemoryBroker
 from tiercut.clock import ManualClock
@@ -30,7 +31,7 @@ async def test_publishes_wait_for_the_connection_in_order(clock: ManualClock) ->
     async with MemoryBus(broker) as receiver, MemoryBus(broker) as sender:
         subscription = await receiver.subscribe("a")
         broker.cut(sender)
-        calls = [asyncio.create_task(sender.publish("a", bytes([number]))) for number in range(3)]
+        calls = [asyncio.create_task(sender.publish(Message("a", bytes([number])))) for number in range(3)]
         await asyncio.sleep(10)
         assert not any(call.done() for call in calls)
         broker.restore(sender)
@@ -44,7 +45,7 @@ async def test_unacknowledged_messages_come_again_as_duplicates(clock: ManualClo
     async with MemoryBus(broker, receive_maximum=2) as receiver, MemoryBus(broker) as sender:
         subscription = await receiver.subscribe("a")
         for number in range(3):
-            await sender.publish("a", bytes([number]))
+            await sender.publish(Message("a", bytes([number])))
         first, second = [await anext(aiter(subscription)) for _ in range(2)]
         first.ack()
         broker.cut(receiver)
@@ -60,8 +61,8 @@ async def test_expired_message_is_not_delivered(clock: ManualClock) -> None:
     async with MemoryBus(broker) as receiver, MemoryBus(broker) as sender:
         subscription = await receiver.subscribe("a")
         broker.cut(receiver)
-        await sender.publish("a", b"old", expiry_s=5)
-        await sender.publish("a", b"lasting", expiry_s=50)
+        await sender.publish(Message("a", b"old", expiry_s=5))
+        await sender.publish(Message("a", b"lasting", expiry_s=50))
         await asyncio.sleep(10)
         broker.restore(receiver)
         assert (await anext(aiter(subscription))).payload == b"lasting"
@@ -72,7 +73,7 @@ async def test_oldest_qos_0_message_gives_way_and_is_counted(clock: ManualClock)
     async with MemoryBus(MemoryBroker(clock=clock), qos0_queue=2) as bus:
         subscription = await bus.subscribe("a", qos=0)
         for number in range(5):
-            await bus.publish("a", bytes([number]), qos=0)
+            await bus.publish(Message("a", bytes([number]), qos=0))
         assert [(await anext(aiter(subscription))).payload[0] for _ in range(2)] == [3, 4]
         assert bus.counters["dropped_qos0_queue_full"] == 3
 
@@ -82,6 +83,6 @@ async def test_close_fails_publishes_that_wait(clock: ManualClock) -> None:
     broker = MemoryBroker(clock=clock)
     async with MemoryBus(broker) as bus:
         broker.cut(bus)
-        call = asyncio.create_task(bus.publish("a", b""))
+        call = asyncio.create_task(bus.publish(Message("a", b"")))
         await asyncio.sleep(0)
     assert isinstance((await asyncio.gather(call, return_exceptions=True))[0], BusError)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.aio import async_test, until
 from tests.brokers import Mosquitto, certificates, program
-from tiercut.bus import Delivery
+from tiercut.bus import Delivery, Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
@@ -136,7 +136,7 @@ async def test_nothing_unacknowledged_is_lost_when_the_broker_is_killed(tmp_path
             await receiver.announce("node", b"online")
             live = await receiver.subscribe("live")
             work = [(f"work/{number}", bytes([number]) * 200_000) for number in range(60)]
-            calls = [asyncio.create_task(sender.publish(*each, retain=True)) for each in work]
+            calls = [asyncio.create_task(sender.publish(Message(*each, retain=True))) for each in work]
             await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
             broker.kill()  # it forgets all that it has acknowledged; on this thread, so that no more is sent meanwhile
             await until(lambda: not sender.connected)
@@ -152,7 +152,7 @@ async def test_nothing_unacknowledged_is_lost_when_the_broker_is_killed(tmp_path
                 got.add(delivery.payload[0])
             node = await sender.subscribe("node")
             assert (await anext(aiter(node))).payload == b"online"  # announced again, and subscribed before that
-            await sender.publish("live", b"again")
+            await sender.publish(Message("live", b"again"))
             assert (await anext(aiter(live))).payload == b"again"
     assert waiting
     assert got == waiting
@@ -203,7 +203,7 @@ async def test_session_is_resumed_after_a_broken_connection(tmp_path: Path) -> N
             async with MqttBus(settings, clock=SystemClock()) as receiver:
                 work = await receiver.subscribe("work")
                 for number in range(20):
-                    await sender.publish("work", bytes([number]))
+                    await sender.publish(Message("work", bytes([number])))
                 held = [await anext(aiter(work)) for _ in range(5)]
                 cut(writers)
                 again = [await anext(aiter(work)) for _ in range(5)]
@@ -227,8 +227,8 @@ async def test_publish_under_way_is_sent_again_after_a_broken_connection(tmp_pat
             work = await receiver.subscribe("work")
             settings = MqttSettings(url=url, backoff_min_s=0.01, backoff_max_s=0.05)
             async with MqttBus(settings, clock=SystemClock()) as sender:
-                calls = [asyncio.create_task(sender.publish("work", bytes([n]) * 500_000)) for n in range(8)]
-                calls.append(asyncio.create_task(sender.publish("lossy", b"", qos=0)))
+                calls = [asyncio.create_task(sender.publish(Message("work", bytes([n]) * 500_000))) for n in range(8)]
+                calls.append(asyncio.create_task(sender.publish(Message("lossy", b"", qos=0))))
                 (await anext(aiter(work))).ack()
                 cut(writers)
                 await asyncio.gather(*calls)
@@ -247,7 +247,7 @@ async def test_restarted_process_gets_what_waited_for_it(tmp_path: Path) -> None
         async with bus_to(broker, **mine) as bus:
             await bus.subscribe("work")
         async with bus_to(broker) as sender:
-            await sender.publish("work", b"meanwhile")
+            await sender.publish(Message("work", b"meanwhile"))
         async with bus_to(broker, **mine) as bus:
             await asyncio.sleep(0.05)  # it comes before there is a subscription
             work = await bus.subscribe("work")
@@ -264,10 +264,10 @@ async def test_brokers_packet_limit_is_found_out_and_kept(tmp_path: Path) -> Non
         async with bus_to(broker) as bus:
             assert bus.max_payload_bytes == 20_000 - 1024
             with pytest.raises(PacketTooLarge, match="at most 18976 bytes, got 20000 bytes"):
-                await bus.publish("a", bytes(20_000))
+                await bus.publish(Message("a", bytes(20_000)))
             with pytest.raises(PacketTooLarge):
-                await bus.publish("a", bytes(18_000), properties=[("a", "b" * 3_000)])
-            await bus.publish("a", bytes(bus.max_payload_bytes))
+                await bus.publish(Message("a", bytes(18_000), properties=[("a", "b" * 3_000)]))
+            await bus.publish(Message("a", bytes(bus.max_payload_bytes)))
             assert bus.counters["reconnects"] == 0
 
 
@@ -275,7 +275,7 @@ async def test_brokers_packet_limit_is_found_out_and_kept(tmp_path: Path) -> Non
 async def test_brokers_receive_maximum_is_kept(tmp_path: Path) -> None:
     with Mosquitto(tmp_path, "max_inflight_messages 3") as broker:
         async with bus_to(broker) as bus:
-            calls = [asyncio.create_task(bus.publish("a", bytes(100_000))) for _ in range(50)]
+            calls = [asyncio.create_task(bus.publish(Message("a", bytes(100_000)))) for _ in range(50)]
             await asyncio.sleep(0)
             assert bus.under_way_bytes <= 3 * 100_000
             await asyncio.gather(*calls)
@@ -287,7 +287,7 @@ async def test_byte_budget_holds_publishes_back_in_order(tmp_path: Path) -> None
         async with bus_to(broker, outgoing_budget_bytes=250_000) as bus:
             subscription = await bus.subscribe("a")
             sizes = [100_000, 100_000, 100_000, 1_000_000, 10, 20]
-            calls = [asyncio.create_task(bus.publish("a", bytes(size))) for size in sizes]
+            calls = [asyncio.create_task(bus.publish(Message("a", bytes(size)))) for size in sizes]
             await asyncio.sleep(0)
             assert bus.under_way_bytes == 200_000
             await asyncio.gather(*calls)
@@ -301,7 +301,7 @@ async def test_cancelled_publish_leaves_the_line(tmp_path: Path) -> None:
     with Mosquitto(tmp_path) as broker:
         async with bus_to(broker, outgoing_budget_bytes=10) as bus:
             subscription = await bus.subscribe("a")
-            calls = [asyncio.create_task(bus.publish("a", bytes([number]) * 10)) for number in range(3)]
+            calls = [asyncio.create_task(bus.publish(Message("a", bytes([number]) * 10))) for number in range(3)]
             await asyncio.sleep(0)
             calls[1].cancel()
             await asyncio.wait(calls)
@@ -312,7 +312,7 @@ async def test_cancelled_publish_leaves_the_line(tmp_path: Path) -> None:
 async def test_close_fails_publishes_that_wait() -> None:
     settings = MqttSettings(url=url_of(free_port()))
     async with MqttBus(settings, clock=SystemClock(), wait=True) as bus:
-        calls = [asyncio.create_task(call) for call in (bus.publish("a", b""), bus.subscribe("a"))]
+        calls = [asyncio.create_task(call) for call in (bus.publish(Message("a", b"")), bus.subscribe("a"))]
         await asyncio.sleep(0)
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(result, BusError) and "was closed" in str(result) for result in results)
@@ -324,8 +324,8 @@ async def test_flood_of_qos_0_messages_is_bounded_and_counted(tmp_path: Path) ->
         async with bus_to(broker, qos0_queue=10) as bus:
             flood, marker = await bus.subscribe("flood", qos=0), await bus.subscribe("marker")
             for number in range(100):
-                await bus.publish("flood", bytes([number]), qos=0)
-            await bus.publish("marker", b"")
+                await bus.publish(Message("flood", bytes([number]), qos=0))
+            await bus.publish(Message("marker", b""))
             await anext(aiter(marker))
             assert [(await anext(aiter(flood))).payload[0] for _ in range(10)] == list(range(90, 100))
             assert bus.counters["dropped_qos0_queue_full"] == 90
@@ -341,7 +341,7 @@ async def test_tls_with_an_authority_of_our_own(tmp_path: Path) -> None:
         async with bus_to(broker, ca_file=str(ca)) as sender, bus_to(broker, ca_file=str(ca)) as receiver:
             subscription = await receiver.subscribe("a")
             payloads = [bytes([number]) * size for number, size in enumerate((1, 16_384, 2_000_000, 100_000, 10))]
-            await asyncio.gather(*(sender.publish("a", payload) for payload in payloads))
+            await asyncio.gather(*(sender.publish(Message("a", payload)) for payload in payloads))
             assert [(await anext(aiter(subscription))).payload for _ in payloads] == payloads
         with pytest.raises(BrokerUnreachable, match=r"certificate not trusted.*set ca_file"):
             async with bus_to(broker):
@@ -366,8 +366,8 @@ async def test_access_rules_end_in_a_clear_sentence(tmp_path: Path) -> None:
     with Mosquitto(tmp_path, f"acl_file {rules}") as broker:
         async with bus_to(broker) as bus:
             with pytest.raises(BusError, match=r"did not take a message on 'closed/a'.*'not authorized'"):
-                await bus.publish("closed/a", b"")
-            await bus.publish("open/a", b"")
+                await bus.publish(Message("closed/a", b""))
+            await bus.publish(Message("open/a", b""))
     assert bus.counters["publish_refused"] == 1
 
 

@@ -12,6 +12,7 @@ import pytest
 from tests.aio import async_test
 from tests.given_sensors import first_frame
 from tests.sites import CLOUD_URL, SITE_URL, Outcomes, by_hand, new_site, noise
+from tiercut.bus import Message
 from tiercut.bus.emulated_link import LinkedBus
 from tiercut.bus.link_model import LinkSettings
 from tiercut.bus.memory import MemoryBus
@@ -154,7 +155,7 @@ async def test_bad_messages_are_counted_and_stop_nothing(bundles: Path, chain: B
     nodes = site.hub(by_hand(chain)), site.cloud(), edge, site.device(noise(chain))
     async with MemoryBus(site.brokers[SITE_URL]) as stranger, site.running(*nodes) as outcomes:
         for payload in (b"", b"\xc1", b"\x80", b"hello", b"\xdf\xff\xff\xff\xff", b"\xc1" * 100):
-            await stranger.publish(topic, payload)
+            await stranger.publish(Message(topic, payload))
         await outcomes.until(results=10)
         await _until(lambda: sum(n for name, n in edge.counters.items() if name.startswith("bad.")) == 6)
     assert outcomes.seqs() == list(range(10))
@@ -193,7 +194,7 @@ async def test_device_refuses_a_plan_that_does_not_fit_and_keeps_the_last(bundle
     async with MemoryBus(site.brokers[SITE_URL]) as stranger, site.running(*nodes) as outcomes:
         await outcomes.until(results=1)
         for payload in (encode_stream_plan(offered), b"{}", b"no json"):
-            await stranger.publish(PLAN.of(site="home", stream="cam"), payload)
+            await stranger.publish(Message(PLAN.of(site="home", stream="cam"), payload))
         await _until(lambda: device.counters["plans_refused"] == 3)
         seen = len(outcomes.results)
         await outcomes.until(results=seen + 3)

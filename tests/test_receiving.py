@@ -10,6 +10,7 @@ import pytest
 
 from tests.aio import async_test, until
 from tests.sites import SITE_URL, new_site
+from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.codecs import encode_tensor
 from tiercut.limits import MAX_SECONDS
@@ -58,7 +59,7 @@ async def test_fault_in_asking_for_a_clock_costs_no_frame_and_acknowledges_none_
 
     monkeypatch.setattr(edge._clocks, "wants", broken)
     async with site.running(edge) as outcomes, MemoryBus(site.brokers[SITE_URL]) as device:
-        await device.publish(TO_EDGE, frame(chain, AT_EDGE))
+        await device.publish(Message(TO_EDGE, frame(chain, AT_EDGE)))
         await outcomes.until(results=1)
         await until(lambda: not site.buses["e", SITE_URL]._unacked)
     assert waiting == [0]  # asked before the worker had it
@@ -72,7 +73,7 @@ async def test_frame_of_a_clock_that_lied_is_forwarded_with_its_own_time(bundles
     edge.offsets.add("far", asked_s=0.0, heard_s=-2 * MAX_SECONDS, answered_s=-2 * MAX_SECONDS, back_s=0.001)
     async with site.running(site.cloud(), edge) as outcomes, MemoryBus(site.brokers[SITE_URL]) as device:
         await until(lambda: edge._sending.reachable("cloud", "c"))
-        await device.publish(TO_EDGE, frame(chain, AT_CLOUD))
+        await device.publish(Message(TO_EDGE, frame(chain, AT_CLOUD)))
         await outcomes.until(results=1)
     assert outcomes.results[0]["finished_by"] == "c"
     assert outcomes.results[0]["latency_ms"] is None
@@ -85,7 +86,7 @@ async def test_frame_sent_at_an_impossible_time_is_worked_on(bundles: Path, chai
     edge.offsets.add("far", asked_s=0.0, heard_s=MAX_SECONDS, answered_s=MAX_SECONDS, back_s=0.001)
     sent = ClockStamp("far", -MAX_SECONDS)
     async with site.running(edge) as outcomes, MemoryBus(site.brokers[SITE_URL]) as device:
-        await device.publish(TO_EDGE, frame(chain, AT_EDGE, sent=sent, captured=ClockStamp("other", 1.0)))
+        await device.publish(Message(TO_EDGE, frame(chain, AT_EDGE, sent=sent, captured=ClockStamp("other", 1.0))))
         await outcomes.until(results=1)
     assert "wire" not in {stage["kind"] for stage in outcomes.results[0]["stages"]}
 
@@ -99,6 +100,6 @@ async def test_fault_in_forwarding_a_frame_is_said_to_its_device(
     monkeypatch.setattr("tiercut.pipeline.outlet.encode_work", lambda _work: 1 // 0)
     async with site.running(site.cloud(), edge) as outcomes, MemoryBus(site.brokers[SITE_URL]) as device:
         await until(lambda: edge._sending.reachable("cloud", "c"))
-        await device.publish(TO_EDGE, frame(chain, AT_CLOUD))
+        await device.publish(Message(TO_EDGE, frame(chain, AT_CLOUD)))
         await outcomes.until(dropped=1)
     assert outcomes.dropped[0]["reason"] == "fault"

@@ -15,6 +15,7 @@ from tests.aio import async_test, until
 from tests.brokers import Mosquitto
 from tests.refusing import guard
 from tests.sites import CLOUD_URL, SITE_URL, by_hand, new_site, noise
+from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
@@ -38,7 +39,7 @@ async def test_edge_sets_aside_a_request_for_a_foreign_site(bundles: Path, chain
     edge = site.edge()
     async with site.running(edge) as outcomes, MemoryBus(site.brokers[SITE_URL]) as stranger:
         for asked in (request(chain, site="elsewhere"), request(chain)):
-            await stranger.publish(PREPARE.of(site="home", tier="edge", node="e"), asked)
+            await stranger.publish(Message(PREPARE.of(site="home", tier="edge", node="e"), asked))
         await until(lambda: bool(outcomes.deliveries))
     assert [delivery.topic for delivery in outcomes.deliveries] == [READY.of(site="home", stream="cam")]
     assert edge.counters["bad.wrong_site"] == 1
@@ -49,7 +50,7 @@ async def test_cloud_node_answers_requests_of_any_site(bundles: Path, chain: Bun
     site = new_site(bundles)
     async with site.running(site.cloud()) as outcomes, MemoryBus(site.brokers[SITE_URL]) as hub:
         for name in ("home", "elsewhere"):
-            await hub.publish(PREPARE.of(site="cloud", tier="cloud", node="c"), request(chain, site=name))
+            await hub.publish(Message(PREPARE.of(site="cloud", tier="cloud", node="c"), request(chain, site=name)))
         await until(lambda: len(outcomes.deliveries) == 2)
     assert {delivery.topic.split("/")[2] for delivery in outcomes.deliveries} == {"home", "elsewhere"}
 
@@ -62,7 +63,7 @@ async def test_refused_answer_to_a_request_is_counted_and_the_node_goes_on(bundl
     guard(site, cloud, {SITE_URL: lambda topic: topic == foreign})
     async with site.running(cloud) as outcomes, MemoryBus(site.brokers[SITE_URL]) as hub:
         for name in ("elsewhere", "home"):
-            await hub.publish(PREPARE.of(site="cloud", tier="cloud", node="c"), request(chain, site=name))
+            await hub.publish(Message(PREPARE.of(site="cloud", tier="cloud", node="c"), request(chain, site=name)))
         await until(lambda: bool(outcomes.deliveries))
     assert cloud.counters["refused.ready"] == 1
 
@@ -80,7 +81,7 @@ async def test_refused_answer_at_a_real_broker_leaves_the_node_online(chain: Bun
             running = asyncio.create_task(cloud.run(stop))
             statuses = aiter(await hub.subscribe(STATUS.filter(tier="cloud")))
             await anext(statuses)
-            await hub.publish(PREPARE.of(site="cloud", tier="cloud", node="c"), request(chain))
+            await hub.publish(Message(PREPARE.of(site="cloud", tier="cloud", node="c"), request(chain)))
             await until(lambda: running.done() or cloud.counters["refused.ready"] == 1)
             status = json.loads((await anext(statuses)).payload)
             while not status["load"].get("refused.ready"):

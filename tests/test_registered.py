@@ -19,6 +19,7 @@ from broker.settings import Settings as HubSettings
 from edge_node.gateway import Gateway
 from tests.aio import async_test
 from tests.sites import SITE_URL, Outcomes, Site, new_site, noise
+from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.model.bundle import Bundle
 from tiercut.protocol.jsonwire import encode_control, encode_node_status
@@ -67,7 +68,7 @@ class Person:
         payload = (
             b"" if settings is None else settings if isinstance(settings, bytes) else json.dumps(settings).encode()
         )
-        await self.bus.publish(WANTED.of(site="home", stream=name), payload, retain=True)
+        await self.bus.publish(Message(WANTED.of(site="home", stream=name), payload, retain=True))
 
     def status(self, name: str) -> dict[str, Any]:
         payload = self.retained.get(STREAM_STATUS.of(site="home", stream=name), b"")
@@ -99,7 +100,7 @@ async def running(site: Site, *nodes: Any) -> Any:
 async def send(person: Person, outcomes: Outcomes, payload: bytes, *, results: int) -> None:
     """Publish again and again until so many results have come."""
     while len(outcomes.results) < results:
-        await person.bus.publish(TOPIC, payload)
+        await person.bus.publish(Message(TOPIC, payload))
         await asyncio.sleep(0.02)
 
 
@@ -129,7 +130,7 @@ async def test_removed_stream_leaves_nothing_behind(bundles: Path) -> None:
         await until(lambda: not person.assigned("e") and not person.status("garden"))
         await until(lambda: not person.retained[SOURCE.of(site="home", stream="garden")])
         before = len(outcomes.results)
-        await person.bus.publish(TOPIC, jpeg())
+        await person.bus.publish(Message(TOPIC, jpeg()))
         await asyncio.sleep(0.3)
         assert len(outcomes.results) <= before + 1  # one may have been under way
     assert site.brokers[SITE_URL].retained("tiercut/v1/home/stream/garden/#") == []
@@ -177,7 +178,7 @@ async def test_payload_that_is_no_picture_is_counted_and_said(bundles: Path) -> 
         await person.until("garden", device="e")
         await send(person, outcomes, jpeg(), results=1)
         for payload in (b"", b"hello", jpeg()[:200]):
-            await person.bus.publish(TOPIC, payload)
+            await person.bus.publish(Message(TOPIC, payload))
             await asyncio.sleep(0.1)
         await until(lambda: any(each["reason"] == "bad_image" for each in person.status("garden").get("trouble", ())))
         before = len(outcomes.results)
@@ -196,7 +197,7 @@ async def test_sensor_that_is_too_fast_is_dropped_counted_and_said(bundles: Path
         await person.wants("garden", {**GARDEN, "fps": 5})
         await person.until("garden", device="e")
         for _ in range(300):
-            await person.bus.publish(TOPIC, jpeg())
+            await person.bus.publish(Message(TOPIC, jpeg()))
         await until(lambda: person.status("garden").get("frames", {}).get("dropped.sensor_ahead", 0) > 100)
         reasons = {each["reason"] for each in person.status("garden")["trouble"]}
     assert "sensor_ahead" in reasons
@@ -273,11 +274,13 @@ async def test_fused_cameras_go_on_when_one_is_missing(bundles: Path, views: Bun
         await person.wants("both", wanted)
         await person.until("both", device="e")
         while len(outcomes.results) < 3:
-            await asyncio.gather(person.bus.publish("cam/left", jpeg(10)), person.bus.publish("cam/right", jpeg(200)))
+            await asyncio.gather(
+                person.bus.publish(Message("cam/left", jpeg(10))), person.bus.publish(Message("cam/right", jpeg(200)))
+            )
             await asyncio.sleep(0.05)
         before = len(outcomes.results)
         while not any(result["label"] == "without right" for result in outcomes.results[before:]):
-            await person.bus.publish("cam/left", jpeg(10))
+            await person.bus.publish(Message("cam/left", jpeg(10)))
             await asyncio.sleep(0.05)
     assert outcomes.results[before - 1]["label"] is None
 
@@ -335,7 +338,7 @@ async def test_nobody_speaks_for_another_to_the_hub(bundles: Path) -> None:
             RESULT.of(site="home", stream="mine"): json.dumps(outcomes.results[0]).encode(),
         }
         for topic, payload in topics.items():
-            await person.bus.publish(topic, payload)
+            await person.bus.publish(Message(topic, payload))
         await until(lambda: one.counters["bad.wrong_topic"] >= len(topics))
         before = len(outcomes.results)
         await send(person, outcomes, jpeg(), results=before + 2)
@@ -388,7 +391,7 @@ async def test_what_was_said_of_a_removed_stream_does_not_hold_for_the_next_one(
         await person.wants("garden", GARDEN)
         await send(person, outcomes, jpeg(), results=1)
         control = encode_control(StreamControl(mode="freeze"))
-        await person.bus.publish(CONTROL.of(site="home", stream="garden"), control, retain=True)
+        await person.bus.publish(Message(CONTROL.of(site="home", stream="garden"), control, retain=True))
         await asyncio.sleep(0.3)
         await person.wants("garden", None)
         await until(lambda: not left_of(site, "garden"))
@@ -401,7 +404,7 @@ async def test_frozen_plan_follows_its_sensor_to_another_gateway(bundles: Path) 
         await person.wants("garden", GARDEN)
         await send(person, outcomes, jpeg(), results=2)
         control = encode_control(StreamControl(mode="freeze"))
-        await person.bus.publish(CONTROL.of(site="home", stream="garden"), control, retain=True)
+        await person.bus.publish(Message(CONTROL.of(site="home", stream="garden"), control, retain=True))
         await asyncio.sleep(0.5)
         site.brokers[SITE_URL].cut(site.buses["e-gateway", SITE_URL])
         await person.until("garden", device="f")

@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.aio import async_test, until
 from tests.refusing import guard
 from tests.sites import CLOUD_URL, SITE_URL, new_site
+from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.protocol.topics import RESULT, RETURN
 from tiercut.results.result_json import CONTENT_TYPE, DROPPED_TYPE, RESULT_TYPE, event_source
@@ -28,7 +29,7 @@ def said(kind: str = RESULT_TYPE, stream: str = "cam", **more: str) -> dict[str,
 async def give(cloud: MemoryBus, payload: bytes, attributes: dict[str, str]) -> None:
     """Publish as a cloud node does, and one attribute that is none of an outcome's."""
     properties = [*attributes.items(), ("stranger", "x")]
-    await cloud.publish(TO_EDGE, payload, properties=properties, content_type=CONTENT_TYPE)
+    await cloud.publish(Message(TO_EDGE, payload, properties=properties, content_type=CONTENT_TYPE))
 
 
 @async_test

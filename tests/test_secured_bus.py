@@ -23,7 +23,7 @@ from broker.mosquitto.configuration import MAX_CONNECTIONS, MEMORY_MB, plain
 from tests.aio import async_test, until
 from tests.brokers import Mosquitto, program
 from tests.secured import SecureBroker, claiming_to_serve, new_pki, on_bus, settings
-from tiercut.bus import Delivery
+from tiercut.bus import Delivery, Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
@@ -97,7 +97,7 @@ async def test_messages_outside_of_a_role_are_refused(site: tuple[SecureBroker, 
     async with on_bus(*site, *writers) as buses:
         for identity, topic in DENIED_WRITES:
             try:
-                await buses[writers.index(identity)].publish(topic, b"no")
+                await buses[writers.index(identity)].publish(Message(topic, b"no"))
                 taken.append((identity, topic))
             except PublishRefused:
                 pass
@@ -139,7 +139,7 @@ async def test_messages_reach_those_whose_role_needs_them_and_nobody_else(
         for reader, bus in zip(readers, reading, strict=True):
             await bus.subscribe("#", handler=heard[reader])
         for _, writer, topic, _ in READS:
-            await writing[writers.index(writer)].publish(topic, b"yes")
+            await writing[writers.index(writer)].publish(Message(topic, b"yes"))
         allowed = [(reader, topic) for reader, _, topic, wanted in READS if wanted]
         await until(lambda: all(topic in heard[reader].topics for reader, topic in allowed))
         await asyncio.sleep(0.1)  # nothing else comes
@@ -153,7 +153,7 @@ async def test_large_messages_pass_whole_in_both_directions(site: tuple[SecureBr
         came = aiter(await edge.subscribe(f"{T}/edge/e/work/+"))
         for size in (1, 16_384, 150_000, 5_000_000):
             payload = os.urandom(size)
-            await device.publish(f"{T}/edge/e/work/cam", payload)
+            await device.publish(Message(f"{T}/edge/e/work/cam", payload))
             delivery = await anext(came)
             delivery.ack()
             assert delivery.payload == payload
@@ -267,9 +267,9 @@ async def test_identity_that_nobody_listed_may_do_nothing(site: tuple[SecureBrok
         await new.subscribe("#", handler=unlisted)
         await reader.subscribe("#", handler=listed)
         with pytest.raises(PublishRefused):
-            await new.publish(f"{T}/edge/new/status", b"{}")
+            await new.publish(Message(f"{T}/edge/new/status", b"{}"))
         for topic in (f"{T}/edge/e/status", f"{T}/stream/cam/result"):
-            await edge.publish(topic, b"{}")
+            await edge.publish(Message(topic, b"{}"))
         await until(lambda: f"{T}/stream/cam/result" in listed.topics)
         await asyncio.sleep(0.2)
     assert not unlisted.topics
@@ -357,7 +357,7 @@ async def test_new_stream_gives_rights_to_a_connected_client(tmp_path: Path) -> 
             heard = Heard()
             await edge.subscribe(f"{T}/edge/e/work/+", handler=heard)
             with pytest.raises(PublishRefused):
-                await device.publish(f"{T}/edge/e/work/more", b"")
+                await device.publish(Message(f"{T}/edge/e/work/more", b""))
             more = StreamSettings(name="more", model="m", sensor="noise", device="d")
             assert write_acl(broker.rules, acl("t", pki.listed(), [CAM, more]))
             assert not write_acl(broker.rules, acl("t", pki.listed(), [CAM, more]))
@@ -372,7 +372,7 @@ async def granted(bus: MqttBus, topic: str) -> None:
     """Until a message is taken."""
     while True:
         try:
-            await bus.publish(topic, b"")
+            await bus.publish(Message(topic, b""))
         except PublishRefused:
             await asyncio.sleep(0.05)
         else:
@@ -383,7 +383,7 @@ async def denied(bus: MqttBus, topic: str) -> None:
     """Until one is not."""
     try:
         while True:
-            await bus.publish(topic, b"")
+            await bus.publish(Message(topic, b""))
             await asyncio.sleep(0.05)
     except PublishRefused:
         return
@@ -401,7 +401,7 @@ async def test_renewed_certificate_is_used_at_the_next_connection_and_others_sta
             device._connection.abort()  # type: ignore[union-attr]  # a lost connection
             device.on_lost("for the test")
             await granted(device, f"{T}/edge/e/work/cam")
-            await edge.publish(f"{T}/edge/e/status", b"{}")
+            await edge.publish(Message(f"{T}/edge/e/status", b"{}"))
             assert (device.counters["reconnects"], edge.counters["reconnects"]) == (1, 0)
 
 
@@ -414,7 +414,7 @@ async def test_new_authority_is_brought_in_step_by_step_without_restarting_a_cli
             for step in (pki.begin_rotation, pki.switch, pki.finish_rotation):
                 step()
                 await asyncio.sleep(1.5)  # run.sh looks each second
-                await edge.publish(f"{T}/edge/e/status", b"{}")
+                await edge.publish(Message(f"{T}/edge/e/status", b"{}"))
                 async with on_bus(broker, pki, "t/device/d"):
                     pass
             files = {f"{name}_file": str(old / f"{name}.pem") for name in ("cert", "key")}
@@ -435,10 +435,10 @@ async def test_sensor_without_certificate_may_have_a_password_on_a_port_of_its_o
         async with on_bus(broker, pki, "t/edge/e") as (edge,), MqttBus(sensor, clock=SystemClock()) as bell:
             heard = Heard()
             await edge.subscribe("door/bell", handler=heard)
-            await bell.publish("door/bell", b"x")
+            await bell.publish(Message("door/bell", b"x"))
             await until(lambda: bool(heard.topics))
             with pytest.raises(PublishRefused):
-                await bell.publish(f"{T}/stream/door/result", b"x")
+                await bell.publish(Message(f"{T}/stream/door/result", b"x"))
         for wrong in ({"password": "wrong"}, {"username": "t/hub/hub"}, {"username": None, "password": None}):
             await refused(replace(sensor, **wrong))
         await refused(replace(sensor, url=broker.url))  # where certificates are asked for, a password is none
@@ -456,7 +456,7 @@ async def test_bus_that_is_full_refuses_and_lives_on(tmp_path: Path) -> None:
             async with on_bus(broker, pki, "t/device/x", "t/device/d") as (filler, other):
                 with pytest.raises(TimeoutError):
                     await fill(filler, [f"{T}/device/x/profile/m{number}" for number in range(2 * limit_mb // 4)], blob)
-                await other.publish(f"{T}/device/d/status", b"{}", retain=True)
+                await other.publish(Message(f"{T}/device/d/status", b"{}", retain=True))
                 assert peak_mb(broker) < limit_mb + 20
     clear(tmp_path)
     with broker:
@@ -474,7 +474,7 @@ async def fill(bus: MqttBus, topics: Sequence[str], payload: bytes) -> None:
     """Until one is not taken."""
     for topic in topics:
         async with asyncio.timeout(3):
-            await bus.publish(topic, payload, retain=True)
+            await bus.publish(Message(topic, payload, retain=True))
 
 
 def peak_mb(broker: SecureBroker) -> int:

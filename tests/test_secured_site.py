@@ -16,7 +16,7 @@ from PIL import Image
 from broker.mosquitto.access_rules import acl, cloud_acl
 from tests.aio import async_test
 from tests.secured import SecureBroker, new_pki, on_bus
-from tiercut.bus import Delivery
+from tiercut.bus import Delivery, Message
 from tiercut.launch.processes import Processes
 from tiercut.model.bundle import Bundle
 from tiercut.protocol.stream_settings import StreamSettings
@@ -121,10 +121,12 @@ async def test_stream_added_while_it_runs_gets_rights_and_gives_results(chain: B
             for name in wanted:
                 await running.start(name)
             settings = {"model": chain.name, "sensor": "mqtt", "topic": "door/bell"}
-            await operator.publish(WANTED.of(site="t", stream="door"), json.dumps(settings).encode(), retain=True)
+            await operator.publish(
+                Message(WANTED.of(site="t", stream="door"), json.dumps(settings).encode(), retain=True)
+            )
             heard = asyncio.create_task(until_finished(results, "door"))
             while not heard.done():
-                await sensor.publish("door/bell", picture())
+                await sensor.publish(Message("door/bell", picture()))
                 await asyncio.sleep(0.1)
             await heard
     denied = [line for broker in (site, cloud) for line in broker.log.read_text().splitlines() if "Denied" in line]

@@ -18,6 +18,7 @@ from iot_node.source import Source, open_source
 from tests.aio import async_test
 from tests.sites import Outcomes, new_site
 from tests.test_registered import Person, gateway, hub, running, until
+from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBroker, MemoryBus
 from tiercut.clock import ManualClock
 from tiercut.model.bundle import Bundle
@@ -69,7 +70,7 @@ async def shake(person: Person, outcomes: Outcomes, *, results: int) -> None:
     while len(outcomes.results) < results:
         times = (k * 10 + np.arange(10)) / 100
         samples = [[21.0, 1.0, 0.0, math.sin(math.tau * 5 * t)] for t in times]
-        await person.bus.publish(TOPIC, json.dumps({"samples": samples}).encode())
+        await person.bus.publish(Message(TOPIC, json.dumps({"samples": samples}).encode()))
         await asyncio.sleep(0.1)
         k += 1
 
@@ -99,7 +100,7 @@ async def test_signal_that_does_not_fit_is_refused_and_a_broken_message_is_only_
         await person.wants("watch", WATCH)
         await person.until("watch", device="e")
         await shake(person, outcomes, results=1)
-        await person.bus.publish(TOPIC, b'{"sample": 1}')
+        await person.bus.publish(Message(TOPIC, b'{"sample": 1}'))
         await until(lambda: person.status("watch").get("frames", {}).get("dropped.no_such_path"))
         await shake(person, outcomes, results=len(outcomes.results) + 1)
     assert "'rad/s'" in refused["message"]
@@ -114,7 +115,7 @@ async def heard_for_ten_seconds(shaking: Bundle, clock: ManualClock, **more: Any
         await source.connect(bus)
         for _ in range(100):
             clock.advance(0.1)
-            await bus.publish(TOPIC, json.dumps({"samples": [[21.0, 1.0, 0.0, 0.0]] * 10}).encode())
+            await bus.publish(Message(TOPIC, json.dumps({"samples": [[21.0, 1.0, 0.0, 0.0]] * 10}).encode()))
             await asyncio.sleep(0)
         await source.disconnect()
     return source

@@ -22,6 +22,7 @@ from tests.brokers import Mosquitto
 from tests.secured import SecureBroker, new_pki, on_bus
 from tests.test_control import OverMqtt
 from tests.test_registered import jpeg
+from tiercut.bus import Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.cli import main, stream, stream_view
@@ -112,7 +113,7 @@ async def site(bench: Bench, bundles: Path, *, sensing: bool = True, **hub: Any)
 
 async def _publish(bus: MqttBus, payload: bytes) -> None:
     while True:
-        await bus.publish("cam/garden", payload)
+        await bus.publish(Message("cam/garden", payload))
         await asyncio.sleep(0.05)
 
 
@@ -233,7 +234,7 @@ async def played_hub(
         delivery.ack()
         status = answer(delivery.payload) if delivery.payload else None
         if status is not None:
-            said = bus.publish(STREAM_STATUS.of(**names), encode_stream_status(status), retain=True)
+            said = bus.publish(Message(STREAM_STATUS.of(**names), encode_stream_status(status), retain=True))
             tasks.append(asyncio.create_task(said))
 
     tasks: list[asyncio.Task[Any]] = []
@@ -241,7 +242,9 @@ async def played_hub(
         await bus.subscribe(WANTED.of(**names), handler=wanted)
         state: Any = "online" if online else "offline"
         present = NodeStatus(node="hub", tier="hub", state=state, version="1", clock_id="")
-        await bus.publish(STATUS.of(site="home", tier="hub", node="hub"), encode_node_status(present), retain=True)
+        await bus.publish(
+            Message(STATUS.of(site="home", tier="hub", node="hub"), encode_node_status(present), retain=True)
+        )
         yield
         await asyncio.gather(*tasks)
 
@@ -282,7 +285,7 @@ async def test_what_comes_over_the_bus_cannot_move_the_cursor(bench: Bench) -> N
         played_hub(bench.url, lambda _: status),
         MqttBus(MqttSettings(url=bench.url), clock=SystemClock()) as bus,
     ):
-        await bus.publish(WANTED.of(site="home", stream="garden"), b"\x1b[2J no json", retain=True)
+        await bus.publish(Message(WANTED.of(site="home", stream="garden"), b"\x1b[2J no json", retain=True))
         await asyncio.sleep(0.1)
         shown, listed = await bench.say("show", "garden"), await bench.say("list")
     for code, said in (shown, listed):
@@ -319,8 +322,12 @@ async def test_reader_may_look_and_not_touch(tmp_path: Path, capsys: pytest.Capt
     present = NodeStatus(node="hub", tier="hub", state="online", version="1", clock_id="")
     with SecureBroker(tmp_path, pki, acl("t", pki.listed(), [])) as secure:
         async with on_bus(secure, pki, "t/hub/hub") as (hub,):
-            await hub.publish(STATUS.of(site="t", tier="hub", node="hub"), encode_node_status(present), retain=True)
-            await hub.publish(STREAM_STATUS.of(site="t", stream="garden"), encode_stream_status(garden), retain=True)
+            await hub.publish(
+                Message(STATUS.of(site="t", tier="hub", node="hub"), encode_node_status(present), retain=True)
+            )
+            await hub.publish(
+                Message(STREAM_STATUS.of(site="t", stream="garden"), encode_stream_status(garden), retain=True)
+            )
 
             async def say(identity: str, *command: str) -> tuple[int, str]:
                 folder = str(pki.path_of(IdentityName.parse(identity)))

@@ -14,6 +14,7 @@ import pytest
 from tests.aio import async_test
 from tests.brokers import Mosquitto
 from tests.test_results import work
+from tiercut.bus import Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.cli.watch_results import line
@@ -78,7 +79,7 @@ async def watched(tmp_path: Path, chain: Bundle, *flags: str, lines: int) -> lis
                 while not reading.done():  # it may not have subscribed yet
                     for stream in ("cam", "yard"):
                         said = json.loads(result(chain)) | {"stream": stream}
-                        await bus.publish(RESULT.of(site="home", stream=stream), json.dumps(said).encode())
+                        await bus.publish(Message(RESULT.of(site="home", stream=stream), json.dumps(said).encode()))
                     await asyncio.wait([reading], timeout=0.1)
                 return await reading
         finally:

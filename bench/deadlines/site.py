@@ -13,6 +13,7 @@ from typing import Any
 from bench.deadlines.frames import Frames
 from bench.site import mosquitto
 from bench.testbed.watch import Watch
+from tiercut.bus import Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
@@ -128,13 +129,13 @@ class Live:
             plan=replace(plan, epoch=self._epoch),
             reason="given by hand",
         )
-        await self.home.publish(PLAN.of(site=SITE, stream=STREAM), encode_stream_plan(message), retain=True)
+        await self.home.publish(Message(PLAN.of(site=SITE, stream=STREAM), encode_stream_plan(message), retain=True))
         return self._epoch
 
     @asynccontextmanager
     async def coordinated(self, **goal: Any) -> AsyncIterator[None]:
         """A hub that knows nothing yet plans the stream with this goal."""
-        await self.home.publish(PLAN.of(site=SITE, stream=STREAM), b"", retain=True)
+        await self.home.publish(Message(PLAN.of(site=SITE, stream=STREAM), b"", retain=True))
         stream = {"name": STREAM, "model": self.prepared.bundle.name, "device": NODES["device"], **goal}
         self.hub["streams"] = [stream]
         await self.programs.start(HUB)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from bench.testbed.candidates import Candidate
 from bench.testbed.site import NODES, SITE, STREAM, Bench
 from bench.testbed.watch import Seen
+from tiercut.bus import Message
 from tiercut.errors import BusError
 from tiercut.plan import TIERS, Plan
 from tiercut.protocol.jsonwire import encode_prepare, encode_stream_plan
@@ -69,7 +70,7 @@ class Hand:
                 site=SITE, stream=STREAM, epoch=plan.epoch, model=bundle.model, start=start, stop=stop
             )
             home, site = (bench.uplink, "cloud") if tier == "cloud" else (bench.home, SITE)
-            await home.publish(PREPARE.of(site=site, tier=tier, node=NODES[tier]), encode_prepare(message))
+            await home.publish(Message(PREPARE.of(site=site, tier=tier, node=NODES[tier]), encode_prepare(message)))
             asked.add(node)
             start = stop
         keys = {(node, plan.epoch) for node in asked}
@@ -85,7 +86,7 @@ class Hand:
         said = StreamPlan(
             stream=STREAM, model=bundle.model, model_name=bundle.name, plan=plan, reason="measured one by one"
         )
-        await bench.home.publish(PLAN.of(site=SITE, stream=STREAM), encode_stream_plan(said), retain=True)
+        await bench.home.publish(Message(PLAN.of(site=SITE, stream=STREAM), encode_stream_plan(said), retain=True))
         return plan.epoch
 
     async def frames(self, plan: Plan, count: int, *, skip: int) -> list[Seen]:

@@ -17,6 +17,7 @@ from typing import Any
 from bench.testbed.models import Prepared
 from bench.testbed.net import CLOUD, EDGE_TO_DEVICE, Net, find
 from bench.testbed.watch import Watch
+from tiercut.bus import Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
@@ -115,7 +116,7 @@ class Bench:
 
     async def forget_plan(self) -> None:
         """Take the retained plan back, so that a hub that starts knows of none (the device goes on with it)."""
-        await self.home.publish(PLAN.of(site=SITE, stream=STREAM), b"", retain=True)
+        await self.home.publish(Message(PLAN.of(site=SITE, stream=STREAM), b"", retain=True))
         self.watch.forget_switches()
 
 

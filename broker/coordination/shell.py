@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import replace
 
-from tiercut.bus import Bus, Delivery
+from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
 from tiercut.coordinator.core import Coordinator
@@ -273,20 +273,22 @@ class CoordinatorShell:
             case Prepare():
                 bus = self._uplink if action.tier == "cloud" else self._home
                 topic = PREPARE.of(site=action.site, tier=action.tier, node=action.node)
-                await bus.publish(topic, encode_prepare(action.message))
+                await bus.publish(Message(topic, encode_prepare(action.message)))
             case Measure():
                 topic = PROBE.of(site=action.site, tier=action.tier, node=action.node)
-                await self._home.publish(topic, encode_probe(action.message), qos=0)
+                await self._home.publish(Message(topic, encode_probe(action.message), qos=0))
             case PublishPlan():
                 plan = action.message.plan
                 extra = {"stream": action.message.stream, "epoch": plan.epoch, "why": action.message.reason}
                 log.info("plan", extra=extra | {"first": plan.first_cut, "second": plan.second_cut})
                 topic = PLAN.of(site=self._site, stream=action.message.stream)
-                await self._home.publish(topic, encode_stream_plan(action.message), retain=True)
+                await self._home.publish(Message(topic, encode_stream_plan(action.message), retain=True))
             case Explain():
                 self._explained(action)
                 document = json.dumps(action.document, separators=(",", ":"), allow_nan=False).encode()
-                await self._home.publish(EXPLAIN.of(site=self._site, stream=action.stream), document, retain=True)
+                await self._home.publish(
+                    Message(EXPLAIN.of(site=self._site, stream=action.stream), document, retain=True)
+                )
 
     def _explained(self, action: Explain) -> None:
         trouble = action.document.get("control_trouble") or action.document.get("trouble")

@@ -147,7 +147,7 @@ class EmbeddedBroker:
         self._folder = tempfile.TemporaryDirectory(prefix="tiercut-broker-")
         config, self._errors = Path(self._folder.name, "rumqttd.toml"), Path(self._folder.name, "stderr")
         config.write_text(self._configuration(), encoding="utf-8")
-        child = Path(__file__).with_name("embedded_child.py")
+        child = Path(__file__).with_name("child.py")
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(  # noqa: S603 - our own file
                 [sys.executable, "-P", str(child), str(config)],

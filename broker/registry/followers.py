@@ -10,7 +10,7 @@ from broker import home_assistant
 from broker.last_results import LastResults
 from broker.mosquitto.access_rules import acl, write_acl
 from broker.registry.core import Registry
-from tiercut.bus import Bus, Delivery
+from tiercut.bus import Bus, Delivery, Message
 from tiercut.errors import SettingsError
 from tiercut.node.refusals import REFUSED, Refusals
 from tiercut.protocol.topics import LAST
@@ -128,7 +128,7 @@ class Discovery:
                 wanted.update(said)
         for topic in (self._said.keys() | wanted.keys()) - {t for t in wanted if self._said.get(t) == wanted[t]}:
             try:
-                await self._bus.publish(topic, wanted.get(topic, b""), retain=True)
+                await self._bus.publish(Message(topic, wanted.get(topic, b""), retain=True))
             except REFUSED as error:
                 self._refusals.note("discovery", error)
         self._said = wanted

@@ -14,7 +14,7 @@ from typing import Self
 
 from broker.coordination.shell import CoordinatorShell
 from broker.registry.core import Registry
-from tiercut.bus import Bus, Delivery
+from tiercut.bus import Bus, Delivery, Message
 from tiercut.node.refusals import Refusals
 from tiercut.protocol.jsonwire import encode_stream_plan
 from tiercut.protocol.nodes import StreamPlan
@@ -114,7 +114,7 @@ async def set_right(before: Said, kept: Kept, bus: Bus, registry: Registry, shel
     """
     missing = _missing(before, Said.by(registry, shell), kept)
     for topic, payload in missing.items():
-        await bus.publish(topic, payload, retain=True)
+        await bus.publish(Message(topic, payload, retain=True))
     for name in before.states & registry.entries.keys():
         if kept.of(STREAM_STATUS, name) is None:
             registry.entries[name].said = None  # said anew at the next look

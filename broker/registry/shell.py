@@ -13,7 +13,7 @@ from broker.coordination.shell import CoordinatorShell
 from broker.registry import reconcile
 from broker.registry.core import Registry
 from broker.registry.entries import Action, Assign, PlanStream, Remove, SayStatus, Unplan
-from tiercut.bus import Delivery, ManagedBus
+from tiercut.bus import Delivery, ManagedBus, Message
 from tiercut.clock import Clock
 from tiercut.errors import SettingsError
 from tiercut.node.message_guard import Hearing
@@ -191,11 +191,11 @@ class Registrar:
                     topic = STREAMS.of(site=self._site, tier="device", node=node)
                     names = ", ".join(each.settings.name for each in streams)
                     log.info("sensors given out", extra={"to": node, "streams": names})
-                    await self._home.publish(topic, encode_assigned(streams) if streams else b"", retain=True)
+                    await self._home.publish(Message(topic, encode_assigned(streams) if streams else b"", retain=True))
                     self._removed -= {each.settings.name for each in streams}
                 case SayStatus(status):
                     topic = STREAM_STATUS.of(site=self._site, stream=status.stream)
-                    await self._home.publish(topic, encode_stream_status(status), retain=True)
+                    await self._home.publish(Message(topic, encode_stream_status(status), retain=True))
                 case PlanStream(goal):
                     self._shell.want(goal)
                 case Unplan(stream):
@@ -213,7 +213,7 @@ class Registrar:
     async def _clear(self, stream: str, topics: Iterable[Topic]) -> None:
         """Nothing of a stream stays retained on these topics."""
         for topic in topics:
-            await self._home.publish(topic.of(site=self._site, stream=stream), b"", retain=True)
+            await self._home.publish(Message(topic.of(site=self._site, stream=stream), b"", retain=True))
 
     # ------------------------------------------------------------------ the hub's HTTP API
 
@@ -242,7 +242,7 @@ class Registrar:
         """
         wanted = from_table(StreamSettings, {"name": name} | dict(settings), where=f"the stream '{name}'")
         self._registry.check(wanted)
-        await self._home.publish(WANTED.of(site=self._site, stream=name), encode_wanted(wanted), retain=True)
+        await self._home.publish(Message(WANTED.of(site=self._site, stream=name), encode_wanted(wanted), retain=True))
         self._registry.wanted_heard(name, encode_wanted(wanted))
         self._news.set()
         return await self._spoken_of(name, wanted)
@@ -274,7 +274,7 @@ class Registrar:
                 came="one that stands in the hub's settings",
                 fix="remove it there, and start the hub again",
             )
-        await self._home.publish(WANTED.of(site=self._site, stream=name), b"", retain=True)
+        await self._home.publish(Message(WANTED.of(site=self._site, stream=name), b"", retain=True))
         self._registry.wanted_heard(name, b"")
         self._news.set()
         return True

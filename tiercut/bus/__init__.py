@@ -13,6 +13,33 @@ Properties = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """A message to publish.
+
+    Attributes:
+        topic: Where to: at least one character, no wildcard.
+        payload: At most `Bus.max_payload_bytes`.
+        qos: 1, or 0 for what may be lost.
+        retain: The broker keeps it for who subscribes later; an empty payload takes back what it keeps.
+        expiry_s: Seconds after which the broker forgets it; ``None``: never.
+        properties: User properties (MQTT 5 §3.3.2.3.7).
+        content_type: What the payload is, for readers.
+        response_topic: Where an answer is to go.
+        correlation: Tells the asker which question an answer is to.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    expiry_s: int | None = None
+    properties: Properties = ()
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sent:
     """A message that the bus has taken.
 
@@ -82,26 +109,14 @@ class Bus(Protocol):
         """A sentence about the emulated link in front of this bus, ``None`` when the link is the real one."""
         ...
 
-    async def publish(
-        self,
-        topic: str,
-        payload: bytes,
-        *,
-        qos: int = 1,
-        retain: bool = False,
-        expiry_s: int | None = None,
-        properties: Properties = (),
-        content_type: str | None = None,
-        response_topic: str | None = None,
-        correlation: bytes | None = None,
-    ) -> Sent:
+    async def publish(self, message: Message) -> Sent:
         """Send, and wait until the broker has taken it (QoS 0: until it is written to the socket).
 
         Calls are sent in the order in which they are made. A call waits while too many bytes or messages are under
         way. Through a lost connection it goes on waiting and is sent again after the reconnect.
 
         Raises:
-            PacketTooLarge: ``payload`` is over ``max_payload_bytes``.
+            PacketTooLarge: its payload is over ``max_payload_bytes``.
             PublishRefused: the broker answered with an error code.
             BusError: the bus was closed before the message was taken.
         """

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from tiercut.bus import Handler, ManagedBus, Properties, Sent, Subscription
+from tiercut.bus import Handler, ManagedBus, Message, Properties, Sent, Subscription
 from tiercut.bus.link_model import Link, LinkSettings
 from tiercut.bus.settings import OUTGOING_BUDGET_BYTES
 from tiercut.clock import Clock
@@ -98,47 +98,27 @@ class LinkedBus:
                 room.set_result(None)  # on to the bus, which says that it is closed
         await self._bus.close(goodbye=goodbye)
 
-    async def publish(
-        self,
-        topic: str,
-        payload: bytes,
-        *,
-        qos: int = 1,
-        retain: bool = False,
-        expiry_s: int | None = None,
-        properties: Properties = (),
-        content_type: str | None = None,
-        response_topic: str | None = None,
-        correlation: bytes | None = None,
-    ) -> Sent:
+    async def publish(self, message: Message) -> Sent:
         """See `tiercut.bus.Bus.publish`; a QoS 0 message is taken when it arrives."""
-
-        def give() -> Coroutine[Any, Any, Sent]:
-            return self._bus.publish(
-                topic,
-                payload,
-                qos=qos,
-                retain=retain,
-                expiry_s=expiry_s,
-                properties=properties,
-                content_type=content_type,
-                response_topic=response_topic,
-                correlation=correlation,
-            )
-
-        if not self._applies_to(topic):
-            return await give()
-        size = len(payload)
+        if not self._applies_to(message.topic):
+            return await self._bus.publish(message)
+        size = len(message.payload)
         await self._take_room(size)
         try:
             started_s = self._clock.monotonic_s()
             # A task starts with its loop's next turn, in the order of creation: that keeps the order of the line.
-            await (await self._cross(size, lambda: asyncio.create_task(give(), name=f"linked publish {topic}")))
-            if qos:
+            await (await self._cross(size, lambda: self._arrive(message)))
+            if message.qos:
                 await self._wait_until(self._clock.monotonic_s() + self.link.settings.delay_s)
             return Sent(seconds=self._clock.monotonic_s() - started_s, payload_bytes=size)
         finally:
             self._give_room(size)
+
+    def _arrive(self, message: Message) -> asyncio.Task[Sent]:
+        async def give() -> Sent:
+            return await self._bus.publish(message)
+
+        return asyncio.create_task(give(), name=f"linked publish {message.topic}")
 
     async def subscribe(self, topic_filter: str, *, qos: int = 1, handler: Handler | None = None) -> Subscription:
         """As the bus behind."""

@@ -16,12 +16,12 @@ from typing import Self
 
 from paho.mqtt.client import topic_matches_sub
 
-from tiercut.bus import Delivery, Handler, Properties, Sent, Subscription
+from tiercut.bus import Delivery, Handler, Message, Properties, Sent, Subscription
 from tiercut.bus.acks import STUCK_S, AckOrder
 from tiercut.bus.error_mapping import closed_error, too_large_error
 from tiercut.bus.inbox import Inbox, nothing
-from tiercut.bus.memory_broker import MemoryBroker, Message, retained
-from tiercut.bus.packets import check_filter, check_qos, check_topic
+from tiercut.bus.memory_broker import Held, MemoryBroker, retained
+from tiercut.bus.packets import check_filter, check_message, check_qos, check_topic
 from tiercut.bus.routes import Routes
 
 __all__ = ["MemoryBroker", "MemoryBus"]
@@ -33,7 +33,7 @@ _URL = "memory:"
 class _Packet:
     """A message on its way to one client; ``inboxes`` are fixed when it comes from the retained ones."""
 
-    message: Message
+    held: Held
     qos: int
     retained: bool = False
     inboxes: list[Inbox] | None = None
@@ -60,9 +60,9 @@ class MemoryBus:
         self._connected = False
         self._closed = False
         self._routes = Routes()
-        self._announced: dict[str, Message] = {}
+        self._announced: dict[str, Held] = {}
         #: publishes made without a connection, in order
-        self._unsent: deque[tuple[Message, asyncio.Future[None]]] = deque()
+        self._unsent: deque[tuple[Held, asyncio.Future[None]]] = deque()
         #: QoS 1 packets that wait for credit or for the connection
         self._queued: deque[_Packet] = deque()
         self._unacked: OrderedDict[int, _Packet] = OrderedDict()
@@ -125,38 +125,24 @@ class MemoryBus:
             for inbox in route.inboxes:
                 inbox.end()
 
-    async def publish(
-        self,
-        topic: str,
-        payload: bytes,
-        *,
-        qos: int = 1,
-        retain: bool = False,
-        expiry_s: int | None = None,
-        properties: Properties = (),
-        content_type: str | None = None,
-        response_topic: str | None = None,
-        correlation: bytes | None = None,
-    ) -> Sent:
+    async def publish(self, message: Message) -> Sent:
         """See `tiercut.bus.Bus.publish`."""
-        check_topic(topic)
-        check_qos(qos)
+        check_message(message)
         if self._closed:
             raise closed_error(_URL)
-        if len(payload) > self.max_payload_bytes:
-            raise too_large_error(topic, len(payload), self.max_payload_bytes)
-        expires_s = None if expiry_s is None else self._broker.clock.monotonic_s() + expiry_s
-        message = Message(
-            topic, payload, qos, retain, expires_s, tuple(properties), content_type, response_topic, correlation
-        )
+        size = len(message.payload)
+        if size > self.max_payload_bytes:
+            raise too_large_error(message.topic, size, self.max_payload_bytes)
+        expiry_s = message.expiry_s
+        held = Held(message, None if expiry_s is None else self._broker.clock.monotonic_s() + expiry_s)
         if self._connected:
-            self._hand_over(message)
+            self._hand_over(held)
             await asyncio.sleep(0)  # others get their turn, as they do while a real broker answers
         else:
             taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._unsent.append((message, taken))
+            self._unsent.append((held, taken))
             await taken
-        return Sent(seconds=0.0, payload_bytes=len(payload))
+        return Sent(seconds=0.0, payload_bytes=size)
 
     async def announce(self, topic: str, payload: bytes, *, properties: Properties = ()) -> None:
         """See `tiercut.bus.Bus.announce`."""
@@ -181,17 +167,17 @@ class MemoryBus:
             handler=handler,
         )
         self._routes.add(inbox, qos=qos)
-        for message in self._broker.retained(topic_filter):
-            self._deliver(_Packet(message, min(qos, message.qos), retained=True, inboxes=[inbox]))
+        for held in self._broker.retained(topic_filter):
+            self._deliver(_Packet(held, min(qos, held.message.qos), retained=True, inboxes=[inbox]))
         return inbox
 
     # --- The broker's side ------------------------------------------------------------------------------------------
 
-    def offer(self, message: Message) -> None:
+    def offer(self, held: Held) -> None:
         """The broker has a message; it is this bus's if a filter matches."""
-        granted = [route.qos for route in self._routes if topic_matches_sub(route.topic_filter, message.topic)]
+        granted = [route.qos for route in self._routes if topic_matches_sub(route.topic_filter, held.topic)]
         if granted:
-            self._deliver(_Packet(message, min(message.qos, max(granted))))
+            self._deliver(_Packet(held, min(held.message.qos, max(granted))))
 
     def lose(self) -> tuple[str, bytes] | None:
         """The connection breaks; returns the will."""
@@ -211,19 +197,19 @@ class MemoryBus:
             return
         self._connected = True
         self.counters["reconnects"] += 1
-        for message in self._announced.values():
-            self._hand_over(message)
+        for held in self._announced.values():
+            self._hand_over(held)
         while self._unsent:
-            message, taken = self._unsent.popleft()
+            held, taken = self._unsent.popleft()
             if not taken.done():
-                self._hand_over(message)
+                self._hand_over(held)
                 taken.set_result(None)
         self._deliver_queued()
 
-    def _hand_over(self, message: Message) -> None:
+    def _hand_over(self, held: Held) -> None:
         self.counters["messages_out"] += 1
-        self.counters["bytes_out"] += len(message.payload)
-        self._broker.route(message)
+        self.counters["bytes_out"] += len(held.message.payload)
+        self._broker.route(held)
 
     def _deliver(self, packet: _Packet) -> None:
         if packet.qos:
@@ -235,7 +221,7 @@ class MemoryBus:
     def _deliver_queued(self) -> None:
         while self._connected and self._queued and len(self._unacked) < self._receive_maximum:
             packet = self._queued.popleft()
-            expires_s = packet.message.expires_s
+            expires_s = packet.held.expires_s
             if expires_s is not None and expires_s <= self._broker.clock.monotonic_s():
                 continue
             packet_id = next(self._packet_ids)
@@ -244,10 +230,10 @@ class MemoryBus:
             self._put(packet, inboxes, self._acks.take(packet_id, len(inboxes)))
 
     def _receivers(self, packet: _Packet) -> list[Inbox]:
-        return self._routes.inboxes(packet.message.topic) if packet.inboxes is None else packet.inboxes
+        return self._routes.inboxes(packet.held.topic) if packet.inboxes is None else packet.inboxes
 
     def _put(self, packet: _Packet, inboxes: list[Inbox], acks: Sequence[Callable[[], None]]) -> None:
-        message = packet.message
+        message = packet.held.message
         self.counters["messages_in"] += 1
         self.counters["bytes_in"] += len(message.payload)
         if not inboxes:

@@ -7,35 +7,38 @@ from typing import Protocol
 
 from paho.mqtt.client import topic_matches_sub
 
-from tiercut.bus import Properties
+from tiercut.bus import Message, Properties
 from tiercut.bus.settings import PACKET_OVERHEAD_BYTES, PROTOCOL_MAX_BYTES
 from tiercut.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """As the broker holds it."""
+class Held:
+    """A message as the broker holds it.
 
-    topic: str
-    payload: bytes
-    qos: int
-    retain: bool
-    expires_s: float | None
-    properties: Properties
-    content_type: str | None
-    response_topic: str | None
-    correlation: bytes | None
+    Attributes:
+        message: The message.
+        expires_s: When it is forgotten, on the broker's clock; ``None``: never.
+    """
+
+    message: Message
+    expires_s: float | None = None
+
+    @property
+    def topic(self) -> str:
+        """Its topic."""
+        return self.message.topic
 
 
-def retained(topic: str, payload: bytes, properties: Properties = ()) -> Message:
+def retained(topic: str, payload: bytes, properties: Properties = ()) -> Held:
     """As presence is published."""
-    return Message(topic, payload, 1, True, None, tuple(properties), None, None, None)
+    return Held(Message(topic, payload, retain=True, properties=tuple(properties)))
 
 
 class Client(Protocol):
     """A bus, as its broker sees it."""
 
-    def offer(self, message: Message) -> None:
+    def offer(self, held: Held) -> None:
         """A message that may concern it."""
 
     def lose(self) -> tuple[str, bytes] | None:
@@ -56,7 +59,7 @@ class MemoryBroker:
         self.clock = clock
         self.max_payload_bytes = max_payload_bytes
         self._buses: list[Client] = []
-        self._retained: dict[str, Message] = {}
+        self._retained: dict[str, Held] = {}
 
     def cut(self, bus: Client) -> None:
         """Break a bus's connection: its will is published, its publishes wait, QoS 1 messages wait for it."""
@@ -76,22 +79,20 @@ class MemoryBroker:
         """A bus has disconnected."""
         self._buses.remove(bus)
 
-    def route(self, message: Message) -> None:
+    def route(self, held: Held) -> None:
         """Take a message, and hand it to all whom it concerns."""
-        if message.retain:
-            if message.payload:
-                self._retained[message.topic] = message
+        if held.message.retain:
+            if held.message.payload:
+                self._retained[held.topic] = held
             else:
-                self._retained.pop(message.topic, None)
+                self._retained.pop(held.topic, None)
         for bus in list(self._buses):
-            bus.offer(message)
+            bus.offer(held)
 
-    def retained(self, topic_filter: str) -> list[Message]:
+    def retained(self, topic_filter: str) -> list[Held]:
         """Retained messages that match a filter and have not expired."""
         now_s = self.clock.monotonic_s()
         self._retained = {
-            topic: message
-            for topic, message in self._retained.items()
-            if message.expires_s is None or message.expires_s > now_s
+            topic: held for topic, held in self._retained.items() if held.expires_s is None or held.expires_s > now_s
         }
-        return [message for topic, message in self._retained.items() if topic_matches_sub(topic_filter, topic)]
+        return [held for topic, held in self._retained.items() if topic_matches_sub(topic_filter, topic)]

@@ -12,14 +12,13 @@ from typing import Self
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
-from tiercut.bus import Handler, Properties, Sent, Subscription
+from tiercut.bus import Handler, Message, Properties, Sent, Subscription
 from tiercut.bus.connection import Connection
 from tiercut.bus.error_mapping import closed_error, connect_error
 from tiercut.bus.handshake import Accepted, Refused
 from tiercut.bus.incoming import Incoming
-from tiercut.bus.outbox import Message
 from tiercut.bus.outgoing import Outgoing
-from tiercut.bus.packets import check_filter, check_qos, check_topic, overhead_bytes, pack
+from tiercut.bus.packets import check_filter, check_message, check_qos, check_topic
 from tiercut.bus.settings import PACKET_OVERHEAD_BYTES, MqttSettings
 from tiercut.clock import Clock
 from tiercut.errors import BusError
@@ -139,32 +138,10 @@ class MqttBus:
         finally:
             await self._disconnect(will=last is not None and not said)
 
-    async def publish(
-        self,
-        topic: str,
-        payload: bytes,
-        *,
-        qos: int = 1,
-        retain: bool = False,
-        expiry_s: int | None = None,
-        properties: Properties = (),
-        content_type: str | None = None,
-        response_topic: str | None = None,
-        correlation: bytes | None = None,
-    ) -> Sent:
+    async def publish(self, message: Message) -> Sent:
         """See `tiercut.bus.Bus.publish`."""
-        check_topic(topic)
-        check_qos(qos)
+        check_message(message)
         self._check_open()
-        message = Message(
-            topic,
-            payload,
-            qos,
-            retain,
-            pack(properties, expiry_s, content_type, response_topic, correlation),
-            overhead_bytes(topic, properties, content_type, response_topic, correlation),
-            asyncio.get_running_loop().create_future(),
-        )
         return await self._outgoing.publish(message)
 
     async def announce(self, topic: str, payload: bytes, *, properties: Properties = ()) -> None:

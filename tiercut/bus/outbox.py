@@ -8,37 +8,43 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tiercut.bus import Sent
+from tiercut.bus import Message, Sent
 
 if TYPE_CHECKING:
     from paho.mqtt.properties import Properties
 
 
 @dataclass(slots=True, eq=False)
-class Message:
+class Queued:
     """One message on its way to the broker.
 
     Attributes:
+        message: What to publish.
+        qos: Its QoS, or what the broker allows.
+        properties: Its properties as paho wants them.
         taken: Resolved when the broker has taken it.
         overhead_bytes: What the packet carries beside the payload.
         announcement: Presence: not sent again as such, because every reconnect sends the newest one anyway.
         sent_s: When it was handed to the connection, for the last time so far.
     """
 
-    topic: str
-    payload: bytes
+    message: Message
     qos: int
-    retain: bool
     properties: Properties | None
     overhead_bytes: int
     taken: asyncio.Future[Sent]
     announcement: bool = False
     sent_s: float = field(default=0.0)
 
+    @property
+    def payload_bytes(self) -> int:
+        """Size of its payload."""
+        return len(self.message.payload)
+
     def finish(self, now_s: float) -> None:
         """The broker has taken it."""
         if not self.taken.done():
-            self.taken.set_result(Sent(seconds=now_s - self.sent_s, payload_bytes=len(self.payload)))
+            self.taken.set_result(Sent(seconds=now_s - self.sent_s, payload_bytes=self.payload_bytes))
 
     def fail(self, error: Exception) -> None:
         """It will not be taken."""
@@ -59,11 +65,11 @@ class Outbox:
         self._under_way_bytes = 0
         #: QoS 1 messages that may be under way: the server's Receive Maximum (MQTT 5 §4.9)
         self.credit = 65_535
-        self._waiting: deque[Message] = deque()
+        self._waiting: deque[Queued] = deque()
         #: packet identifier → QoS 1 message
-        self._unacked: dict[int, Message] = {}
+        self._unacked: dict[int, Queued] = {}
         #: packet identifier → QoS 0 message that is not on the socket yet
-        self._unwritten: dict[int, Message] = {}
+        self._unwritten: dict[int, Queued] = {}
 
     @property
     def under_way_bytes(self) -> int:
@@ -75,15 +81,15 @@ class Outbox:
         """QoS 1 messages handed over and not yet acknowledged."""
         return len(self._unacked)
 
-    def add(self, message: Message) -> None:
+    def add(self, message: Queued) -> None:
         """Queue up."""
         self._waiting.append(message)
 
-    def add_first(self, messages: Iterable[Message]) -> None:
+    def add_first(self, messages: Iterable[Queued]) -> None:
         """Queue in front of all others, keeping the order among themselves."""
         self._waiting.extendleft(reversed(list(messages)))
 
-    def next(self) -> Message | None:
+    def next(self) -> Queued | None:
         """The message to hand over now, or ``None`` while there is none or no room for it."""
         waiting = self._waiting
         while waiting and waiting[0].taken.done():  # its caller was cancelled
@@ -93,20 +99,20 @@ class Outbox:
         message = waiting[0]
         if message.qos and len(self._unacked) >= self.credit:
             return None
-        if self._under_way_bytes and self._under_way_bytes + len(message.payload) > self._budget_bytes:
+        if self._under_way_bytes and self._under_way_bytes + message.payload_bytes > self._budget_bytes:
             return None
         return waiting.popleft()
 
-    def sent(self, packet_id: int, message: Message) -> None:
+    def sent(self, packet_id: int, message: Queued) -> None:
         """It was handed to the connection under this identifier."""
         (self._unacked if message.qos else self._unwritten)[packet_id] = message
-        self._under_way_bytes += len(message.payload)
+        self._under_way_bytes += message.payload_bytes
 
-    def acked(self, packet_id: int) -> Message | None:
+    def acked(self, packet_id: int) -> Queued | None:
         """The broker answered for a QoS 1 message; ``None`` when we know no such message."""
         return self._leave(self._unacked, packet_id)
 
-    def written(self, packet_id: int) -> Message | None:
+    def written(self, packet_id: int) -> Queued | None:
         """A QoS 0 message is on the socket."""
         return self._leave(self._unwritten, packet_id)
 
@@ -124,7 +130,7 @@ class Outbox:
             self._unacked.clear()
         for message in self._unacked.values():
             message.sent_s = now_s
-        self._under_way_bytes = sum(len(message.payload) for message in self._unacked.values())
+        self._under_way_bytes = sum(message.payload_bytes for message in self._unacked.values())
         for message in (*lost, *self._waiting):
             if message.announcement:
                 message.finish(message.sent_s)
@@ -140,8 +146,8 @@ class Outbox:
         self._waiting.clear()
         self._under_way_bytes = 0
 
-    def _leave(self, group: dict[int, Message], packet_id: int) -> Message | None:
+    def _leave(self, group: dict[int, Queued], packet_id: int) -> Queued | None:
         message = group.pop(packet_id, None)
         if message is not None:
-            self._under_way_bytes -= len(message.payload)
+            self._under_way_bytes -= message.payload_bytes
         return message

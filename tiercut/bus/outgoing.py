@@ -7,11 +7,11 @@ from collections import Counter
 
 from paho.mqtt.reasoncodes import ReasonCode
 
-from tiercut.bus import Properties, Sent
+from tiercut.bus import Message, Properties, Sent
 from tiercut.bus.connection import Connection
 from tiercut.bus.error_mapping import publish_error, too_large_error
 from tiercut.bus.handshake import Accepted
-from tiercut.bus.outbox import Message, Outbox
+from tiercut.bus.outbox import Outbox, Queued
 from tiercut.bus.packets import overhead_bytes, pack
 from tiercut.bus.settings import PACKET_OVERHEAD_BYTES, MqttSettings
 from tiercut.clock import Clock
@@ -44,18 +44,21 @@ class Outgoing:
 
     async def publish(self, message: Message) -> Sent:
         """Queue up, and wait until the broker has taken it."""
-        self._check_size(message)
-        self._outbox.add(message)
+        queued = _queued(message)
+        self._check_size(queued)
+        self._outbox.add(queued)
         self.pump()
-        return await message.taken
+        return await queued.taken
 
     async def announce(self, topic: str, payload: bytes, properties: Properties) -> None:
         """Publish with this connection and all later ones; without a connection, do not wait for one."""
-        message = _announcement(topic, payload, properties)
-        self._check_size(message)
+        queued = _announcement(topic, payload, properties)
+        self._check_size(queued)
         self._announced[topic] = (payload, properties)
         if self._connection is not None:
-            await self.publish(message)
+            self._outbox.add(queued)
+            self.pump()
+            await queued.taken
 
     async def say_last(self, topic: str, payload: bytes, *, timeout_s: float) -> None:
         """Publish before all that waits; nothing is announced after it.
@@ -65,12 +68,12 @@ class Outgoing:
             BusError: the broker refuses, or it is too large.
         """
         self._announced.clear()
-        message = _announcement(topic, payload, ())
-        self._check_size(message)
-        self._outbox.add_first([message])
+        queued = _announcement(topic, payload, ())
+        self._check_size(queued)
+        self._outbox.add_first([queued])
         self.pump()
         async with asyncio.timeout(timeout_s):
-            await message.taken
+            await queued.taken
 
     def accepted(self, connection: Connection, accepted: Accepted) -> None:
         """Take the broker's limits; decide who sends the un-acknowledged messages again.
@@ -96,53 +99,57 @@ class Outgoing:
 
     def pump(self) -> None:
         """Hand over what credit and budget allow."""
-        while (connection := self._connection) is not None and (message := self._outbox.next()) is not None:
+        while (connection := self._connection) is not None and (queued := self._outbox.next()) is not None:
             try:
-                self._check_size(message)  # the broker may be another one than at the call
+                self._check_size(queued)  # the broker may be another one than at the call
             except PacketTooLarge as error:
-                message.fail(error)
+                queued.fail(error)
                 continue
-            message.qos = min(message.qos, self._broker.max_qos)
-            message.sent_s = self._clock.monotonic_s()
+            queued.qos = min(queued.qos, self._broker.max_qos)
+            queued.sent_s = self._clock.monotonic_s()
+            message = queued.message
             retain = message.retain and self._broker.retain_available
-            packet_id = connection.publish(message.topic, message.payload, message.qos, retain, message.properties)
-            self._outbox.sent(packet_id, message)
+            packet_id = connection.publish(message.topic, message.payload, queued.qos, retain, queued.properties)
+            self._outbox.sent(packet_id, queued)
             connection.flush()
 
     def acked(self, packet_id: int, reason: ReasonCode) -> None:
         """PUBACK came: the broker took a message, or refused it."""
-        message = self._outbox.acked(packet_id)
-        if message is None:
+        queued = self._outbox.acked(packet_id)
+        if queued is None:
             return
         if reason.is_failure:
             self._counters["publish_refused"] += 1
-            message.fail(publish_error(message.topic, reason))
+            queued.fail(publish_error(queued.message.topic, reason))
         else:
-            self._finish(message)
+            self._finish(queued)
 
     def written(self, packet_id: int) -> None:
         """A QoS 0 message is on the socket, which is all one can know of it."""
-        message = self._outbox.written(packet_id)
-        if message is not None:
-            self._finish(message)
+        queued = self._outbox.written(packet_id)
+        if queued is not None:
+            self._finish(queued)
 
     def end(self, error: BusError) -> None:
         """The bus is closing."""
         self._outbox.fail_all(error)
 
-    def _finish(self, message: Message) -> None:
+    def _finish(self, queued: Queued) -> None:
         self._counters["messages_out"] += 1
-        self._counters["bytes_out"] += len(message.payload)
-        message.finish(self._clock.monotonic_s())
+        self._counters["bytes_out"] += queued.payload_bytes
+        queued.finish(self._clock.monotonic_s())
 
-    def _check_size(self, message: Message) -> None:
-        size = len(message.payload) + max(message.overhead_bytes, PACKET_OVERHEAD_BYTES)
+    def _check_size(self, queued: Queued) -> None:
+        size = queued.payload_bytes + max(queued.overhead_bytes, PACKET_OVERHEAD_BYTES)
         if size > self.max_packet_bytes:
             limit = self.max_packet_bytes - PACKET_OVERHEAD_BYTES
-            raise too_large_error(message.topic, len(message.payload), limit)
+            raise too_large_error(queued.message.topic, queued.payload_bytes, limit)
 
 
-def _announcement(topic: str, payload: bytes, properties: Properties) -> Message:
+def _queued(message: Message, *, announcement: bool = False) -> Queued:
     taken: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
-    packed = pack(properties, None, None, None, None)
-    return Message(topic, payload, 1, True, packed, overhead_bytes(topic, properties), taken, announcement=True)
+    return Queued(message, message.qos, pack(message), overhead_bytes(message), taken, announcement)
+
+
+def _announcement(topic: str, payload: bytes, properties: Properties) -> Queued:
+    return _queued(Message(topic, payload, retain=True, properties=properties), announcement=True)

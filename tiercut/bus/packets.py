@@ -7,7 +7,7 @@ from typing import Any
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties as PahoProperties
 
-from tiercut.bus import Properties
+from tiercut.bus import Message
 
 _MAX_TOPIC_BYTES = 65_535
 #: Fixed header (5), topic length (2), packet identifier (2), length of the properties (4).
@@ -29,40 +29,35 @@ def check_filter(topic_filter: str) -> None:
         raise ValueError(f"'#' ends a topic filter, '#' and '+' stand alone between '/'; this one is {topic_filter!r}")
 
 
+def check_message(message: Message) -> None:
+    """Refuse a topic or a QoS that the bus does not know."""
+    check_topic(message.topic)
+    check_qos(message.qos)
+
+
 def check_qos(qos: int) -> None:
     """QoS 2 costs two more packets a message and is not needed where receivers dedupe."""
     if qos not in (0, 1):
         raise ValueError(f"the bus knows QoS 0 and 1, not {qos}")
 
 
-def overhead_bytes(
-    topic: str,
-    properties: Properties = (),
-    content_type: str | None = None,
-    response_topic: str | None = None,
-    correlation: bytes | None = None,
-) -> int:
+def overhead_bytes(message: Message) -> int:
     """Bytes of the packet without the payload, at most a few too many."""
-    size = _FIXED_BYTES + len(topic.encode()) + 5
-    size += sum(5 + len(name.encode()) + len(value.encode()) for name, value in properties)
-    size += sum(3 + len(text.encode()) for text in (content_type, response_topic) if text is not None)
-    return size + (3 + len(correlation) if correlation is not None else 0)
+    size = _FIXED_BYTES + len(message.topic.encode()) + 5
+    size += sum(5 + len(name.encode()) + len(value.encode()) for name, value in message.properties)
+    texts = (message.content_type, message.response_topic)
+    size += sum(3 + len(text.encode()) for text in texts if text is not None)
+    return size + (3 + len(message.correlation) if message.correlation is not None else 0)
 
 
-def pack(
-    properties: Properties,
-    expiry_s: int | None,
-    content_type: str | None,
-    response_topic: str | None,
-    correlation: bytes | None,
-) -> PahoProperties | None:
-    """The properties as paho wants them; ``None``, which is cheap, when there are none."""
+def pack(message: Message) -> PahoProperties | None:
+    """Its properties as paho wants them; ``None``, which is cheap, when there are none."""
     wanted: dict[str, Any] = {
-        "MessageExpiryInterval": expiry_s,
-        "ContentType": content_type,
-        "ResponseTopic": response_topic,
-        "CorrelationData": correlation,
-        "UserProperty": list(properties) or None,
+        "MessageExpiryInterval": message.expiry_s,
+        "ContentType": message.content_type,
+        "ResponseTopic": message.response_topic,
+        "CorrelationData": message.correlation,
+        "UserProperty": list(message.properties) or None,
     }
     packed: PahoProperties | None = None
     for name, value in wanted.items():

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tiercut.bus import Delivery
+from tiercut.bus import Delivery, Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.cli.connect import add_connection, connection
 from tiercut.clock import SystemClock
@@ -87,13 +87,13 @@ async def _control(args: argparse.Namespace) -> str:
         control = _wish(args, device=known.plan.device, identity=heard.identity)
         await bus.subscribe(EXPLAIN.of(**names), handler=heard.explanation_came)
         heard.wish = encode_control(control)
-        await bus.publish(topic, heard.wish, retain=True)
+        await bus.publish(Message(topic, heard.wish, retain=True))
         try:
             return await _outcome(heard, control, args.stream)
         except _NotTakenError as error:
             if heard.overtaken:
                 raise
-            await bus.publish(topic, heard.before, retain=True)
+            await bus.publish(Message(topic, heard.before, retain=True))
             error.fix += f"; {_named(heard.before)}, as before, is retained again"
             raise
 

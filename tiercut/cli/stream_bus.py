@@ -10,7 +10,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Self, TypeVar
 
-from tiercut.bus import Delivery
+from tiercut.bus import Delivery, Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
@@ -111,7 +111,7 @@ class SiteStreams:
         Raises:
             PublishRefused: our identity may not.
         """
-        await self._bus.publish(WANTED.of(site=self._names["site"], stream=stream), settings, retain=True)
+        await self._bus.publish(Message(WANTED.of(site=self._names["site"], stream=stream), settings, retain=True))
 
     async def until(self, condition: Callable[[], Found], timeout_s: float) -> Found | None:
         """What the condition gives once it gives something; ``None`` when that takes too long."""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from tiercut.bus import Bus, Delivery
+from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
 from tiercut.clocks.offsets import ClockOffsets
 from tiercut.errors import BadMessage
@@ -96,7 +96,7 @@ class ClockService:
         number = self._number(_Question(topic, self._clock.monotonic_s()))
         question = ClockProbe(clock_id=self._clock.id, asked_s=number)
         try:
-            await bus.publish(topic, encode_clock_probe(question), qos=0, response_topic=self._own_topic)
+            await bus.publish(Message(topic, encode_clock_probe(question), qos=0, response_topic=self._own_topic))
         except BaseException:
             self._open.pop(number, None)
             raise
@@ -124,7 +124,7 @@ class ClockService:
         payload = encode_clock_probe(question, padding_bytes=max(1, padding_bytes))
         try:
             async with asyncio.timeout(MEASURE_S):
-                await bus.publish(topic, payload, qos=0, response_topic=self._own_topic)
+                await bus.publish(Message(topic, payload, qos=0, response_topic=self._own_topic))
                 heard = await answer
         finally:
             self._open.pop(number, None)
@@ -200,4 +200,4 @@ class ClockService:
             heard_s=heard_s,
             answered_s=self._clock.monotonic_s(),
         )
-        await bus.publish(topic, encode_clock_probe(answer), qos=0)
+        await bus.publish(Message(topic, encode_clock_probe(answer), qos=0))

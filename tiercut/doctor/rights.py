@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from tiercut.bus import Bus, Delivery
+from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
 from tiercut.doctor.findings import Finding, good, problem, warning
 from tiercut.errors import BusError
@@ -135,7 +135,7 @@ async def _loop(bus: Bus, topic: str, clock: Clock) -> Finding:
     try:
         async with asyncio.timeout(ANSWER_S):
             subscription = await bus.subscribe(topic, handler=hear)
-            await bus.publish(topic, question)
+            await bus.publish(Message(topic, question))
             await came.wait()
     except (TimeoutError, BusError):
         return problem("rights", f"a message to ourselves on {topic} does not come back: we may not read there", _FIX)
@@ -164,7 +164,7 @@ async def _listen(bus: Bus, filters: list[str], hear: Callable[[Delivery], None]
 async def _may_publish(bus: Bus, topic: str, payload: bytes) -> bool:
     try:
         async with asyncio.timeout(ANSWER_S):
-            await bus.publish(topic, payload)
+            await bus.publish(Message(topic, payload))
     except (BusError, TimeoutError):
         return False
     return True

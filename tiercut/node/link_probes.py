@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 
-from tiercut.bus import Bus, Delivery
+from tiercut.bus import Bus, Delivery, Message
 from tiercut.clocks.exchange import MEASURE_S, ClockService
 from tiercut.errors import BadMessage
 from tiercut.node.refusals import REFUSED, Refusals
@@ -115,6 +115,6 @@ class Measuring:
         if not home.connected:  # it is of no use later
             return
         try:
-            await home.publish(self._topic, encode_progress(progress), qos=0)
+            await home.publish(Message(self._topic, encode_progress(progress), qos=0))
         except REFUSED as error:
             self._refusals.note("progress", error)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tiercut.bus import Bus, Delivery
+from tiercut.bus import Bus, Delivery, Message
 from tiercut.errors import BadMessage, SettingsError, TiercutError, refuse
 from tiercut.model.bundle import Bundle
 from tiercut.node.refusals import REFUSED, Refusals
@@ -87,7 +87,7 @@ class Preparation:
             tier=self._tier,
         )
         try:
-            await bus.publish(READY.of(site=asked.site, stream=asked.stream), encode_ready(ready))
+            await bus.publish(Message(READY.of(site=asked.site, stream=asked.stream), encode_ready(ready)))
         except REFUSED as error:
             self._refusals.note("ready", error)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 
-from tiercut.bus import Bus, Delivery
+from tiercut.bus import Bus, Delivery, Message
 from tiercut.errors import BadMessage, refuse
 from tiercut.node.refusals import REFUSED, Refusals
 from tiercut.protocol.topics import DROPPED, RESULT
@@ -49,8 +49,10 @@ class Returns:
         stream, _ = result_json.read_outcome(delivery.payload)
         attributes = result_json.read_attributes(delivery.properties, site=self._site, stream=stream)
         await home.publish(
-            topic.of(site=self._site, stream=stream),
-            delivery.payload,
-            properties=attributes,
-            content_type=result_json.CONTENT_TYPE,
+            Message(
+                topic.of(site=self._site, stream=stream),
+                delivery.payload,
+                properties=attributes,
+                content_type=result_json.CONTENT_TYPE,
+            )
         )

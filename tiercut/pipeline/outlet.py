@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tiercut.bus import Bus
+from tiercut.bus import Bus, Message
 from tiercut.clock import Clock
 from tiercut.clocks.offsets import ClockOffsets
 from tiercut.limits import MAX_SECONDS
@@ -74,9 +74,11 @@ class Sending:
         first, *others = split(payload, bus.max_payload_bytes)
         with self.under_way.sending(id(bus), to.tier, to.node, len(payload)):
             if others:
-                await asyncio.gather(*(bus.publish(topic, part, expiry_s=expiry_s) for part in (first, *others)))
+                await asyncio.gather(
+                    *(bus.publish(Message(topic, part, expiry_s=expiry_s)) for part in (first, *others))
+                )
             else:
-                await bus.publish(topic, first, expiry_s=expiry_s)
+                await bus.publish(Message(topic, first, expiry_s=expiry_s))
 
     async def finish(self, work: Work, result: bytes) -> None:
         """Publish a result where it belongs: on the stream's topic, or back to the node that forwarded the frame."""
@@ -90,7 +92,7 @@ class Sending:
 
     async def _publish_outcome(self, topic: str, payload: bytes, work: Work, kind: str) -> None:
         attributes = result_json.attributes(work, kind=kind, unix_s=self._clock.unix_s())
-        await self.home.publish(topic, payload, properties=attributes, content_type=result_json.CONTENT_TYPE)
+        await self.home.publish(Message(topic, payload, properties=attributes, content_type=result_json.CONTENT_TYPE))
 
     def bus_to(self, tier: Tier) -> Bus:
         """The bus that nodes of a tier are on."""
