@@ -115,7 +115,7 @@ def test_mosquitto_sub_sees_what_is_published(version: str) -> None:
 
 def test_broker_ends_with_a_parent_that_was_killed() -> None:
     code = (
-        "from broker.embedded import EmbeddedBroker\n"
+        "from broker.embedded.server import EmbeddedBroker\n"
         "broker = EmbeddedBroker(); broker.start()\n"
         "print(broker.port, flush=True); input()\n"
     )

@@ -163,7 +163,7 @@ async def test_more_waiting_frames_than_half_the_credit_stop_other_streams_until
 async def test_stopped_node_says_what_the_broker_keeps_and_what_is_lost(
     bundles: Path, chain: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tiercut.node, "DRAIN_S", 0.05)
+    monkeypatch.setattr(tiercut.node.node, "DRAIN_S", 0.05)
     site = new_site(bundles, two_brokers=True)
     edge = impatient_edge(site, fall_back=False)
     async with site.running(edge):

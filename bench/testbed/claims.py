@@ -12,7 +12,7 @@ from bench.testbed.log import Figures
 Row = dict[str, Any]
 REGRET, TO_SINGLE, PREDICTION = 1.05, 1.05, 0.10
 REACTION_S, REACTION_FRAMES = 1.0, 5
-#: A plan that is better by less is not worth a change to the coordinator (`tiercut.coordinator.switching`).
+#: A plan that is better by less is not worth a change to the coordinator (`tiercut.coordinator.hysteresis`).
 WORTH = 0.10
 
 

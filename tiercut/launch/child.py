@@ -1,4 +1,4 @@
-"""The process of a program that `tiercut.processes` started: it ends when its parent does, however that happens."""
+"""The process of a program that `tiercut.launch.processes` started: it ends when its parent does, however that happens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-#: A program that was told to stop has as long; somewhat more than `tiercut.processes` gives it.
+#: A program that was told to stop has as long; somewhat more than `tiercut.launch.processes` gives it.
 STOP_S = 6.0
 
 

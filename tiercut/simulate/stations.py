@@ -113,7 +113,7 @@ class SimLink:
 
 
 class SimStation:
-    """One node: takes the frame that waits, does what `tiercut.frame.decide` says, and hands it on."""
+    """One node: takes the frame that waits, does what `tiercut.pipeline.decide.decide` says, and hands it on."""
 
     def __init__(
         self, node: SimNode, scenario: Scenario, codecs: Mapping[tuple[str, int], CodecPoint], end: int
