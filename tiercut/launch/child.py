@@ -1,4 +1,4 @@
-"""The process of a program that `tiercut.launch.processes` started: it ends when its parent does, however that happens."""
+"""The process of a program that `launch.processes` started: it ends when its parent does, however that happens."""
 
 from __future__ import annotations
 
