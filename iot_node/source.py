@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from iot_node.bus_sensor import BusSensor
-from iot_node.fusion_sensor import LATE_WINDOWS_S, FusedSensor
+from iot_node.fusion_sensor import LATE_WINDOWS_S, FusionSensor
 from tiercut.bus import Bus
 from tiercut.clock import Clock
 from tiercut.errors import BusError
@@ -118,7 +118,7 @@ def open_source(settings: StreamSettings, bundle: Bundle, *, clock: Clock) -> So
     if not fused:
         waiting = on_bus[0].newest_unix_s if on_bus else _nothing
         return Source(parts[0], on_bus, sensors[0].close, clock, waiting, max_behind_s)
-    together = FusedSensor(
+    together = FusionSensor(
         parts,
         sensors,
         fuser=Fuser(forms, bundle.frame, part_names(settings.sources)),

@@ -75,7 +75,7 @@ class World:
         self._unreachable = {
             ends: noticed(traces.mbps.zeros(), scenario.detect_s) for ends, traces in scenario.links.items()
         }
-        self._window = Window(limit=scenario.in_flight, timeout_s=scenario.timeout_s)
+        self._window: Window[None] = Window(limit=scenario.in_flight, timeout_s=scenario.timeout_s)
         self._next: Flight | None = None
         self._flights: list[Flight] = []
         for station in self.stations.values():
