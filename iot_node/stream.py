@@ -5,7 +5,8 @@
    (`DifferenceDetector`): it keeps its number and is counted as ``dropped.unchanged``.
 2. `offer` puts it in the single place for the next frame. With ``delivery = "every"`` the sensor waits until that is
    free, with ``"latest"`` a newer frame takes it and the older one is counted as ``dropped.newer_frame``.
-3. `start` sends it as soon as the `Window` has room: it is in flight from then on, and the window owns its record.
+3. `start` sends it as soon as the `InFlightWindow` has room: from then on it is in flight, and the window owns its
+   record.
 4. `_left`: the next node's broker has it.
 5. `outcome`: it has a result, or a reason why there is none. `watch_overdue` sends it again where neither comes, or
    gives it up.
@@ -27,7 +28,7 @@ from iot_node.sensor_reader import SensorReader
 from tiercut.clock import Clock
 from tiercut.model.bundle import Bundle
 from tiercut.pipeline.jobs import Job
-from tiercut.pipeline.window import Window
+from tiercut.pipeline.window import InFlightWindow
 from tiercut.plan import Plan
 from tiercut.protocol.nodes import StreamPlan
 from tiercut.protocol.stream_settings import StreamSettings
@@ -95,7 +96,7 @@ class Stream:
         #: the single place between sensor and window
         self._next: Prepared | None = None
         #: frames that can be sent again (``every`` only) are kept with their records: at most ``in_flight``
-        self._window: Window[Prepared] = Window(limit=settings.in_flight, timeout_s=settings.timeout_s)
+        self._window: InFlightWindow[Prepared] = InFlightWindow(limit=settings.in_flight, timeout_s=settings.timeout_s)
         #: the single place or the plan has changed
         self._changed = asyncio.Condition()
         #: set when the window may have got room

@@ -2,15 +2,15 @@
 
 import pytest
 
-from tiercut.pipeline.window import MAX_TIMEOUTS, Window
+from tiercut.pipeline.window import MAX_TIMEOUTS, InFlightWindow
 
 
-def overdue(window: Window[str], now_s: float) -> list[int]:
+def overdue(window: InFlightWindow[str], now_s: float) -> list[int]:
     return [frame.seq for frame in window.overdue(now_s)]
 
 
 def test_window_is_full_at_its_limit_and_has_room_after_an_outcome() -> None:
-    window: Window[str] = Window(limit=2, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=2, timeout_s=5)
     window.start(0, 0.0)
     window.start(1, 0.1)
     assert not window.has_room
@@ -19,7 +19,7 @@ def test_window_is_full_at_its_limit_and_has_room_after_an_outcome() -> None:
 
 
 def test_second_outcome_of_a_frame_frees_nothing() -> None:
-    window: Window[str] = Window(limit=2, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=2, timeout_s=5)
     window.start(0, 0.0)
     assert window.end(0)
     assert not window.end(0)
@@ -27,7 +27,7 @@ def test_second_outcome_of_a_frame_frees_nothing() -> None:
 
 
 def test_frame_is_overdue_after_its_timeout_oldest_first() -> None:
-    window: Window[str] = Window(limit=3, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=3, timeout_s=5)
     for seq in range(3):
         window.start(seq, float(seq))
         window.left(seq, float(seq))
@@ -35,7 +35,7 @@ def test_frame_is_overdue_after_its_timeout_oldest_first() -> None:
 
 
 def test_time_counts_from_when_a_frame_has_left() -> None:
-    window: Window[str] = Window(limit=1, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=1, timeout_s=5)
     window.start(0, 0.0)
     window.left(0, 4.0)
     assert overdue(window, 8.0) == []
@@ -43,7 +43,7 @@ def test_time_counts_from_when_a_frame_has_left() -> None:
 
 
 def test_frame_that_leaves_after_its_outcome_is_not_in_flight() -> None:
-    window: Window[str] = Window(limit=1, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=1, timeout_s=5)
     window.start(0, 0.0)
     window.end(0)
     window.left(0, 1.0)
@@ -51,7 +51,7 @@ def test_frame_that_leaves_after_its_outcome_is_not_in_flight() -> None:
 
 
 def test_frame_sent_again_waits_twice_as_long_each_time() -> None:
-    window: Window[str] = Window(limit=1, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=1, timeout_s=5)
     window.start(0, 0.0)
     window.left(0, 0.0)
     window.sent_again(0, 6.0)
@@ -65,7 +65,7 @@ def test_frame_sent_again_waits_twice_as_long_each_time() -> None:
 
 
 def test_wait_for_an_outcome_grows_to_a_bound() -> None:
-    window: Window[str] = Window(limit=1, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=1, timeout_s=5)
     window.start(0, 0.0)
     for _ in range(100):
         window.left(0, 0.0)
@@ -75,7 +75,7 @@ def test_wait_for_an_outcome_grows_to_a_bound() -> None:
 
 
 def test_frame_still_on_the_device_is_not_overdue() -> None:
-    window: Window[str] = Window(limit=1, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=1, timeout_s=5)
     window.start(0, 0.0)
     assert overdue(window, 100.0) == []
     window.left(0, 100.0)
@@ -84,14 +84,14 @@ def test_frame_still_on_the_device_is_not_overdue() -> None:
 
 
 def test_frame_that_never_left_cannot_be_sent_again() -> None:
-    window: Window[str] = Window(limit=1, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=1, timeout_s=5)
     window.start(0, 0.0)
     with pytest.raises(KeyError):
         window.sent_again(0, 1.0)
 
 
 def test_overdue_frame_brings_what_was_kept_of_it() -> None:
-    window: Window[str] = Window(limit=2, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=2, timeout_s=5)
     for seq, kept in enumerate((None, "frame 1")):
         window.start(seq, 0.0, kept=kept)
         window.left(seq, 0.0)
@@ -99,7 +99,7 @@ def test_overdue_frame_brings_what_was_kept_of_it() -> None:
 
 
 def test_outcome_of_a_frame_from_before_a_restart_is_not_expected() -> None:
-    window: Window[str] = Window(limit=1, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=1, timeout_s=5)
     window.start(0, 0.0, event="0-now")
     assert window.expects(0, "0-now")
     assert window.expects(0, None)
@@ -107,7 +107,7 @@ def test_outcome_of_a_frame_from_before_a_restart_is_not_expected() -> None:
 
 
 def test_window_knows_whether_frames_of_another_plan_are_in_flight() -> None:
-    window: Window[str] = Window(limit=2, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=2, timeout_s=5)
     assert not window.holds_other_epoch(2)
     window.start(0, 0.0, epoch=1)
     assert (window.holds_other_epoch(1), window.holds_other_epoch(2)) == (False, True)

@@ -71,7 +71,7 @@ class InFlight(Generic[Kept]):
         self.sent_s = now_s
 
 
-class Window(Generic[Kept]):
+class InFlightWindow(Generic[Kept]):
     """Owns the records of one stream's frames in flight.
 
     Args:
