@@ -22,7 +22,6 @@ from broker.registry.core import Registry
 from broker.registry.events import ModelsFound, StreamFixed
 from broker.registry.followers import Discovery, Last
 from broker.registry.shell import Follower, RegistryShell
-from broker.registry.state import State
 from broker.settings import Settings
 from tiercut import __version__
 from tiercut.bus import Bus
@@ -61,7 +60,7 @@ class Hub:
         self._models = models = ModelStore(settings.bundles)
         self.plans = [plan_by_hand(wanted, models.named(wanted.model)) for wanted in settings.plans]
         self.coordinator = Coordinator(settings.site)
-        self.registry = Registry(State(by_hand=frozenset(plan.stream for plan in settings.plans)))
+        self.registry = Registry(by_hand=frozenset(plan.stream for plan in settings.plans))
         self.registry.handle(ModelsFound(self._bundles()))
         for wanted in settings.streams:
             models.named(wanted.model)

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,6 @@ from broker.registry.events import (
     Tick,
 )
 from broker.registry.placement import AWAY_S, BALANCE_S
-from broker.registry.state import State
 from tiercut.errors import SettingsError
 from tiercut.model.bundle import Bundle
 from tiercut.protocol.nodes import NodeState, NodeStatus
@@ -38,7 +38,7 @@ class World:
     def __init__(self, bundle: Bundle, **more: Any) -> None:
         self.models: dict[str, Bundle] = {bundle.name: bundle}
         self.model = bundle.model
-        self.registry = Registry(State(**more))
+        self.registry = Registry(**more)
         self.handle(ModelsFound(self.models.copy()))
         self.now_s = 100.0
         self.assigned: dict[str, list[str]] = {}
@@ -98,7 +98,7 @@ def world(chain: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 def assert_replays(registry: Registry) -> None:
-    again = Registry(registry.log.start)
+    again = Registry(state=registry.log.start)
     assert [again.handle(event) for event, _ in registry.log.events] == [did for _, did in registry.log.events]
     assert again.state == registry.state
 
@@ -388,17 +388,24 @@ def test_state_is_valid_after_any_events_and_they_replay(world: World, residual:
         world.handle(chance_of(chain, residual, roll, world.now_s))
 
 
-def test_invalid_state_is_told_of(chain: Bundle) -> None:
-    state = State()
-    registry = Registry(state)
-    registry.handle(ModelsFound({"chain": chain}))
-    registry.handle(StreamFixed(StreamSettings(name="cam", model="chain", device="e")))
-    state.entries["cam"].node = "nobody"
-    state.entries["other"] = state.entries["cam"]
+def test_invalid_state_is_told_of(world: World) -> None:
+    world.handle(StreamFixed(StreamSettings(name="cam", model="chain", device="e")))
+    wrong = world.registry.state
+    wrong.entries["cam"].node = "nobody"
+    wrong.entries["other"] = replace(wrong.entries["cam"], settings=None)
     with pytest.raises(AssertionError) as told:
-        registry.validate_state()
-    assert "'cam': not true that the node that reads its sensor is known" not in str(told.value)
-    assert "'other': not true that its name is its key" in str(told.value)
+        Registry(state=wrong).validate_state()
+    assert str(told.value).split("; ") == [
+        "stream 'other': not true that its name is its key",
+        "stream 'other': not true that one that cannot be read is refused",
+    ]
+
+
+def test_nobody_changes_the_registry_by_what_it_gave(world: World) -> None:
+    world.wants("garden")
+    world.registry.state.entries.clear()
+    world.registry.log.start.readers.clear()
+    assert world.registry.names == ("garden",)
 
 
 def test_log_keeps_the_last_events_and_still_replays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,6 +417,12 @@ def test_log_keeps_the_last_events_and_still_replays(world: World, monkeypatch: 
         world.tick()
         assert len(world.registry.log.events) < 20
     assert_replays(world.registry)
+
+
+def test_log_does_not_grow_with_large_settings(world: World) -> None:
+    for count in range(100):
+        world.handle(StreamWanted("garden", b" " * (64 * 1024) + str(count).encode()))
+    assert len(world.registry.log.events) < 40
 
 
 def test_status_that_the_broker_forgot_and_work_that_it_refused_are_said_again(world: World) -> None:

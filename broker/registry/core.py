@@ -27,14 +27,15 @@ class Registry:
     """The streams of one site.
 
     Args:
-        state: What it knows; of a new one, only which streams have a plan by hand.
+        by_hand: Names of streams that have a plan by hand in the hub's settings.
+        state: What it knows to begin with, in place of that.
 
     Attributes:
         log: Its last events.
     """
 
-    def __init__(self, state: State | None = None) -> None:
-        self._state = State() if state is None else state
+    def __init__(self, by_hand: frozenset[str] = frozenset(), *, state: State | None = None) -> None:
+        self._state = State(by_hand=by_hand) if state is None else state.copy()
         self.log = EventLog(self._state)
 
     def handle(self, event: Event) -> Sequence[Action]:

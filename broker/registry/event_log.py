@@ -6,11 +6,13 @@ from collections import deque
 from collections.abc import Sequence
 
 from broker.registry.actions import Action
-from broker.registry.events import Event
+from broker.registry.events import Event, StreamWanted
 from broker.registry.state import State
 
-#: So many events are kept, up to twice: at four ticks a second, the last minutes.
-MAX_EVENTS = 1000
+#: At four ticks a second, the last minute or two: two parts are kept, each of so many events, ...
+MAX_EVENTS = 250
+#: ... or of so many bytes of settings as they came, which anybody may have sent.
+MAX_SETTINGS_BYTES = 1024 * 1024
 
 
 class EventLog:
@@ -23,6 +25,8 @@ class EventLog:
     def __init__(self, start: State) -> None:
         #: states, each with the events after it
         self._parts: deque[tuple[State, list[tuple[Event, Sequence[Action]]]]] = deque([(start.copy(), [])], maxlen=2)
+        #: of the last part
+        self._settings_bytes = 0
 
     @property
     def start(self) -> State:
@@ -38,5 +42,7 @@ class EventLog:
         """An event was handled; ``after`` is the state that it left."""
         events = self._parts[-1][1]
         events.append((event, actions))
-        if len(events) == MAX_EVENTS:
+        self._settings_bytes += len(event.payload) if isinstance(event, StreamWanted) else 0
+        if len(events) >= MAX_EVENTS or self._settings_bytes >= MAX_SETTINGS_BYTES:
             self._parts.append((after.copy(), []))
+            self._settings_bytes = 0
