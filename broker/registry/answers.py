@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from tiercut.model.bundle import Bundle
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.streams import Assignment, StreamStatus
 
 
-@dataclass(frozen=True, slots=True)
-class RunningStream:
-    """A stream that may run.
+class RunningStream(NamedTuple):
+    """A stream that may run; a tuple, as many are made and compared at each look.
 
     Attributes:
         settings: Its settings.
@@ -22,7 +22,7 @@ class RunningStream:
 
     settings: StreamSettings
     node: str | None
-    bundle: Bundle = field(compare=False)
+    bundle: Bundle
 
 
 @dataclass(frozen=True, slots=True)

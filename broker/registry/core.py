@@ -92,9 +92,9 @@ class Registry:
     def running(self) -> tuple[RunningStream, ...]:
         """Those that may run: what access is granted for."""
         return tuple(
-            RunningStream(settings, entry.node, entry.bundle)
+            RunningStream(entry.settings, entry.node, entry.bundle)
             for entry in self._state.entries.values()
-            if (settings := entry.runnable) is not None and entry.bundle is not None
+            if entry.settings is not None and entry.bundle is not None and not entry.refusal
         )
 
     @property

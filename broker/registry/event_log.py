@@ -9,9 +9,9 @@ from broker.registry.actions import Action
 from broker.registry.events import Event, StreamWanted
 from broker.registry.state import State
 
-#: At four ticks a second, the last minute or two: two parts are kept, each of so many events, ...
-MAX_EVENTS = 250
-#: ... or of so many bytes of settings as they came, which anybody may have sent.
+#: Two parts are kept, each of so many events: at four ticks a second, the last minutes.
+MAX_EVENTS = 500
+#: A part also ends with so many bytes of settings as they came, which anybody may have sent.
 MAX_SETTINGS_BYTES = 1024 * 1024
 
 
