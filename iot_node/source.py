@@ -1,4 +1,4 @@
-"""What a stream reads: one sensor or several, at home or on the bus, as frames that fit its model."""
+"""What a stream reads: one sensor or several, on this device or on the bus, as frames that fit its model."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Source:
         lost = sum((sensor.take_lost() for sensor in self.on_bus), Counter[str]())
         with self._lock:
             passed, self._passed = self._passed, 0
-        return lost + Counter({"sensor_ahead": passed})  # which leaves zeros out
+        return lost + Counter({"sensor_ahead": passed})  # which omits zeros
 
     def close(self) -> None:
         """End the iteration, from any thread."""

@@ -1,7 +1,8 @@
 """The streams of a device, as they come and go: its own, and those that the hub has it read.
 
 Each stream lives in a task of its own: it waits for its model, opens its sensor, follows its plans, and says on the
-stream's ``source`` topic how that goes. What goes wrong in one ends neither the others nor the node.
+stream's ``source`` topic how that goes. What goes wrong in one ends neither the others nor the node. `Assignments`
+says which streams are wanted.
 """
 
 from __future__ import annotations
