@@ -1,4 +1,4 @@
-"""What was dropped of a stream before it was sent, by reason, and what was last wrong."""
+"""What became of a stream's frames: counted, and for those that were dropped the reasons."""
 
 from __future__ import annotations
 
@@ -19,27 +19,33 @@ ADVICE = {
 
 
 class DropReport:
-    """Counts drops of one stream, and remembers the last message of each reason.
+    """Counts frames of one stream, and remembers the last message of each reason to drop one.
 
     Args:
-        counters: The node's, of all its streams: ``dropped.<reason>``.
+        counters: The node's, of all its streams.
         clock: The node's.
 
     Attributes:
+        counters: The same: ``frames_captured``, ``frames_done``, ``dropped.<reason>``.
         frames: The stream's own: ``captured``, ``done``, ``dropped.<reason>``.
     """
 
     def __init__(self, counters: Counter[str], clock: Clock) -> None:
         self.frames: Counter[str] = Counter()
-        self._counters = counters
+        self.counters = counters
         self._clock = clock
         #: reason → its last message, and when that was
         self._last: dict[str, tuple[str, float]] = {}
 
+    def count(self, event: str) -> None:
+        """A frame was ``captured``, or is ``done``: its outcome is known."""
+        self.frames[event] += 1
+        self.counters[f"frames_{event}"] += 1
+
     def note(self, reason: str, message: str, count: int = 1) -> None:
         """So many frames were dropped."""
         self.frames[f"dropped.{reason}"] += count
-        self._counters[f"dropped.{reason}"] += count
+        self.counters[f"dropped.{reason}"] += count
         if reason not in USUAL:
             self._last[reason] = (message, self._clock.unix_s())
 

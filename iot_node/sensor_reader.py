@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
+from iot_node.difference_detector import DifferenceDetector
 from iot_node.drop_report import DropReport
-from iot_node.prepared import FramePreparer, Prepared
+from iot_node.prepared import Prepared, deadline_s
 from iot_node.source import Source, open_source
 from tiercut.clock import Clock
-from tiercut.errors import SensorError
+from tiercut.errors import InputError, SensorError
+from tiercut.limits import MAX_TEXT
 from tiercut.model.bundle import Bundle
+from tiercut.plan import FULL, Plan
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.streams import SourceReport, SourceState
 from tiercut.sensing.sensor_format import Spoiled
@@ -28,9 +30,9 @@ class SensorReader:
         node: The device's id.
         bundle: The stream's model.
         clock: The device's clock.
-        counters: Where it counts ``frames_captured`` and ``sensors_failed``.
-        drops: Where it counts what it drops.
-        preparer: Makes the model's input of what the sensor gives.
+        drops: Where it counts frames, and what it drops.
+        detector: Says which frames to skip.
+        plan: Gives the plan that the stream follows now.
         wanted: Waits until the sensor is to be read.
         offer: Takes a frame.
 
@@ -49,9 +51,9 @@ class SensorReader:
         node: str,
         bundle: Bundle,
         clock: Clock,
-        counters: Counter[str],
         drops: DropReport,
-        preparer: FramePreparer,
+        detector: DifferenceDetector,
+        plan: Callable[[], Plan | None],
         wanted: Callable[[], Awaitable[None]],
         offer: Callable[[Prepared], Awaitable[None]],
     ) -> None:
@@ -59,9 +61,9 @@ class SensorReader:
         self._node = node
         self._bundle = bundle
         self._clock = clock
-        self._counters = counters
         self._drops = drops
-        self._preparer = preparer
+        self._detector = detector
+        self._plan = plan
         self._wanted = wanted
         self._offer = offer
         self._log = logging.getLogger(f"{node}.{settings.name}")
@@ -85,10 +87,10 @@ class SensorReader:
         try:
             await self._read_all(pool)
         except SensorError as error:  # the device's other streams go on
-            self._counters["sensors_failed"] += 1
+            self._drops.counters["sensors_failed"] += 1
             self.failed(str(error))
         except Exception as error:  # noqa: BLE001 - a driver may raise anything, and must not end the device's other streams
-            self._counters["sensors_failed"] += 1
+            self._drops.counters["sensors_failed"] += 1
             self.failed(f"{type(error).__name__}: {error}", error)
         else:
             self._state = "ended"
@@ -107,8 +109,7 @@ class SensorReader:
             if given == "ended":
                 return
             self._seq += 1
-            self._counters["frames_captured"] += 1
-            self._drops.frames["captured"] += 1
+            self._drops.count("captured")
             self._state = "running"
             if isinstance(given, Prepared):
                 await self._offer(given)
@@ -117,12 +118,40 @@ class SensorReader:
             due_s = max(due_s + period_s, self._clock.monotonic_s())
             await asyncio.sleep(max(due_s - self._clock.monotonic_s(), 0))
 
+    # ------------------------------------------------------------------ on the sensor's thread
+
     def _next(self, seq: int) -> Prepared | Spoiled | Literal["ended"]:
-        """On the sensor's thread: its next frame, prepared."""
+        """The next frame as the model's input, if it is worth it."""
         captured = self.source.next()
         if captured is None:
             return "ended"
-        return captured if isinstance(captured, Spoiled) else self._preparer.prepare(seq, captured)
+        if isinstance(captured, Spoiled):
+            return captured
+        now_s, unix_s = self._clock.monotonic_s(), self._clock.unix_s()
+        age_s = 0.0 if captured.at_unix_s is None else max(0.0, unix_s - captured.at_unix_s)
+        plan = self._plan()
+        max_age_s = deadline_s(self._settings, plan)
+        if max_age_s is not None and age_s > max_age_s:  # whatever the plan: it could not have been in time with any
+            ages = f"{age_s * 1e3:.0f} ms old as it came, deadline {max_age_s * 1e3:.0f} ms"
+            return Spoiled("past_deadline", f"{ages}; raise deadline_ms, or see what holds the sensor's frames up")
+        at_s = now_s - age_s
+        if self._detector.skips(captured.frame, at_s):
+            return Spoiled("unchanged", "")
+        variant = FULL if plan is None else plan.exit
+        try:
+            arrays = self._bundle.to_inputs(captured.frame, variant)
+        except InputError as error:
+            return Spoiled("wrong_shape", str(error))
+        return Prepared(
+            seq=seq,
+            frame=captured.frame,
+            arrays=arrays,
+            variant=variant,
+            label=_printable(captured.label),
+            captured_s=at_s,
+            captured_unix_s=unix_s - age_s,
+            prepare_s=max(0.0, self._clock.monotonic_s() - at_s),
+        )
 
     # ------------------------------------------------------------------ when it fails
 
@@ -166,3 +195,8 @@ class SensorReader:
     def _note_lost(self) -> None:
         for reason, count in self.source.take_lost().items():
             self._drops.note_known(reason, count)
+
+
+def _printable(label: str | None) -> str | None:
+    """A name that UTF-8 can say (a file's may be any bytes), not longer than a message may have it."""
+    return None if label is None else label.encode("utf-8", "replace").decode()[:MAX_TEXT]

@@ -1,8 +1,8 @@
 """What happens to a frame on a device, in order.
 
-1. `wanted` holds its sensor's thread back until there is use for a frame; `SensorReader` reads it, and
-   `FramePreparer` makes the model's input of it. It may be skipped there, as it hardly differs from the one before it
-   (`DifferenceDetector`): it keeps its number and is counted as ``dropped.unchanged``.
+1. `wanted` holds its sensor's thread back until there is use for a frame; `SensorReader` reads it and makes the
+   model's input of it. It may be skipped there, as it hardly differs from the one before it (`DifferenceDetector`): it
+   keeps its number and is counted as ``dropped.unchanged``.
 2. `offer` puts it in the single place for the next frame. With ``delivery = "every"`` the sensor waits until that is
    free, with ``"latest"`` a newer frame takes it and the older one is counted as ``dropped.newer_frame``.
 3. `start` sends it as soon as the `InFlightWindow` has room: from then on it is in flight, and the window owns its
@@ -22,7 +22,7 @@ from functools import partial
 
 from iot_node.difference_detector import DifferenceDetector
 from iot_node.drop_report import DropReport
-from iot_node.prepared import FramePreparer, Prepared, work_of
+from iot_node.prepared import Prepared, work_of
 from iot_node.privacy import check_plan
 from iot_node.sensor_reader import SensorReader
 from tiercut.clock import Clock
@@ -87,9 +87,9 @@ class Stream:
             node=node,
             bundle=bundle,
             clock=clock,
-            counters=counters,
             drops=self._drops,
-            preparer=FramePreparer(settings, bundle, clock=clock, detector=self._detector, plan=lambda: self.plan),
+            detector=self._detector,
+            plan=lambda: self.plan,
             wanted=self.wanted,
             offer=self.offer,
         )
@@ -220,8 +220,7 @@ class Stream:
             dropped: It has no result: the next frame is not skipped for being like it.
         """
         if self._window.expects(seq, event) and self._end(seq):
-            self._counters["frames_done"] += 1
-            self._drops.frames["done"] += 1
+            self._drops.count("done")
             if dropped:
                 self._detector.forget()
 
