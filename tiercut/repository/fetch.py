@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import ssl
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from tiercut.backoff import Backoff
 from tiercut.errors import BundleError, SettingsError
 from tiercut.model.bundle import Bundle
 from tiercut.repository.download import BROKEN, Busy, Download, Offer, tidy_up
@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two questions while the hub answers.
 EVERY_S = 5.0
-#: Waits while it does not: the first, and the longest; each up to twice the one before.
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 15.0
-#: Waits after a model that was not what it should be, or did not find room.
-REFUSED_WAIT_S, REFUSED_LONGEST_S = 30.0, 600.0
+#: Pauses while it does not: the first, and the longest.
+FIRST_WAIT_S, MAX_WAIT_S = 0.25, 15.0
+#: Pauses after a model that was not what it should be, or did not find room.
+REFUSED_WAIT_S, MAX_REFUSED_WAIT_S = 30.0, 600.0
 MAX_MODEL_BYTES = 8 * 1024**3
 MAX_LIST_BYTES = 4 * 1024 * 1024
 #: No byte for so long: the connection is given up, and what has come is kept.
@@ -38,22 +38,35 @@ _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(slots=True)
+class _Refused:
+    """A model that was refused: it is not asked for before a time of the loop."""
+
+    until_s: float
+    backoff: Backoff
+
+
+def _pauses() -> Backoff:
+    """Half of each is left to chance: nodes must not ask in step."""
+    return Backoff(first_s=FIRST_WAIT_S, max_s=MAX_WAIT_S, jitter=0.5)
+
+
+@dataclass(slots=True)
 class _Hub:
     """What is known of one hub.
 
     Attributes:
         url: Its address.
         trouble: Why it gives nothing, as it was logged; empty while it does.
-        wait_s: The next wait while it gives nothing.
+        backoff: The pauses while it gives nothing.
         broken: Model → downloads of it that broke off.
-        refused: Model → (not before this time of the loop, the wait after the next refusal).
+        refused: Model → until when it is not asked for.
     """
 
     url: str
     trouble: str = ""
-    wait_s: float = FIRST_WAIT_S
+    backoff: Backoff = field(default_factory=_pauses)
     broken: Counter[str] = field(default_factory=Counter)
-    refused: dict[str, tuple[float, float]] = field(default_factory=dict)
+    refused: dict[str, _Refused] = field(default_factory=dict)
 
 
 class ModelFetcher:
@@ -119,12 +132,12 @@ class ModelFetcher:
                 await self._ask(hub, session)
             except (OSError, aiohttp.ClientError, BundleError, SettingsError) as error:
                 self._away(hub, _reason(error))
-                await asyncio.sleep(hub.wait_s * random.uniform(0.5, 1))  # noqa: S311 - nodes must not ask in step
-                hub.wait_s = min(2 * hub.wait_s, LONGEST_WAIT_S)
+                await asyncio.sleep(hub.backoff.take_s())
             else:
                 if hub.trouble:
                     log.info("hub gives models again", extra={"hub": hub.url})
-                hub.trouble, hub.wait_s = "", FIRST_WAIT_S
+                hub.trouble = ""
+                hub.backoff.reset()
                 await asyncio.sleep(self._every_s)
 
     def _away(self, hub: _Hub, reason: str) -> None:
@@ -140,7 +153,7 @@ class ModelFetcher:
             await asyncio.to_thread(self._models.refresh)
         missing = [each for each in offers if not self._models.has(each.model)]
         now_s = asyncio.get_running_loop().time()
-        due = [each for each in missing if hub.refused.get(each.model, (0.0, 0.0))[0] <= now_s]
+        due = [each for each in missing if each.model not in hub.refused or hub.refused[each.model].until_s <= now_s]
         self._tell(offers)
         for offer in sorted(due, key=lambda each: hub.broken[each.model]):  # one that never gets through comes last
             await self._fetch(hub, here, offer)
@@ -176,11 +189,12 @@ class ModelFetcher:
         )
 
     def _refuse(self, hub: _Hub, offer: Offer, error: BundleError) -> None:
-        _, wait_s = hub.refused.get(offer.model, (0.0, REFUSED_WAIT_S))
-        if offer.model not in hub.refused:
+        refused = hub.refused.get(offer.model)
+        if refused is None:
+            refused = _Refused(0.0, Backoff(first_s=REFUSED_WAIT_S, max_s=MAX_REFUSED_WAIT_S))
+            hub.refused[offer.model] = refused
             log.error("model refused", extra={"model": offer.name, "hub": hub.url, "reason": str(error)})
-        until_s = asyncio.get_running_loop().time() + wait_s
-        hub.refused[offer.model] = (until_s, min(2 * wait_s, REFUSED_LONGEST_S))
+        refused.until_s = asyncio.get_running_loop().time() + refused.backoff.take_s()
         self._counters["models_refused"] += 1
 
 

@@ -80,23 +80,6 @@ class Player:
         return clock.unix_s() - (clock.monotonic_s() - self._due_s)
 
 
-class Backoff:
-    """Growing pauses between attempts, in seconds."""
-
-    def __init__(self, *, first_s: float = 1.0, max_s: float = 10.0) -> None:
-        self._first_s, self._max_s = first_s, max_s
-        self.next_s = first_s
-
-    def take_s(self) -> float:
-        """How long to wait now; the next pause is twice as long."""
-        now_s, self.next_s = self.next_s, min(2 * self.next_s, self._max_s)
-        return now_s
-
-    def reset(self) -> None:
-        """It worked."""
-        self.next_s = self._first_s
-
-
 class DeviceSensor(ABC):
     """A sensor that a device reads by itself.
 

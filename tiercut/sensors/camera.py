@@ -11,10 +11,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from tiercut.backoff import Backoff
 from tiercut.errors import SettingsError
 from tiercut.protocol.stream_settings import SourceSettings
 from tiercut.sensing.sensor_format import Captured, Spoiled
-from tiercut.sensors.base import Backoff, DeviceSensor
+from tiercut.sensors.base import DeviceSensor
 from tiercut.sensors.video import opencv
 from tiercut.settings import masked_url
 

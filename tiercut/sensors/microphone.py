@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tiercut.backoff import Backoff
 from tiercut.protocol.stream_settings import SourceSettings
 from tiercut.sensing.sensor_format import Captured, SensorForm, Spoiled
-from tiercut.sensors.base import Backoff, DeviceSensor, optional
+from tiercut.sensors.base import DeviceSensor, optional
 from tiercut.sensors.signals import PIECE_S, piece_samples, sound_form
 
 #: What speech models take.

@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 
 from yarl import URL
 
+from tiercut.backoff import Backoff
 from tiercut.errors import BadMessage, SettingsError
 from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
 from tiercut.sensing.picture_payload import read_picture
 from tiercut.sensing.sensor_format import Captured, Spoiled
-from tiercut.sensors.base import Backoff, DeviceSensor
+from tiercut.sensors.base import DeviceSensor
 from tiercut.sensors.fetch import Fetch, Unfetched
 from tiercut.settings import masked_url
 
