@@ -15,7 +15,7 @@ from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.bus.memory_broker import MemoryBroker
 from tiercut.clock import SystemClock
-from tiercut.clocks.exchange import ClockService
+from tiercut.clocks.exchange import ClockExchange
 from tiercut.clocks.offsets import ClockOffsets
 from tiercut.pipeline.peers import Peers
 from tiercut.protocol.jsonwire import decode_clock_probe, encode_clock_probe
@@ -34,7 +34,7 @@ class Asker:
         self.clock = SystemClock()
         self.offsets = ClockOffsets(self.clock.id)
         self.counters: Counter[str] = Counter()
-        self.service = ClockService(
+        self.service = ClockExchange(
             own_topic=OWN,
             clock=self.clock,
             offsets=self.offsets,

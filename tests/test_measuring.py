@@ -15,7 +15,7 @@ from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.clock import ManualClock
 from tiercut.clocks.exchange import MEASURE_S
-from tiercut.pipeline.in_transit import LATE_S, UnderWay
+from tiercut.pipeline.in_transit import LATE_S, InTransit
 from tiercut.protocol.jsonwire import decode_clock_probe, decode_progress, encode_node_status, encode_probe
 from tiercut.protocol.nodes import NodeStatus, Probe
 from tiercut.protocol.topics import CLOCK, ECHO, PROBE, PROGRESS, STATUS
@@ -63,7 +63,7 @@ async def test_answer_that_lies_ends_no_node(bundles: Path, lie: dict[str, objec
             await stranger.publish(Message(PROBE.of(site="home", tier="device", node="d"), asked))
         question = await anext(echoes)
         asked_s = decode_clock_probe(question.payload).asked_s
-        answer = {"clock_id": device.clock.id, "asked_s": asked_s, **lie}
+        answer = {"clock_id": device.context.clock.id, "asked_s": asked_s, **lie}
         await stranger.publish(Message(CLOCK.of(site="home", tier="device", node="d"), json.dumps(answer).encode()))
         async with asyncio.timeout(10):
             heard = [decode_progress((await anext(told)).payload).transfers[0]]
@@ -91,7 +91,7 @@ async def test_probe_that_is_not_answered_in_time_is_said_to_be_late(bundles: Pa
 
 def test_only_the_oldest_frame_to_a_node_is_late_and_not_for_the_time_behind_another() -> None:
     clock = ManualClock()
-    under_way = UnderWay(clock)
+    under_way = InTransit(clock)
     first, second = (under_way.sending(1, "cloud", "c", size) for size in (1000, 2000))
     with second:
         with first:

@@ -210,7 +210,7 @@ async def test_emulated_link_is_told_in_status_and_results(bundles: Path, chain:
     def slow(url: str, *, will: tuple[str, bytes]) -> LinkedBus:
         return LinkedBus(inner(url, will=will), LinkSettings(delay_s=0.03), clock=SystemClock())
 
-    device._open_bus = slow
+    device.context.buses.open_bus = slow
     async with site.running(site.hub(by_hand(chain)), site.cloud(), site.edge(), device) as outcomes:
         await outcomes.until(results=3)
     assert outcomes.results[0]["emulated_links"] == ["e"]

@@ -28,7 +28,7 @@ from broker.registry.events import (
 from tiercut.bus import Delivery, ManagedBus, Message
 from tiercut.clock import Clock
 from tiercut.model.bundle import Bundle
-from tiercut.node.message_guard import Hearing
+from tiercut.node.message_guard import MessageGuard
 from tiercut.node.refusals import REFUSED, Refusals
 from tiercut.protocol.jsonwire import decode_node_status
 from tiercut.protocol.streams import (
@@ -93,7 +93,7 @@ class RegistryShell:
         self._home = home
         self._refusals = refusals
         self._followers = followers
-        self._hearing = Hearing(counters, clock)
+        self._guard = MessageGuard(counters, clock)
         self._followed: Sequence[RunningStream] | None = None
         #: what the registry was last told of models, and of troubles with plans
         self._told_models: Mapping[str, Bundle] = {}
@@ -174,7 +174,7 @@ class RegistryShell:
             handler(delivery)
             self.wake()
 
-        await self._refusals.subscribe(self._home, topic_filter, handler=self._hearing.guarded(taken))
+        await self._refusals.subscribe(self._home, topic_filter, handler=self._guard.guarded(taken))
 
     def _wanted(self, delivery: Delivery) -> None:
         names = WANTED.parse(delivery.topic)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from tiercut.bus import Handler, ManagedBus, Message, Properties, Sent, Subscription
+from tiercut.bus.base import Handler, ManagedBus, Message, Properties, Sent, Subscription
 from tiercut.bus.link_model import Link, LinkSettings
 from tiercut.bus.settings import OUTGOING_BUDGET_BYTES
 from tiercut.clock import Clock

@@ -9,8 +9,8 @@ from collections import Counter
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
-from tiercut.bus import Delivery, Handler, Subscription
 from tiercut.bus.acks import AckOrder
+from tiercut.bus.base import Delivery, Handler, Subscription
 from tiercut.bus.connection import Connection
 from tiercut.bus.error_mapping import subscribe_error
 from tiercut.bus.handshake import Accepted

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from paho.mqtt.client import topic_matches_sub
 
-from tiercut.bus import Message, Properties
+from tiercut.bus.base import Message, Properties
 from tiercut.bus.settings import PACKET_OVERHEAD_BYTES, PROTOCOL_MAX_BYTES
 from tiercut.clock import Clock
 

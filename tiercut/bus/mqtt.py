@@ -12,7 +12,7 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from tiercut.backoff import Backoff
-from tiercut.bus import Handler, Message, Properties, Sent, Subscription
+from tiercut.bus.base import Handler, Message, Properties, Sent, Subscription
 from tiercut.bus.connection import Connection
 from tiercut.bus.error_mapping import closed_error, connect_error
 from tiercut.bus.handshake import Accepted, Refused

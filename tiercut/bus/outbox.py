@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tiercut.bus import Message, Sent
+from tiercut.bus.base import Message, Sent
 
 if TYPE_CHECKING:
     from paho.mqtt.properties import Properties

@@ -7,7 +7,7 @@ from collections import Counter
 
 from paho.mqtt.reasoncodes import ReasonCode
 
-from tiercut.bus import Message, Properties, Sent
+from tiercut.bus.base import Message, Properties, Sent
 from tiercut.bus.connection import Connection
 from tiercut.bus.error_mapping import publish_error, too_large_error
 from tiercut.bus.handshake import Accepted

@@ -1,4 +1,4 @@
-"""Asks other nodes for their clocks and answers those who ask (`clocksync` does the arithmetic)."""
+"""Asks other nodes for their clocks and answers those who ask (`offsets` does the arithmetic)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class _Question:
     measuring: asyncio.Future[ClockProbe] | None = None
 
 
-class ClockService:
+class ClockExchange:
     """One node's side of the exchange.
 
     Many may publish on a node's clock topic, so only what was asked for counts: an answer repeats the number of a

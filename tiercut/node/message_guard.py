@@ -1,4 +1,4 @@
-"""What the hub does with each message that it hears: acknowledge it, take it in, set it aside where it is not valid."""
+"""What the hub does with each message that it hears: acknowledge it, take it in, or set it aside where not valid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Handler = Callable[[Delivery], None]
 
 
 @dataclass(slots=True)
-class Hearing:
+class MessageGuard:
     """Guards handlers: no message ends the hub.
 
     Attributes:

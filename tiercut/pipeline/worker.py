@@ -1,7 +1,7 @@
-"""Carries out what `frame.decide` says: frames wait in lanes, threads process them, what comes out is published.
+"""Carries out what `decide` says: frames wait in queues, threads process them, what comes out is published.
 
-One `Worker` per node, on its event loop. A frame goes to a thread once (`processing`), so that the loop stays free and
-the frame pays for one change of thread each way; what comes back is handed to the node's `Outlets`. While a frame is
+One `Worker` per node, on its event loop. A frame goes to a thread once (`processor`), so that the loop stays free and
+the frame pays for one change of thread each way; what comes back is handed to the node's `Outlet`. While a frame is
 being sent the next one of its stream is processed.
 """
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 SENDING_PER_STREAM = 2
 
 
-class Outlets(Protocol):
+class Outlet(Protocol):
     """Where a worker's frames go."""
 
     def reachable(self, tier: Tier, node: str) -> bool:
@@ -58,7 +58,7 @@ class Worker:
     Args:
         node: Its id.
         processor: What its threads do.
-        outlets: Where frames go.
+        outlet: Where frames go.
         counters: Where it counts: ``frames_arrived``, ``frames_forwarded``, ``frames_finished``,
             ``frames_withdrawn``, ``frames_duplicate`` (came again while they waited), ``dropped.<reason>``.
         threads: Frames of different streams that are processed at once.
@@ -70,14 +70,14 @@ class Worker:
         *,
         node: str,
         processor: Processor,
-        outlets: Outlets,
+        outlet: Outlet,
         counters: Counter[str],
         threads: int = 1,
         may_fall_back: bool = True,
     ) -> None:
         self._node = node
         self._processor = processor
-        self._outlets = outlets
+        self._outlet = outlet
         self._counters = counters
         self._may_fall_back = may_fall_back
         self._threads = threads
@@ -231,7 +231,7 @@ class Worker:
 
     def _is_lost(self, done: Processed) -> bool:
         to = done.action
-        return self._may_fall_back and isinstance(to, Forward) and not self._outlets.reachable(to.tier, to.node)
+        return self._may_fall_back and isinstance(to, Forward) and not self._outlet.reachable(to.tier, to.node)
 
     async def _send(self, done: Processed) -> None:
         extra = {"stream": done.job.work.stream, "seq": done.job.work.seq}
@@ -249,11 +249,11 @@ class Worker:
     async def _carry_out(self, done: Processed) -> None:
         match done.action:
             case Forward():
-                await self._outlets.forward(done.work, done.action)
+                await self._outlet.forward(done.work, done.action)
                 self._counters["frames_forwarded"] += 1
                 done.job.ack()
             case Finish():
-                await self._outlets.finish(done.work, done.result)
+                await self._outlet.finish(done.work, done.result)
                 self._counters["frames_finished"] += 1
                 done.job.ack()
             case Drop():
@@ -286,7 +286,7 @@ class Worker:
         dropped = Dropped(
             stream=work.stream, seq=work.seq, where=self._node, reason=drop.reason, message=drop.message, way=way
         )
-        await self._outlets.drop(work, dropped)
+        await self._outlet.drop(work, dropped)
         job.ack()
 
 
