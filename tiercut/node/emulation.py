@@ -11,14 +11,14 @@ from tiercut.bus.node_buses import NodeBuses
 from tiercut.node.context import NodeContext
 from tiercut.node.part import Part, Tasks
 from tiercut.node.settings import EmulationStep
-from tiercut.pipeline.processor import Processor
+from tiercut.pipeline.segment_runner import SegmentRunner
 
 
-def emulated(buses: NodeBuses, processor: Processor) -> str | None:
+def emulated(buses: NodeBuses, segments: SegmentRunner) -> str | None:
     """What of a node is not real now, in words."""
     opened = list(buses)
     link = opened[-1].emulated if opened else None
-    words = [link, f"emulated slowdown: {processor.slowdown:g}" if processor.slowdown > 1 else None]
+    words = [link, f"emulated slowdown: {segments.slowdown:g}" if segments.slowdown > 1 else None]
     return "; ".join(word for word in words if word) or None
 
 
@@ -27,13 +27,13 @@ class Emulation(Part):
 
     Args:
         context: The node's; its settings have the changes.
-        processor: What may be slowed.
+        segments: What may be slowed.
         changed: Called after each change.
     """
 
-    def __init__(self, context: NodeContext, processor: Processor, *, changed: Callable[[], None]) -> None:
+    def __init__(self, context: NodeContext, segments: SegmentRunner, *, changed: Callable[[], None]) -> None:
         self._context = context
-        self._processor = processor
+        self._segments = segments
         self._changed = changed
 
     def tasks(self) -> Tasks:
@@ -46,13 +46,13 @@ class Emulation(Part):
         for step in sorted(self._context.settings.emulation, key=lambda step: step.at_s):
             await asyncio.sleep(max(0.0, start_s + step.at_s - clock.monotonic_s()))
             self._take(step)
-            now = emulated(self._context.buses, self._processor)
+            now = emulated(self._context.buses, self._segments)
             self._context.log.warning("emulation changed", extra={"now": now})
             self._changed()
 
     def _take(self, step: EmulationStep) -> None:
         if step.slowdown is not None:
-            self._processor.slowdown = step.slowdown
+            self._segments.slowdown = step.slowdown
         for bus in self._context.buses:
             if isinstance(bus, LinkedBus):
                 link = bus.link.settings

@@ -15,6 +15,7 @@ from tiercut.pipeline.jobs import Job
 from tiercut.pipeline.outlet import BusOutlet
 from tiercut.pipeline.peers import Peers
 from tiercut.pipeline.processor import Processor
+from tiercut.pipeline.segment_runner import SegmentRunner
 from tiercut.pipeline.worker import Worker
 from tiercut.plan import Tier
 from tiercut.protocol.frames import Stage
@@ -41,6 +42,7 @@ class FramePipeline(Part):
 
     Attributes:
         intake: Makes frames of deliveries.
+        segments: Runs segments of models.
         processor: What its threads do with them.
         outlet: Where they go.
         worker: Carries them from one to the other.
@@ -55,16 +57,17 @@ class FramePipeline(Part):
         self.outlet = BusOutlet(
             names=context.names, buses=context.buses, clock=clock, offsets=clocks.offsets, peers=peers
         )
+        self.segments = SegmentRunner(models, clock, slowdown=settings.emulated_slowdown)
         self.processor = Processor(
             tier=tier,
             node=settings.node,
             clock=clock,
             models=models,
+            segments=self.segments,
             offsets=clocks.offsets,
             reachable=self.outlet.reachable,
             counters=counters,
             may_fall_back=settings.fall_back,
-            slowdown=settings.emulated_slowdown,
         )
         self.worker = Worker(
             node=settings.node,

@@ -12,7 +12,7 @@ from tiercut.node.part import Part, Tasks
 from tiercut.node.refusals import REFUSED
 from tiercut.pipeline.in_transit import LATE_S
 from tiercut.pipeline.outlet import BusOutlet
-from tiercut.pipeline.processor import Processor
+from tiercut.pipeline.segment_runner import SegmentRunner
 from tiercut.protocol.jsonwire import decode_probe, encode_progress
 from tiercut.protocol.nodes import Probe, Progress, Transfer
 from tiercut.protocol.topics import PROBE, PROGRESS
@@ -30,17 +30,17 @@ class LinkProbes(Part):
         context: The node's.
         exchange: Sends the messages that probe.
         outlet: Where frames leave: a link with frames on it is not probed, they measure it themselves.
-        processor: What runs segments.
+        segments: What runs segments.
     """
 
     def __init__(
-        self, context: NodeContext, *, exchange: ClockExchange, outlet: BusOutlet, processor: Processor
+        self, context: NodeContext, *, exchange: ClockExchange, outlet: BusOutlet, segments: SegmentRunner
     ) -> None:
         self._context = context
         self._topic = PROGRESS.of(**context.names)
         self._exchange = exchange
         self._outlet = outlet
-        self._processor = processor
+        self._segments = segments
         self._asked: asyncio.Queue[Probe] = asyncio.Queue(MAX_ASKED)
 
     async def subscribe(self) -> None:
@@ -103,7 +103,7 @@ class LinkProbes(Part):
         """Say what has been in transit or on a thread for long, for ever."""
         while True:
             await asyncio.sleep(LATE_S)
-            progress = Progress(transfers=self._outlet.in_transit.late(), running=self._processor.running())
+            progress = Progress(transfers=self._outlet.in_transit.late(), running=self._segments.running())
             if progress.transfers or progress.running:
                 await self._say(progress)
 

@@ -55,7 +55,7 @@ class Load:
         self._paced = {}
         if self._busy < IDLE_PART and between and not worker.waiting:
             pace = await asyncio.to_thread(self._pace.measure)
-            slowed = max(1.0, self._frames.processor.slowdown) / self._profiled_slowdown
+            slowed = max(1.0, self._frames.segments.slowdown) / self._profiled_slowdown
             self._paced = {"pace": round(max(1.0, pace) * slowed, 3)}
 
     def figures(self) -> dict[str, float]:

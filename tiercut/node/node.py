@@ -80,28 +80,28 @@ class Node:
         self.updates.listeners.append(self.model_came)
         self._profiles = Profiles(context, self.models)
         presence = Presence(context, self.peers)
-        processor = self.frames.processor
+        segments = self.frames.segments
         self._status = StatusReport(
             context,
             presence,
             self.load,
             models=self.models,
             peers=self.peers,
-            processor=processor,
+            segments=segments,
             sends_to_cloud=sends_to_cloud,
             gateway=self.gateway,
         )
         self.parts: list[Part] = [
             presence,
             Preparation(context, self.models, refuses=self.refuses),
-            LinkProbes(context, exchange=self.clocks.exchange, outlet=self.frames.outlet, processor=processor),
+            LinkProbes(context, exchange=self.clocks.exchange, outlet=self.frames.outlet, segments=segments),
             self.clocks,
             Uplink(context, clocks=self.clocks, presence=presence, hears_clouds=sends_to_cloud),
             self._profiles,
             self.updates,
             self._status,
             self.frames,
-            Emulation(context, processor, changed=self._status.announce),
+            Emulation(context, segments, changed=self._status.announce),
         ]
 
     @property

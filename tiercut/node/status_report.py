@@ -10,7 +10,7 @@ from tiercut.node.load import Load
 from tiercut.node.part import Part, Tasks
 from tiercut.node.presence import Presence
 from tiercut.pipeline.peers import Peers
-from tiercut.pipeline.processor import Processor
+from tiercut.pipeline.segment_runner import SegmentRunner
 from tiercut.protocol.nodes import NodeState, NodeStatus
 from tiercut.repository.store import ModelStore
 
@@ -24,7 +24,7 @@ class StatusReport(Part):
         load: Its figures.
         models: Its models.
         peers: The nodes that it hears of.
-        processor: What may be slowed on purpose.
+        segments: What may be slowed on purpose.
         sends_to_cloud: It may send to cloud nodes without an edge between.
         gateway: It is a device inside an edge.
     """
@@ -37,7 +37,7 @@ class StatusReport(Part):
         *,
         models: ModelStore,
         peers: Peers,
-        processor: Processor,
+        segments: SegmentRunner,
         sends_to_cloud: bool,
         gateway: bool,
     ) -> None:
@@ -46,7 +46,7 @@ class StatusReport(Part):
         self._load = load
         self._models = models
         self._peers = peers
-        self._processor = processor
+        self._segments = segments
         self._sends_to_cloud = sends_to_cloud
         self._gateway = gateway
 
@@ -73,7 +73,7 @@ class StatusReport(Part):
             state,
             models=self._models.names(),
             load=self._load.figures() if state == "online" else {},
-            emulated=emulated(self._context.buses, self._processor),
+            emulated=emulated(self._context.buses, self._segments),
             reaches_cloud=self._sends_to_cloud and self._peers.any("cloud"),
             power_watts=self._load.power_watts,
             gateway=self._gateway,

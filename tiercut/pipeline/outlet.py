@@ -28,7 +28,7 @@ LATEST_EXPIRY_S = 10
 
 
 class BusOutlet:
-    """A node's `worker.Outlet`: publishes frames and outcomes on its buses.
+    """A node's `dispatch.Outlet`: publishes frames and outcomes on its buses.
 
     Args:
         names: The node's own, for its return topic: site, tier, node.
