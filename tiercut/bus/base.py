@@ -172,6 +172,6 @@ class ManagedBus(Bus, Protocol):
     async def close(self, *, goodbye: tuple[str, bytes] | None = None) -> None:
         """Publish ``goodbye`` (topic, payload; else the will) retained, and disconnect; idempotent.
 
-        Publishes under way raise ``BusError``; subscriptions end after what has arrived.
+        Publishes in flight raise ``BusError``; subscriptions end after what has arrived.
         """
         ...

@@ -1,7 +1,7 @@
 """A broker in one process, with MQTT's rules: wildcards, retained messages, wills, credit, redelivery.
 
 Deterministic: a publish reaches its subscriptions before it returns, in the order of the calls. For a slow link put a
-`tiercut.bus.emulated_link.LinkedBus` in front.
+`tiercut.bus.emulated_link.EmulatedBus` in front.
 """
 
 from __future__ import annotations

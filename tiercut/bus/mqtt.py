@@ -92,9 +92,9 @@ class MqttBus:
         return None
 
     @property
-    def under_way_bytes(self) -> int:
+    def in_flight_bytes(self) -> int:
         """Payload bytes sent and not yet acknowledged."""
-        return self._outgoing.under_way_bytes
+        return self._outgoing.in_flight_bytes
 
     @property
     def early_unfinished(self) -> int:
@@ -125,7 +125,7 @@ class MqttBus:
     async def close(self, *, goodbye: tuple[str, bytes] | None = None) -> None:
         """Publish ``goodbye`` (else the will) retained, disconnect, and end all that waits; idempotent.
 
-        Publishes that are still under way raise ``BusError``: await them before, where they matter.
+        Publishes that are still in flight raise ``BusError``: await them before, where they matter.
         """
         if self._closed:
             return

@@ -1,4 +1,4 @@
-"""How to reach a broker, and how much may be under way on the connection."""
+"""How to reach a broker, and how much may be in flight on the connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tiercut.errors import SettingsError
 #: Payloads un-acknowledged at one time; three frames of a large activation, well under a second on 100 Mbps.
 OUTGOING_BUDGET_BYTES = 8 * 1024 * 1024
 #: The protocol's largest Remaining Length: MQTT 5 §1.5.5.
-PROTOCOL_MAX_BYTES = 268_435_455
+MAX_PROTOCOL_BYTES = 268_435_455
 #: Largest packet sent unless told otherwise: what the embedded broker takes.
 MAX_PACKET_BYTES = 8 * 1024 * 1024
 #: Room for topic and properties in a packet.
@@ -43,7 +43,7 @@ class MqttSettings:
             authority and host name are all that counts.
         keepalive_s: A silent broker is given up after at most twice this time. One packet must get through the link
             within it: at 1 Mbps, 60 s are 7.5 MB.
-        receive_maximum: QoS 1 messages the broker may have under way to us (MQTT 5 §3.1.2.11.3).
+        receive_maximum: QoS 1 messages the broker may have in flight to us (MQTT 5 §3.1.2.11.3).
         stuck_s: How long the oldest message may hold back the acknowledgements of finished ones before it is
             acknowledged early (`tiercut.bus.acks`).
         session_expiry_s: How long the broker keeps what is queued for us after a lost connection.
@@ -105,12 +105,12 @@ class MqttSettings:
         _check_range("stuck_s", self.stuck_s, 0.001, None)
         _check_range("session_expiry_s", self.session_expiry_s, 0, 0xFFFFFFFF)
         _check_range("outgoing_budget_bytes", self.outgoing_budget_bytes, 1, None)
-        _check_range("max_incoming_bytes", self.max_incoming_bytes, 2 * PACKET_OVERHEAD_BYTES, PROTOCOL_MAX_BYTES)
+        _check_range("max_incoming_bytes", self.max_incoming_bytes, 2 * PACKET_OVERHEAD_BYTES, MAX_PROTOCOL_BYTES)
         _check_range("qos0_queue", self.qos0_queue, 1, None)
         _check_range("connect_timeout_s", self.connect_timeout_s, 0.001, None)
         _check_range("backoff_min_s", self.backoff_min_s, 0.001, None)
         _check_range("backoff_max_s", self.backoff_max_s, self.backoff_min_s, None)
-        _check_range("max_packet_bytes", self.max_packet_bytes, 2 * PACKET_OVERHEAD_BYTES, PROTOCOL_MAX_BYTES)
+        _check_range("max_packet_bytes", self.max_packet_bytes, 2 * PACKET_OVERHEAD_BYTES, MAX_PROTOCOL_BYTES)
 
     def _check_pairs(self) -> None:
         if self.password is not None and self.username is None:

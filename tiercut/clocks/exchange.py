@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 ASK_EVERY_S = 0.2
 #: … and then again after this long, because crystals drift.
 ASK_AGAIN_S = 30.0
-#: A message that measures is lost after so long.
-MEASURE_S = 3.0
+#: A probe is lost after so long.
+PROBE_TIMEOUT_S = 3.0
 #: An offset between clocks is better than this.
 OFFSET_ERROR_S = 1.0
 #: A question for a clock may be answered for so long: on a slow link the answer stands behind frames.
@@ -46,12 +46,12 @@ class _Question:
     Attributes:
         topic: Where it was asked.
         sent_s: When, on our clock.
-        measuring: Who waits for the answer to a message that measures.
+        probing: Who waits for the answer to a probe.
     """
 
     topic: str
     sent_s: float
-    measuring: asyncio.Future[ClockProbe] | None = None
+    probing: asyncio.Future[ClockProbe] | None = None
 
 
 class ClockExchange:
@@ -101,7 +101,7 @@ class ClockExchange:
             self._open.pop(number, None)
             raise
 
-    async def measure(self, bus: Bus, names: Mapping[str, str], payload_bytes: int) -> tuple[int, float] | None:
+    async def probe(self, bus: Bus, names: Mapping[str, str], payload_bytes: int) -> tuple[int, float] | None:
         """Send a message to a node: its size and how long it took there, one way.
 
         Args:
@@ -113,7 +113,7 @@ class ClockExchange:
             ``None`` while the node's clock is not known: it is then asked for.
 
         Raises:
-            TimeoutError: no answer came within `MEASURE_S`.
+            TimeoutError: no answer came within `PROBE_TIMEOUT_S`.
         """
         answer: asyncio.Future[ClockProbe] = asyncio.get_running_loop().create_future()
         topic, sent_s = ECHO.of(**names), self._clock.monotonic_s()
@@ -123,7 +123,7 @@ class ClockExchange:
         padding_bytes = min(payload_bytes, bus.max_payload_bytes) - bare_bytes
         payload = encode_clock_probe(question, padding_bytes=max(1, padding_bytes))
         try:
-            async with asyncio.timeout(MEASURE_S):
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
                 await bus.publish(Message(topic, payload, qos=0, response_topic=self._own_topic))
                 heard = await answer
         finally:
@@ -134,7 +134,7 @@ class ClockExchange:
         if offset is None or heard.heard_s is None:
             return None
         seconds = heard.heard_s + offset.seconds - sent_s
-        if not -OFFSET_ERROR_S <= seconds <= MEASURE_S:  # no true answer
+        if not -OFFSET_ERROR_S <= seconds <= PROBE_TIMEOUT_S:  # no true answer
             return None
         return len(payload), max(0.0, seconds)
 
@@ -173,9 +173,9 @@ class ClockExchange:
             self._counters["bad.clock_unasked"] += 1
         elif not self._may_answer(question.topic, probe.clock_id):
             self._counters["bad.clock_of_another"] += 1
-        elif question.measuring is not None:
-            if not question.measuring.done():
-                question.measuring.set_result(probe)
+        elif question.probing is not None:
+            if not question.probing.done():
+                question.probing.set_result(probe)
         elif probe.heard_s is not None and probe.answered_s is not None:
             self._offsets.add(
                 probe.clock_id,

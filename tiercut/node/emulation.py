@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from tiercut.bus.emulated_link import LinkedBus
+from tiercut.bus.emulated_link import EmulatedBus
 from tiercut.bus.node_buses import NodeBuses
 from tiercut.node.context import NodeContext
 from tiercut.node.part import Part, Tasks
@@ -54,7 +54,7 @@ class Emulation(Part):
         if step.slowdown is not None:
             self._segments.slowdown = step.slowdown
         for bus in self._context.buses:
-            if isinstance(bus, LinkedBus):
+            if isinstance(bus, EmulatedBus):
                 link = bus.link.settings
                 delay_s = link.delay_s if step.delay_ms is None else step.delay_ms / 1e3
                 bus.link.settings = replace(link, rate_mbps=step.mbps or link.rate_mbps, delay_s=delay_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tiercut.bus import Delivery, Message
-from tiercut.clocks.exchange import MEASURE_S, ClockExchange
+from tiercut.clocks.exchange import PROBE_TIMEOUT_S, ClockExchange
 from tiercut.errors import BadMessage
 from tiercut.node.context import NodeContext
 from tiercut.node.part import Part, Tasks
@@ -76,10 +76,12 @@ class LinkProbes(Part):
         started = in_transit.started(id(bus))
         names = {"site": self._context.settings.site, "tier": probe.tier, "node": probe.node}
         try:
-            took = await self._exchange.measure(bus, names, size)
+            took = await self._exchange.probe(bus, names, size)
         except TimeoutError:  # the hub is to know that it takes so long, or it would ask for the same again
             self._context.counters["probes_lost"] += 1
-            late = Transfer(tier=probe.tier, node=probe.node, payload_bytes=size, seconds=MEASURE_S, arrived=False)
+            late = Transfer(
+                tier=probe.tier, node=probe.node, payload_bytes=size, seconds=PROBE_TIMEOUT_S, arrived=False
+            )
             await self._say(Progress(transfers=(late,)))
             return False
         except REFUSED as error:
@@ -92,12 +94,14 @@ class LinkProbes(Part):
             self._context.counters["probes_skipped"] += 1
             return False
         self._context.counters["probes"] += 1
-        payload_bytes, seconds = took
+        await self._say_transfer(probe, *took, arrived=True)
+        return True
+
+    async def _say_transfer(self, probe: Probe, payload_bytes: int, seconds: float, *, arrived: bool) -> None:
         transfer = Transfer(
-            tier=probe.tier, node=probe.node, payload_bytes=payload_bytes, seconds=seconds, arrived=True
+            tier=probe.tier, node=probe.node, payload_bytes=payload_bytes, seconds=seconds, arrived=arrived
         )
         await self._say(Progress(transfers=(transfer,)))
-        return True
 
     async def _report(self) -> None:
         """Say what has been in transit or on a thread for long, for ever."""

@@ -10,7 +10,7 @@ from typing import Literal
 from tiercut.bus.link_model import LinkSettings
 from tiercut.bus.settings import MqttSettings
 from tiercut.errors import SettingsError
-from tiercut.pipeline.intake import HELD_CHUNKS
+from tiercut.pipeline.intake import MAX_HELD_CHUNKS
 from tiercut.settings import check_names, setting
 
 #: How long brokers keep frames for a node that is away.
@@ -130,7 +130,7 @@ class NodeSettings:
             ca_file=_text(self.ca_file),
             cert_file=_text(self.cert_file),
             key_file=_text(self.key_file),
-            receive_maximum=2 * HELD_CHUNKS,
+            receive_maximum=2 * MAX_HELD_CHUNKS,
             clean_start=not keeps_work,
             session_expiry_s=SESSION_EXPIRY_S,
         )

@@ -22,7 +22,7 @@ from tiercut.pipeline.processor import Processor
 from tiercut.pipeline.queues import StreamQueues
 
 #: Frames of one stream that may be on their way out of a node at once. Two keep the link busy; more only wait.
-SENDING_PER_STREAM = 2
+MAX_SENDING_PER_STREAM = 2
 
 
 class Worker:
@@ -134,7 +134,7 @@ class Worker:
             sending = self._sending.setdefault(stream, {})
             sending[task] = done
             task.add_done_callback(functools.partial(self._sent, stream))
-            if len(sending) < SENDING_PER_STREAM:
+            if len(sending) < MAX_SENDING_PER_STREAM:
                 self._queues.done(stream)
             else:
                 self._full.add(stream)

@@ -17,7 +17,7 @@ from tiercut.backoff import Backoff
 from tiercut.errors import BundleError, SettingsError
 from tiercut.model.bundle import Bundle
 from tiercut.repository.download import BROKEN, Busy, Download, Offer, tidy_up
-from tiercut.repository.hub_client import HubConnection, ModelFiles, read_offers
+from tiercut.repository.hub_client import HubClient, ModelFiles, read_offers
 from tiercut.repository.store import ModelStore
 
 log = logging.getLogger(__name__)
@@ -147,7 +147,7 @@ class ModelFetcher:
         hub.trouble = reason
 
     async def _ask(self, hub: _Hub, session: aiohttp.ClientSession) -> None:
-        here = HubConnection(hub.url, session, self._tls)
+        here = HubClient(hub.url, session, self._tls)
         offers = read_offers(await here.read("/v1/models", MAX_LIST_BYTES))
         if any(not self._models.has(each.model) for each in offers):
             await asyncio.to_thread(self._models.refresh)
@@ -167,7 +167,7 @@ class ModelFetcher:
                 self._told.add(model)
                 self._on_new(bundle)
 
-    async def _fetch(self, hub: _Hub, here: HubConnection, offer: Offer) -> None:
+    async def _fetch(self, hub: _Hub, here: HubClient, offer: Offer) -> None:
         began_s = time.monotonic()
         files = ModelFiles(here, offer.model)
         download = Download(offer, self._models, files, max_bytes=self._max_model_bytes)

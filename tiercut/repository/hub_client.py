@@ -19,7 +19,7 @@ MAX_SENTENCE_BYTES = 4096
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class HubConnection:
+class HubClient:
     """Requests to one hub, with the certificates as they are now.
 
     Args:
@@ -76,16 +76,16 @@ class HubConnection:
 class ModelFiles:
     """The files of one model."""
 
-    def __init__(self, connection: HubConnection, model: str) -> None:
+    def __init__(self, connection: HubClient, model: str) -> None:
         self._connection = connection
         self._prefix = f"/v1/models/{model}/"
 
     async def read(self, path: str, max_bytes: int) -> bytes:
-        """See `HubConnection.read`."""
+        """See `HubClient.read`."""
         return await self._connection.read(self._prefix + path, max_bytes)
 
     def get(self, path: str, start: int) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """See `HubConnection.get`."""
+        """See `HubClient.get`."""
         return self._connection.get(self._prefix + path, start)
 
 

@@ -36,7 +36,7 @@ class ModelStore:
     """Bundles by identity and by name; safe to use from several threads.
 
     Of two bundles with one name the one written last has it. A bundle that was replaced or deleted is still found by
-    its identity: frames of it may be under way, and its segments in memory.
+    its identity: frames of it may be in flight, and its segments in memory.
 
     Args:
         folder: Folder of bundle folders.

@@ -14,7 +14,7 @@ TIMEOUT_S = 10.0
 OK, UNAUTHORIZED = 200, 401
 
 
-class Unfetched(Exception):
+class FetchFailed(Exception):
     """What came is no answer of success, or too large; or nothing came.
 
     Args:
@@ -51,20 +51,20 @@ class Fetch:
         """One request, or two where the server asks for a password first.
 
         Raises:
-            Unfetched: there is no good answer.
+            FetchFailed: there is no good answer.
         """
         try:
             async with aiohttp.ClientSession(timeout=self._timeout) as session:
                 return await self._ask(session)
         except TimeoutError as error:
             expected = f"an answer within {self._timeout.total:g} s"
-            raise Unfetched("no_answer", expected=expected, came="none", fix="see to the camera") from error
+            raise FetchFailed("no_answer", expected=expected, came="none", fix="see to the camera") from error
         except aiohttp.ClientConnectorCertificateError as error:
             expected, fix = "a certificate of a known CA", "name a file with its CA in SSL_CERT_FILE"
-            raise Unfetched("no_answer", expected=expected, came=str(error), fix=fix) from error
+            raise FetchFailed("no_answer", expected=expected, came=str(error), fix=fix) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             came = str(error) or type(error).__name__
-            raise Unfetched("no_answer", expected="an answer", came=came, fix="see to url and camera") from error
+            raise FetchFailed("no_answer", expected="an answer", came=came, fix="see to url and camera") from error
 
     async def _ask(self, session: aiohttp.ClientSession, *, again: bool = False) -> bytes:
         async with session.get(
@@ -87,14 +87,14 @@ class Fetch:
             self._basic = {"Authorization": f"Basic {b64encode(f'{self._user}:{self._password}'.encode()).decode()}"}
         return True
 
-    def _unwelcome(self, response: aiohttp.ClientResponse) -> Unfetched:
+    def _unwelcome(self, response: aiohttp.ClientResponse) -> FetchFailed:
         came, fix = f"{response.status} {response.reason or ''}".rstrip(), "correct url"
         if response.status == UNAUTHORIZED:
             fix = "put the right name and password into url (http://name:password@…)"
         elif moved := response.headers.get("Location"):
             came += f" to {str(URL(moved).with_query(None))!r}"
             fix = "put that address into url"  # followed by itself, it could take the password to another server
-        return Unfetched("http_status", expected="status 200", came=came, fix=fix)
+        return FetchFailed("http_status", expected="status 200", came=came, fix=fix)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         data = bytearray()
@@ -102,5 +102,5 @@ class Fetch:
             data += piece
             if len(data) > self._max_bytes:
                 expected, came = f"at most {self._max_bytes} bytes", f"{response.content_length or 'more'}"
-                raise Unfetched("too_large", expected=expected, came=came, fix="ask the camera for smaller pictures")
+                raise FetchFailed("too_large", expected=expected, came=came, fix="ask the camera for smaller pictures")
         return bytes(data)

@@ -16,7 +16,7 @@ from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
 from tiercut.sensing.picture_payload import read_picture
 from tiercut.sensing.sensor_format import Captured, Spoiled
 from tiercut.sensors.base import DeviceSensor
-from tiercut.sensors.fetch import Fetch, Unfetched
+from tiercut.sensors.fetch import Fetch, FetchFailed
 from tiercut.settings import masked_url
 
 #: Between two pictures where neither ``fps`` nor ``rate_hz`` says.
@@ -59,7 +59,7 @@ class Snapshot(DeviceSensor):
         )
 
     def close(self) -> None:
-        """End the iteration, and the request that is under way."""
+        """End the iteration, and the request in hand."""
         super().close()
         with self._lock:
             if self._asking is not None:
@@ -94,7 +94,7 @@ class Snapshot(DeviceSensor):
             frame = read_picture(asyncio.run(self._ask()))
         except asyncio.CancelledError:
             return None
-        except (Unfetched, BadMessage) as error:
+        except (FetchFailed, BadMessage) as error:
             return Spoiled(error.reason, f"{self._shown}: {error}")
         return Captured(frame, URL(self._shown).name or None, self._timing.clock.unix_s())
 

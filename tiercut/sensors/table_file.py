@@ -20,7 +20,7 @@ from tiercut.errors import SensorError
 #: Names of a column of times, in lower case; those that end in ms count milliseconds.
 TIME_COLUMNS = frozenset({"time", "t", "timestamp", "datetime", "date", "time_s", "seconds", "time_ms", "timestamp_ms"})
 #: A longer pause between two rows is played as if there were none.
-LONGEST_PAUSE_S = 1.0
+MAX_PAUSE_S = 1.0
 #: Seconds since 1970 are far below this, milliseconds above.
 _MIN_UNIX_MS = 1e11
 #: So many rows tell the rate.
@@ -180,7 +180,7 @@ def _evenly(
     steps_s = np.diff(times_s)
     usual_s = statistics.median(steps_s[:_FIRST_ROWS].tolist())
     rate_hz = rate_hz or _plain(1 / usual_s)
-    steps_s[steps_s > max(LONGEST_PAUSE_S, 10 * usual_s)] = usual_s
+    steps_s[steps_s > max(MAX_PAUSE_S, 10 * usual_s)] = usual_s
     at_s = np.concatenate([[0.0], np.cumsum(steps_s)])
     grid_s = np.arange(math.floor(at_s[-1] * rate_hz + 1e-6) + 1) / rate_hz
     return np.stack([np.interp(grid_s, at_s, column) for column in samples.T], axis=1), rate_hz

@@ -14,7 +14,7 @@ from tests.sites import SITE_URL, new_site
 from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.clock import ManualClock
-from tiercut.clocks.exchange import MEASURE_S
+from tiercut.clocks.exchange import PROBE_TIMEOUT_S
 from tiercut.pipeline.in_transit import LATE_S, InTransit
 from tiercut.protocol.jsonwire import decode_clock_probe, decode_progress, encode_node_status, encode_probe
 from tiercut.protocol.nodes import NodeStatus, Probe
@@ -86,7 +86,7 @@ async def test_probe_that_is_not_answered_in_time_is_said_to_be_late(bundles: Pa
         async with asyncio.timeout(10):
             (late,) = decode_progress((await anext(told)).payload).transfers
     assert (late.node, late.payload_bytes, late.arrived) == ("liar", 300, False)
-    assert late.seconds == MEASURE_S
+    assert late.seconds == PROBE_TIMEOUT_S
 
 
 def test_only_the_oldest_frame_to_a_node_is_late_and_not_for_the_time_behind_another() -> None:

@@ -131,14 +131,14 @@ async def test_measurement_is_not_ended_by_a_stranger() -> None:
         await own.answer(true_answer(decode_clock_probe((await anext(asked)).payload)))
         await until(lambda: own.offset_s() is not None)
         echoes = aiter(await own.others.subscribe(ECHO.of(**FAR_NAMES)))
-        measuring = asyncio.create_task(own.service.measure(own.bus, FAR_NAMES, 300))
+        probing = asyncio.create_task(own.service.probe(own.bus, FAR_NAMES, 300))
         question = decode_clock_probe((await anext(echoes)).payload)
         forged = replace(true_answer(question), asked_s=own.clock.monotonic_s())
         await own.answer(forged)
         await until(lambda: own.counters["bad.clock_unasked"] == 1)
-        assert not measuring.done()
+        assert not probing.done()
         await own.answer(true_answer(question))
-        took = await measuring
+        took = await probing
         assert took is not None
         assert took[0] == 300
         assert 0 <= took[1] < 1
