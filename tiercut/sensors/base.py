@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from tiercut.clock import Clock, SystemClock
@@ -171,3 +171,8 @@ def in_real_time(source: SourceSettings, *, otherwise: bool) -> bool:
         otherwise: Where they do not say.
     """
     return otherwise if source.real_time is None else source.real_time
+
+
+def options_of(source: SourceSettings) -> Mapping[str, str]:
+    """The options of the settings, for what only one sensor needs: name → value."""
+    return dict(option.split("=", 1) for option in source.options)

@@ -6,7 +6,7 @@ Whatever goes wrong in one is said with its name, and ends its stream at most.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from tiercut.errors import SensorError, SettingsError
 from tiercut.protocol.stream_settings import SourceSettings
 from tiercut.sensing.sensor_format import Captured, Sensor, SensorForm, Spoiled
-from tiercut.sensors.base import Timing
+from tiercut.sensors.base import Timing, options_of
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +28,6 @@ ANYTHING = (Exception, SystemExit)
 def installed() -> dict[str, str]:
     """The plugins on this machine: name → package and class."""
     return {name: f"{_package(each)}: {each.value}" for name, each in sorted(_found().items())}
-
-
-def options_of(source: SourceSettings) -> Mapping[str, str]:
-    """The options of the settings: name → value."""
-    return dict(option.split("=", 1) for option in source.options)
 
 
 class PluginSensor:
