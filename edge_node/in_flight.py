@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-#: An answer that is known waits at most so long for the outcomes of the frames ahead of it: one of those may be lost.
+#: A known answer waits at most this long for the outcomes of the frames ahead of it: one of those may be lost.
 MAX_WAIT_S = 5.0
 
 

@@ -25,11 +25,11 @@ __all__ = ["HubServer", "StreamsApi"]
 
 log = logging.getLogger(__name__)
 
-#: From the first byte of a connection to the last one of its first request's head.
+#: From the first byte of a connection to the end of its first request's head.
 HEAD_S = 10.0
 #: A connection without a request is closed after this.
 KEPT_S = 30.0
-#: The rest of a body that is refused is read for so long, so that the client hears why.
+#: The rest of a refused body is read for this long, so that the client hears why.
 LINGER_S = 2.0
 #: Connections at one time, a few per node; more are closed at once.
 MAX_CONNECTIONS = 256

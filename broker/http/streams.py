@@ -82,7 +82,7 @@ class Streams:
         known = self._api.show(name) is not None
         if known and request.headers.get("If-None-Match") == "*":
             sentence = f"the stream '{name}' is there already: expected a new name, got '{name}'"
-            raise Refusal(HTTPStatus.PRECONDITION_FAILED, f"{sentence}; leave If-None-Match away to replace it")
+            raise Refusal(HTTPStatus.PRECONDITION_FAILED, f"{sentence}; omit If-None-Match to replace it")
         return web.json_response(await self._api.add(name, settings), status=200 if known else 201)
 
     async def _delete(self, request: web.Request) -> web.StreamResponse:

@@ -147,7 +147,7 @@ class Connection:
         self.flush()
 
     def drop_unacked(self) -> None:
-        """Keep paho from sending un-acknowledged messages again; only within `Events.on_accepted`."""
+        """Keep paho from resending unacknowledged messages; only within `Events.on_accepted`."""
         self._client.drop_out_messages()
 
     def flush(self) -> None:

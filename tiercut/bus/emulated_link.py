@@ -29,7 +29,7 @@ class EmulatedBus:
 
     Args:
         applies_to: Topics that cross the link; the others bypass it.
-        budget_bytes: Payload bytes that may be on the link and un-acknowledged behind it.
+        budget_bytes: Payload bytes that may be on the link and unacknowledged behind it.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ class Events(Protocol):
     """What a connection tells; all of it on the loop's thread, in the order in which it happens."""
 
     def on_accepted(self, accepted: Accepted) -> None:
-        """CONNACK came; paho sends what is un-acknowledged again after this returns."""
+        """CONNACK came; paho resends what is unacknowledged after this returns."""
 
     def on_message(self, message: MQTTMessage) -> None:
         """PUBLISH came."""

@@ -28,7 +28,7 @@ class Incoming:
     """Keeps subscriptions over reconnects, and hands out messages.
 
     With ``clean_start`` off, the broker begins with messages for subscriptions of an earlier process, before this one
-    can have subscribed: they are held, un-acknowledged, until it does.
+    can have subscribed: they are held, unacknowledged, until it does.
     """
 
     def __init__(self, settings: MqttSettings, *, clock: Clock, counters: Counter[str], logger: logging.Logger) -> None:

@@ -233,7 +233,7 @@ class MqttBus:
             await asyncio.sleep(backoff.take_s())
 
     def _on_run_ended(self, run: asyncio.Task[None]) -> None:
-        """Whoever waits must not wait for ever for a bus that tries no longer."""
+        """Nobody must wait for ever for a bus that no longer tries."""
         error = None if run.cancelled() else run.exception()
         if error is not None and not isinstance(error, BusError):  # that one is raised on entering
             self._log.critical("the bus at %s has failed", self.settings.url, exc_info=error)

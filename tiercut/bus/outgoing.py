@@ -76,7 +76,7 @@ class Outgoing:
             await queued.taken
 
     def accepted(self, connection: Connection, accepted: Accepted) -> None:
-        """Take the broker's limits; decide who sends the un-acknowledged messages again.
+        """Take the broker's limits; decide who sends the unacknowledged messages again.
 
         In the session that knows them, the connection does, with DUP (MQTT 5 §4.4). A new session does not know them,
         and they are new messages there.

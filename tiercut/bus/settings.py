@@ -13,7 +13,7 @@ from tiercut.bus.server_name import NamedServer, ServerContext
 from tiercut.bus.tls_files import current
 from tiercut.errors import SettingsError
 
-#: Payloads un-acknowledged at one time; three frames of a large activation, well under a second on 100 Mbps.
+#: Payloads unacknowledged at one time; three frames of a large activation, well under a second on 100 Mbps.
 OUTGOING_BUDGET_BYTES = 8 * 1024 * 1024
 #: The protocol's largest Remaining Length: MQTT 5 §1.5.5.
 MAX_PROTOCOL_BYTES = 268_435_455
@@ -48,7 +48,7 @@ class MqttSettings:
             acknowledged early (`tiercut.bus.acks`).
         session_expiry_s: How long the broker keeps what is queued for us after a lost connection.
         clean_start: Forget what an earlier process with this ``client_id`` left; reconnects always resume.
-        outgoing_budget_bytes: Payload bytes that may be un-acknowledged; a single larger message passes alone.
+        outgoing_budget_bytes: Payload bytes that may be unacknowledged; a single larger message passes alone.
         max_packet_bytes: Cap on what we send; a lower limit of the broker's counts, where the broker says it. rumqttd
             and Mosquitto 2.0 do not, and rumqttd closes the connection on a larger packet.
         max_incoming_bytes: Largest packet the broker may send us; it drops larger ones (MQTT 5 §3.1.2.11.4).
@@ -171,7 +171,7 @@ def tls_context(
         ca_file: PEM of the authorities; ``None``: the system's.
         cert_file: PEM of our own certificate.
         key_file: PEM of its key.
-        server: Whose the server's certificate must be, see `MqttSettings`.
+        server: The name that the server's certificate must have, see `MqttSettings`.
 
     Raises:
         SettingsError: a file is missing or is no PEM.

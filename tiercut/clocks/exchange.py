@@ -1,4 +1,4 @@
-"""Asks other nodes for their clocks and answers those who ask (`offsets` does the arithmetic)."""
+"""Asks other nodes for their clocks, and answers when asked (`offsets` does the arithmetic)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 ASK_EVERY_S = 0.2
 #: … and then again after this long, because crystals drift.
 ASK_AGAIN_S = 30.0
-#: A probe is lost after so long.
+#: A probe that is not answered within this time is lost.
 PROBE_TIMEOUT_S = 3.0
 #: An offset between clocks is better than this.
 OFFSET_ERROR_S = 1.0
-#: A question for a clock may be answered for so long: on a slow link the answer stands behind frames.
+#: A question may be answered within this time: on a slow link the answer waits behind frames.
 OPEN_S = 30.0
 #: Questions that may be open; the oldest makes room.
 MAX_OPEN = 512
@@ -55,7 +55,7 @@ class _Question:
 
 
 class ClockExchange:
-    """One node's side of the exchange.
+    """A node's side of the exchange of clocks.
 
     Many may publish on a node's clock topic, so only what was asked for counts: an answer repeats the number of a
     question, which nobody knows but the node that was asked, and each question has one answer.
@@ -107,7 +107,7 @@ class ClockExchange:
         Args:
             bus: The bus that the node is on.
             names: Its site, tier and node.
-            payload_bytes: Size of the message; a little more at the least.
+            payload_bytes: Size of the message; at least that of an empty probe.
 
         Returns:
             ``None`` while the node's clock is not known: it is then asked for.
@@ -142,7 +142,7 @@ class ClockExchange:
         """Answer questions and take in answers until the bus is closed."""
         async for delivery in deliveries:
             delivery.ack()
-            if delivery.retain:  # exchanges are of now: nobody retains them in good faith
+            if delivery.retain:  # an exchange is about this moment: nobody retains it in good faith
                 self._counters["bad.clock_retained"] += 1
                 continue
             try:

@@ -77,7 +77,7 @@ class LinkProbes(Part):
         names = {"site": self._context.settings.site, "tier": probe.tier, "node": probe.node}
         try:
             took = await self._exchange.probe(bus, names, size)
-        except TimeoutError:  # the hub is to know that it takes so long, or it would ask for the same again
+        except TimeoutError:  # the hub must know that it takes this long, or it would ask for the same again
             self._context.counters["probes_lost"] += 1
             late = Transfer(
                 tier=probe.tier, node=probe.node, payload_bytes=size, seconds=PROBE_TIMEOUT_S, arrived=False
@@ -104,7 +104,7 @@ class LinkProbes(Part):
         await self._say(Progress(transfers=(transfer,)))
 
     async def _report(self) -> None:
-        """Say what has been in transit or on a thread for long, for ever."""
+        """Say, again and again, what has been in transit or on a thread for long."""
         while True:
             await asyncio.sleep(LATE_S)
             progress = Progress(transfers=self._outlet.in_transit.late(), running=self._segments.running())

@@ -14,11 +14,11 @@ from tiercut.logs import Throttle
 
 #: Errors of one message or one subscription; any other `BusError` says that the bus is closed, and ends the node.
 REFUSED = (BrokerRefused, PublishRefused, PacketTooLarge)
-#: A refused subscription is asked for again after this long, twice as long each time …
+#: A refused subscription is tried again after this long, then after twice as long each time …
 ASK_AGAIN_FIRST_S = 1.0
-#: … up to this.
+#: … up to this long.
 MAX_ASK_AGAIN_S = 60.0
-#: One line per kind of message and so long, as a status is refused every few seconds.
+#: One line per kind of message within this time, as a status is refused every few seconds.
 SAY_AGAIN_S = 60.0
 
 
@@ -46,7 +46,7 @@ class Refusals:
     async def subscribe(
         self, bus: Bus, topic_filter: str, *, qos: int = 1, handler: Handler | None = None
     ) -> Subscription:
-        """Subscribe; while the broker refuses, ask again, ever more rarely."""
+        """Subscribe; while the broker refuses, try again after ever longer pauses."""
         backoff = Backoff(first_s=ASK_AGAIN_FIRST_S, max_s=MAX_ASK_AGAIN_S)
         while True:
             try:

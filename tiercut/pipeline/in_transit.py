@@ -12,7 +12,7 @@ from tiercut.clock import Clock
 from tiercut.plan import Tier
 from tiercut.protocol.nodes import Transfer
 
-#: A frame that takes at least this long is reported, and again after each time as long.
+#: A frame that takes at least this long is reported, and again each time this long has passed.
 LATE_S = 0.15
 
 

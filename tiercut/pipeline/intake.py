@@ -41,7 +41,7 @@ class Arrived:
 class Intake:
     """Reads the deliveries of a node's work topic.
 
-    A message that is not valid never gets further: it is acknowledged, counted under ``bad.<reason>``, and logged with
+    An invalid message goes no further: it is acknowledged, counted under ``bad.<reason>``, and logged with
     its sentence (at most one line per reason and ten seconds).
     """
 

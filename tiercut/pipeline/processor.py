@@ -263,5 +263,5 @@ class Processor:
 
 def _known(known: T | None) -> T:
     if known is None:
-        raise AssertionError("decide() let a frame on whose model the node does not have")
+        raise AssertionError("decide() let a frame pass whose model the node does not have")
     return known

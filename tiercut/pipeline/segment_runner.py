@@ -70,7 +70,7 @@ class SegmentRunner:
         )
 
     def take_longer(self, run: Callable[[], object], started_s: float) -> None:
-        """Go on until a segment that was started at a time has taken as long as on a node so slow.
+        """Fill the time since a segment's start until it has taken as long as on the slow node.
 
         What a short one takes at first is mostly waking up, of which a slow node has no more, and any may be
         interrupted: it is run again, and the quickest run counts.

@@ -1,4 +1,4 @@
-"""One model from a hub into the folder of bundles: written aside, checked like any other bundle, then renamed.
+"""Brings one model from a hub into the folder of bundles: written aside, checked as any bundle is, then renamed.
 
     <bundles>/.<first digits of the identity>.part/    what has come so far; the next try goes on from there
     <bundles>/<name>/                                  the bundle; <name>-<digits> where something else is there
@@ -227,7 +227,7 @@ def tidy_up(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _owned(stage: Path) -> Iterator[None]:
-    """The folder, made if need be, and ours alone as long as this lasts; it may be renamed meanwhile."""
+    """Hold the folder, made if need be, for ourselves; it may be renamed meanwhile."""
     stage.mkdir(parents=True, exist_ok=True)
     handle = os.open(stage, os.O_RDONLY)
     try:

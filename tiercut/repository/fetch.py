@@ -1,4 +1,4 @@
-"""Models that the hubs have and this node has not: asked for again and again, and brought over HTTPS."""
+"""Fetches the models that hubs have and this node lacks, over HTTPS."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FIRST_WAIT_S, MAX_WAIT_S = 0.25, 15.0
 REFUSED_WAIT_S, MAX_REFUSED_WAIT_S = 30.0, 600.0
 MAX_MODEL_BYTES = 8 * 1024**3
 MAX_LIST_BYTES = 4 * 1024 * 1024
-#: No byte for so long: the connection is given up, and what has come is kept.
+#: Without a byte for this long the connection is given up; what has come is kept.
 SILENT_S = 20.0
 CONNECT_S = 5.0
 
@@ -109,7 +109,7 @@ class ModelFetcher:
         self._told = {bundle.model for bundle in models.bundles()}
 
     async def keep(self) -> None:
-        """Ask each hub, for ever; returns at once where there is none."""
+        """Ask each hub again and again; returns at once where there is none."""
         if not self._hubs:
             return
         await asyncio.to_thread(tidy_up, self._models.folder)

@@ -1,4 +1,4 @@
-"""What a node asks a hub over HTTPS: which models it has, and their files."""
+"""A node's requests to a hub over HTTPS: which models it has, and their files."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _sentence(said: bytes) -> str:
 
 
 def read_offers(data: bytes) -> list[Offer]:
-    """The models of a list; what in it cannot be read is left out."""
+    """The models of a list; entries that cannot be read are omitted."""
     try:
         entries = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -25,7 +25,7 @@ class Timing:
 
     Args:
         clock: The machine's when not given.
-        wait: Sleeps for so many seconds; the default wakes as soon as the sensor is closed.
+        wait: Sleeps for some seconds; the default wakes as soon as the sensor is closed.
     """
 
     def __init__(self, clock: Clock | None = None, wait: Callable[[float], object] | None = None) -> None:
@@ -66,7 +66,7 @@ class Player:
         self.played_s = 0.0
 
     def played(self, seconds: float) -> float:
-        """Wait until so many more seconds have passed since the start.
+        """Wait until a number of further seconds have passed since the start.
 
         Returns:
             Wall clock at that moment.

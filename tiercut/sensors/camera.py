@@ -20,7 +20,7 @@ from tiercut.sensors.video import opencv
 from tiercut.settings import masked_url
 
 SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
-#: A camera on the network that says nothing for so long is taken for gone.
+#: A network camera that is silent for this long counts as gone.
 NETWORK_MS = 5000
 
 

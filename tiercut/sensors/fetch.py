@@ -15,7 +15,7 @@ OK, UNAUTHORIZED = 200, 401
 
 
 class FetchFailed(Exception):
-    """What came is no answer of success, or too large; or nothing came.
+    """A request failed: no answer, no success, or an answer that is too large.
 
     Args:
         reason: Name of a counter.

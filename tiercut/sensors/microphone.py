@@ -21,7 +21,7 @@ from tiercut.sensors.signals import PIECE_S, piece_samples, sound_form
 DEFAULT_RATE_HZ = 16000.0
 #: Sound that may wait to be taken; more is lost and counted.
 MAX_WAITING_S = 2.0
-#: A microphone that gives nothing for so long is taken for gone.
+#: A microphone that is silent for this long counts as gone.
 SILENT_S = 2.0
 
 Piece = tuple[NDArray[np.float32], float]

@@ -24,7 +24,7 @@ class SoundFile:
     Attributes:
         rate_hz: Samples per second.
         channels: How many.
-        read: Gives the next so many samples, ``(samples, channels)``; fewer at the end, then none.
+        read: Gives up to a number of samples, ``(samples, channels)``; fewer at the end, then none.
         close: Closes it.
     """
 
