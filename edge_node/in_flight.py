@@ -16,7 +16,7 @@ class Stream(NamedTuple):
     name: str
 
 
-class InFlight:
+class FramesInFlight:
     """The frames in flight behind this node, by stream; those from before `MAX_WAIT_S` are not waited for any more."""
 
     def __init__(self) -> None:

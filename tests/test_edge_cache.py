@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_node.answer_cache import FRAME_BYTES, MAX_NOTED, AnswerCache
-from edge_node.in_flight import MAX_WAIT_S, InFlight, Stream
+from edge_node.in_flight import MAX_WAIT_S, FramesInFlight, Stream
 from edge_node.settings import Settings
 from edge_node.tensor_distance import Likeness
 from tests.aio import async_test, until
@@ -252,7 +252,7 @@ def test_frame_that_comes_again_is_not_taken_for_its_own_twin() -> None:
 
 
 def test_frames_ahead_are_those_without_an_outcome() -> None:
-    ahead = InFlight()
+    ahead = FramesInFlight()
     for seq in range(3):
         ahead.sent_on(CAM, event(seq), float(seq))
     ahead.outcome(CAM, event(0))

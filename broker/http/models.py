@@ -33,7 +33,7 @@ class _Offered:
     files: dict[str, FileMark]
 
 
-class ModelFiles:
+class ModelRoutes:
     """Handlers for the models.
 
     What else is in a bundle's folder stays here: a table of codecs is for who plans.

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 from broker.http.access import LISTED_KEY, NODE_ROLES, READERS, SITE_KEY, TLS_KEY, Handler, Refusal, allowed_to
-from broker.http.models import ModelFiles
-from broker.http.streams import MAX_SETTINGS_BYTES, Streams, StreamsApi
+from broker.http.models import ModelRoutes
+from broker.http.streams import MAX_SETTINGS_BYTES, StreamRoutes, StreamsApi
 from tiercut import __version__
 from tiercut.errors import BusError, SettingsError, TiercutError
 from tiercut.repository.store import ModelStore
@@ -153,7 +153,7 @@ def _application(*, site: str, models: ModelStore, streams: StreamsApi, tls: boo
     app = web.Application(client_max_size=MAX_SETTINGS_BYTES, middlewares=[_answer_json, _from_here])
     app[SITE_KEY] = site
     app[TLS_KEY] = tls
-    app.add_routes([*ModelFiles(models).routes(), *Streams(streams).routes()])
+    app.add_routes([*ModelRoutes(models).routes(), *StreamRoutes(streams).routes()])
     app.router.add_get("/v1/health", allowed_to(NODE_ROLES | READERS)(_health))
     return app
 

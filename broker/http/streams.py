@@ -44,7 +44,7 @@ class StreamsApi(Protocol):
         ...
 
 
-class Streams:
+class StreamRoutes:
     """Handlers for the registry.
 
     Args:

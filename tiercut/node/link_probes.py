@@ -79,10 +79,7 @@ class LinkProbes(Part):
             took = await self._exchange.probe(bus, names, size)
         except TimeoutError:  # the hub must know that it takes this long, or it would ask for the same again
             self._context.counters["probes_lost"] += 1
-            late = Transfer(
-                tier=probe.tier, node=probe.node, payload_bytes=size, seconds=PROBE_TIMEOUT_S, arrived=False
-            )
-            await self._say(Progress(transfers=(late,)))
+            await self._say_transfer(probe, size, PROBE_TIMEOUT_S, arrived=False)
             return False
         except REFUSED as error:
             self._context.refusals.note("probe", error)
