@@ -124,7 +124,7 @@ class HubServer:
         await asyncio.sleep(0)  # aiohttp has cancelled its tasks, which end now
 
     def _connected(self) -> asyncio.BaseProtocol:
-        """A protocol for one more connection; aiohttp itself knows no limit on them, nor on the wait for a request."""
+        """A protocol for one more connection; aiohttp limits neither their number nor the wait for a request."""
         server = self._runner.server
         if server is None or len(server.connections) >= MAX_CONNECTIONS:
             return _Refused()
@@ -164,7 +164,7 @@ async def _health(request: web.Request) -> web.StreamResponse:
 
 @web.middleware
 async def _answer_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every answer that is an error is JSON of one sentence; what went wrong inside stays in the log."""
+    """Make every error a JSON answer of one sentence; what went wrong inside stays in the log."""
     try:
         return await _in_time(request, handler)
     except (Refusal, web.HTTPException, TiercutError, TimeoutError) as error:
@@ -203,7 +203,7 @@ async def _in_time(request: web.Request, handler: Handler) -> web.StreamResponse
 
 @web.middleware
 async def _from_here(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Without certificates a page in a browser could ask under a name of its own that leads to 127.0.0.1."""
+    """Refuse foreign host names: without TLS a web page could use one that resolves to 127.0.0.1."""
     if not request.app[TLS_KEY] and urlsplit(f"//{request.host}").hostname not in _LOCAL:
         sentence = f"expected the address 127.0.0.1 or localhost, got '{request.host[:100]}'; use one of them"
         raise Refusal(HTTPStatus.FORBIDDEN, sentence)

@@ -55,7 +55,7 @@ class StreamRoutes:
         self._api = api
 
     def routes(self) -> list[web.RouteDef]:
-        """What is answered."""
+        """The routes and who may use them."""
         readers, operators = allowed_to(READERS), allowed_to(OPERATORS)
         one = "/v1/streams/{name}"
         return [
@@ -93,7 +93,7 @@ class StreamRoutes:
 
 
 async def _settings(request: web.Request, name: str) -> dict[str, Any]:
-    """The settings in a request's body, with the name of its address."""
+    """The settings in a request's body, with the name in its address."""
     if (request.content_length or 0) > MAX_SETTINGS_BYTES:  # before any of it is read
         raise _too_large(request.content_length)
     try:
@@ -116,7 +116,7 @@ async def _settings(request: web.Request, name: str) -> dict[str, Any]:
 
 
 def _named(handler: Handler) -> Handler:
-    """Let only names through that a stream may have: no wildcards of MQTT, no slashes."""
+    """Accept only names that a stream may have: no MQTT wildcards, no slashes."""
 
     async def checked(request: web.Request) -> web.StreamResponse:
         try:

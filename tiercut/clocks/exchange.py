@@ -26,13 +26,13 @@ ASK_EVERY_S = 0.2
 ASK_AGAIN_S = 30.0
 #: A probe that is not answered within this time is lost.
 PROBE_TIMEOUT_S = 3.0
-#: An offset between clocks is better than this.
+#: The error of an offset between clocks is below this.
 OFFSET_ERROR_S = 1.0
 #: A question may be answered within this time: on a slow link the answer waits behind frames.
 OPEN_S = 30.0
-#: Questions that may be open; the oldest makes room.
+#: Questions that are kept open; the oldest makes room.
 MAX_OPEN = 512
-#: Questions are numbered at random, in the place of a time: whole multiples of 2^-32, so that JSON keeps every digit.
+#: Questions are numbered at random, in place of a time: whole multiples of 2^-32, so that JSON keeps every digit.
 _NUMBER_BITS, _NUMBER_SCALE = 52, 2.0**-32
 
 #: Says which clocks a node has, by site, tier and node; empty: that is not known.

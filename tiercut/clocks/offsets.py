@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-#: Exchanges kept per clock; the one with the shortest round trip counts (RFC 5905's clock filter keeps 8).
+#: Exchanges kept per clock; the one with the shortest round trip is used (RFC 5905's clock filter keeps 8).
 MAX_SAMPLES = 8
 #: A crystal drifts by up to this much: an old exchange grows uncertain by this many seconds per second.
 DRIFT_S_PER_S = 50e-6
-#: Clocks kept; the one heard of longest ago makes room, so that invented ids cannot fill the memory.
+#: Clocks kept; the least recently heard makes room, so that invented ids cannot fill the memory.
 MAX_CLOCKS = 256
 
 

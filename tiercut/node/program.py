@@ -122,5 +122,5 @@ def leave(status: int) -> None:
 
 
 def _crosses_link(topic: str) -> bool:
-    """An emulated link carries frames, and what measures it for them; a site's talk stays as it is."""
+    """Whether a topic crosses the emulated link: frames and probes do, all other messages do not."""
     return WORK.parse(topic) is not None or ECHO.parse(topic) is not None

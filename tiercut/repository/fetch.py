@@ -39,7 +39,7 @@ _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
 @dataclass(slots=True)
 class _Refused:
-    """A model that was refused: it is not asked for before a time of the loop."""
+    """A refused model: it is not asked for before a time of the loop."""
 
     until_s: float
     backoff: Backoff
@@ -141,7 +141,7 @@ class ModelFetcher:
                 await asyncio.sleep(self._every_s)
 
     def _away(self, hub: _Hub, reason: str) -> None:
-        """Said once: the first reason, and nothing more until it is back."""
+        """Log the first reason, and nothing more until the hub is back."""
         if not hub.trouble:
             log.warning("no models from the hub, asking on", extra={"hub": hub.url, "reason": reason})
         hub.trouble = reason
@@ -160,7 +160,7 @@ class ModelFetcher:
             self._tell([offer])
 
     def _tell(self, offers: list[Offer]) -> None:
-        """Of models that have come, also by another process that has the same folder."""
+        """Tell of models that have come, also by another process with the same folder."""
         for model in {each.model for each in offers} - self._told:
             bundle = self._models.find(model) if self._models.has(model) else None
             if bundle is not None:

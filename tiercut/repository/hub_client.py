@@ -95,7 +95,7 @@ def _goes_on(answer: aiohttp.ClientResponse, start: int) -> bool:
 
 
 def _sentence(said: bytes) -> str:
-    """What a hub says of an error, as one line for a log."""
+    """A hub's error as one line for a log."""
     try:
         return str(json.loads(said)["error"])[:500]
     except (ValueError, LookupError, TypeError):

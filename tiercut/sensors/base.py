@@ -21,7 +21,7 @@ MAX_BEHIND_S = 0.25
 
 
 class Timing:
-    """The time of one sensor, and whether it is to go on.
+    """A sensor's clock, and the signal that ends it.
 
     Args:
         clock: The machine's when not given.
@@ -35,7 +35,7 @@ class Timing:
 
     @property
     def closed(self) -> bool:
-        """The sensor is to end."""
+        """The sensor was told to end."""
         return self._closed.is_set()
 
     def close(self) -> None:
@@ -49,7 +49,7 @@ class Timing:
 
 
 class Player:
-    """Gives each piece of a recording its time: as a sensor would have given it.
+    """Paces a recording: gives each piece the time at which a sensor would have given it.
 
     Args:
         timing: The sensor's.
@@ -81,7 +81,7 @@ class Player:
 
 
 class DeviceSensor(ABC):
-    """A sensor that a device reads by itself.
+    """A sensor that a device reads by itself: the base of all built-in ones.
 
     Args:
         source: Its settings.
@@ -147,7 +147,7 @@ class DeviceSensor(ABC):
 
 
 def optional(module: str, *, sensor: str, extra: str, expected: str, fix: str = "") -> Any:
-    """A library that not every device carries.
+    """Import a library that not every device carries.
 
     Raises:
         SensorError: it is not there; says what to install.

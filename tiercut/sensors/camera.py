@@ -27,7 +27,7 @@ NETWORK_MS = 5000
 class Camera(DeviceSensor):
     """The newest picture of a camera; one that is unplugged is opened again when it is back.
 
-    A thread takes every picture off the driver, so that none that is read is older than the wish for it.
+    A thread takes every picture off the driver, so that a picture is never older than the request for it.
     """
 
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -40,7 +40,7 @@ class Camera(DeviceSensor):
 
     @classmethod
     def check(cls, source: SourceSettings) -> None:
-        """It is a device or an address."""
+        """See that its source is a device or an address."""
         if not source.url and not source.path:
             raise SettingsError(
                 f"the sensor '{source.sensor}' has no source",

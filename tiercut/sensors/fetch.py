@@ -1,4 +1,4 @@
-"""Gets what is at an HTTP address, within limits of time and size."""
+"""Fetches what is at an HTTP address, within limits of time and size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from yarl import URL
 
 from tiercut.sensing.picture_payload import MAX_IMAGE_BYTES
 
-#: From the connection to the last byte: a server that answers byte by byte is given up too.
+#: From connecting to the last byte, so that a server that trickles bytes is given up too.
 TIMEOUT_S = 10.0
 OK, UNAUTHORIZED = 200, 401
 
@@ -30,7 +30,7 @@ class FetchFailed(Exception):
 
 
 class Fetch:
-    """Gets what is at an address.
+    """Fetches what is at an address.
 
     Args:
         url: With name and password where the server wants them; they go to that server only, in the way it asks for
@@ -77,7 +77,7 @@ class Fetch:
         return await self._ask(session, again=True)
 
     def _identify(self, response: aiohttp.ClientResponse) -> bool:
-        """Take up the way in which the server asks for the password."""
+        """Authenticate in the way that the server asks for."""
         if not self._user:
             return False
         asked = " ".join(response.headers.getall("WWW-Authenticate", [])).lower()

@@ -31,7 +31,7 @@ def installed() -> dict[str, str]:
 
 
 class PluginSensor:
-    """Keeps what a plugin does within the `Sensor` protocol.
+    """Keeps a plugin within the `Sensor` protocol.
 
     Args:
         source: Its settings; its name is their ``sensor``.
@@ -50,7 +50,7 @@ class PluginSensor:
 
     @classmethod
     def check(cls, source: SourceSettings) -> None:
-        """It has a name that a plugin has.
+        """See that there is a plugin of that name.
 
         Raises:
             SettingsError: none has.

@@ -1,4 +1,4 @@
-"""Pictures from an HTTP address, asked for one by one."""
+"""Pictures from an HTTP address, requested one by one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEFAULT_PERIOD_S = 1.0
 
 
 class Snapshot(DeviceSensor):
-    """A picture of an HTTP address, asked for again and again; after a failure it waits longer.
+    """A picture at an HTTP address, requested again and again; after a failure the pauses grow.
 
     It asks at the stream's ``fps``, else at ``rate_hz``, else once per second.
 
@@ -45,7 +45,7 @@ class Snapshot(DeviceSensor):
 
     @classmethod
     def check(cls, source: SourceSettings) -> None:
-        """It is an address of HTTP."""
+        """See that its source is an HTTP address."""
         super().check(source)
         with suppress(ValueError):
             url = URL(source.url)

@@ -63,7 +63,7 @@ def _by_wave(path: Path) -> SoundFile:
 
     def read(samples: int) -> Samples:
         data = file.readframes(samples)
-        whole = len(data) // (width * channels) * width * channels  # a file that was cut off ends within a sample
+        whole = len(data) // (width * channels) * width * channels  # a truncated file ends within a sample
         return _DECODE[width](data[:whole]).reshape(-1, channels)
 
     return SoundFile(float(file.getframerate()), channels, read, file.close)

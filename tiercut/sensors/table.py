@@ -1,4 +1,4 @@
-"""All sensors of a device by name; a sensor of our own is one module and one row of `BUILT_IN`."""
+"""All sensors of a device by name; a built-in one is one module and one row of `BUILT_IN`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BUILT_IN: dict[str, type[DeviceSensor]] = {
 
 
 def known() -> dict[str, str]:
-    """All sensors: name → what it is. One of our own wins over a plugin of the same name."""
+    """All sensors: name → what it is. A built-in one wins over a plugin of the same name."""
     own = {name: (cls.__doc__ or "").splitlines()[0] for name, cls in BUILT_IN.items()}
     return {**installed(), **own}
 
