@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ssl
 import uuid
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from tiercut.bus.acks import STUCK_S
-from tiercut.bus.open_socket import WholeSocket
-from tiercut.bus.server_name import NamedServer, ServerContext
-from tiercut.bus.tls_files import current
 from tiercut.errors import SettingsError
 
 #: Payloads unacknowledged at one time; three frames of a large activation, well under a second on 100 Mbps.
@@ -160,46 +156,3 @@ def _check_range(name: str, value: float, low: float, high: float | None) -> Non
     if value < low or (high is not None and value > high):
         limits = f"at least {low}" if high is None else f"{low} to {high}"
         raise SettingsError(name, expected=limits, came=str(value), fix=f"set {name} within the limits")
-
-
-def tls_context(
-    ca_file: str | None, cert_file: str | None, key_file: str | None, *, server: str | None = None
-) -> ssl.SSLContext:
-    """The context for these files as they are now; the same one until a file changes.
-
-    Args:
-        ca_file: PEM of the authorities; ``None``: the system's.
-        cert_file: PEM of our own certificate.
-        key_file: PEM of its key.
-        server: The name that the server's certificate must have, see `MqttSettings`.
-
-    Raises:
-        SettingsError: a file is missing or is no PEM.
-    """
-    files = (ca_file or "", cert_file or "", key_file or "")
-    try:
-        kind = f"client of {server}"
-        return current(kind, files, lambda: _client_context(ca_file, cert_file, key_file, server))
-    except OSError as error:  # ssl.SSLError is one
-        raise SettingsError(
-            "the TLS files",
-            expected=f"readable PEM in {', '.join(map(repr, filter(None, files)))}",
-            came=str(error),
-            fix="correct the path or the file",
-        ) from error
-
-
-def _client_context(
-    ca_file: str | None, cert_file: str | None, key_file: str | None, server: str | None
-) -> ssl.SSLContext:
-    context = ServerContext(ssl.PROTOCOL_TLS_CLIENT)
-    if ca_file is None:
-        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-    else:  # trust this authority alone
-        context.load_verify_locations(ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class, context.sslobject_class = WholeSocket, NamedServer
-    context.server = server
-    if cert_file is not None:
-        context.load_cert_chain(cert_file, key_file)
-    return context
