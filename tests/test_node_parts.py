@@ -10,7 +10,7 @@ import pytest
 
 from cloud_node.settings import Settings as CloudSettings
 from edge_node.settings import Settings as EdgeSettings
-from tests.aio import async_test
+from tests.aio import async_test, until
 from tests.sites import CLOUD_URL, SITE_URL, new_site
 from tiercut.bus.memory import MemoryBus
 from tiercut.node.context import NodeContext
@@ -81,7 +81,7 @@ async def test_node_is_online_when_all_parts_have_subscribed(bundles: Path) -> N
     async with MemoryBus(site.brokers[SITE_URL]) as bus:
         edge.parts.append(late := Late(bus))
         async with site.running(edge):
-            pass
+            await until(lambda: {"online", "started"} <= set(late.states))
     assert late.states[0] == "subscribed"
     assert sorted(late.states[1:3]) == ["online", "started"]
     assert late.states[-1] == "offline"
