@@ -20,7 +20,7 @@ import tiercut
 from tests.bundles import bundle_of, exits_bundle, grey_frames
 from tests.models import chain_module, image
 from tiercut.cli import main
-from tiercut.codecs import decode_tensor, encode_tensor
+from tiercut.codecs.encode import decode_tensor, encode_tensor
 from tiercut.datasets.samples import Samples, Stack
 from tiercut.errors import BundleError, DataError, SettingsError
 from tiercut.model.bundle import Bundle

@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from tiercut.codecs import CODECS, DTYPES, TENSOR_REASONS, codec, decode_tensor, encode_tensor
+from tiercut.codecs.base import DTYPES, TENSOR_REASONS
+from tiercut.codecs.encode import decode_tensor, encode_tensor
 from tiercut.codecs.encoded import EncodedTensor
+from tiercut.codecs.table import CODECS, codec
 from tiercut.errors import BadTensor, InputError, SettingsError
 
 Array = npt.NDArray[Any]

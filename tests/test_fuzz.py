@@ -11,7 +11,8 @@ import msgpack
 import numpy as np
 import psutil
 
-from tiercut.codecs import TENSOR_REASONS, decode_tensor
+from tiercut.codecs.base import TENSOR_REASONS
+from tiercut.codecs.encode import decode_tensor
 from tiercut.errors import BadMessage
 from tiercut.protocol.envelope import ENVELOPE_REASONS, decode_work, encode_work
 from tiercut.protocol.jsonwire import decode_node_status, encode_node_status

@@ -20,7 +20,7 @@ from tests.given_sensors import Given, first_frame, frames_of
 from tests.sites import CLOUD_URL, SITE_URL, Site, by_hand, new_site, noise
 from tiercut.bus import Delivery, Message
 from tiercut.bus.memory import MemoryBus
-from tiercut.codecs import encode_tensor
+from tiercut.codecs.encode import encode_tensor
 from tiercut.limits import MAX_STAGES
 from tiercut.model.bundle import Bundle
 from tiercut.plan import Plan

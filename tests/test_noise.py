@@ -9,17 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tiercut.codecs import (
-    CODECS,
-    Codec,
-    codec,
-    decode_tensor,
-    encode_tensor,
-    is_codec,
-    noise_of,
-    with_noise,
-    without_noise,
-)
+from tiercut.codecs.base import Codec
+from tiercut.codecs.encode import decode_tensor, encode_tensor
+from tiercut.codecs.noise import noise_of, with_noise, without_noise
+from tiercut.codecs.table import CODECS, codec, is_codec
 from tiercut.errors import BadTensor, InputError, SettingsError
 
 Array = npt.NDArray[Any]

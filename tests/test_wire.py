@@ -14,7 +14,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from tiercut.codecs import decode_tensor
+from tiercut.codecs.encode import decode_tensor
 from tiercut.errors import BadEnvelope, BadTensor
 from tiercut.protocol import jsonwire
 from tiercut.protocol.envelope import ENVELOPE_REASONS, decode_work, encode_work

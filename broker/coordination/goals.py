@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from broker.settings import PlanSettings
-from tiercut.codecs import codec
+from tiercut.codecs.table import codec
 from tiercut.coordinator.problem import lost_to_exits
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.errors import SettingsError

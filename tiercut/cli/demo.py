@@ -21,7 +21,7 @@ from tiercut.bus.settings import MqttSettings
 from tiercut.cli.demo_site import CLOUD, DEVICE, EDGE, HUB, DemoSite, photographs
 from tiercut.cli.demo_view import About, JsonLines, LiveTable, View
 from tiercut.clock import SystemClock
-from tiercut.codecs import CODECS
+from tiercut.codecs.table import CODECS
 from tiercut.errors import BundleError, BusError, SettingsError
 from tiercut.launch.processes import Processes
 from tiercut.model.bundle import Bundle

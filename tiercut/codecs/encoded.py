@@ -16,8 +16,8 @@ class EncodedTensor:
         name: Name in the model's graph.
         dtype: numpy name of the decoded element type (``"float32"``).
         shape: Shape of the decoded tensor.
-        codec: What ``data`` is in: a name from `codecs.CODECS`. May differ from the plan's codec where that does not
-            take such a tensor.
+        codec: What ``data`` is in: a name of the table, or of the bundle's own. May differ from the plan's codec where
+            that does not take such a tensor.
         data: The bytes.
     """
 

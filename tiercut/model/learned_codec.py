@@ -11,8 +11,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tiercut.codecs import codec
 from tiercut.codecs.base import Array, Bytes, Codec, check_fits, check_input, declared_bytes
+from tiercut.codecs.table import codec
 from tiercut.errors import BundleError, ChecksumError, SettingsError
 from tiercut.model.bundle_format import FileMark
 from tiercut.model.cuts import TensorSpec

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from tiercut.clock import Clock
 from tiercut.clocks.offsets import ClockOffsets
-from tiercut.codecs import decode_tensor, encode_tensor
+from tiercut.codecs.encode import decode_tensor, encode_tensor
 from tiercut.codecs.encoded import EncodedTensor
 from tiercut.errors import BadMessage, TiercutError, refuse
 from tiercut.logs import Throttle

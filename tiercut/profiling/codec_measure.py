@@ -17,8 +17,9 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from tiercut.codecs import CODECS, codec, decode_tensor, encode_tensor, noise_of, with_noise, without_noise
-from tiercut.codecs.noise import add_noise, takes_noise
+from tiercut.codecs.encode import decode_tensor, encode_tensor
+from tiercut.codecs.noise import add_noise, noise_of, takes_noise, with_noise, without_noise
+from tiercut.codecs.table import CODECS, codec
 from tiercut.datasets.samples import Frame, Samples, for_model, need
 from tiercut.errors import DataError, SettingsError
 from tiercut.model.bundle import Bundle

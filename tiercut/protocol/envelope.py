@@ -10,7 +10,7 @@ from typing import Any
 
 import msgpack
 
-from tiercut.codecs import DTYPES, declared_bytes
+from tiercut.codecs.base import DTYPES, declared_bytes
 from tiercut.codecs.encoded import EncodedTensor
 from tiercut.errors import BadTensor, refuse
 from tiercut.limits import MAX_DIMENSIONS, MAX_STAGES, MAX_TENSOR_BYTES, MAX_TENSORS, MAX_TEXT
