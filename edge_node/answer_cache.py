@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from edge_node.in_flight import Ahead, Stream
 from edge_node.tensor_distance import Likeness
 from tiercut.pipeline.jobs import Arrays
+from tiercut.protocol import events
 from tiercut.protocol.frames import Work
-from tiercut.results import result_json
-from tiercut.results.result_json import Reading
+from tiercut.results.reading import Reading, read_result
 
 #: Memory for all kept frames of a node, with their answers.
 MAX_BYTES = 64 * 1024 * 1024
@@ -145,7 +145,7 @@ class AnswerCache:
             noted = self._of(stream).get(event)
         if noted is None or noted.reading is not None:
             return
-        journey, reading = result_json.read_result(payload)
+        journey, reading = read_result(payload)
         kind, plan = noted.kind, journey.plan
         same = (journey.model, plan.exit, plan.threshold) == (kind.model, kind.variant, kind.threshold)
         if same and not journey.cached:  # else the device has sent the frame again, by another plan
@@ -233,4 +233,4 @@ class AnswerCache:
 
 def _names(work: Work) -> tuple[Stream, str]:
     """A frame's stream, and its CloudEvents id there."""
-    return Stream(work.site, work.stream), result_json.event_id(work.seq, work.captured_unix_s)
+    return Stream(work.site, work.stream), events.event_id(work.seq, work.captured_unix_s)

@@ -20,10 +20,10 @@ from tiercut.node.preparation import NotHere
 from tiercut.plan import Plan, Tier
 from tiercut.protocol.jsonwire import decode_stream_plan
 from tiercut.protocol.nodes import PrepareSegment, StreamPlan
+from tiercut.protocol.results import read_outcome
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.topics import STREAMS
 from tiercut.repository.store import ModelStore
-from tiercut.results import result_json
 
 #: How long a device waits for the next node's status before its first frame, and how often it looks.
 FIRST_PEER_S = 3.0
@@ -162,7 +162,7 @@ class IotNode(Node):
     def _outcome_heard(self, stream: Stream, delivery: Delivery, *, dropped: bool) -> None:
         delivery.ack()
         try:
-            name, seq = result_json.read_outcome(delivery.payload)
+            name, seq = read_outcome(delivery.payload)
         except BadMessage as error:
             self.counters[f"bad.{error.reason}"] += 1
             return

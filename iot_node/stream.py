@@ -31,11 +31,11 @@ from tiercut.model.bundle import Bundle
 from tiercut.pipeline.jobs import Arrays, Job
 from tiercut.pipeline.window import Window
 from tiercut.plan import FULL, Plan
+from tiercut.protocol import events
 from tiercut.protocol.frames import ClockStamp, Stage, Work
 from tiercut.protocol.nodes import StreamPlan
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.streams import SourceReport, SourceState
-from tiercut.results import result_json
 from tiercut.sensing.sensor_format import Captured, Spoiled
 
 #: How often frames without an outcome are looked for.
@@ -285,7 +285,7 @@ class Stream:
                 continue
             self._epoch = plan.epoch
             self._window.start(prepared.seq, self._clock.monotonic_s())
-            self._events[prepared.seq] = result_json.event_id(prepared.seq, prepared.captured_unix_s)
+            self._events[prepared.seq] = events.event_id(prepared.seq, prepared.captured_unix_s)
             if self.settings.delivery == "every":
                 self._kept[prepared.seq] = prepared
             self._send(prepared, plan)

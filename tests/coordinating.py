@@ -19,7 +19,7 @@ from tiercut.plan import Plan, Tier
 from tiercut.profiling.profile import Profile
 from tiercut.protocol.frames import Stage
 from tiercut.protocol.nodes import NodeStatus, Probe, Progress, Ready, Transfer
-from tiercut.results.result_json import Journey
+from tiercut.protocol.results import Journey
 
 #: Four blocks of 100 ms on the device, ten times as fast on an edge, a hundred times in the cloud.
 DEVICE_S = (0.0, 0.1, 0.2, 0.3, 0.4)

@@ -13,7 +13,7 @@ import pytest
 
 from bench.deadlines.__main__ import main, parse
 from bench.deadlines.claims import Fall, claims, fall
-from bench.deadlines.frames import labelled_frames, predicted_class
+from bench.deadlines.frames import labelled_frames
 from bench.deadlines.grid import take
 from bench.deadlines.pictures import draw
 from bench.deadlines.report import report
@@ -36,6 +36,7 @@ from tiercut.model.bundle_write import rewrite
 from tiercut.planner import solve
 from tiercut.planner.alternatives import CLOUD_ONLY, DEVICE_ONLY
 from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.results.reading import class_in
 
 SETUP = Setup(slowdown=tiers_of((200.0, 50.0, 1.0)), fps=10.0)
 
@@ -85,8 +86,9 @@ def test_frames_are_the_same_in_every_run_and_are_judged_by_their_number(
 
 
 def test_class_is_read_from_whatever_a_result_says_of_its_outputs() -> None:
-    assert predicted_class({"outputs": [{"values": [0.1, 0.7, "nan", 0.2][:2]}]}) == 1
-    assert predicted_class({"outputs": [{"argmax": 7}]}) == 7
+    output = {"name": "y", "shape": [1, 2], "dtype": "float32"}
+    assert class_in({"outputs": [{**output, "values": [0.1, 0.7, "nan", 0.2][:2]}]}) == 1
+    assert class_in({"outputs": [{**output, "argmax": 7}]}) == 7
 
 
 def test_labels_of_another_model_are_refused(bundle: Bundle, tmp_path: Path) -> None:

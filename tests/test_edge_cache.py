@@ -34,10 +34,13 @@ from tiercut.node.node import Node
 from tiercut.pipeline.decide import Drop, Finish, Forward, FrameState, Here, LookUp, Run, Wait, decide
 from tiercut.pipeline.jobs import Job, Processed
 from tiercut.plan import Deadline, Plan
+from tiercut.protocol import events
 from tiercut.protocol.frames import Work
+from tiercut.protocol.results import read_journey
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.results import result_json
-from tiercut.results.result_json import Reading
+from tiercut.results.classes import Classes
+from tiercut.results.reading import Reading, write_result
+from tiercut.results.table import KINDS
 
 Array = NDArray[Any]
 Running = TypeVar("Running", bound=Node)
@@ -94,7 +97,7 @@ def frame(value: float, size: int = 100) -> dict[str, Array]:
 
 
 def read(seq: int) -> Reading:
-    return Reading({"labels": [], "confidence": 0.5}, "full", seq)
+    return Reading(KINDS["classes"], Classes(labels=()), 0.5, "full", seq)
 
 
 def work(seq: int, **more: Any) -> Work:
@@ -115,11 +118,11 @@ def filled(values: Sequence[float], **more: Any) -> AnswerCache:
 
 
 def event(seq: int) -> str:
-    return result_json.event_id(seq, seq + 1.0)
+    return events.event_id(seq, seq + 1.0)
 
 
 def result_of(frame_work: Work, **more: Any) -> bytes:
-    return result_json.build(frame_work, read(frame_work.seq), "m", stages=(), finished_by="c", latency_s=None, **more)
+    return write_result(frame_work, read(frame_work.seq), "m", stages=(), finished_by="c", latency_s=None, **more)
 
 
 def test_nearest_of_those_within_the_distance_answers() -> None:
@@ -374,7 +377,7 @@ async def test_equal_frames_are_answered_without_running_the_rest(
     last = outcomes.results[-1]
     assert [s["where"] for s in last["stages"] if s["kind"] == "compute"] == ["d"]
     assert (last["cached_from"], last["fallback"], last["exit"]) == (4, None, "full")
-    assert result_json.read_journey(outcomes.deliveries[-1].payload).cached
+    assert read_journey(outcomes.deliveries[-1].payload).cached
 
 
 @async_test

@@ -21,7 +21,7 @@ from tiercut.protocol.jsonwire import encode_node_status
 from tiercut.protocol.nodes import NodeStatus
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.streams import StreamStatus, encode_stream_status
-from tiercut.results import result_json
+from tiercut.results.reading import read_outputs, write_result
 
 CAM = StreamSettings(name="cam", model="chain", sensor="noise", device="d")
 
@@ -43,8 +43,8 @@ def rendered(template: str, payload: bytes) -> str:
 def result(bundle: Bundle, *arrays: NDArray[Any]) -> bytes:
     variant = bundle.variants[0]
     outputs = {spec.name: array for spec, array in zip(variant.outputs, arrays, strict=True)}
-    read = result_json.reading(7, outputs, bundle, variant)
-    return result_json.build(work(bundle.model), read, bundle.name, stages=(), finished_by="c", latency_s=0.03)
+    read = read_outputs(7, outputs, bundle, variant)
+    return write_result(work(bundle.model), read, bundle.name, stages=(), finished_by="c", latency_s=0.03)
 
 
 def test_state_is_the_best_label_and_the_rest_are_attributes(chain: Bundle) -> None:

@@ -25,7 +25,7 @@ from tiercut.protocol.jsonwire import encode_stream_plan
 from tiercut.protocol.nodes import StreamPlan
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.topics import PLAN, WORK
-from tiercut.results.result_json import top_labels
+from tiercut.results.classes import top_labels
 
 
 @async_test
@@ -38,8 +38,8 @@ async def test_frame_is_cut_twice_and_gives_the_whole_models_result(bundles: Pat
     whole = chain.segment(0, chain.end).run(chain.to_inputs(frame))
     expected = top_labels(probabilities(whole[chain.outputs[0].name]), chain.labels or ())
     first = outcomes.results[0]
-    assert [label["label"] for label in first["labels"]] == [label["label"] for label in expected]
-    assert np.allclose([x["score"] for x in first["labels"]], [x["score"] for x in expected], atol=1e-4)
+    assert [label["label"] for label in first["labels"]] == [label.label for label in expected]
+    assert np.allclose([x["score"] for x in first["labels"]], [x.score for x in expected], atol=1e-4)
     assert first["finished_by"] == "c"
     assert [s["where"] for s in first["stages"] if s["kind"] == "compute"] == ["d", "e", "c"]
 

@@ -52,6 +52,10 @@ class Table(Mapping[str, T], Generic[T]):
         yield from self.own
         yield from (name for name in self._found() if name not in self.own and name in self)
 
+    def added(self) -> Iterator[T]:
+        """The objects of other packages."""
+        return (self[name] for name in self._found() if name not in self.own and name in self)
+
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
@@ -65,11 +69,11 @@ class Table(Mapping[str, T], Generic[T]):
             self._entries, self._usable, self._broken = None, dict(self.own), {}
 
     def _found(self) -> Mapping[str, EntryPoint]:
-        with self._lock:
-            if self._entries is None:
-                found = {each.name: each for each in entry_points(group=self.group)}
-                self._entries = dict(sorted(found.items()))
-            return self._entries
+        found = self._entries
+        if found is None:
+            found = {each.name: each for each in entry_points(group=self.group)}
+            self._entries = found = dict(sorted(found.items()))
+        return found
 
     def _load(self, name: str) -> None:
         entry = self._found()[name]

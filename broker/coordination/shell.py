@@ -31,6 +31,7 @@ from tiercut.protocol.jsonwire import (
     encode_stream_plan,
 )
 from tiercut.protocol.nodes import StreamControl, StreamPlan
+from tiercut.protocol.results import read_journey
 from tiercut.protocol.topics import (
     CONTROL,
     DROPPED,
@@ -44,7 +45,6 @@ from tiercut.protocol.topics import (
     RESULT,
     STATUS,
 )
-from tiercut.results.result_json import read_journey
 
 log = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from tiercut.planner import beside, evaluate, taken_by
 from tiercut.profiling.profile import Profile, check_profile_fits, fitting_variants
 from tiercut.protocol.frames import Dropped
 from tiercut.protocol.nodes import NodeStatus, PrepareSegment, Probe, Progress, Ready, StreamControl, StreamPlan
-from tiercut.results.result_json import Journey
+from tiercut.protocol.results import Journey
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from tiercut.plan import Plan, Tier, node_id
 from tiercut.profiling.profile import Profile, Span
 from tiercut.protocol.frames import Stage
 from tiercut.protocol.nodes import NodeStatus, Running, Transfer
-from tiercut.results.result_json import Journey
+from tiercut.protocol.results import Journey
 
 #: What is expected of a hop that nothing has crossed yet: (Mbps, one-way seconds). LAN, an ordinary uplink, the same.
 FIRST_GUESS: Mapping[tuple[Tier, Tier], tuple[float, float]] = {

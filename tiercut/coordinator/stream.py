@@ -13,7 +13,7 @@ from tiercut.plan import Plan
 from tiercut.protocol.drop_reasons import LATE_REASONS
 from tiercut.protocol.frames import Dropped
 from tiercut.protocol.nodes import StreamControl
-from tiercut.results.result_json import Journey
+from tiercut.protocol.results import Journey
 
 #: Changes that are remembered.
 HISTORY = 20

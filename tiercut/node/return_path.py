@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.errors import BadMessage, refuse
 from tiercut.node.refusals import REFUSED, Refusals
+from tiercut.protocol import events
+from tiercut.protocol.results import read_outcome
 from tiercut.protocol.topics import DROPPED, RESULT
-from tiercut.results import result_json
 
-_TOPICS = {result_json.RESULT_TYPE: RESULT, result_json.DROPPED_TYPE: DROPPED}
+_TOPICS = {events.RESULT_TYPE: RESULT, events.DROPPED_TYPE: DROPPED}
 
 
 class Returns:
@@ -46,13 +47,13 @@ class Returns:
         topic = _TOPICS.get(kind or "")
         if topic is None:
             raise refuse("bad_return", expected=f"a type of {list(_TOPICS)}", came=kind)
-        stream, _ = result_json.read_outcome(delivery.payload)
-        attributes = result_json.read_attributes(delivery.properties, site=self._site, stream=stream)
+        stream, _ = read_outcome(delivery.payload)
+        attributes = events.read_attributes(delivery.properties, site=self._site, stream=stream)
         await home.publish(
             Message(
                 topic.of(site=self._site, stream=stream),
                 delivery.payload,
                 properties=attributes,
-                content_type=result_json.CONTENT_TYPE,
+                content_type=events.CONTENT_TYPE,
             )
         )

@@ -15,12 +15,12 @@ from tiercut.pipeline.decide import Forward
 from tiercut.pipeline.in_transit import UnderWay
 from tiercut.pipeline.peers import Peers
 from tiercut.plan import Tier
+from tiercut.protocol import events
 from tiercut.protocol.chunks import split
 from tiercut.protocol.envelope import encode_work
 from tiercut.protocol.frames import ClockStamp, Dropped, Work
 from tiercut.protocol.jsonwire import encode_dropped
 from tiercut.protocol.topics import DROPPED, RESULT, RETURN, WORK
-from tiercut.results import result_json
 
 #: A frame of a ``latest`` stream is of no use to anybody after this long in a broker.
 LATEST_EXPIRY_S = 10
@@ -83,16 +83,16 @@ class Sending:
     async def finish(self, work: Work, result: bytes) -> None:
         """Publish a result where it belongs: on the stream's topic, or back to the node that forwarded the frame."""
         topic = work.return_to or RESULT.of(site=work.site, stream=work.stream)
-        await self._publish_outcome(topic, result, work, result_json.RESULT_TYPE)
+        await self._publish_outcome(topic, result, work, events.RESULT_TYPE)
 
     async def drop(self, work: Work, dropped: Dropped) -> None:
         """Publish that there is no result."""
         topic = work.return_to or DROPPED.of(site=work.site, stream=work.stream)
-        await self._publish_outcome(topic, encode_dropped(dropped), work, result_json.DROPPED_TYPE)
+        await self._publish_outcome(topic, encode_dropped(dropped), work, events.DROPPED_TYPE)
 
     async def _publish_outcome(self, topic: str, payload: bytes, work: Work, kind: str) -> None:
-        attributes = result_json.attributes(work, kind=kind, unix_s=self._clock.unix_s())
-        await self.home.publish(Message(topic, payload, properties=attributes, content_type=result_json.CONTENT_TYPE))
+        attributes = events.attributes(work, kind=kind, unix_s=self._clock.unix_s())
+        await self.home.publish(Message(topic, payload, properties=attributes, content_type=events.CONTENT_TYPE))
 
     def bus_to(self, tier: Tier) -> Bus:
         """The bus that nodes of a tier are on."""

@@ -29,8 +29,7 @@ from tiercut.plan import Tier
 from tiercut.protocol.frames import Stage, StageKind, Work
 from tiercut.protocol.nodes import Running
 from tiercut.repository.store import ModelStore
-from tiercut.results import result_json
-from tiercut.results.result_json import Reading
+from tiercut.results.reading import Reading, read_outputs, write_result
 
 log = logging.getLogger(__name__)
 
@@ -294,7 +293,7 @@ class Processor:
 
     def _result(self, job: Job, bundle: Bundle, variant: Variant) -> bytes:
         read = job.known or self._read(job, bundle, variant)
-        return result_json.build(
+        return write_result(
             job.work,
             read,
             bundle.name,
@@ -309,7 +308,7 @@ class Processor:
         outputs = self._decoded(job, bundle, variant) if job.left is None else job.left.outputs
         self._note_compute(job)
         left_at = variant if job.left is None else bundle.variant(job.left.exit.name)
-        read = result_json.reading(job.work.seq, outputs, bundle, left_at)
+        read = read_outputs(job.work.seq, outputs, bundle, left_at)
         if self.answers is not None:
             self.answers.keep(job.work, read, self._clock.monotonic_s())
         return read

@@ -41,6 +41,11 @@ class ResultKind(ABC, Generic[S]):
     name: str
     said: type[S]
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Its fields of a result, as JSON has them; by the first of them it is known."""
+        return tuple(each.encode_name for each in msgspec.structs.fields(self.said))
+
     @abstractmethod
     def fits(self, bundle: Bundle, variant: Variant) -> bool:
         """Whether the outputs of a way through a model become this; the first kind of the table that fits is used."""
@@ -55,7 +60,7 @@ class ResultKind(ABC, Generic[S]):
 
     @abstractmethod
     def entity(self, bundle: Bundle) -> Mapping[str, Any]:
-        """How a sensor of Home Assistant reads its state from the result: ``value_template``, ``state_class`` …"""
+        """How a sensor of Home Assistant reads its state from a result: ``value_template``, and what goes with it."""
 
     def agree(self, one: S, other: S) -> bool:
         """Whether a person would call two results of a frame the same answer."""
@@ -65,11 +70,6 @@ class ResultKind(ABC, Generic[S]):
         """The index to be compared with a data set's label; ``None`` for kinds that name no class."""
         del said
         return None
-
-
-def first_field(said: type[Said]) -> str:
-    """The field by which a kind is known, as JSON has it."""
-    return msgspec.structs.fields(said)[0].encode_name
 
 
 def number_or_word(value: float) -> NumberOrWord:

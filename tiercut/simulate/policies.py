@@ -14,7 +14,7 @@ from tiercut.coordinator.spans import spans
 from tiercut.plan import Plan, node_id
 from tiercut.planner import solve
 from tiercut.protocol.nodes import Progress, Ready
-from tiercut.results.result_json import Journey
+from tiercut.protocol.results import Journey
 from tiercut.simulate.site import SimNode, Site
 from tiercut.simulate.truth import Truth, one_server, regressed
 from tiercut.simulate.world import TICK_S, World

@@ -15,7 +15,7 @@ from typing import Protocol
 from tiercut.pipeline.window import Window
 from tiercut.plan import Plan
 from tiercut.protocol.nodes import Progress, Transfer
-from tiercut.results.result_json import Journey
+from tiercut.protocol.results import Journey
 from tiercut.simulate.flights import RESULT, Flight, journey
 from tiercut.simulate.scenario import Scenario
 from tiercut.simulate.stations import SimLink, SimStation
