@@ -17,6 +17,7 @@ from tiercut.declared import iso_time, load_json, read, unix_time
 from tiercut.errors import refuse
 from tiercut.fields import Confidence, Count, IsoTime, Milliseconds, ModelId, Name, ShortText, reason
 from tiercut.limits import MAX_PAYLOAD_BYTES, MAX_STAGES
+from tiercut.names import check_name
 from tiercut.plan import FULL, Plan
 from tiercut.protocol.frames import Stage, StageKind, Work
 from tiercut.protocol.wirefields import Fields, plan_from_map, plan_to_map
@@ -213,7 +214,7 @@ def journey_of(result: Result) -> Journey:
 
 
 class _Outcome(msgspec.Struct):
-    stream: Name
+    stream: str
     seq: int
 
 
@@ -228,8 +229,9 @@ def read_outcome(payload: bytes) -> tuple[str, int]:
     try:
         outcome = msgspec.json.decode(payload, type=_Outcome)
     except (ValueError, RecursionError) as error:
-        expected = "a JSON object with stream, a name, and seq, a whole number"
+        expected = "a JSON object with stream as text and seq as a whole number"
         raise refuse("bad_outcome", expected=expected, came=payload[:60]) from error
+    check_name(outcome.stream, field_name="stream")
     return outcome.stream, outcome.seq
 
 
