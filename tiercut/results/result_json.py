@@ -6,21 +6,22 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from tiercut.declared import decode_json, unix_time
 from tiercut.errors import refuse
-from tiercut.limits import MAX_SECONDS, MAX_STAGES, MAX_TENSORS
+from tiercut.fields import Count, Finite, IsoTime, Milliseconds, Name, ShortText
+from tiercut.limits import MAX_TENSORS
 from tiercut.model.bundle import Bundle
 from tiercut.model.confidence import confidence, probabilities
 from tiercut.model.variants import Variant
 from tiercut.names import check_name
 from tiercut.plan import FULL, Plan
-from tiercut.protocol.frames import Stage, Work
-from tiercut.protocol.jsonwire import load_json, read_stage
-from tiercut.protocol.wirefields import Fields, plan_from_map, plan_to_map
+from tiercut.protocol.frames import Stage, StageReports, Work
 
 RESULT_TYPE = "tiercut.result.v1"
 DROPPED_TYPE = "tiercut.dropped.v1"
@@ -146,7 +147,7 @@ def build(
         "captured_at": _iso(work.captured_unix_s),
         **read.said,
         "exit": read.exit,
-        "plan": plan_to_map(work.plan),
+        "plan": msgspec.to_builtins(work.plan),
         "finished_by": finished_by,
         "fallback": fallback,
         **({"cached": True, "cached_from": read.seq} if cached else {}),
@@ -210,13 +211,36 @@ class Journey:
     cached: bool = False
 
 
+class _Model(msgspec.Struct):
+    sha256: ShortText
+
+
+class _Said(msgspec.Struct):
+    """The part of a result's JSON that is read here."""
+
+    stream: Name
+    seq: Count
+    model: _Model
+    plan: Plan
+    stages: StageReports
+    captured_at: IsoTime
+    latency_ms: Milliseconds | None = None
+    fallback: str | None = None
+    exit: ShortText = FULL
+    deadline_met: bool | None = None
+    cached: bool = False
+    labels: Annotated[list[Any], msgspec.Meta(max_length=TOP)] | None = None
+    outputs: Annotated[list[Any], msgspec.Meta(max_length=MAX_TENSORS)] | None = None
+    confidence: Finite | None = None
+
+
 def read_journey(payload: bytes) -> Journey:
     """The way of a result's frame.
 
     Raises:
         BadEnvelope: it is no result, or a time or size is beyond its limit.
     """
-    return _journey(load_json(payload, "result", limit=MAX_OUTCOME_BYTES))
+    return _journey(decode_json(_Said, payload, limit=MAX_OUTCOME_BYTES))
 
 
 def read_result(payload: bytes) -> tuple[Journey, Reading]:
@@ -225,37 +249,27 @@ def read_result(payload: bytes) -> tuple[Journey, Reading]:
     Raises:
         BadEnvelope: it is no result, or says something that is no finite number.
     """
-    root = load_json(payload, "result", limit=MAX_OUTCOME_BYTES)
-    journey = _journey(root)
-    key, limit = ("labels", TOP) if root.has("labels") else ("outputs", MAX_TENSORS)
-    said = {key: root.sequence(key, limit=limit), "confidence": root.optional_number("confidence")}
-    return journey, Reading(said, journey.exit, journey.seq)
+    said = decode_json(_Said, payload, limit=MAX_OUTCOME_BYTES)
+    made = {"labels": said.labels} if said.labels is not None else {"outputs": said.outputs}
+    if said.labels is None and said.outputs is None:
+        raise refuse("missing_field", expected="'labels' or 'outputs'", came=None)
+    return _journey(said), Reading(made | {"confidence": said.confidence}, said.exit, said.seq)
 
 
-def _journey(root: Fields) -> Journey:
-    latency_ms = root.optional_number("latency_ms")
-    if latency_ms is not None and not 0 <= latency_ms <= 1e3 * MAX_SECONDS:
-        raise refuse("bad_number", expected=f"latency_ms of 0 to {1e3 * MAX_SECONDS:g}", came=latency_ms)
+def _journey(said: _Said) -> Journey:
     return Journey(
-        stream=root.name("stream"),
-        seq=root.integer("seq"),
-        model=root.child("model").text("sha256"),
-        plan=plan_from_map(root.child("plan")),
-        stages=tuple(read_stage(Fields(each, "stage")) for each in root.sequence("stages", limit=MAX_STAGES)),
-        captured_unix_s=_read_time(root.text("captured_at")),
-        latency_s=None if latency_ms is None else latency_ms / 1e3,
-        fallback=root.optional_text("fallback", limit=MAX_OUTCOME_BYTES),
-        exit=root.optional_text("exit") or FULL,
-        deadline_met=root.flag("deadline_met") if root.has("deadline_met") else None,
-        cached=root.flag("cached"),
+        stream=said.stream,
+        seq=said.seq,
+        model=said.model.sha256,
+        plan=said.plan,
+        stages=tuple(each.stage for each in said.stages),
+        captured_unix_s=unix_time(said.captured_at),
+        latency_s=None if said.latency_ms is None else said.latency_ms / 1e3,
+        fallback=said.fallback,
+        exit=said.exit,
+        deadline_met=said.deadline_met,
+        cached=said.cached,
     )
-
-
-def _read_time(text: str) -> float:
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError) as error:
-        raise refuse("bad_clock", expected="captured_at in ISO 8601", came=text) from error
 
 
 def top_labels(scores: NDArray[Any], labels: Sequence[str], *, top: int = TOP) -> list[dict[str, Any]]:
