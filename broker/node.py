@@ -7,7 +7,8 @@ import logging
 import uuid
 from collections import Counter
 from contextlib import AsyncExitStack
-from dataclasses import replace
+
+from msgspec import structs
 
 from broker.coordination.goals import plan_by_hand
 from broker.coordination.shell import CoordinatorShell
@@ -23,6 +24,7 @@ from tiercut import __version__
 from tiercut.bus import Bus
 from tiercut.clock import Clock, SystemClock
 from tiercut.coordinator.core import Coordinator
+from tiercut.declared import encode_json
 from tiercut.errors import BusError, SettingsError
 from tiercut.heartbeat import Heartbeat
 from tiercut.model.bundle import Bundle
@@ -30,7 +32,6 @@ from tiercut.node.identity import identity_of
 from tiercut.node.node import OpenBus
 from tiercut.node.refusals import Refusals
 from tiercut.node.stopping import Stopped, unless
-from tiercut.protocol.jsonwire import encode_node_status, encode_stream_plan
 from tiercut.protocol.nodes import NodeState, NodeStatus
 from tiercut.protocol.topics import PLAN, STATUS
 from tiercut.repository.store import ModelStore
@@ -73,7 +74,7 @@ class Hub:
             broker = self._broker()
             if broker is not None:
                 stack.enter_context(broker)
-            will = (self._topic, encode_node_status(self._status("offline")))
+            will = (self._topic, encode_json(self._status("offline")))
             home = await stack.enter_async_context(self._open_bus(self.settings.broker_url, will=will))
             uplink, cloud_url = home, self.settings.cloud_broker_url
             if cloud_url and cloud_url != self.settings.broker_url:
@@ -126,15 +127,15 @@ class Hub:
         await registrar.subscribe()
         await shell.subscribe()
         for plan in self.plans:
-            numbered = replace(plan, plan=replace(plan.plan, epoch=shell.next_epoch(plan)))
-            await home.announce(PLAN.of(site=self.settings.site, stream=plan.stream), encode_stream_plan(numbered))
-        await home.announce(self._topic, encode_node_status(self._status("online")))
+            numbered = structs.replace(plan, plan=structs.replace(plan.plan, epoch=shell.next_epoch(plan)))
+            await home.announce(PLAN.of(site=self.settings.site, stream=plan.stream), encode_json(numbered))
+        await home.announce(self._topic, encode_json(self._status("online")))
 
     async def _report(self, home: Bus) -> None:
         while True:
             await asyncio.sleep(self.settings.status_every_s)
             try:
-                await home.announce(self._topic, encode_node_status(self._status("online")))
+                await home.announce(self._topic, encode_json(self._status("online")))
                 self._heartbeat.beat()
             except BusError as error:
                 self.log.warning("status not published", extra={"reason": str(error)})

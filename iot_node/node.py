@@ -13,12 +13,12 @@ from iot_node.stream import Stream
 from iot_node.stream_manager import Hosting
 from tiercut.bus import Delivery
 from tiercut.clock import Clock
+from tiercut.declared import decode_json
 from tiercut.errors import BadMessage, SettingsError, TiercutError
 from tiercut.model.bundle import Bundle
 from tiercut.node.node import Node, OpenBus, Tasks
 from tiercut.node.preparation import NotHere
 from tiercut.plan import Plan, Tier
-from tiercut.protocol.jsonwire import decode_stream_plan
 from tiercut.protocol.nodes import PrepareSegment, StreamPlan
 from tiercut.protocol.results import read_outcome
 from tiercut.protocol.stream_settings import StreamSettings
@@ -123,7 +123,7 @@ class IotNode(Node):
             if not delivery.payload:  # taken back: the stream is removed
                 continue
             try:
-                offered = decode_stream_plan(delivery.payload)
+                offered = decode_json(StreamPlan, delivery.payload)
                 if self._is_old(stream, offered):
                     continue
                 stream.check(offered)

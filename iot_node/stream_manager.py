@@ -11,20 +11,23 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from msgspec import structs
 
 from iot_node.background_open import opened
 from iot_node.source import Source
 from iot_node.stream import Stream
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
+from tiercut.declared import encode_json, iso_time
 from tiercut.errors import BadMessage, BusError, TiercutError
 from tiercut.model.bundle import Bundle
 from tiercut.node.refusals import REFUSED, Refusals
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.protocol.streams import SourceReport, SourceState, Trouble, decode_assigned, encode_source_report
+from tiercut.protocol.streams import SourceReport, SourceState, Trouble, decode_assigned
 from tiercut.protocol.topics import DROPPED, PLAN, RESULT, SOURCE
 from tiercut.repository.store import ModelStore
 
@@ -288,7 +291,9 @@ class Hosting:
             f"the stream '{report.stream}' is two: expected one of that name, got one in the settings of "
             f"'{self._node}' and another that the hub assigns; the device's own stays: remove or rename one of them"
         )
-        return replace(report, trouble=(Trouble("two_streams", said, 1, since_unix_s), *report.trouble))
+        return structs.replace(
+            report, trouble=(Trouble("two_streams", said, 1, iso_time(since_unix_s)), *report.trouble)
+        )
 
     async def _say(self, stream: str, state: SourceState, message: str) -> None:
         report = SourceReport(stream=stream, node=self._node, state=state, message=message)
@@ -298,7 +303,7 @@ class Hosting:
     async def _publish(self, report: SourceReport) -> None:
         topic = SOURCE.of(site=self._site, stream=report.stream)
         try:
-            await self._bus().publish(Message(topic, encode_source_report(report), retain=True))
+            await self._bus().publish(Message(topic, encode_json(report), retain=True))
         except REFUSED as error:
             self._refusals.note("source", error)
 

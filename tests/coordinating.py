@@ -18,7 +18,7 @@ from tiercut.model.variants import ExitSpec, OutputSpec, Variant, exit_variant
 from tiercut.plan import Plan, Tier
 from tiercut.profiling.profile import Profile
 from tiercut.protocol.frames import Stage
-from tiercut.protocol.nodes import NodeStatus, Probe, Progress, Ready, Transfer
+from tiercut.protocol.nodes import NodeStatus, Probe, Progress, Ready, StatusTier, Transfer
 from tiercut.protocol.results import Journey
 
 #: Four blocks of 100 ms on the device, ten times as fast on an edge, a hundred times in the cloud.
@@ -82,7 +82,7 @@ class Told:
     seq: int = 0
     ticked_s: float = 100.0
 
-    def status(self, tier: str, node: str, **more: Any) -> None:
+    def status(self, tier: StatusTier, node: str, **more: Any) -> None:
         """A node says how it is."""
         said: dict[str, Any] = {"state": "online", "version": __version__, "models": {"m": MODEL}, **more}
         status = NodeStatus(node=node, tier=tier, **said)

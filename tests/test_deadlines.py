@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from tests.coordinating import ACCURACY, DEVICE_S, EXITS, HEAD_S, MODEL, Told, exits_goal, times
 from tiercut.coordinator.deadline import FEW, FIRST_MARGIN, Punctuality
@@ -14,13 +15,13 @@ from tiercut.coordinator.problem import build
 from tiercut.coordinator.spans import spans
 from tiercut.coordinator.stream_goal import StreamGoal, leaving_at
 from tiercut.coordinator.variant_costs import chains_of
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import SettingsError
 from tiercut.estimate.nodes import LoadEstimator
 from tiercut.model.variants import Leaving
 from tiercut.plan import Deadline, Plan
 from tiercut.profiling.profile import Span
 from tiercut.protocol.frames import Dropped, DroppedWay, Stage
-from tiercut.protocol.jsonwire import decode_dropped, encode_dropped
 from tiercut.protocol.nodes import StreamControl, StreamPlan
 
 
@@ -191,7 +192,7 @@ PLAN = Plan(epoch=1, first_cut=1, second_cut=2, device="d", edge="e", cloud="c",
 
 
 def test_spans_say_what_each_node_has_run() -> None:
-    goal, leaving = exits_goal(), replace(PLAN, threshold=0.5)
+    goal, leaving = exits_goal(), structs.replace(PLAN, threshold=0.5)
     device, edge, cloud = ("device", "d"), ("edge", "e"), ("cloud", "c")
     assert spans(PLAN, "full", goal) == {device: Span(0, 1), edge: Span(1, 2), cloud: Span(2, 4)}
     assert spans(leaving, "full", goal) == {
@@ -204,7 +205,7 @@ def test_spans_say_what_each_node_has_run() -> None:
         edge: Span(1, 2, heads=("middle",)),
     }
     assert spans(leaving, "early", goal) == {device: Span(0, 1, heads=("early",))}
-    middle = replace(PLAN, exit="middle")
+    middle = structs.replace(PLAN, exit="middle")
     assert spans(middle, "middle", goal) == {device: Span(0, 1), edge: Span(1, 2), cloud: Span(2, 3, "middle")}
 
 
@@ -228,7 +229,7 @@ def test_plan_by_hand_may_name_an_exit_and_no_other_variant() -> None:
     told.passes(1)
     assert told.plans["cam"].exit == "full"  # it gives away more than the stream may
     assert "max_accuracy_drop" in told.said("trouble")
-    told.coordinator.control_heard("cam", StreamControl(mode="plan", plan=replace(wanted, exit="last")))
+    told.coordinator.control_heard("cam", StreamControl(mode="plan", plan=structs.replace(wanted, exit="last")))
     told.passes(1.5)
     assert "no variant 'last'" in told.said("trouble")
 
@@ -240,7 +241,7 @@ def late(told: Told, *, compute_s: float, age_s: float) -> None:
     """A frame is dropped at the end of its way: the device has taken so long."""
     plan = told.plans["cam"]
     stages = (Stage("d", "compute", compute_s),)
-    way = DroppedWay(model=MODEL, plan=plan, cut=plan.first_cut, stages=stages, age_s=age_s)
+    way = DroppedWay.of(model=MODEL, plan=plan, cut=plan.first_cut, stages=stages, age_s=age_s)
     message = Dropped(stream="cam", seq=told.seq, where="d", reason="past_deadline", way=way)
     told.do(told.coordinator.dropped_heard(message, told.now_s))
 
@@ -329,6 +330,6 @@ def test_deadline_that_no_message_could_carry_is_no_plan(seconds: float) -> None
 
 
 def test_way_of_a_dropped_frame_comes_back_as_it_was() -> None:
-    way = DroppedWay(model=MODEL, plan=PLAN, cut=2, stages=(Stage("d", "compute", 0.25),), age_s=0.5)
+    way = DroppedWay.of(model=MODEL, plan=PLAN, cut=2, stages=(Stage("d", "compute", 0.25),), age_s=0.5)
     message = Dropped(stream="cam", seq=3, where="e", reason="too_late", message="late", way=way)
-    assert decode_dropped(encode_dropped(message)) == message
+    assert decode_json(Dropped, encode_json(message)) == message

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from msgspec import structs
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -144,14 +145,14 @@ PLAN = work(0).plan
         {"site": "elsewhere"},
         {"stream": "door"},
         {"cut": 1},
-        {"plan": replace(PLAN, exit="full@8")},
-        {"plan": replace(PLAN, threshold=0.9)},
+        {"plan": structs.replace(PLAN, exit="full@8")},
+        {"plan": structs.replace(PLAN, threshold=0.9)},
     ],
 )
 def test_answer_is_for_its_own_kind_of_frame_only(other: dict[str, Any]) -> None:
     answers = filled([1.0])
     assert answers.find(work(1, **other), frame(1.0), 1.0) is None
-    assert answers.find(work(2, plan=replace(PLAN, epoch=7)), frame(1.0), 1.0) is not None
+    assert answers.find(work(2, plan=structs.replace(PLAN, epoch=7)), frame(1.0), 1.0) is not None
 
 
 def test_answers_are_kept_for_their_time() -> None:
@@ -203,8 +204,8 @@ def test_result_from_elsewhere_is_the_answer_of_its_frame() -> None:
 @pytest.mark.parametrize(
     "payload",
     [
-        result_of(work(0, plan=replace(PLAN, threshold=0.5))),
-        result_of(work(0, plan=replace(PLAN, exit="early"))),
+        result_of(work(0, plan=structs.replace(PLAN, threshold=0.5))),
+        result_of(work(0, plan=structs.replace(PLAN, exit="early"))),
         result_of(work(0, model="2" * 64)),
         result_of(work(0), cached=True),
     ],
@@ -301,7 +302,7 @@ def test_known_answer_waits_for_the_frames_ahead_unless_their_node_is_gone() -> 
 
 
 def test_frame_that_is_too_late_for_the_model_may_still_be_answered() -> None:
-    due = replace(WAY, deadline=Deadline(seconds=1.0, rest_s=(0.9, 0.6, 0.1)))
+    due = structs.replace(WAY, deadline=Deadline(seconds=1.0, rest_s=(0.9, 0.6, 0.1)))
     late = replace(CAME, plan=due, age_s=0.5, deadline_s=1.0)
     assert decide(late, EDGE) == LookUp()
     assert decide(replace(late, looked_up=True, known=True), EDGE) == Finish()

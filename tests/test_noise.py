@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from msgspec import structs
 
 from tiercut.codecs.base import Codec
 from tiercut.codecs.encode import decode_tensor, encode_tensor
@@ -128,7 +129,7 @@ def test_names_with_noise_come_apart() -> None:
 def test_name_from_the_bus_with_noise_is_unknown() -> None:
     tensor = encode_tensor("x", VALUES, "raw")
     with pytest.raises(BadTensor) as caught:
-        decode_tensor(type(tensor)("x", "float32", (4, 50), "noise1+raw", tensor.data))
+        decode_tensor(structs.replace(tensor, codec="noise1+raw"))
     assert caught.value.reason == "unknown_codec"
 
 

@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from tests.bundles import exits_bundle
+from tiercut.declared import encode_json
 from tiercut.errors import BadEnvelope
 from tiercut.model.bundle import Bundle
 from tiercut.model.confidence import probabilities
 from tiercut.plan import Plan
 from tiercut.protocol import events
 from tiercut.protocol.frames import ClockStamp, Dropped, Stage, Work
-from tiercut.protocol.jsonwire import encode_dropped
 from tiercut.protocol.results import read_journey, read_outcome
 from tiercut.results.classes import top_labels
 from tiercut.results.reading import read_outputs, write_result
@@ -91,7 +92,7 @@ def test_model_without_labels_gives_a_summary_that_is_json(residual: Bundle) -> 
 def test_result_of_a_frame_with_a_deadline_says_whether_it_was_met(
     chain: Bundle, latency_s: float | None, met: bool | None
 ) -> None:
-    frame = replace(work(chain.model), deadline_s=0.3)
+    frame = structs.replace(work(chain.model), deadline_s=0.3)
     outputs = {chain.outputs[0].name: np.zeros((1, 4), np.float32)}
     read = read_outputs(7, outputs, chain, chain.variants[0])
     built = write_result(frame, read, chain.name, stages=(), finished_by="c", latency_s=latency_s)
@@ -126,7 +127,7 @@ def test_drop_and_result_of_one_frame_are_two_events(chain: Bundle) -> None:
 
 
 def test_outcome_is_read_from_results_and_drops() -> None:
-    dropped = encode_dropped(Dropped(stream="cam", seq=4, where="e", reason="newer_frame"))
+    dropped = encode_json(Dropped(stream="cam", seq=4, where="e", reason="newer_frame"))
     assert read_outcome(dropped) == ("cam", 4)
 
 

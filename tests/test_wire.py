@@ -6,18 +6,18 @@ import json
 import runpy
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import numpy as np
 import pytest
+from msgspec import structs
 
 from tiercut.codecs.encode import decode_tensor
+from tiercut.declared import ENVELOPE_REASONS, decode_json, encode_json
 from tiercut.errors import BadEnvelope, BadTensor
-from tiercut.protocol import jsonwire
-from tiercut.protocol.envelope import ENVELOPE_REASONS, decode_work, encode_work
+from tiercut.protocol.envelope import decode_work, encode_work
 from tiercut.protocol.frames import Dropped, Work
 from tiercut.protocol.nodes import (
     ClockProbe,
@@ -56,7 +56,7 @@ def test_work_comes_back_as_it_was(codec: str) -> None:
 
 
 def test_work_without_optional_fields_comes_back() -> None:
-    work = replace(sample_work("raw"), deadline_s=None, label=None, stages=(), tensors=(), emulated=True)
+    work = structs.replace(sample_work("raw"), deadline_s=None, label=None, stages=(), tensors=(), emulated=True)
     assert decode_work(encode_work(work)) == work
 
 
@@ -65,7 +65,7 @@ def test_golden_envelope_decodes(codec: str) -> None:
     work = decode_work((GOLDEN / f"work-{codec}.msgpack").read_bytes())
     array, wanted = decode_tensor(work.tensors[0]), MAKE["sample_array"](codec)
     assert work.tensors[0].codec == codec
-    assert replace(work, tensors=()) == replace(sample_work(codec), tensors=())
+    assert structs.replace(work, tensors=()) == structs.replace(sample_work(codec), tensors=())
     assert array.dtype == wanted.dtype
     off = {"jpeg": 16, "webp": 16, "png": 0, "int4+zstd": 0.14, "sparse4+zstd": 0.14, "int2+zstd": 0.7}.get(codec, 0.01)
     assert np.allclose(array, wanted, atol=off, rtol=0)
@@ -187,17 +187,17 @@ PROBE = ClockProbe(clock_id="nuc-1", asked_s=1.5, heard_s=2.5)
 
 
 def test_json_messages_come_back_as_they_were() -> None:
-    assert jsonwire.decode_stream_plan(jsonwire.encode_stream_plan(PLAN_MESSAGE)) == PLAN_MESSAGE
-    assert jsonwire.decode_dropped(jsonwire.encode_dropped(DROPPED)) == DROPPED
-    assert jsonwire.decode_node_status(jsonwire.encode_node_status(STATUS)) == STATUS
-    assert jsonwire.decode_clock_probe(jsonwire.encode_clock_probe(PROBE)) == PROBE
-    assert jsonwire.decode_clock_probe(jsonwire.encode_clock_probe(PROBE, padding_bytes=60_000)) == PROBE
-    assert jsonwire.decode_prepare(jsonwire.encode_prepare(PREPARE)) == PREPARE
-    assert jsonwire.decode_ready(jsonwire.encode_ready(READY)) == READY
-    assert jsonwire.decode_probe(jsonwire.encode_probe(LINK_PROBE)) == LINK_PROBE
-    assert jsonwire.decode_progress(jsonwire.encode_progress(PROGRESS)) == PROGRESS
+    assert decode_json(StreamPlan, encode_json(PLAN_MESSAGE)) == PLAN_MESSAGE
+    assert decode_json(Dropped, encode_json(DROPPED)) == DROPPED
+    assert decode_json(NodeStatus, encode_json(STATUS)) == STATUS
+    assert decode_json(ClockProbe, encode_json(PROBE)) == PROBE
+    assert decode_json(ClockProbe, PROBE.padded(60_000)) == PROBE
+    assert decode_json(PrepareSegment, encode_json(PREPARE)) == PREPARE
+    assert decode_json(Ready, encode_json(READY)) == READY
+    assert decode_json(Probe, encode_json(LINK_PROBE)) == LINK_PROBE
+    assert decode_json(Progress, encode_json(PROGRESS)) == PROGRESS
     for control in (StreamControl(mode="freeze"), StreamControl(mode="plan", plan=PLAN_MESSAGE.plan)):
-        assert jsonwire.decode_control(jsonwire.encode_control(control)) == control
+        assert decode_json(StreamControl, encode_json(control)) == control
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_json_messages_come_back_as_they_were() -> None:
 )
 def test_probe_that_asks_for_too_much_is_refused(data: object) -> None:
     with pytest.raises(BadEnvelope):
-        jsonwire.decode_probe(json.dumps(data).encode())
+        decode_json(Probe, json.dumps(data).encode())
 
 
 @pytest.mark.parametrize(
@@ -234,5 +234,5 @@ def test_probe_that_asks_for_too_much_is_refused(data: object) -> None:
 )
 def test_bad_json_is_refused_with_its_reason(data: bytes, reason: str) -> None:
     with pytest.raises(BadEnvelope) as caught:
-        jsonwire.decode_dropped(data)
+        decode_json(Dropped, data)
     assert caught.value.reason == reason

@@ -128,19 +128,23 @@ def missing(key: str, steps: Steps) -> BadEnvelope:
     return refuse("missing_field", expected=f"'{_shown((*steps, key))}'", came=None)
 
 
-def refusal(error: msgspec.ValidationError, cls: type, value_at: Callable[[Steps], object]) -> BadEnvelope:
+def refusal(
+    error: msgspec.ValidationError, cls: type, value_at: Callable[[Steps], object], *, within: Steps = ()
+) -> BadEnvelope:
     """What is wrong with a message, from what msgspec says of it.
 
     Args:
         error: As msgspec raised it: "Expected `int` >= 0 - at `$.plan.epoch`".
         cls: What the message was to be.
-        value_at: Finds what came; raises ``LookupError`` where that is not to be had.
+        value_at: Finds what came, by steps from the root; raises ``LookupError`` where that is not to be had.
+        within: Steps from the root to what was to be a ``cls``.
     """
     said, _, path = str(error).rpartition(" - at ") if " - at " in str(error) else (str(error), "", "")
     steps = [int(index) if index else name for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", path)]
+    kind, reason = _declared_at(inspect.type_info(cls), steps)
+    steps = [*within, *steps]
     if found := re.fullmatch(r"Object missing required field `(\w+)`", said):
         return missing(found[1], steps)
-    kind, reason = _declared_at(inspect.type_info(cls), steps)
     came: object
     try:
         came = value_at(steps)

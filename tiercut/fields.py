@@ -6,6 +6,7 @@ A message is a frozen ``msgspec.Struct`` of such fields; `tiercut.declared` read
 from __future__ import annotations
 
 import sys
+from copy import copy
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -24,7 +25,7 @@ def reason(name: str) -> Meta:
 
 def always(value: T) -> T:
     """A default that is written all the same, in a class with ``omit_defaults``."""
-    made: T = msgspec.field(default_factory=lambda: value)
+    made: T = msgspec.field(default_factory=lambda: copy(value))
     return made
 
 

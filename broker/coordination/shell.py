@@ -7,30 +7,22 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Coroutine
-from dataclasses import replace
+
+from msgspec import structs
 
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
 from tiercut.coordinator.core import Coordinator
 from tiercut.coordinator.stream_goal import StreamGoal
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BusError
 from tiercut.logs import Throttle
 from tiercut.node.message_guard import LOG_EVERY_S, Handler, Hearing
 from tiercut.plan import Tier, known_tier
 from tiercut.profiling.wire import decode_profile
-from tiercut.protocol.jsonwire import (
-    decode_control,
-    decode_dropped,
-    decode_node_status,
-    decode_progress,
-    decode_ready,
-    decode_stream_plan,
-    encode_prepare,
-    encode_probe,
-    encode_stream_plan,
-)
-from tiercut.protocol.nodes import StreamControl, StreamPlan
+from tiercut.protocol.frames import Dropped
+from tiercut.protocol.nodes import NodeStatus, Progress, Ready, StreamControl, StreamPlan
 from tiercut.protocol.results import read_journey
 from tiercut.protocol.topics import (
     CONTROL,
@@ -147,7 +139,9 @@ class CoordinatorShell:
         last = self._plans.get(wanted.stream)
         if last is None:
             return 1
-        same = last.model == wanted.model and replace(last.plan, epoch=0) == replace(wanted.plan, epoch=0)
+        same = last.model == wanted.model and structs.replace(last.plan, epoch=0) == structs.replace(
+            wanted.plan, epoch=0
+        )
         return last.plan.epoch if same else last.plan.epoch + 1
 
     def tasks(self) -> list[tuple[str, Coroutine[None, None, None]]]:
@@ -184,7 +178,7 @@ class CoordinatorShell:
     def _plan(self, delivery: Delivery) -> None:
         if not delivery.payload:  # its stream was removed
             return
-        heard = decode_stream_plan(delivery.payload)
+        heard = decode_json(StreamPlan, delivery.payload)
         PLAN.check(delivery.topic, stream=heard.stream)
         known = self._plans.get(heard.stream)
         if known is not None and heard.plan.epoch < known.plan.epoch:  # a broker with an old memory: `retained`
@@ -195,12 +189,12 @@ class CoordinatorShell:
     def _control(self, delivery: Delivery) -> None:
         names = CONTROL.parse(delivery.topic)
         if names is not None:  # an empty retained message takes the last one back
-            control = decode_control(delivery.payload) if delivery.payload else StreamControl(mode="auto")
+            control = decode_json(StreamControl, delivery.payload) if delivery.payload else StreamControl(mode="auto")
             self._controls[names["stream"]] = control
             self._coordinator.control_heard(names["stream"], control)
 
     def _status(self, delivery: Delivery) -> None:
-        status = decode_node_status(delivery.payload)
+        status = decode_json(NodeStatus, delivery.payload)
         names = STATUS.check(delivery.topic, tier=status.tier, node=status.node)
         now_s, unix_s = self._clock.monotonic_s(), self._clock.unix_s()
         self._coordinator.status_heard(status, site=names["site"], now_s=now_s, unix_s=unix_s)
@@ -212,7 +206,7 @@ class CoordinatorShell:
             self._coordinator.profile_heard(names["tier"], names["node"], profile, site=names["site"])
 
     def _ready(self, delivery: Delivery) -> None:
-        ready = decode_ready(delivery.payload)
+        ready = decode_json(Ready, delivery.payload)
         READY.check(delivery.topic, stream=ready.stream)
         self._put(self._coordinator.ready_heard(ready, self._clock.monotonic_s()))
 
@@ -223,7 +217,7 @@ class CoordinatorShell:
         self._put(self._coordinator.result_heard(journey, delivery.received_s))
 
     def _dropped(self, delivery: Delivery) -> None:
-        dropped = decode_dropped(delivery.payload)
+        dropped = decode_json(Dropped, delivery.payload)
         DROPPED.check(delivery.topic, stream=dropped.stream)
         self._put(self._coordinator.dropped_heard(dropped, delivery.received_s))
 
@@ -231,7 +225,7 @@ class CoordinatorShell:
         names = PROGRESS.parse(delivery.topic)
         tier: Tier | None = None if names is None else known_tier(names["tier"])
         if names is not None and tier is not None:
-            progress = decode_progress(delivery.payload)
+            progress = decode_json(Progress, delivery.payload)
             self._put(self._coordinator.progress_heard((tier, names["node"]), progress, delivery.received_s))
 
     # ------------------------------------------------------------------ out
@@ -273,16 +267,16 @@ class CoordinatorShell:
             case Prepare():
                 bus = self._uplink if action.tier == "cloud" else self._home
                 topic = PREPARE.of(site=action.site, tier=action.tier, node=action.node)
-                await bus.publish(Message(topic, encode_prepare(action.message)))
+                await bus.publish(Message(topic, encode_json(action.message)))
             case Measure():
                 topic = PROBE.of(site=action.site, tier=action.tier, node=action.node)
-                await self._home.publish(Message(topic, encode_probe(action.message), qos=0))
+                await self._home.publish(Message(topic, encode_json(action.message), qos=0))
             case PublishPlan():
                 plan = action.message.plan
                 extra = {"stream": action.message.stream, "epoch": plan.epoch, "why": action.message.reason}
                 log.info("plan", extra=extra | {"first": plan.first_cut, "second": plan.second_cut})
                 topic = PLAN.of(site=self._site, stream=action.message.stream)
-                await self._home.publish(Message(topic, encode_stream_plan(action.message), retain=True))
+                await self._home.publish(Message(topic, encode_json(action.message), retain=True))
             case Explain():
                 self._explained(action)
                 document = json.dumps(action.document, separators=(",", ":"), allow_nan=False).encode()

@@ -11,10 +11,13 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
+
 from broker.coordination.goals import goal_of
 from broker.registry.entries import Action, Assign, Entry, PlanStream, Reader, Remove, SayStatus, Unplan
 from broker.registry.placement import Placing
 from broker.registry.status import headline, same_but_times, status_of, taken
+from tiercut.declared import iso_time
 from tiercut.errors import SettingsError, TiercutError
 from tiercut.model.bundle import Bundle
 from tiercut.protocol.nodes import NodeStatus
@@ -249,10 +252,10 @@ class Registry:
     def _say(self, entry: Entry, now_s: float, unix_s: float) -> list[Action]:
         said, status = entry.said, status_of(entry, self.readers, self.plan_trouble(entry.name), unix_s)
         at_once = said is None or headline(said) != headline(status)
-        since = unix_s if said is None or said.state != status.state else said.since_unix_s
+        since = iso_time(unix_s) if said is None or said.state != status.state else said.since
         if same_but_times(said, status) or (not at_once and now_s - entry.said_s < COUNTERS_S):
             return []
-        entry.said, entry.said_s = replace(status, since_unix_s=since), now_s
+        entry.said, entry.said_s = structs.replace(status, since=since), now_s
         return [SayStatus(entry.said)]
 
 

@@ -9,25 +9,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+import msgspec
+
 from broker.coordination.shell import CoordinatorShell
 from broker.registry import reconcile
 from broker.registry.core import Registry
 from broker.registry.entries import Action, Assign, PlanStream, Remove, SayStatus, Unplan
 from tiercut.bus import Delivery, ManagedBus, Message
 from tiercut.clock import Clock
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import SettingsError
 from tiercut.node.message_guard import Hearing
 from tiercut.node.refusals import REFUSED, Refusals
-from tiercut.protocol.jsonwire import decode_node_status
+from tiercut.protocol.nodes import NodeStatus
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.protocol.streams import (
-    decode_assigned,
-    decode_source_report,
-    encode_assigned,
-    encode_stream_status,
-    encode_wanted,
-    status_document,
-)
+from tiercut.protocol.streams import SourceReport, decode_assigned, encode_assigned, encode_wanted
 from tiercut.protocol.topics import EXPLAIN, PLAN, SOURCE, STATUS, STREAM_STATUS, STREAMS, WANTED, Topic
 from tiercut.settings import from_table, to_table
 
@@ -152,7 +148,7 @@ class Registrar:
     def _status(self, delivery: Delivery) -> None:
         if not delivery.payload:
             return
-        status = decode_node_status(delivery.payload)
+        status = decode_json(NodeStatus, delivery.payload)
         names = STATUS.check(delivery.topic, tier=status.tier, node=status.node)
         if names["tier"] == "edge":
             self._registry.edge_heard(status.node)
@@ -169,7 +165,7 @@ class Registrar:
     def _source(self, delivery: Delivery) -> None:
         if not delivery.payload:
             return
-        report = decode_source_report(delivery.payload)
+        report = decode_json(SourceReport, delivery.payload)
         SOURCE.check(delivery.topic, stream=report.stream)
         self._registry.report_heard(report)
         if report.stream in self._removed and report.stream not in self._registry.entries:
@@ -195,7 +191,7 @@ class Registrar:
                     self._removed -= {each.settings.name for each in streams}
                 case SayStatus(status):
                     topic = STREAM_STATUS.of(site=self._site, stream=status.stream)
-                    await self._home.publish(Message(topic, encode_stream_status(status), retain=True))
+                    await self._home.publish(Message(topic, encode_json(status), retain=True))
                 case PlanStream(goal):
                     self._shell.want(goal)
                 case Unplan(stream):
@@ -220,14 +216,14 @@ class Registrar:
     def listing(self) -> list[dict[str, Any]]:
         """The status of each stream, by name."""
         said = (entry.said for _, entry in sorted(self._registry.entries.items()))
-        return [status_document(status) for status in said if status is not None]
+        return [msgspec.to_builtins(status) for status in said if status is not None]
 
     def show(self, name: str) -> dict[str, Any] | None:
         """A stream's status and settings; ``None`` where there is none."""
         entry = self._registry.entries.get(name)
         if entry is None:
             return None
-        status = {} if entry.said is None else status_document(entry.said)
+        status = {} if entry.said is None else msgspec.to_builtins(entry.said)
         return status | {"settings": None if entry.settings is None else to_table(entry.settings)}
 
     async def add(self, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

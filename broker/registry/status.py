@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from broker.registry.entries import Entry, Reader
+from tiercut.declared import iso_time
 from tiercut.errors import SettingsError
 from tiercut.protocol.streams import StreamState, StreamStatus, Trouble
 
@@ -22,13 +23,13 @@ def status_of(entry: Entry, readers: Mapping[str, Reader], plan_trouble: str | N
     settings, report = entry.settings, entry.report
     trouble = list(report.trouble if report is not None else ())
     if plan_trouble and state in {"running", "waiting"}:
-        trouble.append(Trouble("plan", plan_trouble, 1, unix_s))
+        trouble.append(Trouble("plan", plan_trouble, 1, iso_time(unix_s)))
     if entry.taken:
-        trouble.append(Trouble("name_taken", str(taken(entry.name)), 1, unix_s))
+        trouble.append(Trouble("name_taken", str(taken(entry.name)), 1, iso_time(unix_s)))
     rival = None if entry.rival is None else entry.rival.node
     if rival is not None and rival in readers and readers[rival].online:
         said = f"'{rival}' reads a sensor for a stream of this name too; give one of them another name"
-        trouble.append(Trouble("two_streams", said, 1, unix_s))
+        trouble.append(Trouble("two_streams", said, 1, iso_time(unix_s)))
     return StreamStatus(
         stream=entry.name,
         state=state,

@@ -14,8 +14,8 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.cli.connect import add_connection, connection
 from tiercut.cli.watch_results import line
 from tiercut.clock import SystemClock
+from tiercut.declared import decode_json
 from tiercut.errors import BadMessage, SettingsError
-from tiercut.protocol.jsonwire import decode_node_status
 from tiercut.protocol.nodes import NodeStatus
 from tiercut.protocol.topics import EXPLAIN, RESULT, STATUS
 from tiercut.settings import check_names
@@ -114,7 +114,7 @@ class Known:
             elif names := RESULT.parse(delivery.topic):
                 self.results[names["stream"]] = json.loads(delivery.payload)
             elif STATUS.parse(delivery.topic):
-                status = decode_node_status(delivery.payload)
+                status = decode_json(NodeStatus, delivery.payload)
                 self.nodes[status.tier, status.node] = status
 
     def _shows(self, stream: str) -> bool:

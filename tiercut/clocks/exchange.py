@@ -1,4 +1,4 @@
-"""Asks other nodes for their clocks and answers those who ask (`clocksync` does the arithmetic)."""
+"""Asks other nodes for their clocks and answers those who ask (`offsets` does the arithmetic)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
 from tiercut.clocks.offsets import ClockOffsets
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadMessage
 from tiercut.logs import Throttle
-from tiercut.protocol.jsonwire import decode_clock_probe, encode_clock_probe
 from tiercut.protocol.nodes import ClockProbe
 from tiercut.protocol.topics import CLOCK, ECHO
 
@@ -96,7 +96,7 @@ class ClockService:
         number = self._number(_Question(topic, self._clock.monotonic_s()))
         question = ClockProbe(clock_id=self._clock.id, asked_s=number)
         try:
-            await bus.publish(Message(topic, encode_clock_probe(question), qos=0, response_topic=self._own_topic))
+            await bus.publish(Message(topic, encode_json(question), qos=0, response_topic=self._own_topic))
         except BaseException:
             self._open.pop(number, None)
             raise
@@ -119,9 +119,9 @@ class ClockService:
         topic, sent_s = ECHO.of(**names), self._clock.monotonic_s()
         number = self._number(_Question(topic, sent_s, answer))
         question = ClockProbe(clock_id=self._clock.id, asked_s=number)
-        bare_bytes = len(encode_clock_probe(question, padding_bytes=1)) - 1
+        bare_bytes = len(question.padded(1)) - 1
         padding_bytes = min(payload_bytes, bus.max_payload_bytes) - bare_bytes
-        payload = encode_clock_probe(question, padding_bytes=max(1, padding_bytes))
+        payload = question.padded(max(1, padding_bytes))
         try:
             async with asyncio.timeout(MEASURE_S):
                 await bus.publish(Message(topic, payload, qos=0, response_topic=self._own_topic))
@@ -146,7 +146,7 @@ class ClockService:
                 self._counters["bad.clock_retained"] += 1
                 continue
             try:
-                probe = decode_clock_probe(delivery.payload)
+                probe = decode_json(ClockProbe, delivery.payload)
             except BadMessage as error:
                 log.debug("clock message set aside", extra={"reason": str(error)})
                 continue
@@ -200,4 +200,4 @@ class ClockService:
             heard_s=heard_s,
             answered_s=self._clock.monotonic_s(),
         )
-        await bus.publish(Message(topic, encode_clock_probe(answer), qos=0))
+        await bus.publish(Message(topic, encode_json(answer), qos=0))

@@ -12,8 +12,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import defaultdict
-from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
 from tiercut.coordinator.best_plan import best_of
@@ -253,7 +254,7 @@ class Coordinator:
     def _prepare(self, stream: PlannedStream, plan: Plan, reason: str, now_s: float) -> list[Action]:
         """Ask the nodes of a plan to get ready for it, under the next epoch."""
         goal = stream.goal
-        plan = replace(plan, epoch=1 if stream.plan is None else stream.plan.epoch + 1)
+        plan = structs.replace(plan, epoch=1 if stream.plan is None else stream.plan.epoch + 1)
         end = goal.end_of(plan.exit)
         assert end is not None  # noqa: S101 - a plan of the planner's, or one that was found possible
         asked: list[Action] = []

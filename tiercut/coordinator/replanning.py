@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from tiercut.coordinator.best_plan import Best, only_late
 from tiercut.coordinator.explain import BY_HAND
@@ -40,7 +41,7 @@ class Changes:
             return self._by_hand(stream, best.problem)
         if stream.frozen and stream.plan is not None and stream.plan.device != stream.goal.device:
             stream.step = None
-            moved = replace(stream.plan, device=stream.goal.device)
+            moved = structs.replace(stream.plan, device=stream.goal.device)
             return moved, f"'{stream.goal.device}' reads the sensor now; all else is frozen"
         if stream.frozen:
             stream.step = None

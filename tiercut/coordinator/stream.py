@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import structs
 
 from tiercut.coordinator.deadline import Punctuality
 from tiercut.coordinator.hysteresis import Switching
@@ -136,7 +138,7 @@ class PlannedStream:
     def _hand_plan(self) -> Plan | None:
         """The plan by hand, of the node that reads the sensor now."""
         plan = self.control.plan
-        return plan if plan is None or not self.goal.moves else replace(plan, device=self.goal.device)
+        return plan if plan is None or not self.goal.moves else structs.replace(plan, device=self.goal.device)
 
     def plans(self) -> list[Plan]:
         """The plans that are to be judged: the one it follows, and the one that a person wants."""
@@ -232,8 +234,8 @@ def _same(plan: Plan, other: Plan | None) -> bool:
 
 
 def _essence(plan: Plan) -> Plan:
-    deadline = None if plan.deadline is None else replace(plan.deadline, rest_s=(), in_flight=None)
-    return replace(plan, epoch=0, deadline=deadline)
+    deadline = None if plan.deadline is None else structs.replace(plan.deadline, rest_s=(), in_flight=None)
+    return structs.replace(plan, epoch=0, deadline=deadline)
 
 
 def route(plan: Plan) -> list[NodeKey]:

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.clocks.exchange import MEASURE_S, ClockService
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadMessage
 from tiercut.node.refusals import REFUSED, Refusals
 from tiercut.pipeline.in_transit import LATE_S
 from tiercut.pipeline.outlet import Sending
 from tiercut.pipeline.processor import Processor
-from tiercut.protocol.jsonwire import decode_probe, encode_progress
 from tiercut.protocol.nodes import Probe, Progress, Transfer
 from tiercut.protocol.topics import PROGRESS
 
@@ -56,7 +56,7 @@ class Measuring:
         """The hub wants a link measured: the handler of the probe topic."""
         delivery.ack()
         try:
-            self._asked.put_nowait(decode_probe(delivery.payload))
+            self._asked.put_nowait(decode_json(Probe, delivery.payload))
         except BadMessage as error:
             self._counters[f"bad.{error.reason}"] += 1
         except asyncio.QueueFull:
@@ -115,6 +115,6 @@ class Measuring:
         if not home.connected:  # it is of no use later
             return
         try:
-            await home.publish(Message(self._topic, encode_progress(progress), qos=0))
+            await home.publish(Message(self._topic, encode_json(progress), qos=0))
         except REFUSED as error:
             self._refusals.note("progress", error)

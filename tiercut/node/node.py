@@ -11,15 +11,17 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 from typing import ClassVar, Protocol
+
+from msgspec import structs
 
 from tiercut import __version__
 from tiercut.bus import Bus, Delivery, ManagedBus
 from tiercut.clock import Clock, SystemClock
 from tiercut.clocks.exchange import ClockService
 from tiercut.clocks.offsets import ClockOffsets
+from tiercut.declared import encode_json
 from tiercut.heartbeat import Heartbeat
 from tiercut.limits import MAX_SECONDS
 from tiercut.model.bundle import Bundle
@@ -42,7 +44,6 @@ from tiercut.pipeline.worker import Worker
 from tiercut.plan import Tier
 from tiercut.profiling.wire import encode_profile
 from tiercut.protocol.frames import Stage, Work
-from tiercut.protocol.jsonwire import encode_node_status
 from tiercut.protocol.nodes import NodeState, NodeStatus, PrepareSegment
 from tiercut.protocol.topics import CLOCK, ECHO, PREPARE, PROBE, PROFILE, RETURN, STATUS
 from tiercut.repository.fetch import ModelFetcher
@@ -207,7 +208,7 @@ class Node:
             await asyncio.gather(*(bus.close() for bus in self._buses))
 
     async def _open(self, stack: AsyncExitStack) -> None:
-        will = (STATUS.of(**self._names), encode_node_status(self._status("offline")))
+        will = (STATUS.of(**self._names), encode_json(self._status("offline")))
         urls = [self.home_url] if self.uplink_url == self.home_url else [self.home_url, self.uplink_url]
         for url in urls:
             bus = self._open_bus(url, will=will)
@@ -406,7 +407,7 @@ class Node:
             wire_s = max(arrived.received_s - (work.sent.seconds + offset.seconds), 0.0)
             if wire_s <= MAX_SECONDS:  # beyond that a clock lied
                 wire = Stage(self.settings.node, "wire", wire_s, work.emulated, arrived.payload_bytes)
-                work = replace(work, stages=(*work.stages, wire))
+                work = structs.replace(work, stages=(*work.stages, wire))
         return Job(work=work, arrived_s=arrived.received_s, ack=arrived.ack)
 
     def _ask_clock(self, work: Work) -> None:

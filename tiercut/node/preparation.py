@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tiercut.bus import Bus, Delivery, Message
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadMessage, SettingsError, TiercutError, refuse
 from tiercut.model.bundle import Bundle
 from tiercut.node.refusals import REFUSED, Refusals
@@ -17,7 +18,6 @@ from tiercut.profiling.machine import this_machine
 from tiercut.profiling.measure import Options, measure_profile
 from tiercut.profiling.profile import Profile
 from tiercut.profiling.store import ProfileStore
-from tiercut.protocol.jsonwire import decode_prepare, encode_ready
 from tiercut.protocol.nodes import PrepareSegment, Ready
 from tiercut.protocol.topics import READY
 from tiercut.repository.store import ModelStore
@@ -67,7 +67,7 @@ class Preparation:
         """Load what a request asks for, and say on the same bus that it is ready, or why it is not."""
         delivery.ack()
         try:
-            asked = decode_prepare(delivery.payload)
+            asked = decode_json(PrepareSegment, delivery.payload)
             if self._site not in {None, asked.site}:
                 raise refuse("wrong_site", expected=f"a stream of site {self._site}", came=asked.site)
         except BadMessage as error:
@@ -87,7 +87,7 @@ class Preparation:
             tier=self._tier,
         )
         try:
-            await bus.publish(Message(READY.of(site=asked.site, stream=asked.stream), encode_ready(ready)))
+            await bus.publish(Message(READY.of(site=asked.site, stream=asked.stream), encode_json(ready)))
         except REFUSED as error:
             self._refusals.note("ready", error)
 

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable
 
 from tiercut.bus import Bus, Delivery
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadMessage, refuse
 from tiercut.node.refusals import REFUSED, Refusals
 from tiercut.pipeline.peers import Peers
-from tiercut.protocol.jsonwire import decode_node_status, encode_node_status
 from tiercut.protocol.nodes import NodeStatus
 from tiercut.protocol.topics import STATUS
 
@@ -42,7 +42,7 @@ class Presence:
 
     def say(self, status: NodeStatus) -> None:
         """Have a status published on every bus; where the one before is still under way, only the newest follows."""
-        self._payload = encode_node_status(status)
+        self._payload = encode_json(status)
         for news in self._news:
             news.set()
 
@@ -71,7 +71,7 @@ class Presence:
         """Another node's status: the handler of subscriptions to status topics."""
         delivery.ack()
         try:
-            status = decode_node_status(delivery.payload)
+            status = decode_json(NodeStatus, delivery.payload)
             names = STATUS.parse(delivery.topic)
             if names is None or (names["tier"], names["node"]) != (status.tier, status.node):
                 raise refuse("bad_status", expected=f"the node of {delivery.topic}", came=(status.tier, status.node))

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from msgspec import structs
+
 from tiercut.clock import Clock
 from tiercut.clocks.offsets import ClockOffsets
 from tiercut.codecs.encode import decode_tensor, encode_tensor
@@ -172,7 +174,7 @@ class Processor:
                     self._try(job, action.name, _known(bundle), _known(variant))
                 case Forward():
                     tensors = self._encode(job, action.codec, _known(bundle), _known(variant))
-                    work = replace(job.work, cut=job.cut, tensors=tensors, stages=tuple(job.stages))
+                    work = structs.replace(job.work, cut=job.cut, tensors=tensors, stages=tuple(job.stages))
                     return Processed(job, action, work)
                 case Finish():
                     return Processed(job, action, job.work, self._result(job, _known(bundle), _known(variant)))

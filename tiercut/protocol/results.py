@@ -1,6 +1,6 @@
 """A frame's result: JSON on the stream's ``result`` topic, for people and other systems.
 
-What the model made of the frame is the matter of `tiercut.results`: a kind of result adds its own fields.
+What the model made of the frame is said in fields of its kind of result, beside these: `tiercut.results`.
 """
 
 from __future__ import annotations
@@ -11,83 +11,86 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from tiercut.declared import iso_time, load_json, read, unix_time
+from tiercut.declared import decode_json, iso_time, unix_time
 from tiercut.errors import refuse
-from tiercut.fields import Confidence, Count, IsoTime, Milliseconds, ModelId, Name, ShortText, reason
-from tiercut.limits import MAX_PAYLOAD_BYTES, MAX_STAGES
+from tiercut.fields import Confidence, Count, IsoTime, Milliseconds, ModelId, Name, ShortText, always, reason
+from tiercut.limits import MAX_STAGES
 from tiercut.names import check_name
 from tiercut.plan import FULL, Plan
-from tiercut.protocol.frames import Stage, StageKind, Work
-from tiercut.protocol.wirefields import Fields, plan_from_map, plan_to_map
+from tiercut.protocol.frames import Stage, StageKind, StageReport, Work
 
 MAX_OUTCOME_BYTES = 256 * 1024
-#: The fields of a kind stand in front of this one.
-_AFTER_KIND = "confidence"
+#: The fields of the kind stand in front of this one.
+_BEHIND_KIND = "confidence"
 
 
-def _doc(description: str) -> Meta:
-    return Meta(description=description)
+class ResultStage(StageReport, frozen=True, kw_only=True, omit_defaults=True):
+    """Time that a frame spent on one thing.
+
+    Attributes:
+        where: Node id; for ``wire`` the node that received.
+        kind: What it was spent on.
+        ms: Length.
+        payload_bytes: What crossed the wire.
+        emulated: An emulated link or a slowed node: no measurement.
+    """
 
 
-class SpentTime(msgspec.Struct, frozen=True, kw_only=True):
-    """Time that a frame spent on one thing."""
+class NamedModel(Struct, frozen=True, kw_only=True):
+    """The model.
 
-    where: Annotated[Name, _doc("Node id; for wire the node that received.")]
-    kind: Annotated[StageKind, reason("bad_stage")]
-    ms: Annotated[Milliseconds, reason("bad_stage")]
-    payload_bytes: (
-        Annotated[int, Meta(ge=0, le=MAX_PAYLOAD_BYTES), _doc("What crossed the wire."), reason("bad_stage")]
-        | UnsetType
-    ) = msgspec.field(default=UNSET, name="bytes")
-    emulated: Annotated[bool, _doc("An emulated link or a slowed node: no measurement.")] | UnsetType = UNSET
-
-    @classmethod
-    def of(cls, stage: Stage) -> SpentTime:
-        """As a result says it."""
-        return cls(
-            where=stage.where,
-            kind=stage.kind,
-            ms=_ms(stage.seconds),
-            payload_bytes=stage.payload_bytes if stage.kind == "wire" else UNSET,
-            emulated=stage.emulated or UNSET,
-        )
-
-    def stage(self) -> Stage:
-        """As nodes reckon with it."""
-        return Stage(self.where, self.kind, self.ms / 1e3, bool(self.emulated), self.payload_bytes or 0)
-
-
-class NamedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """The model."""
+    Attributes:
+        name: What people call it.
+        sha256: Its identity.
+    """
 
     name: str = ""
     sha256: ModelId
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model has made of a frame, and the frame's way. A kind of result has further fields: `tiercut.results`."""
+class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a model has made of a frame, and the frame's way, but for the fields of its kind.
 
-    stream: Annotated[Name, _doc("The stream.")]
-    seq: Annotated[Count, _doc("Number of the frame in its stream, from 0 at each start of its sensor.")]
-    label: Annotated[str, _doc("What the sensor calls the frame, such as a file's name.")] | None = None
+    Attributes:
+        stream: The stream.
+        seq: Number of the frame in its stream, from 0 at each start of its sensor.
+        label: What the sensor calls the frame, such as a file's name.
+        captured_at: When the device captured it, on its wall clock.
+        confidence: How sure the model is; null where that is not known.
+        exit: The variant at whose end the frame has left: full, an early exit, or another input size.
+        plan: The plan it has followed.
+        finished_by: Node id.
+        fallback: Why a node ran more than the plan says; null where none did.
+        cached: An edge has answered with what it remembers of a frame just like this one.
+        cached_from: Number of that frame.
+        stages: What took how long, in order.
+        latency_ms: Capture to result; null while clocks are not known.
+        deadline_ms: The frame's deadline, where it has one.
+        deadline_met: Whether it came in time; null while clocks are not known.
+        emulated_links: Nodes with an emulated link before them.
+        emulated_nodes: Nodes that were slowed on purpose.
+        model: The model.
+    """
+
+    stream: Name
+    seq: Count
+    label: str | None = always(None)
     captured_at: IsoTime
-    confidence: Annotated[Confidence, _doc("How sure the model is; null where that is not known.")] | None = None
-    exit: Annotated[ShortText, _doc("Variant of the model: full, an early exit, or another input size.")] = FULL
-    plan: dict[str, Any]
-    finished_by: Annotated[str, _doc("Node id.")] = "?"
-    fallback: Annotated[str, _doc("Why a node ran more than the plan says; null where it did not.")] | None = None
-    cached: (
-        Annotated[bool, _doc("An edge has answered with what it remembers of a frame just like this one.")] | UnsetType
-    ) = UNSET
-    cached_from: Annotated[Count, _doc("Number of that frame.")] | UnsetType = UNSET
-    stages: Annotated[tuple[SpentTime, ...], Meta(max_length=MAX_STAGES), _doc("What took how long, in order.")]
-    latency_ms: Annotated[Milliseconds, _doc("Capture to result; null while clocks are not known.")] | None = None
-    deadline_ms: Annotated[float, _doc("The frame's deadline, where it has one.")] | UnsetType = UNSET
-    deadline_met: Annotated[bool, _doc("Null while clocks are not known.")] | UnsetType | None = UNSET
-    emulated_links: Annotated[tuple[str, ...], _doc("Nodes with an emulated link before them.")] = ()
-    emulated_nodes: Annotated[tuple[str, ...], _doc("Nodes that were slowed on purpose.")] = ()
+    confidence: Confidence | None = always(None)
+    exit: ShortText = always(FULL)
+    plan: Plan
+    finished_by: str = always("?")
+    fallback: str | None = always(None)
+    cached: bool = False
+    cached_from: Count | None = None
+    stages: Annotated[tuple[Annotated[ResultStage, reason("bad_stage")], ...], Meta(max_length=MAX_STAGES)]
+    latency_ms: Milliseconds | None = always(None)
+    deadline_ms: float | None = None
+    deadline_met: bool | UnsetType | None = UNSET
+    emulated_links: tuple[str, ...] = always(())
+    emulated_nodes: tuple[str, ...] = always(())
     model: NamedModel
 
 
@@ -114,11 +117,9 @@ def result_of(
         finished_by: Node id.
         latency_s: Capture to now, ``None`` while the offset to the device's clock is unknown.
         fallback: Why a node ran more than its plan says.
-        cached_from: Number of the frame that the answer is of, where that is another one.
+        cached_from: Number of the frame whose answer it is, where that is another frame.
     """
-    met: bool | UnsetType | None = UNSET
-    if work.deadline_s is not None:
-        met = None if latency_s is None else latency_s <= work.deadline_s
+    deadline_s = work.deadline_s
     return Result(
         stream=work.stream,
         seq=work.seq,
@@ -126,15 +127,15 @@ def result_of(
         captured_at=iso_time(work.captured_unix_s, digits="microseconds"),
         confidence=confidence,
         exit=left_at,
-        plan=plan_to_map(work.plan),
+        plan=work.plan,
         finished_by=finished_by,
         fallback=fallback,
-        cached=UNSET if cached_from is None else True,
-        cached_from=UNSET if cached_from is None else cached_from,
-        stages=tuple(map(SpentTime.of, stages)),
+        cached=cached_from is not None,
+        cached_from=cached_from,
+        stages=tuple(map(ResultStage.of, stages)),
         latency_ms=None if latency_s is None else _ms(latency_s),
-        deadline_ms=UNSET if work.deadline_s is None else _ms(work.deadline_s),
-        deadline_met=met,
+        deadline_ms=None if deadline_s is None else _ms(deadline_s),
+        deadline_met=UNSET if deadline_s is None else None if latency_s is None else latency_s <= deadline_s,
         emulated_links=_emulated(stages, "wire"),
         emulated_nodes=_emulated(stages, "compute"),
         model=NamedModel(name=model_name, sha256=work.model),
@@ -142,14 +143,13 @@ def result_of(
 
 
 def encode_result(result: Result, said: Mapping[str, Any]) -> bytes:
-    """A result's JSON, with the fields of its kind."""
-    fields: dict[str, Any] = msgspec.to_builtins(result)
-    text: dict[str, Any] = {}
-    for name, value in fields.items():
-        if name == _AFTER_KIND:
-            text |= said
-        text[name] = value
-    return json.dumps(text, separators=(",", ":"), allow_nan=False).encode()
+    """A result's JSON, with the fields of its kind; ASCII alone, as many readers take no other."""
+    fields: dict[str, Any] = {}
+    for name, value in msgspec.to_builtins(result).items():
+        if name == _BEHIND_KIND:
+            fields |= said
+        fields[name] = value
+    return json.dumps(fields, separators=(",", ":"), allow_nan=False).encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,31 +189,31 @@ def read_journey(payload: bytes) -> Journey:
     Raises:
         BadEnvelope: it is no result, or a time or size is beyond its limit.
     """
-    return journey_of(read(Result, load_json(payload, limit=MAX_OUTCOME_BYTES)))
+    return journey_of(decode_json(Result, payload, limit=MAX_OUTCOME_BYTES))
 
 
 def journey_of(result: Result) -> Journey:
     """The way of a result's frame.
 
     Raises:
-        BadEnvelope: its plan does not hold together, or its time is none.
+        BadEnvelope: its time of capture is none.
     """
     return Journey(
         stream=result.stream,
         seq=result.seq,
         model=result.model.sha256,
-        plan=plan_from_map(Fields(result.plan, "plan")),
-        stages=tuple(each.stage() for each in result.stages),
+        plan=result.plan,
+        stages=tuple(each.stage for each in result.stages),
         captured_unix_s=unix_time(result.captured_at),
         latency_s=None if result.latency_ms is None else result.latency_ms / 1e3,
         fallback=result.fallback,
         exit=result.exit,
         deadline_met=None if result.deadline_met is UNSET else result.deadline_met,
-        cached=bool(result.cached),
+        cached=result.cached,
     )
 
 
-class _Outcome(msgspec.Struct):
+class _Outcome(Struct):
     stream: str
     seq: int
 
