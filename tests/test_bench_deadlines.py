@@ -59,6 +59,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+OUTPUT = {"name": "y", "shape": [1, 2], "dtype": "float32"}
+
+
 @pytest.fixture
 def prepared(bundle: Bundle, data: Path, tmp_path: Path) -> Prepared:
     frames = labelled_frames(bundle, data, tmp_path / "frames", 8)
@@ -86,9 +89,9 @@ def test_frames_are_the_same_in_every_run_and_are_judged_by_their_number(
 
 
 def test_class_is_read_from_whatever_a_result_says_of_its_outputs() -> None:
-    output = {"name": "y", "shape": [1, 2], "dtype": "float32"}
-    assert class_in({"outputs": [{**output, "values": [0.1, 0.7, "nan", 0.2][:2]}]}) == 1
-    assert class_in({"outputs": [{**output, "argmax": 7}]}) == 7
+
+    assert class_in({"outputs": [{**OUTPUT, "values": [0.1, 0.7, "nan", 0.2][:2]}]}) == 1
+    assert class_in({"outputs": [{**OUTPUT, "argmax": 7}]}) == 7
 
 
 def test_labels_of_another_model_are_refused(bundle: Bundle, tmp_path: Path) -> None:
@@ -202,7 +205,7 @@ async def test_frames_are_taken_from_the_next_outcome_on_and_once_each(
     await asyncio.sleep(0.01)
     for seq in (39, 40, 41, 42, 43):  # 40 was under way already; 41 is frame 2, 42 is frame 0
         label = frames.labels[frames.place(seq)] if seq != 42 else -1
-        watch.results.append(Seen({"seq": seq, "latency_ms": 10.0, "outputs": [{"argmax": label}]}, 0.0, 0.0))
+        watch.results.append(Seen({"seq": seq, "latency_ms": 10.0, "outputs": [OUTPUT | {"argmax": label}]}, 0.0, 0.0))
         watch._changed.set()
         await asyncio.sleep(0.01)
     assert [outcome.right for outcome in await taking] == [False, True, True]

@@ -21,7 +21,7 @@ from PIL import Image
 from edge_node.answer_cache import FRAME_BYTES, MAX_NOTED, AnswerCache
 from edge_node.in_flight import MAX_WAIT_S, Ahead, Stream
 from edge_node.settings import Settings
-from edge_node.tensor_distance import Likeness
+from edge_node.tensor_distance import ComparableTensors
 from tests.aio import async_test, until
 from tests.brokers import Mosquitto
 from tests.bundles import exits_bundle
@@ -56,7 +56,7 @@ def test_distance_is_that_of_the_whole_relative_to_the_kept_tensor(dtype: str, s
     for scale in (0.0, 1.0, 30.0):
         kept = rng.integers(1, 200, size).astype(dtype)
         other = (kept.astype(np.float64) + np.round(scale * rng.random(size))).astype(dtype)
-        a, b = Likeness({"x": other}), Likeness({"x": kept})
+        a, b = ComparableTensors({"x": other}), ComparableTensors({"x": kept})
         apart = float(np.linalg.norm(other.astype(float) - kept) / np.linalg.norm(kept.astype(float)))
         assert a.distance_to(b) == pytest.approx(apart, rel=1e-3)
         assert a.distance_to(b, apart * 1.01) == a.distance_to(b)
@@ -66,26 +66,26 @@ def test_distance_is_that_of_the_whole_relative_to_the_kept_tensor(dtype: str, s
 def test_distance_is_that_of_the_tensor_that_is_farthest() -> None:
     kept = {"a": np.full(10, 100.0, np.float32), "b": np.full(10, 1.0, np.float32)}
     other = kept | {"b": np.full(10, 1.5, np.float32)}
-    assert Likeness(other).distance_to(Likeness(kept)) == pytest.approx(0.5)
+    assert ComparableTensors(other).distance_to(ComparableTensors(kept)) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e30])
 def test_values_without_a_finite_norm_are_like_nothing(value: float) -> None:
-    odd = Likeness({"a": np.array([1.0, value], np.float32)})
+    odd = ComparableTensors({"a": np.array([1.0, value], np.float32)})
     assert odd.distance_to(odd) == math.inf
-    assert odd.distance_to(Likeness({"a": np.ones(2, np.float32)}), 1.0) == math.inf
+    assert odd.distance_to(ComparableTensors({"a": np.ones(2, np.float32)}), 1.0) == math.inf
 
 
 def test_zeros_are_like_zeros_only() -> None:
-    zeros, ones = (Likeness({"a": np.full(70, value, np.float32)}) for value in (0.0, 1.0))
+    zeros, ones = (ComparableTensors({"a": np.full(70, value, np.float32)}) for value in (0.0, 1.0))
     assert zeros.distance_to(zeros) == 0
     assert ones.distance_to(zeros) == math.inf
 
 
 def test_tensors_of_another_name_shape_or_type_are_not_compared() -> None:
-    kept = Likeness({"a": np.ones((2, 3), np.float32)})
+    kept = ComparableTensors({"a": np.ones((2, 3), np.float32)})
     for other in ({"b": np.ones((2, 3), np.float32)}, {"a": np.ones(6, np.float32)}, {"a": np.ones((2, 3))}, {}):
-        assert Likeness(other).distance_to(kept) == math.inf
+        assert ComparableTensors(other).distance_to(kept) == math.inf
 
 
 # ---------------------------------------------------------------------- what is kept

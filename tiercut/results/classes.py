@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-import msgspec
 import numpy as np
-from msgspec import Meta
+from msgspec import Meta, Struct, field
 from numpy.typing import NDArray
 
+from tiercut.fields import Count
 from tiercut.model.bundle import Bundle
 from tiercut.model.confidence import probabilities
 from tiercut.model.variants import Variant
@@ -22,18 +22,28 @@ TOP = 5
 _STATE = f"{{{{ value_json['labels'][0]['label'][:{STATE_CHARACTERS}] if value_json['labels'] else None }}}}"
 
 
-class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """A class and how likely it is."""
+class Score(Struct, frozen=True, kw_only=True):
+    """A class and how likely it is.
 
-    index: Annotated[int, Meta(ge=0, description="Its index.")] = msgspec.field(name="class")
+    Attributes:
+        index: Its index.
+        label: What people call it.
+        score: A probability where the model gives such, else its own number; nan, inf and -inf as words.
+    """
+
+    index: Count = field(name="class")
     label: str
     score: NumberOrWord
 
 
 class Classes(Said, frozen=True, kw_only=True):
-    """The likeliest classes."""
+    """The likeliest classes.
 
-    labels: Annotated[tuple[Score, ...], Meta(max_length=TOP, description="The five best classes, best first.")]
+    Attributes:
+        labels: The five best classes, best first.
+    """
+
+    labels: Annotated[tuple[Score, ...], Meta(max_length=TOP)]
 
 
 class ClassesKind(ResultKind[Classes]):

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import msgspec
 import numpy as np
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
+from tiercut.fields import Count
 from tiercut.limits import MAX_DIMENSIONS, MAX_TENSORS
 from tiercut.model.bundle import Bundle
 from tiercut.model.confidence import confidence
@@ -30,29 +30,39 @@ _ARGMAX_OF_FEW = (
 )
 _ARGMAX_OF_MANY = "{{ value_json['outputs'][0]['argmax'] }}"
 
-Number = Annotated[NumberOrWord, Meta(description="A number; nan, inf and -inf as words.")]
-Count = Annotated[int, Meta(ge=0)]
 
+class Output(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One output of a model without labels: all its numbers, or from 17 numbers on what they are like.
 
-class Output(msgspec.Struct, frozen=True, kw_only=True):
-    """One output of a model without labels: all its numbers, or from 17 numbers on what they are like."""
+    Attributes:
+        name: Its name in the model.
+        shape: Its shape.
+        dtype: Type of an element, as numpy calls it.
+        values: All numbers in C order; nan, inf and -inf as words.
+        min: The least number; nan, inf and -inf as words.
+        max: The largest number; nan, inf and -inf as words.
+        mean: Their mean; nan, inf and -inf as words.
+        argmax: Index of the largest.
+    """
 
     name: str
     shape: Annotated[tuple[Count, ...], Meta(max_length=MAX_DIMENSIONS)]
-    dtype: Annotated[str, Meta(description="Type of an element, as numpy calls it.")]
-    values: Annotated[tuple[Number | bool, ...], Meta(max_length=WHOLE_OUTPUT)] | UnsetType = UNSET
-    min: Number | UnsetType = UNSET
-    max: Number | UnsetType = UNSET
-    mean: Number | UnsetType = UNSET
-    argmax: Annotated[int, Meta(ge=0, description="Index of the largest.")] | UnsetType = UNSET
+    dtype: str
+    values: Annotated[tuple[NumberOrWord | bool, ...], Meta(max_length=WHOLE_OUTPUT)] | None = None
+    min: NumberOrWord | None = None
+    max: NumberOrWord | None = None
+    mean: NumberOrWord | None = None
+    argmax: Count | None = None
 
 
 class Values(Said, frozen=True, kw_only=True):
-    """The outputs."""
+    """The outputs.
 
-    outputs: Annotated[
-        tuple[Output, ...], Meta(max_length=MAX_TENSORS, description="The outputs of a model without labels.")
-    ]
+    Attributes:
+        outputs: The outputs of a model without labels.
+    """
+
+    outputs: Annotated[tuple[Output, ...], Meta(max_length=MAX_TENSORS)]
 
 
 class ValuesKind(ResultKind[Values]):
@@ -79,10 +89,10 @@ class ValuesKind(ResultKind[Values]):
         first = said.outputs[0] if said.outputs else None
         if first is None:
             return "-", ""
-        if first.values is not UNSET:
+        if first.values is not None:
             numbers = " ".join(f"{float(each):.4g}" for each in first.values[:SHOWN])
             return f"{first.name}: {numbers}{' …' if len(first.values) > SHOWN else ''}", ""
-        if first.argmax is UNSET or first.max is UNSET:
+        if first.argmax is None or first.max is None:
             return "-", ""
         return f"{first.name}: largest at {first.argmax}, {float(first.max):.4g}", ""
 
@@ -104,7 +114,7 @@ class ValuesKind(ResultKind[Values]):
         first = said.outputs[0] if said.outputs else None
         if first is None:
             return None
-        if first.argmax is not UNSET:
+        if first.argmax is not None:
             return first.argmax
         return int(np.argmax([float(each) for each in first.values])) if first.values else None
 
