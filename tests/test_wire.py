@@ -21,6 +21,7 @@ from tiercut.protocol.envelope import decode_work, encode_work
 from tiercut.protocol.frames import Dropped, Work
 from tiercut.protocol.nodes import (
     ClockProbe,
+    EchoProbe,
     NodeStatus,
     PrepareSegment,
     Probe,
@@ -191,7 +192,8 @@ def test_json_messages_come_back_as_they_were() -> None:
     assert decode_json(Dropped, encode_json(DROPPED)) == DROPPED
     assert decode_json(NodeStatus, encode_json(STATUS)) == STATUS
     assert decode_json(ClockProbe, encode_json(PROBE)) == PROBE
-    assert decode_json(ClockProbe, PROBE.padded(60_000)) == PROBE
+    echo = EchoProbe(**structs.asdict(PROBE), padding="x" * 60_000)
+    assert decode_json(ClockProbe, encode_json(echo)) == PROBE
     assert decode_json(PrepareSegment, encode_json(PREPARE)) == PREPARE
     assert decode_json(Ready, encode_json(READY)) == READY
     assert decode_json(Probe, encode_json(LINK_PROBE)) == LINK_PROBE

@@ -64,9 +64,22 @@ Steps = Sequence[str | int]
 def encode_json(message: msgspec.Struct) -> bytes:
     """The JSON of a message; what UTF-8 cannot say becomes ``?``."""
     try:
-        return msgspec.json.encode(message)
+        return msgspec.json.encode(message, enc_hook=plain)
     except UnicodeEncodeError:
-        return json.dumps(msgspec.to_builtins(message), ensure_ascii=False).encode("utf-8", "replace")
+        said = msgspec.to_builtins(message, enc_hook=plain)
+        return json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def plain(value: object) -> str | int | float:
+    """What messages say of texts and numbers of other types, such as numpy's.
+
+    Raises:
+        NotImplementedError: it is neither.
+    """
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    raise NotImplementedError(f"no message can say a {type(value).__name__}")
 
 
 def decode_json(cls: type[Declared], data: bytes, *, limit: int = MAX_JSON_BYTES) -> Declared:
@@ -148,12 +161,22 @@ def refusal(
     came: object
     try:
         came = value_at(steps)
-    except LookupError:
+    except (LookupError, msgspec.DecodeError):
         came = said.partition("got ")[2] or "another"
-    wanted = said.removeprefix("Expected ").partition(", got")[0].replace("`", "")
+    return refuse(_reason(said, steps, reason, came), expected=f"'{_shown(steps)}' {_wanted(kind, said)}", came=came)
+
+
+def _wanted(kind: inspect.Type, said: str) -> str:
+    """What a field should be."""
     if isinstance(kind, inspect.LiteralType):
-        wanted = f"one of {', '.join(map(str, kind.values))}"
-    return refuse(_reason(said, steps, reason, came), expected=f"'{_shown(steps)}' as {wanted}", came=came)
+        return f"as one of {', '.join(map(str, kind.values))}"
+    if (
+        ", got" not in said
+        and isinstance(kind, (inspect.IntType, inspect.FloatType))
+        and None not in {kind.ge, kind.le}
+    ):
+        return f"of {kind.ge} to {kind.le}"
+    return f"as {said.removeprefix('Expected ').partition(', got')[0].replace('`', '')}"
 
 
 def _reason(said: str, steps: Steps, declared: str | None, came: object) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tiercut import __version__
-from tiercut.asyncapi.schemas import SCHEMAS
-from tiercut.asyncapi.shapes import ref
+from tiercut.asyncapi.by_hand import BY_HAND
+from tiercut.asyncapi.schemas import Schema, ref, schemas_of
 from tiercut.plan import TIERS
+from tiercut.profiling.profile import Profile
+from tiercut.profiling.store import FORMAT
 from tiercut.protocol import topics
+from tiercut.protocol.frames import Work
 from tiercut.protocol.topics import TOPICS, Topic
 
 VERSION = "3.0.0"
@@ -29,58 +30,25 @@ _PARAMETERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What the document says of a topic beside its row in the table.
-
-    Attributes:
-        id: Name of channel and message.
-        schema: Name of the schema of its payload; ``None``: it is not JSON.
-        for_people: Anybody may read it, or say it.
-        said_to_us: People publish on it, and the site reads.
-        event: Its messages have CloudEvents attributes.
-    """
-
-    id: str
-    schema: str | None
-    for_people: bool = False
-    said_to_us: bool = False
-    event: bool = False
-
-
-#: pattern of a topic → what is said of it
-ENTRIES: Mapping[str, Entry] = {
-    topics.RESULT.pattern: Entry("result", "Result", for_people=True, event=True),
-    topics.DROPPED.pattern: Entry("dropped", "Dropped", for_people=True, event=True),
-    topics.LAST.pattern: Entry("last", "Result", for_people=True, event=True),
-    topics.STREAM_STATUS.pattern: Entry("streamStatus", "StreamStatus", for_people=True),
-    topics.PLAN.pattern: Entry("plan", "StreamPlan", for_people=True),
-    topics.EXPLAIN.pattern: Entry("explain", "Explanation", for_people=True),
-    topics.STATUS.pattern: Entry("status", "NodeStatus", for_people=True),
-    topics.WANTED.pattern: Entry("wanted", "StreamSettings", for_people=True, said_to_us=True),
-    topics.CONTROL.pattern: Entry("control", "StreamControl", for_people=True, said_to_us=True),
-    topics.WORK.pattern: Entry("work", None),
-    topics.RETURN.pattern: Entry("return", "Outcome", event=True),
-    topics.SOURCE.pattern: Entry("source", "SourceReport"),
-    topics.STREAMS.pattern: Entry("streams", "Assigned"),
-    topics.PROFILE.pattern: Entry("profile", "Profile"),
-    topics.PREPARE.pattern: Entry("prepare", "Prepare"),
-    topics.READY.pattern: Entry("ready", "Ready"),
-    topics.PROBE.pattern: Entry("probe", "Probe"),
-    topics.PROGRESS.pattern: Entry("progress", "Progress"),
-    topics.CLOCK.pattern: Entry("clock", "ClockProbe"),
-    topics.ECHO.pattern: Entry("echo", "ClockProbe"),
+#: Messages whose classes are above the table of topics.
+_ABOVE = {
+    topics.PROFILE.name: "Profile",
+    topics.RESULT.name: "Result",
+    topics.LAST.name: "Result",
+    topics.EXPLAIN.name: "Explanation",
+    topics.RETURN.name: "Outcome",
 }
 
 
-def document() -> dict[str, Any]:
-    """The whole document.
+def schema_name(topic: Topic) -> str | None:
+    """Name of the schema of a topic's messages; ``None``: they are no JSON."""
+    if topic.message is Work:
+        return None
+    return topic.message.__name__ if isinstance(topic.message, type) else _ABOVE[topic.name]
 
-    Raises:
-        KeyError: a topic of the table has no entry here.
-    """
-    rows = [(topic, ENTRIES[topic.pattern]) for topic in TOPICS]
-    rows.sort(key=lambda row: list(ENTRIES).index(row[0].pattern))
+
+def document() -> dict[str, Any]:
+    """The whole document."""
     return {
         "asyncapi": VERSION,
         "info": {
@@ -94,14 +62,23 @@ def document() -> dict[str, Any]:
             "site": _server("The site's broker; the secured profile asks for a certificate."),
             "cloud": _server("The cloud's broker; the same one where there is only one."),
         },
-        "channels": {entry.id: _channel(topic, entry) for topic, entry in rows},
-        "operations": {_operation_id(entry): _operation(topic, entry) for topic, entry in rows},
+        "channels": {topic.name: _channel(topic) for topic in TOPICS},
+        "operations": {_operation_id(topic): _operation(topic) for topic in TOPICS},
         "components": {
             "parameters": _PARAMETERS,
-            "messages": {entry.id: _message(topic, entry) for topic, entry in rows},
-            "schemas": {**SCHEMAS, "Outcome": {"oneOf": [ref("Result"), ref("Dropped")]}},
+            "messages": {topic.name: _message(topic) for topic in TOPICS},
+            "schemas": _schemas(),
         },
     }
+
+
+def _schemas() -> dict[str, Schema]:
+    classes = [each.message for each in TOPICS if isinstance(each.message, type) and each.message is not Work]
+    people = [each.message for each in TOPICS if each.from_people and isinstance(each.message, type)]
+    made = schemas_of([*classes, Profile], from_people=people)
+    made["Profile"]["properties"] = {"format": {"const": FORMAT}} | made["Profile"]["properties"]
+    made["Profile"]["required"].insert(0, "format")
+    return made | BY_HAND | {"Outcome": {"oneOf": [ref("Result"), ref("Dropped")]}}
 
 
 def _server(description: str) -> dict[str, Any]:
@@ -114,38 +91,44 @@ def _server(description: str) -> dict[str, Any]:
     }
 
 
-def _channel(topic: Topic, entry: Entry) -> dict[str, Any]:
+def _channel(topic: Topic) -> dict[str, Any]:
     names = re.findall(r"\{(\w+)\}", topic.pattern)
     return {
         "address": topic.pattern,
-        "description": f"{topic.message}.\n\nPublished by: {topic.publisher}. Read by: {topic.listeners}.",
-        "messages": {entry.id: {"$ref": f"#/components/messages/{entry.id}"}},
+        "description": f"{_about(topic)}.\n\nPublished by: {topic.publisher}. Read by: {topic.listeners}.",
+        "messages": {topic.name: {"$ref": f"#/components/messages/{topic.name}"}},
         "parameters": {name: {"$ref": f"#/components/parameters/{name}"} for name in names},
-        "tags": [{"name": "people" if entry.for_people else "nodes"}],
+        "tags": [{"name": "people" if topic.for_people else "nodes"}],
     }
 
 
-def _operation_id(entry: Entry) -> str:
-    return ("hear" if entry.said_to_us else "say") + entry.id[0].upper() + entry.id[1:]
+def _about(topic: Topic) -> str:
+    said = f"{schema_name(topic)}, JSON" if schema_name(topic) else "Work, msgpack"
+    said += " with CloudEvents attributes as user properties" if topic.event else ""
+    return f"{said}: {topic.note}" if topic.note else said
 
 
-def _operation(topic: Topic, entry: Entry) -> dict[str, Any]:
+def _operation_id(topic: Topic) -> str:
+    return ("hear" if topic.from_people else "say") + topic.name[0].upper() + topic.name[1:]
+
+
+def _operation(topic: Topic) -> dict[str, Any]:
     """What the site does: it sends, or it receives what people say."""
     return {
-        "action": "receive" if entry.said_to_us else "send",
-        "channel": {"$ref": f"#/channels/{entry.id}"},
-        "messages": [{"$ref": f"#/channels/{entry.id}/messages/{entry.id}"}],
+        "action": "receive" if topic.from_people else "send",
+        "channel": {"$ref": f"#/channels/{topic.name}"},
+        "messages": [{"$ref": f"#/channels/{topic.name}/messages/{topic.name}"}],
         "bindings": {"mqtt": {"qos": topic.qos, "retain": topic.retain, "bindingVersion": "0.2.0"}},
     }
 
 
-def _message(topic: Topic, entry: Entry) -> dict[str, Any]:
-    message: dict[str, Any] = {"name": entry.id, "title": topic.message.split(":")[0].split(",")[0]}
-    if entry.schema is None:
+def _message(topic: Topic) -> dict[str, Any]:
+    message: dict[str, Any] = {"name": topic.name, "title": schema_name(topic) or "Work"}
+    if (schema := schema_name(topic)) is None:
         return message | {
             "contentType": "application/octet-stream",
             "payload": {"type": "string", "format": "binary", "description": "msgpack: docs/wire-format.md"},
         }
-    if entry.event:
+    if topic.event:
         message["headers"] = ref("Event")
-    return message | {"contentType": "application/json", "payload": ref(entry.schema)}
+    return message | {"contentType": "application/json", "payload": ref(schema)}

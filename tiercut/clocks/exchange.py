@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
 from tiercut.clocks.offsets import ClockOffsets
 from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadMessage
 from tiercut.logs import Throttle
-from tiercut.protocol.nodes import ClockProbe
+from tiercut.protocol.nodes import ClockProbe, EchoProbe
 from tiercut.protocol.topics import CLOCK, ECHO
 
 log = logging.getLogger(__name__)
@@ -118,10 +120,9 @@ class ClockService:
         answer: asyncio.Future[ClockProbe] = asyncio.get_running_loop().create_future()
         topic, sent_s = ECHO.of(**names), self._clock.monotonic_s()
         number = self._number(_Question(topic, sent_s, answer))
-        question = ClockProbe(clock_id=self._clock.id, asked_s=number)
-        bare_bytes = len(question.padded(1)) - 1
-        padding_bytes = min(payload_bytes, bus.max_payload_bytes) - bare_bytes
-        payload = question.padded(max(1, padding_bytes))
+        question = EchoProbe(clock_id=self._clock.id, asked_s=number, padding="")
+        padding_bytes = min(payload_bytes, bus.max_payload_bytes) - len(encode_json(question))
+        payload = encode_json(structs.replace(question, padding="x" * max(1, padding_bytes)))
         try:
             async with asyncio.timeout(MEASURE_S):
                 await bus.publish(Message(topic, payload, qos=0, response_topic=self._own_topic))

@@ -16,7 +16,7 @@ from msgspec.msgpack import Decoder, Encoder
 
 from tiercut.codecs.base import declared_bytes
 from tiercut.codecs.encoded import EncodedTensor
-from tiercut.declared import Steps, bad_plan, missing, refusal
+from tiercut.declared import Steps, bad_plan, missing, plain, refusal
 from tiercut.errors import BadEnvelope, BadTensor, SettingsError, refuse
 from tiercut.limits import MAX_TENSOR_BYTES, MAX_TENSORS
 from tiercut.plan import Plan
@@ -51,7 +51,7 @@ class _Unread(Work, frozen=True, tag=VERSION):
 
 _UNREAD, _PLAN, _BULK, _ANY, _RAW = Decoder(_Unread), Decoder(Plan), Decoder(_Bulk), Decoder(), Decoder(Raw)
 _MAP, _LIST = Decoder(dict[str, Raw]), Decoder(list[Raw])
-_encode = Encoder().encode
+_encode = Encoder(enc_hook=plain).encode
 
 
 def encode_work(work: Work) -> bytes:

@@ -6,11 +6,11 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct, field
 
-from tiercut.declared import encode_json, fit_sentences
+from tiercut.declared import fit_sentences
 from tiercut.errors import refuse
 from tiercut.fields import Count, Finite, ModelId, Name, Sentence, ShortText, UnixTime, always, reason
 from tiercut.limits import MAX_PAYLOAD_BYTES, MAX_SECONDS
-from tiercut.plan import FULL, Plan, Tier
+from tiercut.plan import FULL, TIERS, Plan, Tier
 
 #: Nothing is sent or run for so long without being given up.
 MAX_TRANSFER_S = 3600.0
@@ -101,9 +101,15 @@ class ClockProbe(Struct, frozen=True, kw_only=True):
     heard_s: _ClockSeconds | None = None
     answered_s: _ClockSeconds | None = None
 
-    def padded(self, padding_bytes: int) -> bytes:
-        """Its JSON, so much larger: it measures a link."""
-        return encode_json(self)[:-1] + b',"padding":"' + b"x" * padding_bytes + b'"}'
+
+class EchoProbe(ClockProbe, frozen=True, kw_only=True):
+    """A question for a node's clock that measures the link to it.
+
+    Attributes:
+        padding: Makes the message as large as it is to be.
+    """
+
+    padding: str
 
 
 class Transfer(Struct, frozen=True, kw_only=True):
@@ -247,7 +253,7 @@ class Ready(Struct, frozen=True, kw_only=True):
     node: Name
     ok: bool
     message: Sentence = ""
-    tier: ShortText = ""
+    tier: Annotated[ShortText, Meta(extra_json_schema={"enum": [*TIERS, ""]})] = ""
 
     def __post_init__(self) -> None:
         fit_sentences(self, "message")

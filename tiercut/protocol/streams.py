@@ -148,7 +148,10 @@ class AssignedStream(Struct, frozen=True):
         model: Identity of its model.
     """
 
-    settings: Annotated[dict[str, Any], Meta(max_length=MAX_ENTRIES)]
+    settings: Annotated[
+        dict[str, Any],
+        Meta(max_length=MAX_ENTRIES, extra_json_schema={"$ref": "#/components/schemas/StreamSettings"}),
+    ]
     model: ModelId
 
 
