@@ -9,6 +9,7 @@ from types import UnionType
 
 from tiercut.errors import refuse
 from tiercut.names import NAME
+from tiercut.protocol.explanations import Explanation
 from tiercut.protocol.frames import Dropped, Work
 from tiercut.protocol.nodes import (
     ClockProbe,
@@ -21,6 +22,7 @@ from tiercut.protocol.nodes import (
     StreamControl,
     StreamPlan,
 )
+from tiercut.protocol.results import Result
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.streams import Assigned, SourceReport, StreamStatus
 
@@ -134,7 +136,7 @@ ECHO = Topic(
 RETURN = Topic(
     "return",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/return",
-    None,
+    Result | Dropped,
     note="what the cloud made of a frame, for the node that forwarded it from a site's bus",
     event=True,
     publisher="cloud nodes",
@@ -193,7 +195,7 @@ READY = Topic(
 EXPLAIN = Topic(
     "explain",
     f"{ROOT}/{{site}}/stream/{{stream}}/explain",
-    None,
+    Explanation,
     note="why a stream has its plan, and what is known of its nodes and links",
     retain=True,
     publisher="hub",
@@ -210,7 +212,7 @@ PLAN = Topic(
 RESULT = Topic(
     "result",
     f"{ROOT}/{{site}}/stream/{{stream}}/result",
-    None,
+    Result,
     event=True,
     publisher="whoever finishes the frame on the site's bus",
     listeners="the stream's device (a place on the way is free again), edges that keep answers, people",
@@ -254,7 +256,7 @@ STREAMS = Topic(
 LAST = Topic(
     "last",
     f"{ROOT}/{{site}}/stream/{{stream}}/last",
-    None,
+    Result,
     note="the last result, for streams with retain_last",
     retain=True,
     event=True,
