@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +17,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from tests.brokers import Mosquitto
+from tiercut.bus.mqtt import MqttBus
+from tiercut.bus.settings import MqttSettings
+from tiercut.clock import SystemClock
 from tiercut.codecs.encode import encode_tensor
 from tiercut.declared import decode_json, encode_json, iso_time, load_json, read
+from tiercut.launch.processes import to_toml
+from tiercut.model.bundle import Bundle
 from tiercut.plan import Deadline, Plan
 from tiercut.profiling.machine import Machine
 from tiercut.profiling.profile import CodecPoint, Profile
@@ -274,3 +285,64 @@ def test_traffic_of_a_site_of_the_version_before_is_read_and_said_again(
     if message is Result:  # the fields of its kind are `tiercut.results`' matter
         said = {key: value for key, value in before.items() if key in {"labels", "outputs"}} | said
     assert said == before
+
+
+#: A checkout of another version, whose programs run beside these: pytest -s with TIERCUT_BEFORE=/path/to/checkout.
+BEFORE = os.environ.get("TIERCUT_BEFORE")
+PROGRAMS = {"hub": "broker", "c": "cloud_node", "e": "edge_node", "d": "iot_node"}
+
+
+def settings_of(name: str, broker: Mosquitto, bundle: Bundle) -> dict[str, Any]:
+    """Settings of the programs of a site in which each frame goes by way of all three tiers."""
+    more: dict[str, Any] = {}
+    if name == "hub":
+        cuts = {"first_cut": "1", "second_cut": "2", "codecs": ["raw", "raw"]}
+        more = {"plans": [{"stream": "s", "model": bundle.name, "device": "d", "edge": "e", "cloud": "c", **cuts}]}
+    if name == "d":
+        more = {"streams": [{"name": "s", "model": bundle.name, "sensor": "noise", "fps": 20, "deadline_ms": 5000}]}
+    return {"site": "v", "node": name, "broker_url": broker.url, "bundles": str(bundle.folder.parent), **more}
+
+
+@contextmanager
+def running(name: str, folder: Path, broker: Mosquitto, bundle: Bundle, *, before: bool) -> Iterator[None]:
+    """A program of this version, or of the one before."""
+    root = Path(BEFORE or ".") if before else Path(__file__).parent.parent
+    path = folder / f"{name}.toml"
+    path.write_text(to_toml(settings_of(name, broker, bundle)), encoding="utf-8")
+    command = [sys.executable, "-m", PROGRAMS[name], "--settings", str(path)]
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, stderr=log)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.skipif(BEFORE is None, reason="TIERCUT_BEFORE names no checkout of another version")
+@pytest.mark.parametrize("old", ["d", "e", "c", "hub", "dc", "e hub"])
+def test_site_of_both_versions_gives_results(old: str, tmp_path: Path, chain: Bundle) -> None:
+    async def run() -> None:
+        results: list[dict[str, Any]] = []
+        bad = Counter[str]()
+        with ExitStack() as stack:
+            broker = stack.enter_context(Mosquitto(tmp_path))
+            async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus:
+                said = aiter(await bus.subscribe("tiercut/v1/v/#"))
+                for name in PROGRAMS:
+                    before = name in old.split() or (name != "hub" and name in old.replace("hub", ""))
+                    stack.enter_context(running(name, tmp_path, broker, chain, before=before))
+                while len(results) < 30:
+                    delivery = await anext(said)
+                    delivery.ack()
+                    kind = delivery.topic.rpartition("/")[2]
+                    if kind == "result":
+                        results.append(json.loads(delivery.payload))
+                    if kind == "status":
+                        load = json.loads(delivery.payload).get("load", {})
+                        bad.update({key: int(n) for key, n in load.items() if key.startswith("bad.")})
+        assert {stage["where"] for stage in results[-1]["stages"] if stage["kind"] == "compute"} == {"d", "e", "c"}
+        assert all(result["latency_ms"] is not None for result in results[-5:])
+        assert not bad
+
+    asyncio.run(asyncio.wait_for(run(), 100))
