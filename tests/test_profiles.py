@@ -113,12 +113,14 @@ def test_profile_replaces_the_older_one(tmp_path: Path) -> None:
         ({"cut_seconds": [0.1, 0.2, 0.3, 0.4]}, "begin with 0"),
         ({"cut_seconds": [0, 3, 2, 4]}, "never decrease"),
         ({"cut_seconds": [0, 1, 2, float("nan")]}, "finite"),
-        ({"cut_seconds": 3}, "lists of numbers"),
+        ({"cut_seconds": 3}, "'cut_seconds' as a list"),
         ({"cut_bytes": [1, 2]}, "4 cut_bytes"),
-        ({"source": "guessed"}, "a source of"),
-        ({"machine": None}, "an object 'machine'"),
+        ({"source": "guessed"}, "'source' as one of measured, predicted"),
+        ({"machine": None}, "'machine'"),
         ({"measured_cuts": [9]}, "cuts of 0 to 3"),
-        ({"codecs": [{"codec": "int8"}]}, "a whole number"),
+        ({"spread": True}, "'spread' as a number, got True"),
+        ({"cut_bytes": [1, 2, 3, 4.5]}, r"'cut_bytes\[3\]' as a whole number, got 4.5"),
+        ({"codecs": [{"codec": "int8"}]}, r"'codecs\[0\]\.cut'"),
     ],
 )
 def test_damaged_profile_is_refused_and_the_field_named(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
@@ -138,7 +140,7 @@ def test_file_that_is_no_profile_is_refused(tmp_path: Path, text: str) -> None:
 def test_missing_field_is_named() -> None:
     document = to_document(PROFILE)
     del document["cut_bytes"]
-    with pytest.raises(SettingsError, match="a field 'cut_bytes'"):
+    with pytest.raises(SettingsError, match="'cut_bytes'"):
         from_document(document)
 
 

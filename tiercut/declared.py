@@ -56,7 +56,18 @@ ENVELOPE_REASONS = frozenset(
 )
 MAX_JSON_BYTES = 64 * 1024
 
-Declared = TypeVar("Declared", bound=msgspec.Struct)
+#: What msgspec calls types, and people.
+_WORDS = {
+    "array": "a list",
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+    "object": "an object",
+    "str": "a text",
+    "bytes": "bytes",
+}
+
+Declared = TypeVar("Declared")
 #: Field names and list indexes from the root of a message to a value.
 Steps = Sequence[str | int]
 
@@ -110,7 +121,7 @@ def load_json(data: bytes, *, limit: int = MAX_JSON_BYTES) -> object:
 
 
 def read(cls: type[Declared], value: object) -> Declared:
-    """The message that a parsed JSON value is.
+    """The message that a parsed JSON value is; any dataclass will do as well.
 
     Raises:
         BadEnvelope: a field is missing, of another type or not within its limits.
@@ -125,10 +136,16 @@ def read(cls: type[Declared], value: object) -> Declared:
         raise bad_plan(error) from error
     except msgspec.ValidationError as error:
         if isinstance(said, dict):
-            for each in msgspec.structs.fields(cls):
-                if each.required and each.encode_name not in said:
-                    raise missing(each.encode_name, ()) from error
+            for name in _required(cls):
+                if name not in said:
+                    raise missing(name, ()) from error
         raise refusal(error, cls, lambda steps: _value_at(said, steps)) from error
+
+
+def _required(cls: type) -> list[str]:
+    kind = inspect.type_info(cls)
+    fields = kind.fields if isinstance(kind, (inspect.StructType, inspect.DataclassType)) else ()
+    return [each.encode_name for each in fields if each.required]
 
 
 def bad_plan(error: SettingsError) -> BadEnvelope:
@@ -176,7 +193,10 @@ def _wanted(kind: inspect.Type, said: str) -> str:
         and None not in {kind.ge, kind.le}
     ):
         return f"of {kind.ge} to {kind.le}"
-    return f"as {said.removeprefix('Expected ').partition(', got')[0].replace('`', '')}"
+    said = said.removeprefix("Expected ").partition(", got")[0]
+    for theirs, ours in _WORDS.items():
+        said = said.replace(f"`{theirs}`", ours)
+    return f"as {said}"
 
 
 def _reason(said: str, steps: Steps, declared: str | None, came: object) -> str:
@@ -207,7 +227,7 @@ def _declared_at(kind: inspect.Type, steps: Steps) -> tuple[inspect.Type, str | 
                 kind = next(each for each in kind.types if not isinstance(each, inspect.NoneType))
         if step is None:
             break
-        if isinstance(kind, inspect.StructType):
+        if isinstance(kind, (inspect.StructType, inspect.DataclassType)):
             inner = [each.type for each in kind.fields if step in {each.encode_name, kind.fields.index(each)}]
         else:
             inner = [getattr(kind, name) for name in ("item_type", "value_type") if hasattr(kind, name)]
