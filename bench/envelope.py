@@ -1,6 +1,6 @@
 """What an envelope costs: microseconds of CPU to encode and to decode one, for a small tensor and a typical one.
 
-``python -m bench.envelope`` takes seconds. The frame is one that an edge sends on: a plan with a deadline, eight stages.
+``python -m bench.envelope`` takes seconds. The frame is one that an edge sends on, with a deadline and eight stages.
 """
 
 from __future__ import annotations

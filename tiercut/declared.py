@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -128,24 +129,29 @@ def read(cls: type[Declared], value: object) -> Declared:
     """
     try:
         return msgspec.convert(value, cls)
-    except (msgspec.ValidationError, SettingsError):
-        said = _without_nulls(value)
-    try:
+    except (msgspec.ValidationError, SettingsError) as error:
+        wrong = error
+    said = _without_nulls(value)
+    with suppress(msgspec.ValidationError, SettingsError):
         return msgspec.convert(said, cls)
-    except SettingsError as error:
-        raise bad_plan(error) from error
-    except msgspec.ValidationError as error:
-        if isinstance(said, dict):
-            for name in _required(cls):
-                if name not in said:
-                    raise missing(name, ()) from error
-        raise refusal(error, cls, lambda steps: _value_at(said, steps)) from error
+    if isinstance(wrong, SettingsError):
+        raise bad_plan(wrong) from wrong
+    if isinstance(said, dict):
+        for name in _required(cls):
+            if name not in said:
+                raise missing(name, ()) from wrong
+    raise refusal(wrong, cls, lambda steps: _value_at(value, steps)) from wrong
 
 
 def _required(cls: type) -> list[str]:
+    """Fields that cannot be absent, nor null."""
     kind = inspect.type_info(cls)
     fields = kind.fields if isinstance(kind, (inspect.StructType, inspect.DataclassType)) else ()
-    return [each.encode_name for each in fields if each.required]
+    return [each.encode_name for each in fields if each.required and not _is_optional(each.type)]
+
+
+def _is_optional(kind: inspect.Type) -> bool:
+    return isinstance(kind, inspect.UnionType) and any(isinstance(each, inspect.NoneType) for each in kind.types)
 
 
 def bad_plan(error: SettingsError) -> BadEnvelope:
