@@ -15,10 +15,14 @@ from broker.coordination.shell import CoordinatorShell
 from broker.embedded.server import EmbeddedBroker
 from broker.http.access import ListedIdentities
 from broker.http.server import HubServer
+from broker.http.streams import StreamsApi
 from broker.last_results import LastResults
+from broker.mosquitto.rules_keeper import RulesKeeper
+from broker.registry.api import RegistryApi
 from broker.registry.core import Registry
-from broker.registry.followers import Access, Discovery, Last
-from broker.registry.shell import Follower, Registrar
+from broker.registry.events import ModelsFound, StreamFixed
+from broker.registry.followers import Discovery, Last
+from broker.registry.shell import Follower, RegistryShell
 from broker.settings import Settings
 from tiercut import __version__
 from tiercut.bus import Bus
@@ -57,10 +61,11 @@ class Hub:
         self._models = models = ModelStore(settings.bundles)
         self.plans = [plan_by_hand(wanted, models.named(wanted.model)) for wanted in settings.plans]
         self.coordinator = Coordinator(settings.site)
-        self.registry = Registry(model=self._model, by_hand=frozenset(plan.stream for plan in settings.plans))
+        self.registry = Registry(by_hand=frozenset(plan.stream for plan in settings.plans))
+        self.registry.handle(ModelsFound(self._bundles()))
         for wanted in settings.streams:
             models.named(wanted.model)
-            self.registry.fixed(wanted)
+            self.registry.handle(StreamFixed(wanted))
         self.counters: Counter[str] = Counter()
         self._heartbeat = Heartbeat(settings.heartbeat, settings.node)
         self._refusals = Refusals(counters=self.counters, clock=self.clock, logger=self.log)
@@ -89,31 +94,35 @@ class Hub:
                 counters=self.counters,
                 also=last.heard,
             )
-            self.registry.plan_trouble = shell.trouble_of
-            registrar = Registrar(
+            registry_shell = RegistryShell(
                 site=self.settings.site,
                 registry=self.registry,
-                shell=shell,
+                models=self._bundles,
+                coordination=shell,
                 clock=self.clock,
                 home=home,
                 counters=self.counters,
                 refusals=self._refusals,
                 followers=self._followers(home, last, cloud_here=uplink is home),
             )
-            server = self._server(registrar)
+            server = self._server(
+                RegistryApi(
+                    site=self.settings.site, registry=self.registry, shell=registry_shell, clock=self.clock, home=home
+                )
+            )
             if server is not None:
                 await stack.enter_async_context(server)
             async with asyncio.TaskGroup() as group:
                 tasks = [] if broker is None else [group.create_task(broker.watch(), name="embedded broker")]
                 try:
-                    await unless(stop, self._set_up(home, shell, registrar))
+                    await unless(stop, self._set_up(home, shell, registry_shell))
                 except Stopped:
                     self.log.info("stopped before its broker was there")
                 else:
                     tasks += [group.create_task(task, name=name) for name, task in shell.tasks()]
                     tasks.append(group.create_task(self._report(home), name="status"))
-                    tasks.append(group.create_task(registrar.run(), name="registry"))
-                    tasks.append(group.create_task(registrar.keep_right(), name="retained"))
+                    tasks.append(group.create_task(registry_shell.run(), name="registry"))
+                    tasks.append(group.create_task(registry_shell.keep_right(), name="retained"))
                     tasks.append(group.create_task(last.keep(), name="last results"))
                     tasks.append(group.create_task(self._look_for_models(), name="models"))
                     counts = {"plans": len(self.plans), "streams": len(self.settings.streams)}
@@ -122,9 +131,9 @@ class Hub:
                 for task in tasks:
                     task.cancel()
 
-    async def _set_up(self, home: Bus, shell: CoordinatorShell, registrar: Registrar) -> None:
+    async def _set_up(self, home: Bus, shell: CoordinatorShell, registry: RegistryShell) -> None:
         await self._discovery.subscribe()
-        await registrar.subscribe()
+        await registry.subscribe()
         await shell.subscribe()
         for plan in self.plans:
             numbered = structs.replace(plan, plan=structs.replace(plan.plan, epoch=shell.next_epoch(plan)))
@@ -167,7 +176,7 @@ class Hub:
                 came="acl_file without identity",
                 fix="set identity to the hub's folder that 'tiercut certs' has written",
             )
-        access = Access(
+        access = RulesKeeper(
             settings.acl_file,
             identity=settings.identity,
             site=settings.site,
@@ -176,7 +185,7 @@ class Hub:
         )
         return access, kept, self._discovery
 
-    def _server(self, registrar: Registrar) -> HubServer | None:
+    def _server(self, streams: StreamsApi) -> HubServer | None:
         if not self.settings.listen:
             return None
         identity = identity_of(self.settings)
@@ -186,14 +195,14 @@ class Hub:
             self.settings.listen,
             site=self.settings.site,
             models=self._models,
-            streams=registrar,
+            streams=streams,
             tls=tls,
             listed=listed,
         )
 
-    def _model(self, name: str) -> Bundle | None:
-        """The bundle of a name."""
-        return next((each for each in self._models.bundles() if each.name == name), None)
+    def _bundles(self) -> dict[str, Bundle]:
+        """The bundle of each name; the first where there are several."""
+        return {each.name: each for each in reversed(self._models.bundles())}
 
     def _broker(self) -> EmbeddedBroker | None:
         settings = self.settings

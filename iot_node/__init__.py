@@ -1,1 +1,1 @@
-"""The device tier: sensors, the head segment, publishing."""
+"""The device tier: from sensors to frames in flight; what every node does is in `tiercut.node`."""

@@ -13,7 +13,7 @@ from tiercut.errors import SensorError
 T = TypeVar("T")
 
 
-async def opened(make: Callable[[], T], *, late: Callable[[T], None], name: str) -> T:
+async def open_in_background(make: Callable[[], T], *, late: Callable[[T], None], name: str) -> T:
     """Open something on a thread; unlike an executor's, it never keeps the process from ending.
 
     Args:

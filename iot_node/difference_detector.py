@@ -49,7 +49,7 @@ class _Seen:
     at_s: float
 
 
-class Stillness:
+class DifferenceDetector:
     """Compares each frame with the last one that was not skipped, so that slow changes add up.
 
     Args:

@@ -1,39 +1,60 @@
-"""What was dropped of a stream before it set out, by reason, and what was last wrong."""
+"""What became of a stream's frames: counted, and for those that were dropped the reasons."""
 
 from __future__ import annotations
 
 from collections import Counter
 
+from tiercut.clock import Clock
 from tiercut.declared import iso_time
 from tiercut.protocol.streams import Trouble
 
 #: Reasons without a message of their own: nothing is wrong.
 USUAL = frozenset({"unchanged"})
+#: Why frames are dropped without anything being wrong with them, and what to do.
+ADVICE = {
+    "newer_frame": "the sensor gives frames faster than the site takes them; lower its rate, or set fps",
+    "sensor_ahead": "messages come faster than they can be read; lower the sensor's rate",
+    "retained": "a retained message is from before this stream was there; publish without retain",
+    "lost": "neither a result nor a reason came back in time",
+}
 
 
-class Troubles:
-    """Counts drops of one stream, and remembers the last message of each reason.
+class DropReport:
+    """Counts frames of one stream, and remembers the last message of each reason to drop one.
 
     Args:
-        counters: The node's, of all its streams: ``dropped.<reason>``.
+        counters: The node's, of all its streams.
+        clock: The node's.
 
     Attributes:
+        counters: The same: ``frames_captured``, ``frames_done``, ``dropped.<reason>``.
         frames: The stream's own: ``captured``, ``done``, ``dropped.<reason>``.
     """
 
-    def __init__(self, counters: Counter[str]) -> None:
+    def __init__(self, counters: Counter[str], clock: Clock) -> None:
         self.frames: Counter[str] = Counter()
-        self._counters = counters
+        self.counters = counters
+        self._clock = clock
+        #: reason → its last message, and when that was
         self._last: dict[str, tuple[str, float]] = {}
 
-    def note(self, reason: str, message: str, now_unix_s: float, count: int = 1) -> None:
+    def count(self, event: str) -> None:
+        """A frame was ``captured``, or is ``done``: its outcome is known."""
+        self.frames[event] += 1
+        self.counters[f"frames_{event}"] += 1
+
+    def note(self, reason: str, message: str, count: int = 1) -> None:
         """So many frames were dropped."""
         self.frames[f"dropped.{reason}"] += count
-        self._counters[f"dropped.{reason}"] += count
+        self.counters[f"dropped.{reason}"] += count
         if reason not in USUAL:
-            self._last[reason] = (message, now_unix_s)
+            self._last[reason] = (message, self._clock.unix_s())
 
-    def told(self) -> tuple[Trouble, ...]:
+    def note_known(self, reason: str, count: int = 1) -> None:
+        """So many frames were dropped for one of the reasons of `ADVICE`."""
+        self.note(reason, ADVICE[reason], count)
+
+    def troubles(self) -> tuple[Trouble, ...]:
         """The reasons, the newest first."""
         newest = sorted(self._last.items(), key=lambda each: -each[1][1])
         return tuple(

@@ -19,7 +19,7 @@ LOOK_EVERY_S = 0.05
 LATE_WINDOWS_S = 1.0
 
 
-class FusedSensor:
+class FusionSensor:
     """Reads each sensor on a thread of its own. It goes on while one of them is there.
 
     Args:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from iot_node.privacy import sends_too_clear, sends_too_early
 from iot_node.settings import Settings
 from iot_node.stream import Stream
-from iot_node.stream_manager import Hosting
+from iot_node.stream_manager import StreamManager
 from tiercut.bus import Delivery
 from tiercut.clock import Clock
 from tiercut.declared import decode_json
@@ -46,7 +46,7 @@ class IotNode(Node):
         super().__init__(settings, open_bus=open_bus, clock=clock, models=models)
         self._owner = settings
         self.direct_to_cloud = settings.direct_to_cloud
-        self.hosting = Hosting(
+        self.manager = StreamManager(
             site=settings.site,
             node=settings.node,
             models=self.models,
@@ -61,12 +61,12 @@ class IotNode(Node):
         for stream in settings.streams:
             to_come = settings.hub_url and stream.model not in self.models.names()
             opened = None if to_come else self._open_stream(stream, self.models.named(stream.model))
-            self.hosting.own(stream, opened)
+            self.manager.own(stream, opened)
 
     @property
     def streams(self) -> Mapping[str, Stream]:
         """The streams whose sensors are open, by name."""
-        return self.hosting.streams
+        return self.manager.streams
 
     def _open_assigned(self, stream: StreamSettings, bundle: Bundle) -> Stream:
         """A stream of the hub's, as far as this device's owner lets it."""
@@ -96,8 +96,8 @@ class IotNode(Node):
     async def tasks(self) -> Tasks:
         """The common tasks, and the streams."""
         tasks = await super().tasks()
-        await self._refusals.subscribe(self.home, STREAMS.of(**self._names), handler=self.hosting.assigned)
-        return [*tasks, ("streams", self.hosting.run)]
+        await self._refusals.subscribe(self.home, STREAMS.of(**self._names), handler=self.manager.assigned)
+        return [*tasks, ("streams", self.manager.run)]
 
     @property
     def reaches_cloud(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a stream reads: one sensor or several, at home or on the bus, as frames that fit its model."""
+"""What a stream reads: one sensor or several, on this device or on the bus, as frames that fit its model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from iot_node.bus_sensor import BusSensor
-from iot_node.fusion_sensor import LATE_WINDOWS_S, FusedSensor
+from iot_node.fusion_sensor import LATE_WINDOWS_S, FusionSensor
 from tiercut.bus import Bus
 from tiercut.clock import Clock
 from tiercut.errors import BusError
@@ -91,7 +91,7 @@ class Source:
         lost = sum((sensor.take_lost() for sensor in self.on_bus), Counter[str]())
         with self._lock:
             passed, self._passed = self._passed, 0
-        return lost + Counter({"sensor_ahead": passed})  # which leaves zeros out
+        return lost + Counter({"sensor_ahead": passed})  # which omits zeros
 
     def close(self) -> None:
         """End the iteration, from any thread."""
@@ -118,7 +118,7 @@ def open_source(settings: StreamSettings, bundle: Bundle, *, clock: Clock) -> So
     if not fused:
         waiting = on_bus[0].newest_unix_s if on_bus else _nothing
         return Source(parts[0], on_bus, sensors[0].close, clock, waiting, max_behind_s)
-    together = FusedSensor(
+    together = FusionSensor(
         parts,
         sensors,
         fuser=Fuser(forms, bundle.frame, part_names(settings.sources)),

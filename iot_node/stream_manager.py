@@ -1,7 +1,8 @@
 """The streams of a device, as they come and go: its own, and those that the hub has it read.
 
 Each stream lives in a task of its own: it waits for its model, opens its sensor, follows its plans, and says on the
-stream's ``source`` topic how that goes. What goes wrong in one ends neither the others nor the node.
+stream's ``source`` topic how that goes. What goes wrong in one ends neither the others nor the node. `Assignments`
+says which streams are wanted.
 """
 
 from __future__ import annotations
@@ -10,24 +11,22 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from msgspec import structs
-
-from iot_node.background_open import opened
+from iot_node.assignments import Assignments, Unreadable, Wanted
+from iot_node.background_open import open_in_background
 from iot_node.source import Source
 from iot_node.stream import Stream
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
-from tiercut.declared import encode_json, iso_time
-from tiercut.errors import BadMessage, BusError, TiercutError
+from tiercut.declared import encode_json
+from tiercut.errors import BusError, TiercutError
 from tiercut.model.bundle import Bundle
 from tiercut.node.refusals import REFUSED, Refusals
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.protocol.streams import SourceReport, SourceState, Trouble, decode_assigned
+from tiercut.protocol.streams import SourceReport, SourceState
 from tiercut.protocol.topics import DROPPED, PLAN, RESULT, SOURCE
 from tiercut.repository.store import ModelStore
 
@@ -41,33 +40,7 @@ REPORT_EVERY_S = 1.0
 AGAIN_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A stream that the device is to have.
-
-    Attributes:
-        settings: Its settings.
-        model: Identity of its model; empty where its name alone says.
-    """
-
-    settings: StreamSettings
-    model: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A stream that the device was to have, whose settings it cannot read.
-
-    Attributes:
-        name: Its name.
-        why: What is wrong with them.
-    """
-
-    name: str
-    why: str
-
-
-class Hosting:
+class StreamManager:
     """Starts and stops streams.
 
     Args:
@@ -107,58 +80,26 @@ class Hosting:
         self._node = node
         self._models = models
         self._bus = bus
-        self._clock = clock
-        self._counters = counters
         self._refusals = refusals
         self._open_stream = open_stream
         self._follow = follow
         self._heard = heard
-        #: by name; those of the device's own settings come first and stay
-        self._own: dict[str, Wanted] = {}
-        self._assigned: dict[str, Wanted | Unreadable] = {}
-        #: those of the assigned that have the name of an own one, and since when
-        self._rivals: dict[str, float] = {}
+        self._assignments = Assignments(node=node, clock=clock, counters=counters)
+        #: what runs by name, and what it was asked for
         self._running: dict[str, tuple[Wanted | Unreadable, asyncio.Task[None]]] = {}
         self._changed = asyncio.Event()
 
-    # ------------------------------------------------------------------ what is wanted
-
     def own(self, settings: StreamSettings, stream: Stream | None) -> None:
         """A stream of the device's own settings, with its open sensor where its model is there already."""
-        self._own[settings.name] = Wanted(settings)
+        self._assignments.own(settings)
         if stream is not None:
             self.streams[settings.name] = stream
 
     def assigned(self, delivery: Delivery) -> None:
         """The hub says which streams' sensors to read: the handler of a subscription."""
         delivery.ack()
-        try:
-            good, bad = decode_assigned(delivery.payload)
-        except BadMessage as error:
-            self._counters[f"bad.{error.reason}"] += 1
-            log.error("assignment refused", extra={"reason": str(error)})  # noqa: TRY400 - the sentence says it all
-            return
-        before, self._assigned = self._assigned, {name: Unreadable(name, why) for name, why in bad.items()}
-        self._assigned |= {each.settings.name: Wanted(each.settings, each.model) for each in good}
-        for each in self._assigned.values():
-            if isinstance(each, Unreadable) and before.get(each.name) != each:
-                self._counters["streams_refused"] += 1
-                log.error("stream refused", extra={"stream": each.name, "reason": each.why})
-        self._note_rivals()
-        self._changed.set()
-
-    def _note_rivals(self) -> None:
-        rivals = self._assigned.keys() & self._own.keys()
-        for name in rivals - self._rivals.keys():
-            self._counters["streams_refused"] += 1
-            log.error("two streams with one name: this device's own stays", extra={"stream": name})
-        now_s = self._clock.unix_s()
-        self._rivals = {name: self._rivals.get(name, now_s) for name in rivals}
-
-    @property
-    def wanted(self) -> Mapping[str, Wanted | Unreadable]:
-        """All that are to run."""
-        return self._assigned | self._own
+        if self._assignments.assign(delivery.payload):
+            self._changed.set()
 
     # ------------------------------------------------------------------ life
 
@@ -167,7 +108,7 @@ class Hosting:
         async with asyncio.TaskGroup() as group:
             while True:
                 self._changed.clear()
-                wanted = self.wanted
+                wanted = self._assignments.wanted
                 for name, (was, task) in list(self._running.items()):
                     if wanted.get(name) != was:
                         task.cancel()
@@ -202,7 +143,7 @@ class Hosting:
             finally:
                 stream = self.streams.pop(name, None)
                 if stream is not None:
-                    stream.source.close()
+                    stream.close()
             await asyncio.sleep(self.again_s)
 
     async def _once(self, wanted: Wanted) -> None:
@@ -211,13 +152,12 @@ class Hosting:
         stream = self.streams.get(name)
         if stream is None:
             make = partial(self._open_stream, settings, bundle)
-            stream = await opened(make, late=lambda late: late.source.close(), name=f"open-{name}")
+            stream = await open_in_background(make, late=Stream.close, name=f"open-{name}")
             self.streams[name] = stream
-        bus, names = self._bus(), {"site": self._site, "stream": name}
-        subscriptions = []
+        bus, names, subscriptions = self._bus(), {"site": self._site, "stream": name}, []
         try:
             for topic in (RESULT, DROPPED):
-                handler = _handler(self._heard, stream, dropped=topic is DROPPED)
+                handler = partial(self._heard, stream, dropped=topic is DROPPED)
                 subscriptions.append(await self._refusals.subscribe(bus, topic.of(**names), handler=handler))
             plans = await self._refusals.subscribe(bus, PLAN.of(**names))
             subscriptions.append(plans)
@@ -228,31 +168,31 @@ class Hosting:
                 group.create_task(stream.watch_overdue(), name=f"{name}: overdue")
                 group.create_task(self._report(stream), name=f"{name}: report")
         finally:
-            stream.source.close()
+            stream.close()
             with contextlib.suppress(BusError, TimeoutError):
                 async with asyncio.timeout(1.0):
-                    await stream.source.disconnect()
+                    await stream.sensor.source.disconnect()
                     for subscription in subscriptions:
                         await subscription.close()
 
     async def _sense(self, stream: Stream) -> None:
-        """Read a stream's sensor; where it fails, open it again, while frames under way go on."""
+        """Read a stream's sensor; where it fails, open it again, while frames in flight go on."""
         while True:
-            await stream.source.connect(self._bus())
-            await stream.read()
-            if stream.has_ended:
+            await stream.sensor.source.connect(self._bus())
+            await stream.sensor.read()
+            if stream.sensor.has_ended:
                 return
-            await stream.source.disconnect()
-            stream.resume(await self._opened_again(stream))
+            await stream.sensor.source.disconnect()
+            stream.sensor.resume(await self._opened_again(stream))
 
     async def _opened_again(self, stream: Stream) -> Source:
         name = f"open-{stream.settings.name}"
         while True:
             await asyncio.sleep(self.again_s)
             try:
-                return await opened(stream.open_again, late=Source.close, name=name)
+                return await open_in_background(stream.sensor.open_again, late=Source.close, name=name)
             except Exception as error:  # noqa: BLE001 - a driver may raise anything; it is tried again
-                stream.failed(_sentence(error), None if isinstance(error, TiercutError) else error)
+                stream.sensor.failed(_sentence(error), None if isinstance(error, TiercutError) else error)
 
     async def _model(self, wanted: Wanted) -> Bundle:
         """The stream's model, as soon as it is there."""
@@ -276,29 +216,16 @@ class Hosting:
         """Publish how the sensor does, where that has changed."""
         before = None
         while True:
-            report = self._with_rival(stream.report())
+            report = self._assignments.with_rival(stream.sensor.report())
             if report != before:
                 await self._publish(report)
                 before = report
             await asyncio.sleep(REPORT_EVERY_S)
 
-    def _with_rival(self, report: SourceReport) -> SourceReport:
-        """A report that says so where the hub assigns another stream of this device's own one's name."""
-        since_unix_s = self._rivals.get(report.stream)
-        if since_unix_s is None:
-            return report
-        said = (
-            f"the stream '{report.stream}' is two: expected one of that name, got one in the settings of "
-            f"'{self._node}' and another that the hub assigns; the device's own stays: remove or rename one of them"
-        )
-        return structs.replace(
-            report, trouble=(Trouble("two_streams", said, 1, iso_time(since_unix_s)), *report.trouble)
-        )
-
     async def _say(self, stream: str, state: SourceState, message: str) -> None:
         report = SourceReport(stream=stream, node=self._node, state=state, message=message)
         with contextlib.suppress(BusError):
-            await self._publish(self._with_rival(report))
+            await self._publish(self._assignments.with_rival(report))
 
     async def _publish(self, report: SourceReport) -> None:
         topic = SOURCE.of(site=self._site, stream=report.stream)
@@ -306,10 +233,6 @@ class Hosting:
             await self._bus().publish(Message(topic, encode_json(report), retain=True))
         except REFUSED as error:
             self._refusals.note("source", error)
-
-
-def _handler(heard: Callable[..., None], stream: Stream, *, dropped: bool) -> Callable[[Delivery], None]:
-    return lambda delivery: heard(stream, delivery, dropped=dropped)
 
 
 def _is_cancelled() -> bool:

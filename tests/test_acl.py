@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
 from broker.mosquitto.access_rules import acl, cloud_acl
-from broker.registry.core import Registry
-from broker.registry.followers import Access
+from broker.mosquitto.rules_keeper import RulesKeeper
+from broker.registry.answers import RunningStream
 from tiercut.errors import SettingsError
+from tiercut.model.bundle import Bundle
 from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
 from tiercut.protocol.topics import (  # fmt: skip
     CLOCK,
@@ -178,12 +177,11 @@ def test_edges_of_one_site_have_no_rights_in_another() -> None:
     assert "other/" not in acl("t", PEOPLE, [CAM])
 
 
-def test_device_that_calls_itself_a_gateway_gets_no_stream_of_the_bus(tmp_path: Path) -> None:
+def test_device_that_calls_itself_a_gateway_gets_no_stream_of_the_bus(tmp_path: Path, chain: Bundle) -> None:
     write_list(tmp_path / LIST_FILE, PEOPLE)
     rules = tmp_path / "acl"
-    access = Access(rules, identity=tmp_path, site="t", cloud_here=False, home_assistant="homeassistant")
-    placed = cast("Registry", SimpleNamespace(streams=lambda: [(CAM, "d"), (DOOR, "x")]))
-    asyncio.run(access.streams_changed(placed))
+    access = RulesKeeper(rules, identity=tmp_path, site="t", cloud_here=False, home_assistant="homeassistant")
+    asyncio.run(access.streams_changed([RunningStream(CAM, "d", chain), RunningStream(DOOR, "x", chain)]))
     for topic in ("frigate/door/snapshot", "tiercut/v1/t/stream/door/result", "tiercut/v1/t/stream/door/plan"):
         assert "device/" not in who(rules.read_text(), "read", topic)
     assert who(rules.read_text(), "read", "frigate/door/snapshot") == "edge/e"

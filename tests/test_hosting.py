@@ -17,7 +17,7 @@ import pytest
 
 import iot_node.source
 import iot_node.stream_manager
-from iot_node.background_open import opened
+from iot_node.background_open import open_in_background
 from iot_node.bus_sensor import MAX_PICTURES_OF_EVERY
 from iot_node.node import IotNode
 from iot_node.stream import Stream
@@ -115,7 +115,7 @@ def test_sensor_that_fails_is_said_and_opened_again(
         site = new_site(bundles)
         openings = Openings(monkeypatch, failing(3), steady(4))
         device = site.device(noise(chain, frames=None))
-        device.hosting.again_s = 0.3
+        device.manager.again_s = 0.3
         nodes = site.hub(by_hand(chain)), site.cloud(), site.edge(), device
         async with Reports(site) as reports, site.running(*nodes) as outcomes:
             failed = await reports.until("cam", "failed")
@@ -140,7 +140,7 @@ def test_sensor_that_cannot_be_opened_again_is_tried_until_it_can(
         site = new_site(bundles)
         openings = Openings(monkeypatch, failing(0), steady(2))
         device = site.device(noise(chain, frames=2))
-        device.hosting.again_s = 0.05
+        device.manager.again_s = 0.05
         tries = iter(range(9))
 
         def gone(source: SourceSettings, *, stream: str) -> Any:
@@ -201,7 +201,7 @@ def test_sensor_that_takes_long_to_open_holds_nobody_up() -> None:
 
     @async_test
     async def run() -> None:
-        opening = asyncio.create_task(opened(slow, late=late.append, name="open-cam"))
+        opening = asyncio.create_task(open_in_background(slow, late=late.append, name="open-cam"))
         await asyncio.sleep(0.05)
         opening.cancel()
         await asyncio.wait([opening])
@@ -237,7 +237,7 @@ def test_stream_that_is_taken_away_while_its_sensor_opens_closes_it(
             await reports.assign({"name": "far", "model": "chain", "sensor": "noise"}, model=chain.model)
             await until(opening.is_set)
             await reports.assign(model="")
-            await until(lambda: not device.hosting._running)
+            await until(lambda: not device.manager._running)
             free.set()
             await until(lambda: len(closed) == 1)
         assert reports.all == []
@@ -268,12 +268,12 @@ def test_frame_past_its_deadline_before_it_sets_out_is_dropped_whatever_the_plan
         )
         await stream.new_plan(StreamPlan(stream="cam", model=chain.model, model_name="chain", plan=plan))
         start = asyncio.create_task(stream.start())
-        await stream.read()
+        await stream.sensor.read()
         await until(lambda: bool(jobs))
         start.cancel()
         await asyncio.wait([start])
         assert [job.work.seq for job in jobs] == [1]
-        (trouble,) = stream.report().trouble
+        (trouble,) = stream.sensor.report().trouble
         assert (trouble.reason, trouble.count) == ("past_deadline", 2)
         assert "deadline 2000 ms" in trouble.message
 

@@ -131,7 +131,8 @@ class Device:
 
     def start(self) -> list[asyncio.Task[None]]:
         return [
-            asyncio.create_task(task()) for task in (self.stream.read, self.stream.start, self.stream.watch_overdue)
+            asyncio.create_task(task())
+            for task in (self.stream.sensor.read, self.stream.start, self.stream.watch_overdue)
         ]
 
     def shapes(self) -> list[tuple[int, ...]]:

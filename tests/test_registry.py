@@ -1,16 +1,33 @@
 """The registry's decisions: who reads which sensor, what is refused, what is said; without buses."""
 
 import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from broker.registry.actions import Action, Assign, PlanStream, Remove, SayStatus, Unplan
 from broker.registry.core import Registry
-from broker.registry.entries import Assign, PlanStream, Remove, SayStatus, Unplan
+from broker.registry.events import (
+    AssignmentFailed,
+    AssignmentHeard,
+    EdgeHeard,
+    Event,
+    ModelsFound,
+    PlanTroubles,
+    ReaderHeard,
+    ReportHeard,
+    StatusForgotten,
+    StreamFixed,
+    StreamWanted,
+    Tick,
+)
 from broker.registry.placement import AWAY_S, BALANCE_S
 from tiercut.errors import SettingsError
 from tiercut.model.bundle import Bundle
-from tiercut.protocol.nodes import NodeStatus
+from tiercut.protocol.nodes import NodeState, NodeStatus
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.streams import Assignment, SourceReport, StreamStatus, decode_assigned, encode_assigned
 
@@ -21,7 +38,8 @@ class World:
     def __init__(self, bundle: Bundle, **more: Any) -> None:
         self.models: dict[str, Bundle] = {bundle.name: bundle}
         self.model = bundle.model
-        self.registry = Registry(model=self.models.get, **more)
+        self.registry = Registry(**more)
+        self.handle(ModelsFound(self.models.copy()))
         self.now_s = 100.0
         self.assigned: dict[str, list[str]] = {}
         self.status: dict[str, StreamStatus] = {}
@@ -30,23 +48,29 @@ class World:
         self.unplanned: list[str] = []
         self.said = 0
 
+    def handle(self, event: Event) -> Sequence[Action]:
+        actions = self.registry.handle(event)
+        self.registry.validate_state()
+        return actions
+
     def wants(self, name: str, **more: Any) -> None:
         settings = {"model": "chain", "sensor": "mqtt", "topic": f"cam/{name}", **more}
-        self.registry.wanted_heard(name, json.dumps(settings).encode())
+        self.handle(StreamWanted(name, json.dumps(settings).encode()))
 
     def node(self, name: str, state: Any = "online", *, gateway: bool = True) -> None:
         status = NodeStatus(node=name, tier="device", state=state, version="1", gateway=gateway)
         if gateway:
-            self.registry.edge_heard(name)
-        self.registry.status_heard(status, self.now_s)
+            self.handle(EdgeHeard(name))
+        self.handle(ReaderHeard(status, self.now_s))
 
     def report(self, stream: str, node: str, state: Any = "running", **more: Any) -> None:
         said = {"model": self.model} | more
-        self.registry.report_heard(SourceReport(stream=stream, node=node, state=state, **said))
+        self.handle(ReportHeard(SourceReport(stream=stream, node=node, state=state, **said)))
 
     def tick(self, after_s: float = 0.25) -> None:
         self.now_s += after_s
-        for action in self.registry.tick(self.now_s, 1e9 + self.now_s):
+        self.handle(ModelsFound(self.models.copy()))
+        for action in self.handle(Tick(self.now_s, 1e9 + self.now_s)):
             match action:
                 case Assign(node, streams):
                     self.assigned[node] = [each.settings.name for each in streams]
@@ -65,8 +89,18 @@ class World:
 
 
 @pytest.fixture
-def world(chain: Bundle) -> World:
-    return World(chain, by_hand=frozenset({"manual"}))
+def world(chain: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A world; after each test its log is replayed, with what the test has patched."""
+    del monkeypatch
+    made = World(chain, by_hand=frozenset({"manual"}))
+    yield made
+    assert_replays(made.registry)
+
+
+def assert_replays(registry: Registry) -> None:
+    again = Registry(state=registry.log.start)
+    assert [again.handle(event) for event, _ in registry.log.events] == [did for _, did in registry.log.events]
+    assert again.state == registry.state
 
 
 def test_streams_wait_for_a_gateway_and_say_so(world: World) -> None:
@@ -167,13 +201,13 @@ def test_removed_stream_is_taken_back_everywhere(world: World) -> None:
     world.node("e")
     world.wants("garden")
     world.tick()
-    world.registry.wanted_heard("garden", b"")
+    world.handle(StreamWanted("garden", b""))
     world.tick()
     assert (world.assigned, world.removed) == ({"e": []}, ["garden"])
 
 
 def test_two_devices_that_read_a_sensor_for_one_stream_are_told_of(world: World) -> None:
-    world.registry.fixed(StreamSettings(name="cam", model="chain", device="door"))
+    world.handle(StreamFixed(StreamSettings(name="cam", model="chain", device="door")))
     world.node("door", gateway=False)
     world.node("window", gateway=False)
     world.tick()
@@ -204,7 +238,7 @@ def test_counters_are_said_now_and_then_and_states_at_once(world: World) -> None
 def test_new_hub_leaves_streams_where_they_are(world: World, chain: Bundle) -> None:
     settings = StreamSettings(name="garden", model="chain", sensor="mqtt", topic="cam/garden")
     world.wants("garden")
-    world.registry.assigned_heard("f", (Assignment(settings, chain.model),))
+    world.handle(AssignmentHeard("f", (Assignment(settings, chain.model),)))
     world.node("e")
     world.node("f")
     world.tick()
@@ -303,7 +337,7 @@ def test_fault_in_one_stream_stops_no_others(world: World, monkeypatch: pytest.M
         if settings.name == "bad":
             raise ZeroDivisionError
 
-    monkeypatch.setattr("broker.registry.core.check_stream", broken)
+    monkeypatch.setattr("broker.registry.fitting.check_stream", broken)
     world.node("e")
     world.wants("bad")
     world.wants("good")
@@ -314,7 +348,99 @@ def test_fault_in_one_stream_stops_no_others(world: World, monkeypatch: pytest.M
 
 def test_device_that_calls_itself_a_gateway_gets_no_sensors(world: World) -> None:
     status = NodeStatus(node="liar", tier="device", state="online", version="1", gateway=True)
-    world.registry.status_heard(status, world.now_s)
+    world.handle(ReaderHeard(status, world.now_s))
     world.wants("garden")
     world.tick()
     assert (world.assigned, world.status["garden"].device) == ({}, None)
+
+
+def chance_of(chain: Bundle, residual: Bundle, roll: random.Random, now_s: float) -> Event:
+    """Any event, of few streams and nodes, so that they meet."""
+    stream, node = roll.choice(("a", "b", "manual", "cam")), roll.choice("efg")
+    by_name = {"sensor": "mqtt", "topic": f"cam/{stream}"}
+    settings = StreamSettings(name=stream, model="chain", device=roll.choice(("", node)), **by_name)  # type: ignore[arg-type]
+    wanted = {"model": roll.choice(("chain", "none")), "device": settings.device} | by_name
+    state: NodeState = roll.choice(("online", "offline"))
+    status = NodeStatus(node=node, tier="device", state=state, version="1", gateway=roll.random() < 0.8)
+    model = roll.choice((chain.model, residual.model))
+    said = SourceReport(stream=stream, node=node, state=roll.choice(("running", "failed", "silent")), model=model)
+    events: list[Event] = [
+        StreamWanted(stream, roll.choice((json.dumps(wanted).encode(), b"", b"{"))),
+        ReaderHeard(status, now_s),
+        EdgeHeard(node),
+        ReportHeard(said),
+        AssignmentHeard(node, (Assignment(settings, chain.model),)),
+        AssignmentFailed(node),
+        StatusForgotten(stream),
+        PlanTroubles({stream: "no way to the cloud"}),
+        ModelsFound(roll.choice(({}, {"chain": chain}, {"chain": residual}))),
+    ]
+    return roll.choice([*events, *[Tick(now_s, 1e9 + now_s)] * 4])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_state_is_valid_after_any_events_and_they_replay(world: World, residual: Bundle, seed: int) -> None:
+    roll = random.Random(seed)  # noqa: S311 - for a test
+    chain = world.models["chain"]
+    world.handle(StreamFixed(StreamSettings(name="cam", model="chain", device="e")))
+    for _ in range(300):
+        world.now_s += roll.random()
+        world.handle(chance_of(chain, residual, roll, world.now_s))
+
+
+def test_invalid_state_is_told_of(world: World) -> None:
+    world.handle(StreamFixed(StreamSettings(name="cam", model="chain", device="e")))
+    wrong = world.registry.state
+    wrong.entries["cam"].node = "nobody"
+    wrong.entries["other"] = replace(wrong.entries["cam"], settings=None)
+    with pytest.raises(AssertionError) as told:
+        Registry(state=wrong).validate_state()
+    assert str(told.value).split("; ") == [
+        "stream 'other': not true that its name is its key",
+        "stream 'other': not true that one that cannot be read is refused",
+    ]
+
+
+def test_nobody_changes_the_registry_by_what_it_gave(world: World) -> None:
+    world.wants("garden")
+    world.registry.state.entries.clear()
+    world.registry.log.start.readers.clear()
+    assert world.registry.names == ("garden",)
+
+
+def test_log_keeps_the_last_events_and_still_replays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.registry.event_log.MAX_EVENTS", 10)
+    world.node("e")
+    world.wants("garden")
+    for count in range(50):
+        world.report("garden", "e", frames={"captured": count})
+        world.tick()
+        assert len(world.registry.log.events) < 20
+    assert_replays(world.registry)
+
+
+def test_log_does_not_grow_with_large_settings(world: World) -> None:
+    for count in range(100):
+        world.handle(StreamWanted("garden", b" " * (64 * 1024) + str(count).encode()))
+    assert len(world.registry.log.events) < 40
+
+
+def test_status_that_the_broker_forgot_and_work_that_it_refused_are_said_again(world: World) -> None:
+    world.node("e")
+    world.wants("garden")
+    world.tick()
+    said = world.said
+    world.assigned.clear()
+    world.handle(StatusForgotten("garden"))
+    world.handle(AssignmentFailed("e"))
+    world.tick()
+    assert (world.said, world.assigned) == (said + 1, {"e": ["garden"]})
+
+
+def test_trouble_with_its_plan_is_in_a_streams_status(world: World) -> None:
+    world.wants("garden")
+    world.handle(PlanTroubles({"garden": "no edge has the model"}))
+    world.tick()
+    assert [(each.reason, each.message) for each in world.status["garden"].trouble] == [
+        ("plan", "no edge has the model")
+    ]

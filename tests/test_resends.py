@@ -45,7 +45,7 @@ class Device:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         stream = self.stream
-        tasks = [asyncio.create_task(task()) for task in (stream.read, stream.start, stream.watch_overdue)]
+        tasks = [asyncio.create_task(task()) for task in (stream.sensor.read, stream.start, stream.watch_overdue)]
         await stream.new_plan(self._plan)
         await until(lambda: len(self.jobs) == 1)
         yield

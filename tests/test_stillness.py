@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from iot_node.difference_detector import Stillness
+from iot_node.difference_detector import DifferenceDetector
 from iot_node.stream import Stream
 from tests.aio import async_test, until
 from tests.sites import by_hand, new_site
@@ -46,8 +46,8 @@ def with_object(frame: Frame, x: int, side: int = 20) -> Frame:
 
 def skips(*frames: Frame, below: float = 0.02) -> list[bool]:
     """Which of some frames are skipped, a tenth of a second apart."""
-    stillness = Stillness(below=below, max_s=10.0)
-    return [stillness.skips(frame, i / 10) for i, frame in enumerate(frames)]
+    detector = DifferenceDetector(below=below, max_s=10.0)
+    return [detector.skips(frame, i / 10) for i, frame in enumerate(frames)]
 
 
 def test_still_scene_with_a_sensors_noise_is_skipped() -> None:
@@ -76,18 +76,18 @@ def test_slow_change_adds_up() -> None:
 
 
 def test_frame_passes_now_and_then_however_still_it_is() -> None:
-    stillness = Stillness(below=0.02, max_s=10.0)
-    passed = [s for s in range(35) if not stillness.skips(scene(), float(s))]
+    detector = DifferenceDetector(below=0.02, max_s=10.0)
+    passed = [s for s in range(35) if not detector.skips(scene(), float(s))]
     assert passed == [0, 10, 20, 30]
 
 
 def test_nothing_is_skipped_without_a_threshold_or_after_forgetting() -> None:
     assert skips(scene(), scene(), below=0.0) == [False, False]
-    stillness = Stillness(below=0.02, max_s=10.0)
-    assert not stillness.skips(scene(), 0.0)
-    stillness.forget()
-    assert not stillness.skips(scene(), 0.1)
-    assert stillness.skips(scene(), 0.2)
+    detector = DifferenceDetector(below=0.02, max_s=10.0)
+    assert not detector.skips(scene(), 0.0)
+    detector.forget()
+    assert not detector.skips(scene(), 0.1)
+    assert detector.skips(scene(), 0.2)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (16, 16), (28, 28), (9, 300), (481, 641), (1080, 1920)])
@@ -179,7 +179,7 @@ async def test_frame_after_one_that_was_dropped_is_not_skipped(chain: Bundle, tm
     )
     plan = Plan(epoch=1, first_cut=1, second_cut=chain.end, device="d", edge="e", codecs=("raw",))
     await stream.new_plan(StreamPlan(stream="cam", model=chain.model, model_name="chain", plan=plan))
-    tasks = [asyncio.create_task(task()) for task in (stream.read, stream.start)]
+    tasks = [asyncio.create_task(task()) for task in (stream.sensor.read, stream.start)]
     for sent in (1, 2, 3):
         while len(jobs) < sent or counters["dropped.unchanged"] < 4 * sent:  # noqa: ASYNC110 - counters have no event
             await asyncio.sleep(0.001)

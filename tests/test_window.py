@@ -1,10 +1,16 @@
-"""How many frames of a stream may be under way."""
+"""How many frames of a stream may be in flight, and what becomes of each."""
 
-from tiercut.pipeline.window import MAX_TIMEOUTS, Window
+import pytest
+
+from tiercut.pipeline.window import MAX_TIMEOUTS, InFlightWindow
+
+
+def overdue(window: InFlightWindow[str], now_s: float) -> list[int]:
+    return [frame.seq for frame in window.overdue(now_s)]
 
 
 def test_window_is_full_at_its_limit_and_has_room_after_an_outcome() -> None:
-    window = Window(limit=2, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=2, timeout_s=5)
     window.start(0, 0.0)
     window.start(1, 0.1)
     assert not window.has_room
@@ -13,7 +19,7 @@ def test_window_is_full_at_its_limit_and_has_room_after_an_outcome() -> None:
 
 
 def test_second_outcome_of_a_frame_frees_nothing() -> None:
-    window = Window(limit=2, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=2, timeout_s=5)
     window.start(0, 0.0)
     assert window.end(0)
     assert not window.end(0)
@@ -21,22 +27,23 @@ def test_second_outcome_of_a_frame_frees_nothing() -> None:
 
 
 def test_frame_is_overdue_after_its_timeout_oldest_first() -> None:
-    window = Window(limit=3, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=3, timeout_s=5)
     for seq in range(3):
         window.start(seq, float(seq))
-    assert window.overdue(6.5) == [0, 1]
+        window.left(seq, float(seq))
+    assert overdue(window, 6.5) == [0, 1]
 
 
 def test_time_counts_from_when_a_frame_has_left() -> None:
-    window = Window(limit=1, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=1, timeout_s=5)
     window.start(0, 0.0)
     window.left(0, 4.0)
-    assert window.overdue(8.0) == []
-    assert window.overdue(9.5) == [0]
+    assert overdue(window, 8.0) == []
+    assert overdue(window, 9.5) == [0]
 
 
-def test_frame_that_leaves_after_its_outcome_is_none_under_way() -> None:
-    window = Window(limit=1, timeout_s=5)
+def test_frame_that_leaves_after_its_outcome_is_not_in_flight() -> None:
+    window: InFlightWindow[str] = InFlightWindow(limit=1, timeout_s=5)
     window.start(0, 0.0)
     window.end(0)
     window.left(0, 1.0)
@@ -44,19 +51,65 @@ def test_frame_that_leaves_after_its_outcome_is_none_under_way() -> None:
 
 
 def test_frame_sent_again_waits_twice_as_long_each_time() -> None:
-    window = Window(limit=1, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=1, timeout_s=5)
     window.start(0, 0.0)
+    window.left(0, 0.0)
     window.sent_again(0, 6.0)
-    assert window.overdue(15.5) == []
-    assert window.overdue(16.5) == [0]
+    window.left(0, 6.0)
+    assert overdue(window, 15.5) == []
+    assert overdue(window, 16.5) == [0]
     window.sent_again(0, 20.0)
-    assert window.overdue(39.5) == []
-    assert window.overdue(40.5) == [0]
+    window.left(0, 20.0)
+    assert overdue(window, 39.5) == []
+    assert overdue(window, 40.5) == [0]
 
 
 def test_wait_for_an_outcome_grows_to_a_bound() -> None:
-    window = Window(limit=1, timeout_s=5)
+    window: InFlightWindow[str] = InFlightWindow(limit=1, timeout_s=5)
     window.start(0, 0.0)
     for _ in range(100):
+        window.left(0, 0.0)
         window.sent_again(0, 0.0)
-    assert window.overdue(5 * MAX_TIMEOUTS + 1) == [0]
+    window.left(0, 0.0)
+    assert overdue(window, 5 * MAX_TIMEOUTS + 1) == [0]
+
+
+def test_frame_still_on_the_device_is_not_overdue() -> None:
+    window: InFlightWindow[str] = InFlightWindow(limit=1, timeout_s=5)
+    window.start(0, 0.0)
+    assert overdue(window, 100.0) == []
+    window.left(0, 100.0)
+    window.sent_again(0, 106.0)
+    assert overdue(window, 1000.0) == []
+
+
+def test_frame_that_never_left_cannot_be_sent_again() -> None:
+    window: InFlightWindow[str] = InFlightWindow(limit=1, timeout_s=5)
+    window.start(0, 0.0)
+    with pytest.raises(KeyError):
+        window.sent_again(0, 1.0)
+
+
+def test_overdue_frame_brings_what_was_kept_of_it() -> None:
+    window: InFlightWindow[str] = InFlightWindow(limit=2, timeout_s=5)
+    for seq, kept in enumerate((None, "frame 1")):
+        window.start(seq, 0.0, kept=kept)
+        window.left(seq, 0.0)
+    assert [frame.kept for frame in window.overdue(6.0)] == [None, "frame 1"]
+
+
+def test_outcome_of_a_frame_from_before_a_restart_is_not_expected() -> None:
+    window: InFlightWindow[str] = InFlightWindow(limit=1, timeout_s=5)
+    window.start(0, 0.0, event="0-now")
+    assert window.expects(0, "0-now")
+    assert window.expects(0, None)
+    assert not window.expects(0, "0-before")
+
+
+def test_window_knows_whether_frames_of_another_plan_are_in_flight() -> None:
+    window: InFlightWindow[str] = InFlightWindow(limit=2, timeout_s=5)
+    assert not window.holds_other_epoch(2)
+    window.start(0, 0.0, epoch=1)
+    assert (window.holds_other_epoch(1), window.holds_other_epoch(2)) == (False, True)
+    window.end(0)
+    assert not window.holds_other_epoch(2)

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
 from broker.coordination.shell import CoordinatorShell
+from broker.registry.answers import Retained
 from broker.registry.core import Registry
+from broker.registry.events import StatusForgotten
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.declared import encode_json
 from tiercut.node.refusals import Refusals
 from tiercut.protocol.nodes import StreamPlan
-from tiercut.protocol.streams import Assignment, encode_assigned
+from tiercut.protocol.streams import encode_assigned
 from tiercut.protocol.topics import CONTROL, EXPLAIN, LAST, PLAN, SOURCE, STREAM_STATUS, STREAMS, WANTED, Topic
 
 log = logging.getLogger(__name__)
@@ -75,31 +78,21 @@ class Said:
     """What the hub had retained at a moment.
 
     Attributes:
-        wanted: Stream → its settings as they came; streams of the hub's own settings are not retained.
+        registry: By the registry.
         plans: Stream → the plan it follows.
-        states: Streams whose state was said.
-        told: Node → what it is to read, where it was told.
     """
 
-    wanted: dict[str, bytes]
-    plans: dict[str, StreamPlan]
-    states: frozenset[str]
-    told: dict[str, tuple[Assignment, ...]]
+    registry: Retained
+    plans: Mapping[str, StreamPlan]
 
     @classmethod
-    def by(cls, registry: Registry, shell: CoordinatorShell) -> Self:
+    def by(cls, registry: Registry, coordination: CoordinatorShell) -> Self:
         """What they have said so far."""
-        entries = registry.entries
-        plans = {name: shell.plan_of(name) for name in entries}
-        return cls(
-            {name: entry.payload for name, entry in entries.items() if not entry.fixed},
-            {name: plan for name, plan in plans.items() if plan is not None},
-            frozenset(name for name, entry in entries.items() if entry.said is not None),
-            {node: reader.told for node, reader in registry.readers.items() if reader.told is not None},
-        )
+        plans = {name: coordination.plan_of(name) for name in registry.names}
+        return cls(registry.retained, {name: plan for name, plan in plans.items() if plan is not None})
 
 
-async def set_right(before: Said, kept: Kept, bus: Bus, registry: Registry, shell: CoordinatorShell) -> set[str]:
+async def set_right(before: Said, kept: Kept, bus: Bus, registry: Registry, coordination: CoordinatorShell) -> set[str]:
     """Say again what is missing or old.
 
     Args:
@@ -107,36 +100,36 @@ async def set_right(before: Said, kept: Kept, bus: Bus, registry: Registry, shel
         kept: What the broker has.
         bus: The site's bus.
         registry: The streams.
-        shell: Their plans.
+        coordination: Their plans.
 
     Returns:
         Streams of which something is retained that nobody knows: they are to be cleared.
     """
-    missing = _missing(before, Said.by(registry, shell), kept)
+    missing = _missing(before, Said.by(registry, coordination), kept)
     for topic, payload in missing.items():
         await bus.publish(Message(topic, payload, retain=True))
-    for name in before.states & registry.entries.keys():
+    for name in before.registry.statuses:
         if kept.of(STREAM_STATUS, name) is None:
-            registry.entries[name].said = None  # said anew at the next look
+            registry.handle(StatusForgotten(name))
     if missing:
         log.warning("the broker has forgotten what was retained: it is said again", extra={"messages": len(missing)})
-    return kept.streams() - registry.entries.keys() - registry.by_hand
+    return {name for name in kept.streams() if not registry.knows(name)}
 
 
 def _missing(before: Said, now: Said, kept: Kept) -> dict[str, bytes]:
     """What was said before and still holds, and is not what the broker has: payloads by topic."""
     missing: dict[str, bytes] = {}
-    for name, payload in before.wanted.items():
+    for name, payload in before.registry.wanted.items():
         # What was taken back while the hub was away has come out of its session by now: this was forgotten.
-        if now.wanted.get(name) == payload and kept.of(WANTED, name) is None:
+        if now.registry.wanted.get(name) == payload and kept.of(WANTED, name) is None:
             missing[WANTED.of(site=kept.site, stream=name)] = payload
     for name, plan in before.plans.items():
         said = encode_json(plan)
         if now.plans.get(name) == plan and kept.of(PLAN, name) != said:
             missing[PLAN.of(site=kept.site, stream=name)] = said
-    for node, streams in before.told.items():
+    for node, streams in before.registry.told.items():
         topic = STREAMS.of(site=kept.site, tier="device", node=node)
         told = encode_assigned(streams) if streams else b""
-        if now.told.get(node) == streams and kept.payloads.get(topic, b"") != told:
+        if now.registry.told.get(node) == streams and kept.payloads.get(topic, b"") != told:
             missing[topic] = told
     return missing

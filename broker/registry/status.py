@@ -4,40 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from broker.registry.entries import Entry, Reader
+from broker.registry.fitting import name_taken
+from broker.registry.state import Entry, Reader, State
 from tiercut.declared import iso_time
-from tiercut.errors import SettingsError
 from tiercut.protocol.streams import StreamState, StreamStatus, Trouble
 
 
-def status_of(entry: Entry, readers: Mapping[str, Reader], plan_trouble: str | None, unix_s: float) -> StreamStatus:
-    """The status of a stream.
-
-    Args:
-        entry: The stream.
-        readers: Nodes of the device tier.
-        plan_trouble: Why it has no better plan.
-        unix_s: Now.
-    """
-    state, message = _state(entry, readers)
+def status_of(entry: Entry, state: State, unix_s: float) -> StreamStatus:
+    """The status of a stream; ``unix_s`` is now."""
+    readers, plan_trouble = state.readers, state.plan_troubles.get(entry.name)
+    word, message = _state(entry, readers)
     settings, report = entry.settings, entry.report
     trouble = list(report.trouble if report is not None else ())
-    if plan_trouble and state in {"running", "waiting"}:
+    if plan_trouble and word in {"running", "waiting"}:
         trouble.append(Trouble("plan", plan_trouble, 1, iso_time(unix_s)))
     if entry.taken:
-        trouble.append(Trouble("name_taken", str(taken(entry.name)), 1, iso_time(unix_s)))
+        trouble.append(Trouble("name_taken", str(name_taken(entry.name)), 1, iso_time(unix_s)))
     rival = None if entry.rival is None else entry.rival.node
     if rival is not None and rival in readers and readers[rival].online:
         said = f"'{rival}' reads a sensor for a stream of this name too; give one of them another name"
         trouble.append(Trouble("two_streams", said, 1, iso_time(unix_s)))
     return StreamStatus(
         stream=entry.name,
-        state=state,
+        state=word,
         message=message,
         model=settings.model if settings is not None else "",
         sensor=settings.sensor if settings is not None else "",
         device=entry.node,
-        gateway=entry.node is not None and entry.node in readers and readers[entry.node].gateway,
+        gateway=state.is_gateway(entry.node),
         frames=report.frames if report is not None else {},
         trouble=tuple(trouble),
     )
@@ -90,13 +84,3 @@ def same_but_times(one: StreamStatus | None, other: StreamStatus) -> bool:
         return False
     counts = [[(each.message, each.count) for each in status.trouble] for status in (one, other)]
     return counts[0] == counts[1] and (one.model, one.sensor, one.gateway) == (other.model, other.sensor, other.gateway)
-
-
-def taken(name: str) -> SettingsError:
-    """Why a name cannot be had."""
-    return SettingsError(
-        f"there are two streams '{name}'",
-        expected="a name of its own for each stream",
-        came="one that stands in the hub's settings",
-        fix="choose another name, or remove it from the settings",
-    )

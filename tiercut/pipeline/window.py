@@ -1,4 +1,4 @@
-"""Frames of one stream between the sensor and their results: how many may be under way, and which.
+"""The frames of one stream that are in flight: how many may be, and what has become of each.
 
 MQTT's flow control ends at the broker: it takes a message whether or not anybody works on it. So the device counts the
 frames of a stream that have no outcome yet (a result, or a reason why there is none) and sends no more than
@@ -8,68 +8,125 @@ frames of a stream that have no outcome yet (a result, or a reason why there is 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
+
+#: What it takes to send a frame again.
+Kept = TypeVar("Kept")
 
 #: A frame that was sent again waits twice as long as before for its outcome, up to so many times the timeout: what is
 #: late because a node has too much to do does not get there sooner by being sent more often.
 MAX_TIMEOUTS = 8
 
 
-@dataclass(slots=True)
-class _UnderWay:
+class FrameState(Enum):
+    """Where a frame is that has no outcome yet. With its outcome it is not in flight any more."""
+
+    SENT = "given to this device's worker, and still there or in its outbox"
+    AWAY = "the next node's broker has it, or its outcome is published"
+
+
+class FrameEvent(Enum):
+    """What happens to a frame in flight."""
+
+    LEFT = "its message was acknowledged"
+    RESENT = "it was given to the worker once more"
+
+
+#: What becomes of a frame in flight; what is not listed must not happen.
+TRANSITIONS: Mapping[tuple[FrameState, FrameEvent], FrameState] = {
+    (FrameState.SENT, FrameEvent.LEFT): FrameState.AWAY,
+    (FrameState.AWAY, FrameEvent.LEFT): FrameState.AWAY,  # each sending is acknowledged
+    (FrameState.AWAY, FrameEvent.RESENT): FrameState.SENT,
+}
+
+
+@dataclass(slots=True, eq=False)
+class InFlight(Generic[Kept]):
     """A frame without an outcome.
 
     Attributes:
-        sent_s: When it set out, left the device, or was sent again: whichever was last.
+        seq: Its number.
+        sent_s: When it was sent, left the device, or was sent again: whichever was last.
         patience_s: How long its outcome is waited for from then on.
+        epoch: Of the plan with which it was sent first.
+        event: CloudEvents id of its outcome; empty where nobody asks.
+        kept: What it takes to send it again; ``None``: it is given up when it is overdue.
+        state: Where it is.
     """
 
+    seq: int
     sent_s: float
     patience_s: float
+    epoch: int
+    event: str
+    kept: Kept | None
+    state: FrameState = FrameState.SENT
+
+    def happens(self, event: FrameEvent, now_s: float) -> None:
+        """Follow `TRANSITIONS`; the wait for the outcome begins anew."""
+        self.state = TRANSITIONS[self.state, event]
+        self.sent_s = now_s
 
 
-class Window:
-    """The frames of one stream that are under way.
+class InFlightWindow(Generic[Kept]):
+    """Owns the records of one stream's frames in flight.
 
     Args:
-        limit: How many may be, >= 1.
+        limit: How many there may be, >= 1.
         timeout_s: Seconds after which a frame without an outcome is overdue for the first time.
     """
 
     def __init__(self, *, limit: int, timeout_s: float) -> None:
         self.limit = limit
         self.timeout_s = timeout_s
-        #: seq → times, in the order of sending
-        self._under_way: OrderedDict[int, _UnderWay] = OrderedDict()
+        #: by number, in the order of sending
+        self._frames: dict[int, InFlight[Kept]] = {}
 
     def __len__(self) -> int:
-        return len(self._under_way)
+        return len(self._frames)
 
     @property
     def has_room(self) -> bool:
-        """Whether one more frame may start."""
-        return len(self._under_way) < self.limit
+        """Whether one more frame may be sent."""
+        return len(self._frames) < self.limit
 
-    def start(self, seq: int, now_s: float) -> None:
-        """A frame sets out."""
-        self._under_way[seq] = _UnderWay(sent_s=now_s, patience_s=self.timeout_s)
+    def holds_other_epoch(self, epoch: int) -> bool:
+        """Whether a frame in flight was sent with another plan."""
+        return any(frame.epoch != epoch for frame in self._frames.values())
+
+    def start(self, seq: int, now_s: float, *, epoch: int = 0, event: str = "", kept: Kept | None = None) -> None:
+        """A frame is sent for the first time; see `InFlight`."""
+        self._frames[seq] = InFlight(
+            seq=seq, sent_s=now_s, patience_s=self.timeout_s, epoch=epoch, event=event, kept=kept
+        )
 
     def left(self, seq: int, now_s: float) -> None:
-        """A frame has left the device, maybe long after it set out; its outcome may be known already."""
-        if (frame := self._under_way.get(seq)) is not None:
-            frame.sent_s = now_s
+        """A frame has left the device, maybe long after it was sent; its outcome may be known already."""
+        if (frame := self._frames.get(seq)) is not None:
+            frame.happens(FrameEvent.LEFT, now_s)
+
+    def expects(self, seq: int, event: str | None) -> bool:
+        """Whether an outcome can be that of the frame: one from before a restart of the device has another id."""
+        frame = self._frames.get(seq)
+        return frame is None or event is None or event == frame.event
 
     def end(self, seq: int) -> bool:
-        """A frame's outcome is known; ``False`` when it was not under way (a duplicate, or given up before)."""
-        return self._under_way.pop(seq, None) is not None
+        """A frame's outcome is known; ``False`` when it was not in flight (a duplicate, or given up before)."""
+        return self._frames.pop(seq, None) is not None
 
-    def overdue(self, now_s: float) -> list[int]:
-        """Frames whose outcome has been waited for too long since they were last sent, oldest first."""
-        return [seq for seq, frame in self._under_way.items() if now_s - frame.sent_s > frame.patience_s]
+    def overdue(self, now_s: float) -> list[InFlight[Kept]]:
+        """Frames that are away and whose outcome has been waited for too long, oldest first.
+
+        One that is still on this device waits for a thread or for its broker: to send it again would not help.
+        """
+        away = (frame for frame in self._frames.values() if frame.state is FrameState.AWAY)
+        return [frame for frame in away if now_s - frame.sent_s > frame.patience_s]
 
     def sent_again(self, seq: int, now_s: float) -> None:
         """An overdue frame was sent once more; the next time comes later."""
-        frame = self._under_way[seq]
-        frame.sent_s = now_s
+        frame = self._frames[seq]
+        frame.happens(FrameEvent.RESENT, now_s)
         frame.patience_s = min(2 * frame.patience_s, MAX_TIMEOUTS * self.timeout_s)

@@ -1,1 +1,1 @@
-"""From anything that senses to what a model takes: forms, payloads, windows, and whether a sensor fits a model."""
+"""From what sensors publish to what a model takes: payloads, windows, fusion. The sensors are in `tiercut.sensors`."""

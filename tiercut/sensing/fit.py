@@ -12,10 +12,10 @@ from tiercut.model.cuts import TensorSpec
 from tiercut.model.preprocess import FrameSpec
 from tiercut.protocol.stream_settings import MQTT, SourceSettings
 from tiercut.sensing.channels import picked, prepared
-from tiercut.sensing.rejects import bad
+from tiercut.sensing.rejects import rejected
 from tiercut.sensing.resampling import MAX_RATIO
 from tiercut.sensing.sensor_format import Captured, SensorForm, Spoiled
-from tiercut.sensing.windows import HeldWindows, RegularWindows, Window
+from tiercut.sensing.windows import HeldWindows, RegularWindows, SignalWindow
 
 #: Longest window of readings without a rate, in samples: they are made up at the model's rate.
 MAX_HELD_SAMPLES = 1_000_000
@@ -155,9 +155,13 @@ class Adapter:
 
     def _check_samples(self, samples: NDArray[np.float32]) -> None:
         if not np.isfinite(samples).all():
-            raise bad("bad_number", "finite numbers", "NaN, infinite or too large ones", "correct the sensor, or scale")
+            raise rejected(
+                "bad_number", "finite numbers", "NaN, infinite or too large ones", "correct the sensor, or scale"
+            )
         if isinstance(self._windows, HeldWindows) and len(samples) > 1:
-            raise bad("no_rate", "one sample at a time", f"{len(samples)} samples", "add rate_hz, samples per second")
+            raise rejected(
+                "no_rate", "one sample at a time", f"{len(samples)} samples", "add rate_hz, samples per second"
+            )
 
     def _check_array(self, frame: NDArray[np.generic]) -> None:
         if self._frame.kind == "tensor":
@@ -197,7 +201,7 @@ def _check_rate(form: SensorForm, source: SourceSettings, frame: FrameSpec, stre
                 stream, f"windows of at most {MAX_HELD_SAMPLES} samples", came, "choose another model, or add rate_hz"
             )
     elif not 1 / MAX_RATIO <= rate_hz / frame.rate_hz <= MAX_RATIO:
-        fix = "correct rate_hz, or leave it out where readings come when they change"
+        fix = "correct rate_hz, or omit it where readings come when they change"
         raise _unfit(stream, f"a rate near the model's {frame.rate_hz:g} Hz", f"{rate_hz:g} Hz", fix)
 
 
@@ -217,7 +221,7 @@ def _time(item: Captured) -> float:
     return item.at_unix_s
 
 
-def _captured(window: Window, label: str | None) -> Captured:
+def _captured(window: SignalWindow, label: str | None) -> Captured:
     return Captured(window.samples, label, window.at_unix_s)
 
 

@@ -47,7 +47,7 @@ def part_frames(forms: Sequence[SensorForm], frame: FrameSpec, *, stream: str = 
     if frame.kind == "tensor" or kinds != {frame.kind}:
         came = ", ".join(_ARE[form.kind] for form in forms)
         raise _unfit(
-            stream, f"sensors that all give {_ARE[frame.kind]}", came, "leave the others out, or choose another model"
+            stream, f"sensors that all give {_ARE[frame.kind]}", came, "omit the others, or choose another model"
         )
     if frame.kind == "image":
         if len(forms) != frame.views:
@@ -139,7 +139,7 @@ def _columns(forms: Sequence[SensorForm], frame: FrameSpec, stream: str) -> list
         columns = [tuple(range(end - count, end)) for end, count in zip(ends, counts, strict=True)]
     if not all(columns):
         idle = ", ".join(str(i + 1) for i, each in enumerate(columns) if not each)
-        raise _unfit(stream, "sensors that give channels of the model", f"none from source {idle}", "leave it out")
+        raise _unfit(stream, "sensors that give channels of the model", f"none from source {idle}", "omit it")
     return columns
 
 

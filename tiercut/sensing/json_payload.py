@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiercut.errors import SettingsError
-from tiercut.sensing.rejects import bad
+from tiercut.sensing.rejects import rejected
 
 #: Longest JSON payload, in bytes. Parsed, hostile JSON takes some 30 times as much memory.
 MAX_JSON_BYTES = 1024 * 1024
@@ -50,7 +50,7 @@ class PathReader:
 
     def _document(self, payload: bytes) -> object:
         if len(payload) > MAX_JSON_BYTES:
-            raise bad(
+            raise rejected(
                 "too_large", f"at most {MAX_JSON_BYTES} bytes of JSON", f"{len(payload)} bytes", "publish less at once"
             )
         try:
@@ -59,7 +59,7 @@ class PathReader:
             words = payload[:64].decode("utf-8", "replace").strip()
             if [text for text, _ in self._paths] == [_PLAIN] and _word(words) is not None:
                 return words
-            raise bad(
+            raise rejected(
                 "bad_json", "JSON", f"'{words[:40]}' ({type(error).__name__})", "correct format or the topic"
             ) from error
 
@@ -67,9 +67,11 @@ class PathReader:
         try:
             found = path.findall(document) if isinstance(document, (dict, list)) else [document] * (text == _PLAIN)
         except (jsonpath.JSONPathError, RecursionError, ValueError, TypeError) as error:
-            raise bad("no_such_path", text, f"{type(error).__name__} at it", "correct json_path") from error
+            raise rejected("no_such_path", text, f"{type(error).__name__} at it", "correct json_path") from error
         if not found:
-            raise bad("no_such_path", text, _outline(document), "correct json_path, or the topic (one sensor's only)")
+            raise rejected(
+                "no_such_path", text, _outline(document), "correct json_path, or the topic (one sensor's only)"
+            )
         return found[0] if isinstance(path, jsonpath.JSONPath) and path.singular_query() else found
 
 
@@ -88,7 +90,9 @@ def json_reader(paths: Sequence[str], channels: int) -> Callable[[bytes], NDArra
         columns = [_column(value) for value in values]
         if len({len(column) for column in columns}) > 1:
             lengths = ", ".join(str(len(column)) for column in columns)
-            raise bad("wrong_shape", "as many readings of each channel", lengths, "correct json_path, or the sensor")
+            raise rejected(
+                "wrong_shape", "as many readings of each channel", lengths, "correct json_path, or the sensor"
+            )
         return np.stack(columns, axis=1)
 
     return read
@@ -102,7 +106,7 @@ def _array(value: object, channels: int) -> NDArray[np.float32]:
     rows = [_column(row) for row in value]
     if {len(row) for row in rows} != {channels}:
         came = f"rows of {', '.join(sorted({str(len(row)) for row in rows})[:4])}"
-        raise bad("wrong_shape", f"rows of {channels}", came, "name the channels in the setting channels")
+        raise rejected("wrong_shape", f"rows of {channels}", came, "name the channels in the setting channels")
     return np.stack(rows)
 
 
@@ -120,7 +124,7 @@ def _number(value: object) -> float:
         number = None
     if number is None or not math.isfinite(number):
         came = "null" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
-        raise bad("bad_number", "a finite number", came, "correct json_path, or the sensor")
+        raise rejected("bad_number", "a finite number", came, "correct json_path, or the sensor")
     return number
 
 

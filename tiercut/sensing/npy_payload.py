@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiercut.errors import BadMessage
-from tiercut.sensing.rejects import bad
+from tiercut.sensing.rejects import rejected
 
 #: Longest payload, in bytes: a raw frame of 1920x1080 in colour has 6.2 MB.
 MAX_NPY_BYTES = 8 * 1024 * 1024
@@ -26,7 +26,9 @@ _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
 def read_npy(payload: bytes) -> NDArray[Any]:
     """The array; ``BadMessage`` for anything else."""
     if len(payload) > MAX_NPY_BYTES:
-        raise bad("too_large", f"at most {MAX_NPY_BYTES} bytes of npy", f"{len(payload)} bytes", "publish less at once")
+        raise rejected(
+            "too_large", f"at most {MAX_NPY_BYTES} bytes of npy", f"{len(payload)} bytes", "publish less at once"
+        )
     header, data = _split(payload)
     dtype, shape, fortran = _fields(header)
     wanted = dtype.itemsize * math.prod(shape)
@@ -63,4 +65,4 @@ def _fields(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
 
 
 def _bad(expected: str, came: str) -> BadMessage:
-    return bad("bad_npy", expected, came, "publish numpy.save(file, array, allow_pickle=False) of plain numbers")
+    return rejected("bad_npy", expected, came, "publish numpy.save(file, array, allow_pickle=False) of plain numbers")

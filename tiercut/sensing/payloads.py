@@ -17,7 +17,7 @@ from tiercut.protocol.stream_settings import SampleFormat, SourceSettings
 from tiercut.sensing.json_payload import json_reader
 from tiercut.sensing.npy_payload import read_npy
 from tiercut.sensing.picture_payload import picture_reader
-from tiercut.sensing.rejects import REASONS, bad, out_of_memory
+from tiercut.sensing.rejects import REASONS, out_of_memory, rejected
 from tiercut.sensing.sensor_format import Captured, Channel, SensorForm, Spoiled
 
 __all__ = ["MAX_PCM_BYTES", "REASONS", "form_of", "read_payload"]
@@ -116,11 +116,11 @@ def _pcm_reader(form: SampleFormat, channels: int) -> Reader:
 
     def read(payload: bytes) -> NDArray[np.float32]:
         if len(payload) > MAX_PCM_BYTES:
-            raise bad(
+            raise rejected(
                 "too_large", f"at most {MAX_PCM_BYTES} bytes of PCM", f"{len(payload)} bytes", "publish less at once"
             )
         if len(payload) % step:
-            raise bad(
+            raise rejected(
                 "bad_pcm",
                 f"a multiple of {step} bytes ({channels} channels of {form})",
                 f"{len(payload)} bytes",
@@ -139,7 +139,7 @@ def _samples(frame: NDArray[Any], channels: int) -> NDArray[np.float32]:
         frame = frame.reshape(-1)
         frame = frame[:, None] if channels == 1 else frame[None]
     if frame.ndim != 2 or frame.shape[1] != channels or not len(frame):  # noqa: PLR2004 - samples, channels
-        raise bad(
+        raise rejected(
             "wrong_shape",
             f"[samples, {channels}]",
             f"{frame.dtype.name}{list(frame.shape)}",
@@ -150,7 +150,7 @@ def _samples(frame: NDArray[Any], channels: int) -> NDArray[np.float32]:
 
 
 def _refuse_empty() -> NDArray[Any]:
-    raise bad(
+    raise rejected(
         "empty", "a payload", "none", "let the sensor publish readings only (an empty retained message clears one)"
     )
 

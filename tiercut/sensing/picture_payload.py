@@ -14,7 +14,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from tiercut.codecs.images import DAMAGED
 from tiercut.model.preprocess import STRIP_PIXELS, large_picture
 from tiercut.sensing.json_payload import PathReader
-from tiercut.sensing.rejects import bad, out_of_memory
+from tiercut.sensing.rejects import out_of_memory, rejected
 
 #: Longest payload, in bytes. Frigate's snapshots have 20 to 300 kB.
 MAX_IMAGE_BYTES = 16 * 1024 * 1024
@@ -49,7 +49,7 @@ def picture_reader(paths: Sequence[str]) -> Callable[[bytes], NDArray[np.uint8]]
     def within(payload: bytes) -> NDArray[np.uint8]:
         text = path.values(payload)[0]
         if not isinstance(text, str):
-            raise bad("bad_image", "a picture in base64", type(text).__name__, "correct json_path")
+            raise rejected("bad_image", "a picture in base64", type(text).__name__, "correct json_path")
         return read_picture(text.encode("utf-8", "replace"))
 
     return within
@@ -58,7 +58,9 @@ def picture_reader(paths: Sequence[str]) -> Callable[[bytes], NDArray[np.uint8]]
 def read_picture(payload: bytes) -> NDArray[np.uint8]:
     """``(height, width)`` or ``(height, width, 3)``, red first; ``BadMessage`` for what is no picture."""
     if len(payload) > MAX_IMAGE_BYTES:
-        raise bad("too_large", f"at most {MAX_IMAGE_BYTES} bytes", f"{len(payload)} bytes", "publish smaller pictures")
+        raise rejected(
+            "too_large", f"at most {MAX_IMAGE_BYTES} bytes", f"{len(payload)} bytes", "publish smaller pictures"
+        )
     data = _plain(_file(payload))
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -71,7 +73,7 @@ def read_picture(payload: bytes) -> NDArray[np.uint8]:
         raise out_of_memory(payload) from error
     except DAMAGED as error:
         came = f"{_beginning(data)}, {len(data)} bytes ({type(error).__name__})"
-        raise bad("bad_image", "a whole picture in JPEG, PNG or WebP", came, _FIX) from error
+        raise rejected("bad_image", "a whole picture in JPEG, PNG or WebP", came, _FIX) from error
 
 
 def _check_size(image: Image.Image) -> None:
@@ -123,18 +125,18 @@ def _file(payload: bytes) -> bytes:
     if payload[:11].lower() == b"data:image/":
         _, comma, text = payload.partition(b",")
         if not comma or b";base64" not in payload[:64]:
-            raise bad("bad_image", "data:image/…;base64,…", "another data: address", _FIX)
+            raise rejected("bad_image", "data:image/…;base64,…", "another data: address", _FIX)
     elif not payload.startswith(_BASE64):
         return payload
     try:
         return binascii.a2b_base64(text)
     except binascii.Error as error:
-        raise bad("bad_image", "a picture in base64", f"text that is none ({error})", _FIX) from error
+        raise rejected("bad_image", "a picture in base64", f"text that is none ({error})", _FIX) from error
 
 
 def _too_many(came: str, most: int) -> Exception:
     expected = f"sides of at most {MAX_SIDE} pixels, and at most {most} pixels in all"
-    return bad("too_large", expected, came, "publish smaller pictures")
+    return rejected("too_large", expected, came, "publish smaller pictures")
 
 
 def _beginning(data: bytes) -> str:

@@ -19,18 +19,18 @@ REASONS = {
 }
 
 
-def bad(reason: str, expected: str, came: str, fix: str) -> BadMessage:
+def rejected(reason: str, expected: str, came: str, fix: str) -> BadMessage:
     """The error for a payload, its sentence as people read it on the stream's status."""
-    return BadMessage(f"a payload is {_WHAT[reason]}", expected=expected, came=came, fix=fix, reason=reason)
+    return BadMessage(f"a payload is {_IS[reason]}", expected=expected, came=came, fix=fix, reason=reason)
 
 
 def out_of_memory(payload: bytes) -> BadMessage:
     """The error for a payload that takes more memory than this node has."""
     came = f"{len(payload)} bytes that take more"
-    return bad("too_large", "what the memory of this node can hold", came, "publish less at once")
+    return rejected("too_large", "what the memory of this node can hold", came, "publish less at once")
 
 
-_WHAT = {
+_IS = {
     "empty": "empty",
     "too_large": "too large",
     "bad_image": "no picture",

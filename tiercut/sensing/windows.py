@@ -28,7 +28,7 @@ Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Window:
+class SignalWindow:
     """``(samples, channels)``, and the wall clock of the last sample."""
 
     samples: Samples
@@ -55,7 +55,7 @@ class Cutter:
         """Forget a window that has begun."""
         self._kept, self._skip = None, 0
 
-    def push(self, samples: Samples, at_unix_s: float) -> Iterator[Window]:
+    def push(self, samples: Samples, at_unix_s: float) -> Iterator[SignalWindow]:
         """Samples that follow on those before, the last of them at this time."""
         if self._kept is None:
             self._kept = samples[:0]
@@ -64,7 +64,7 @@ class Cutter:
         while len(kept) >= self._skip + self._length:
             end = self._skip + self._length
             ends_at = at_unix_s - (len(kept) - end) / self._rate_hz
-            window = Window(np.array(kept[self._skip : end]), ends_at)
+            window = SignalWindow(np.array(kept[self._skip : end]), ends_at)
             forth = self._skip + self.step
             drop = max(0, min(forth - 1, len(kept)))  # one more is kept, for a sensor whose clock is slow
             kept = kept[drop:]
@@ -74,7 +74,7 @@ class Cutter:
         self._kept = kept.copy()  # no view that would hold a large chunk
 
     def _to_grid(self, at_unix_s: float, count: int) -> int:
-        """Samples to leave out so that the first window ends on the grid."""
+        """Samples to omit so that the first window ends on the grid."""
         ends = at_unix_s * self._rate_hz - count + self._length
         return max(0, round(math.ceil(ends / self.step - 1e-6) * self.step - ends))
 
@@ -103,7 +103,7 @@ class RegularWindows:
         self._start: float | None = None  # wall clock of the first sample
         self._came = self._made = 0
 
-    def push(self, samples: Samples, at_unix_s: float) -> Iterator[Window]:
+    def push(self, samples: Samples, at_unix_s: float) -> Iterator[SignalWindow]:
         """A chunk ``(n, channels)`` whose last sample is of this time."""
         if not len(samples):
             return
@@ -117,7 +117,7 @@ class RegularWindows:
         self._came += len(samples)
         yield from self._cut(self._resampler.push(samples))
 
-    def end(self) -> Iterator[Window]:
+    def end(self) -> Iterator[SignalWindow]:
         """The windows that the last samples make, once nothing follows."""
         rest = self._resampler.end()
         if rest is not None:
@@ -128,7 +128,7 @@ class RegularWindows:
         self._resampler.reset()
         self._cutter.reset()
 
-    def _cut(self, made: Samples) -> Iterator[Window]:
+    def _cut(self, made: Samples) -> Iterator[SignalWindow]:
         if self._start is None or not len(made):
             return
         self._made += len(made)
@@ -155,7 +155,7 @@ class HeldWindows:
         self._heard_at = 0.0
         self._next = 0  # number of the next sample, counted from 1970
 
-    def push(self, samples: Samples, at_unix_s: float) -> list[Window]:
+    def push(self, samples: Samples, at_unix_s: float) -> list[SignalWindow]:
         """One reading ``(1, channels)``, or none ``(0, channels)``: time goes on."""
         if self._last is not None and not 0 <= at_unix_s - self._heard_at <= self._hold_s:
             self._last = None  # it was away, or the clock was set back
@@ -168,7 +168,7 @@ class HeldWindows:
             self._last, self._heard_at = samples[-1:], at_unix_s
         return windows
 
-    def _held(self, last: Samples, until: int) -> list[Window]:
+    def _held(self, last: Samples, until: int) -> list[SignalWindow]:
         """Samples of the last reading, up to a number (that one not: it is the next reading's)."""
         count = until - self._next
         if count <= 0:

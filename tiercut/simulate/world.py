@@ -1,7 +1,7 @@
 """The discrete-event model of a site: frames from the sensor through nodes and links to an outcome each.
 
 Latency follows from contention: whatever a plan promises, a frame waits for those before it. The sensor's window and
-the decisions on a frame are those of the real programs (`Window`, `frame.decide`); delivery is ``latest``.
+the decisions on a frame are those of the real programs (`InFlightWindow`, `frame.decide`); delivery is ``latest``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from tiercut.pipeline.window import Window
+from tiercut.pipeline.window import InFlightWindow
 from tiercut.plan import Plan
 from tiercut.protocol.nodes import Progress, Transfer
 from tiercut.protocol.results import Journey
@@ -75,7 +75,7 @@ class World:
         self._unreachable = {
             ends: noticed(traces.mbps.zeros(), scenario.detect_s) for ends, traces in scenario.links.items()
         }
-        self._window = Window(limit=scenario.in_flight, timeout_s=scenario.timeout_s)
+        self._window: InFlightWindow[None] = InFlightWindow(limit=scenario.in_flight, timeout_s=scenario.timeout_s)
         self._next: Flight | None = None
         self._flights: list[Flight] = []
         for station in self.stations.values():

@@ -1,0 +1,48 @@
+"""The registry's last events, to be handled once more by somebody who looks for a fault."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from broker.registry.actions import Action
+from broker.registry.events import Event, StreamWanted
+from broker.registry.state import State
+
+#: Two parts are kept, each of so many events: at four ticks a second, the last minutes.
+MAX_EVENTS = 500
+#: A part also ends with so many bytes of settings as they came, which anybody may have sent.
+MAX_SETTINGS_BYTES = 1024 * 1024
+
+
+class EventLog:
+    """What happened since a remembered state, and what followed.
+
+    Args:
+        start: The registry's state before the first event.
+    """
+
+    def __init__(self, start: State) -> None:
+        #: states, each with the events after it
+        self._parts: deque[tuple[State, list[tuple[Event, Sequence[Action]]]]] = deque([(start.copy(), [])], maxlen=2)
+        #: of the last part
+        self._settings_bytes = 0
+
+    @property
+    def start(self) -> State:
+        """The state before the first of `events`."""
+        return self._parts[0][0].copy()
+
+    @property
+    def events(self) -> list[tuple[Event, Sequence[Action]]]:
+        """From old to new, each with the actions that it led to."""
+        return [each for _, events in self._parts for each in events]
+
+    def note(self, event: Event, actions: Sequence[Action], after: State) -> None:
+        """An event was handled; ``after`` is the state that it left."""
+        events = self._parts[-1][1]
+        events.append((event, actions))
+        self._settings_bytes += len(event.payload) if isinstance(event, StreamWanted) else 0
+        if len(events) >= MAX_EVENTS or self._settings_bytes >= MAX_SETTINGS_BYTES:
+            self._parts.append((after.copy(), []))
+            self._settings_bytes = 0
