@@ -14,6 +14,7 @@ from tiercut.profiling.store import FORMAT
 from tiercut.protocol import topics
 from tiercut.protocol.frames import Work
 from tiercut.protocol.topics import TOPICS, Topic
+from tiercut.results.schema import KIND_CLASSES, with_kinds
 
 VERSION = "3.0.0"
 _DESCRIPTION = """\
@@ -33,8 +34,6 @@ _PARAMETERS = {
 #: Messages whose classes are above the table of topics.
 _ABOVE = {
     topics.PROFILE.name: "Profile",
-    topics.RESULT.name: "Result",
-    topics.LAST.name: "Result",
     topics.EXPLAIN.name: "Explanation",
     topics.RETURN.name: "Outcome",
 }
@@ -75,7 +74,7 @@ def document() -> dict[str, Any]:
 def _schemas() -> dict[str, Schema]:
     classes = [each.message for each in TOPICS if isinstance(each.message, type) and each.message is not Work]
     people = [each.message for each in TOPICS if each.from_people and isinstance(each.message, type)]
-    made = schemas_of([*classes, Profile], from_people=people)
+    made = with_kinds(schemas_of([*classes, *KIND_CLASSES, Profile], from_people=people))
     made["Profile"]["properties"] = {"format": {"const": FORMAT}} | made["Profile"]["properties"]
     made["Profile"]["required"].insert(0, "format")
     return made | BY_HAND | {"Outcome": {"oneOf": [ref("Result"), ref("Dropped")]}}

@@ -83,7 +83,8 @@ def _metadata(cls: Any) -> dict[str, Any]:
 
 def _always(cls: Any, field: inspect.Field) -> bool:
     """Whether a field is written in every message."""
-    if field.default is msgspec.UNSET:
+    has_default = field.default is not msgspec.NODEFAULT or field.default_factory is not msgspec.NODEFAULT
+    if not field.required and not has_default:  # UNSET
         return False
     config = getattr(cls, "__struct_config__", None)
     omits = config is not None and config.omit_defaults

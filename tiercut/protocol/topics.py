@@ -21,6 +21,7 @@ from tiercut.protocol.nodes import (
     StreamControl,
     StreamPlan,
 )
+from tiercut.protocol.results import Result
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.streams import Assigned, SourceReport, StreamStatus
 
@@ -210,7 +211,7 @@ PLAN = Topic(
 RESULT = Topic(
     "result",
     f"{ROOT}/{{site}}/stream/{{stream}}/result",
-    None,
+    Result,
     event=True,
     publisher="whoever finishes the frame on the site's bus",
     listeners="the stream's device (a place on the way is free again), edges that keep answers, people",
@@ -254,7 +255,7 @@ STREAMS = Topic(
 LAST = Topic(
     "last",
     f"{ROOT}/{{site}}/stream/{{stream}}/last",
-    None,
+    Result,
     note="the last result, for streams with retain_last",
     retain=True,
     event=True,

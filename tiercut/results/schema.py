@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-import msgspec
 
 from tiercut.protocol.results import Result
 from tiercut.results.table import KINDS
 
 Schema = dict[str, Any]
-#: Makes the schemas of classes and of all that they refer to, by name.
-Components = Callable[[Sequence[type[msgspec.Struct]]], Mapping[str, Schema]]
+
+#: The classes of the fields of our own kinds.
+KIND_CLASSES = tuple(kind.said for kind in KINDS.own.values())
 
 
-def msgspec_components(classes: Sequence[type[msgspec.Struct]]) -> Mapping[str, Schema]:
-    """As msgspec says it, with references as OpenAPI and AsyncAPI have them."""
-    return msgspec.json.schema_components(classes, ref_template="#/components/schemas/{name}")[1]
-
-
-def result_schemas(components: Components = msgspec_components) -> dict[str, Schema]:
-    """The schema ``Result``, with the fields of one of our own kinds in it, and those that it refers to.
+def with_kinds(schemas: Mapping[str, Schema]) -> dict[str, Schema]:
+    """Schemas by name, with the fields of the kinds in that of a result: each result has those of one kind.
 
     Args:
-        components: Makes schemas of classes.
+        schemas: Those of `Result`, `KIND_CLASSES` and others.
     """
-    kinds = list(KINDS.own.values())
-    made = dict(components([Result, *(kind.said for kind in kinds)]))
-    parts = [made.pop(kind.said.__name__) for kind in kinds]
-    fields = {name: schema for part in parts for name, schema in part["properties"].items()}
-    either = [{"required": list(part["required"])} for part in parts]
-    result = made["Result"]
-    made["Result"] = result | {"properties": result["properties"] | fields, "oneOf": either}
+    made = dict(schemas)
+    kinds = [made.pop(each.__name__) for each in KIND_CLASSES]
+    result = made[Result.__name__]
+    fields = {name: schema for kind in kinds for name, schema in kind["properties"].items()}
+    either = [{"required": list(kind["required"])} for kind in kinds]
+    made[Result.__name__] = result | {"properties": result["properties"] | fields, "oneOf": either}
     return made
