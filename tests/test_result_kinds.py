@@ -23,11 +23,11 @@ from tiercut.asyncapi.schemas import schemas_of
 from tiercut.cli.watch_results import line
 from tiercut.errors import BadEnvelope, InputError
 from tiercut.model.bundle import Bundle
-from tiercut.protocol.results import Result, read_journey
+from tiercut.protocol.results import read_journey
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.results.plugin import GROUP
 from tiercut.results.reading import class_in, headline_in, read_outputs, read_result, write_result
-from tiercut.results.schema import KIND_CLASSES, with_kinds
+from tiercut.results.schema import result_schemas
 from tiercut.results.table import KINDS, kind_of
 
 #: Counts how many of the outputs are above 0, for models of one name.
@@ -228,7 +228,7 @@ def test_schema_of_a_result_has_the_fields_of_one_of_our_kinds(chain: Bundle, in
     install("counts", COUNTS)  # the document is of tiercut alone
     bare = replace(chain, contents=replace(chain.contents, labels=None))
     schema = {
-        "components": {"schemas": with_kinds(schemas_of([Result, *KIND_CLASSES]))},
+        "components": {"schemas": result_schemas(schemas_of)},
         "$ref": "#/components/schemas/Result",
     }
     for bundle in (chain, bare):

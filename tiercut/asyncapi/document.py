@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 from tiercut import __version__
-from tiercut.asyncapi.by_hand import BY_HAND
 from tiercut.asyncapi.schemas import Schema, ref, schemas_of
 from tiercut.plan import TIERS
 from tiercut.profiling.profile import Profile
 from tiercut.profiling.store import FORMAT
-from tiercut.protocol import topics
+from tiercut.protocol import events
 from tiercut.protocol.frames import Work
 from tiercut.protocol.topics import TOPICS, Topic
-from tiercut.results.schema import KIND_CLASSES, with_kinds
+from tiercut.results.schema import result_schemas
 
 VERSION = "3.0.0"
 _DESCRIPTION = """\
@@ -31,19 +31,34 @@ _PARAMETERS = {
 }
 
 
-#: Messages whose classes are above the table of topics.
-_ABOVE = {
-    topics.PROFILE.name: "Profile",
-    topics.EXPLAIN.name: "Explanation",
-    topics.RETURN.name: "Outcome",
+#: CloudEvents 1.0 in MQTT 5's user properties (MQTT binding, binary mode)
+_EVENT: Schema = {
+    "type": "object",
+    "description": "CloudEvents 1.0 attributes, each a user property of the message; datacontenttype is its content "
+    "type. QoS 1 may deliver a message twice: (source, id) tells.",
+    "required": list(events.REQUIRED),
+    "properties": {
+        "specversion": {"type": "string", "const": events.SPEC_VERSION},
+        "id": {"type": "string", "description": "Names the frame in its stream, over restarts of its sensor."},
+        "source": {
+            "type": "string",
+            "description": "/tiercut/<site>/<stream>, with /dropped behind it for frames without a result.",
+        },
+        "type": {"enum": [events.RESULT_TYPE, events.DROPPED_TYPE]},
+        "time": {"type": "string", "format": "date-time", "description": "UTC, ISO 8601."},
+        **{name: {"type": "string"} for name in events.OPTIONAL},
+    },
 }
+_PROFILE = Profile.__name__
 
 
 def schema_name(topic: Topic) -> str | None:
     """Name of the schema of a topic's messages; ``None``: they are no JSON."""
-    if topic.message is Work:
-        return None
-    return topic.message.__name__ if isinstance(topic.message, type) else _ABOVE[topic.name]
+    if isinstance(topic.message, UnionType):
+        return "Outcome"
+    if topic.message is None:  # the class is not known to the table, as it is above it
+        return _PROFILE
+    return None if topic.message is Work else topic.message.__name__
 
 
 def document() -> dict[str, Any]:
@@ -72,12 +87,14 @@ def document() -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Schema]:
-    classes = [each.message for each in TOPICS if isinstance(each.message, type) and each.message is not Work]
     people = [each.message for each in TOPICS if each.from_people and isinstance(each.message, type)]
-    made = with_kinds(schemas_of([*classes, *KIND_CLASSES, Profile], from_people=people))
-    made["Profile"]["properties"] = {"format": {"const": FORMAT}} | made["Profile"]["properties"]
-    made["Profile"]["required"].insert(0, "format")
-    return made | BY_HAND | {"Outcome": {"oneOf": [ref("Result"), ref("Dropped")]}}
+    kinds: list[type] = [each.message for each in TOPICS if isinstance(each.message, type) and each.message is not Work]
+    made = schemas_of([*kinds, Profile], from_people=people) | result_schemas(schemas_of)
+    profile = made[_PROFILE]
+    profile["properties"] = {"format": {"const": FORMAT}} | profile["properties"]
+    profile["required"] = ["format", *profile["required"]]
+    outcomes = next(get_args(each.message) for each in TOPICS if isinstance(each.message, UnionType))
+    return made | {"Event": _EVENT, "Outcome": {"oneOf": [ref(each.__name__) for each in outcomes]}}
 
 
 def _server(description: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from types import UnionType
 
 from tiercut.errors import refuse
 from tiercut.names import NAME
+from tiercut.protocol.explanations import Explanation
 from tiercut.protocol.frames import Dropped, Work
 from tiercut.protocol.nodes import (
     ClockProbe,
@@ -135,7 +136,7 @@ ECHO = Topic(
 RETURN = Topic(
     "return",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/return",
-    None,
+    Result | Dropped,
     note="what the cloud made of a frame, for the node that forwarded it from a site's bus",
     event=True,
     publisher="cloud nodes",
@@ -194,7 +195,7 @@ READY = Topic(
 EXPLAIN = Topic(
     "explain",
     f"{ROOT}/{{site}}/stream/{{stream}}/explain",
-    None,
+    Explanation,
     note="why a stream has its plan, and what is known of its nodes and links",
     retain=True,
     publisher="hub",

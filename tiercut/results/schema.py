@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tiercut.protocol.results import Result
@@ -10,18 +10,16 @@ from tiercut.results.table import KINDS
 
 Schema = dict[str, Any]
 
-#: The classes of the fields of our own kinds.
-KIND_CLASSES = tuple(kind.said for kind in KINDS.own.values())
 
-
-def with_kinds(schemas: Mapping[str, Schema]) -> dict[str, Schema]:
-    """Schemas by name, with the fields of the kinds in that of a result: each result has those of one kind.
+def result_schemas(components: Callable[[Sequence[type]], Mapping[str, Schema]]) -> dict[str, Schema]:
+    """The schema ``Result``, where each result has the fields of one of our own kinds, and those that it refers to.
 
     Args:
-        schemas: Those of `Result`, `KIND_CLASSES` and others.
+        components: Makes the schemas of classes and of all that they hold, by name.
     """
-    made = dict(schemas)
-    kinds = [made.pop(each.__name__) for each in KIND_CLASSES]
+    classes = [kind.said for kind in KINDS.own.values()]
+    made = dict(components([Result, *classes]))
+    kinds = [made.pop(each.__name__) for each in classes]
     result = made[Result.__name__]
     fields = {name: schema for kind in kinds for name, schema in kind["properties"].items()}
     either = [{"required": list(kind["required"])} for kind in kinds]
