@@ -197,7 +197,14 @@ def test_package_that_cannot_be_used_is_named_and_costs_nothing_else(
 
 
 @pytest.mark.parametrize(
-    "read", ["return 1 / 0", "return Counts(counted=(Group('x', -1),)), None", "return None", "exit()"]
+    "read",
+    [
+        "return 1 / 0",
+        "return None",
+        "exit()",
+        "return Counts(counted=(Group('x', -1),)), None",
+        "return Counts(counted=(Group('x', float('nan')),)), None",
+    ],
 )
 def test_kind_that_cannot_read_outputs_costs_the_frame_and_is_named(
     counter: Bundle, install: Install, read: str
