@@ -9,8 +9,10 @@ WORKDIR /src
 RUN python -m venv --without-pip /opt/tiercut
 # pyproject.toml alone, so that a change of the code installs nothing again.
 COPY pyproject.toml constraints.txt ./
+# By variable, which also wins over a constraint in a pip.conf of the machine that builds.
+ENV PIP_CONSTRAINT=/src/constraints.txt
 RUN touch README.md LICENSE \
- && pip --python /opt/tiercut/bin/python install --no-cache-dir -c constraints.txt . \
+ && pip --python /opt/tiercut/bin/python install --no-cache-dir . \
  && pip --python /opt/tiercut/bin/python uninstall --yes tiercut \
  && find /opt/tiercut -type d -name tests -prune -exec rm -r {} + \
  && rm -r /opt/tiercut/lib/python3*/site-packages/onnx/backend/test/data
@@ -18,6 +20,8 @@ RUN touch README.md LICENSE \
 # ---------------------------------------------------------------- this project, in an environment of its own
 FROM python:3.11-slim AS project
 WORKDIR /src
+COPY constraints.txt ./
+ENV PIP_CONSTRAINT=/src/constraints.txt
 RUN python -m venv --without-pip /opt/tiercut && pip install --no-cache-dir "setuptools>=77" wheel
 COPY pyproject.toml README.md LICENSE ./
 COPY tiercut tiercut
@@ -47,8 +51,9 @@ USER 10001:10001
 
 # ---------------------------------------------------------------- photographs for cameras without a lens
 FROM python:3.11-slim AS photographs
-COPY constraints.txt ./
-RUN pip download --no-cache-dir --no-deps -c constraints.txt --dest /tmp/wheel scikit-image \
+COPY constraints.txt /src/
+ENV PIP_CONSTRAINT=/src/constraints.txt
+RUN pip download --no-cache-dir --no-deps --dest /tmp/wheel scikit-image \
  && python -m zipfile -e /tmp/wheel/*.whl /tmp/wheel \
  && install -D -m 0644 -t /photographs $(for name in chelsea.png coffee.png motorcycle_left.png rocket.jpg \
     astronaut.png camera.png; do echo /tmp/wheel/skimage/data/$name; done)
@@ -58,9 +63,9 @@ FROM packages AS models
 # torch's own index has its CPU build; PyPI's brings gigabytes of CUDA. Empty: only the usual index.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN PIP_EXTRA_INDEX_URL="${TORCH_INDEX} ${PIP_EXTRA_INDEX_URL}" \
-    pip --python /opt/tiercut/bin/python install --no-cache-dir --no-compile -c constraints.txt ".[demo]" \
+    pip --python /opt/tiercut/bin/python install --no-cache-dir --no-compile ".[demo]" \
  && pip --python /opt/tiercut/bin/python uninstall --yes tiercut \
- && pip --python /opt/tiercut/bin/python install --no-cache-dir --no-compile --no-deps -c constraints.txt silero-vad seglearn
+ && pip --python /opt/tiercut/bin/python install --no-cache-dir --no-compile --no-deps silero-vad seglearn
 COPY --from=project /opt/tiercut /opt/tiercut
 COPY examples/wearable examples/wearable
 COPY deploy/sensors/messages.py ./
@@ -81,7 +86,7 @@ CMD ["python", "-m", "cloud_node"]
 FROM base AS tools
 USER 0:0
 COPY constraints.txt /tmp/
-RUN pip --python /opt/tiercut/bin/python install --no-cache-dir -c /tmp/constraints.txt rich \
+RUN PIP_CONSTRAINT=/tmp/constraints.txt pip --python /opt/tiercut/bin/python install --no-cache-dir rich \
  && mkdir -p /pki/home/device/camera-1 /pki/home/device/camera-2 /pki/home/edge /pki/home/hub/hub \
     /pki/home/bus/site-bus /pki/home/acl /pki/home/operator/operator /pki/home/reader/reader \
     /pki/home/sensor/doorbell /pki/home/sensor/watch \

@@ -68,7 +68,7 @@ def brokers() -> Iterator[tuple[dict[str, Job], PkiFolder]]:
         rules.write_text(own, encoding="utf-8")
         pki.ensure(Listed(_PEER))
         files = BusFiles(
-            identity=PurePosixPath(pki.path_of(_BUS)), acl=PurePosixPath(rules), data=PurePosixPath(folder)
+            identity=PurePosixPath(pki.files.path_of(_BUS)), acl=PurePosixPath(rules), data=PurePosixPath(folder)
         )
         ports = {"plain": free_port(), "secured": free_port()}
         texts = {
@@ -77,7 +77,7 @@ def brokers() -> Iterator[tuple[dict[str, Job], PkiFolder]]:
         }
         running = [_start(folder / f"{kind}.conf", texts[kind], ports[kind]) for kind in texts]
         try:
-            identities = {"plain": "", "secured": str(pki.path_of(_PEER))}
+            identities = {"plain": "", "secured": str(pki.files.path_of(_PEER))}
             yield {kind: Job(ports[kind], 0, 0, WINDOW, 0.0, identities[kind]) for kind in texts}, pki
         finally:
             for process in running:
@@ -96,7 +96,7 @@ def _start(path: Path, text: str, port: int) -> subprocess.Popen[bytes]:
 async def frames_per_s(job: Job, pki: PkiFolder, bundle: Bundle) -> float:
     """Results per second of a device and an edge, over one of the brokers."""
     url = f"mqtts://localhost:{job.port}" if job.identity else f"mqtt://127.0.0.1:{job.port}"
-    folders = {name: str(pki.path_of(identity)) for name, identity in _NODES.items()}
+    folders = {name: str(pki.files.path_of(identity)) for name, identity in _NODES.items()}
 
     def of(node: str, **more: object) -> dict[str, object]:
         common = {"site": "bench", "node": node, "broker_url": url, "bundles": str(bundle.folder.parent)}

@@ -42,7 +42,7 @@ def new_pki(folder: Path, *names: str, **sensors: tuple[str, ...]) -> PkiFolder:
 
 def claiming_to_serve(pki: PkiFolder, name: IdentityName) -> None:
     """Give a certificate the hosts of a server; that it is for clients alone stays as it is."""
-    folder = pki.path_of(name)
+    folder = pki.files.path_of(name)
     issued = x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes())
     authority = Authority.load((pki.folder / "ca" / "authority.pem").read_bytes())
     builder = x509.CertificateBuilder(
@@ -91,7 +91,7 @@ class SecureBroker:
         data.mkdir()
         self.password_port = free_port()
         files = BusFiles(
-            identity=PurePosixPath(pki.path_of(IdentityName.parse(bus))),
+            identity=PurePosixPath(pki.files.path_of(IdentityName.parse(bus))),
             acl=PurePosixPath(self.rules),
             data=PurePosixPath(data),
             passwords=PurePosixPath(passwords) if passwords else None,
@@ -129,7 +129,7 @@ class SecureBroker:
 
 def settings(broker: SecureBroker, pki: PkiFolder, identity: str, **more: Any) -> MqttSettings:
     """How an identity reaches a broker."""
-    folder = pki.path_of(IdentityName.parse(identity))
+    folder = pki.files.path_of(IdentityName.parse(identity))
     files = {f"{name}_file": str(folder / f"{name}.pem") for name in ("ca", "cert", "key")}
     return MqttSettings(url=broker.url, **(files | {"backoff_max_s": 0.5} | more))
 

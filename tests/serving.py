@@ -64,7 +64,7 @@ class Certificates:
 
     def identity(self, name: IdentityName = HUB) -> Identity:
         self._pki.ensure(Listed(name))
-        return Identity.load(self._pki.path_of(name))
+        return Identity.load(self._pki.files.path_of(name))
 
     def remove(self, name: IdentityName) -> None:
         self._pki.remove(name)

@@ -47,7 +47,8 @@ def fingerprints(made: PkiFolder) -> dict[str, bytes]:
 
 def test_certificate_says_who_it_is_and_what_it_is_for(folder: PkiFolder) -> None:
     device, hub = (
-        certificates.load_certificates((folder.path_of(name) / "cert.pem").read_bytes())[0] for name in (DEVICE, HUB)
+        certificates.load_certificates((folder.files.path_of(name) / "cert.pem").read_bytes())[0]
+        for name in (DEVICE, HUB)
     )
     assert certificates.common_name(device) == "home/device/door"
     assert certificates.hosts_of(device) == ()
@@ -57,7 +58,7 @@ def test_certificate_says_who_it_is_and_what_it_is_for(folder: PkiFolder) -> Non
 
 def test_openssl_takes_the_chain_for_clients_and_for_servers_only_by_role(folder: PkiFolder) -> None:
     def verify(name: IdentityName, purpose: str) -> bool:
-        at = folder.path_of(name)
+        at = folder.files.path_of(name)
         command = [program("openssl"), "verify", "-x509_strict", "-purpose", purpose, "-CAfile", at / "ca.pem"]
         return (
             subprocess.run([*map(str, command), str(at / "cert.pem")], capture_output=True, check=False).returncode == 0
@@ -81,7 +82,7 @@ def test_files_are_for_their_owner_alone(folder: PkiFolder) -> None:
     files = [path for path in folder.folder.rglob("*") if path.is_file()]
     assert len(files) > 8
     assert {stat.S_IMODE(path.stat().st_mode) for path in files if path.name != "sites.json"} == {0o600}
-    assert stat.S_IMODE(folder.path_of(DEVICE).stat().st_mode) == 0o700
+    assert stat.S_IMODE(folder.files.path_of(DEVICE).stat().st_mode) == 0o700
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -108,11 +109,11 @@ def test_edge_and_device_of_one_name_are_refused(folder: PkiFolder) -> None:
 
 def test_renewal_changes_one_certificate_and_no_other(folder: PkiFolder) -> None:
     before = fingerprints(folder)
-    key = (folder.path_of(DEVICE) / "key.pem").read_bytes()
+    key = (folder.files.path_of(DEVICE) / "key.pem").read_bytes()
     folder.renew(DEVICE, keep_key=True)
-    assert (folder.path_of(DEVICE) / "key.pem").read_bytes() == key
+    assert (folder.files.path_of(DEVICE) / "key.pem").read_bytes() == key
     folder.renew(DEVICE)
-    assert (folder.path_of(DEVICE) / "key.pem").read_bytes() != key
+    assert (folder.files.path_of(DEVICE) / "key.pem").read_bytes() != key
     after = fingerprints(folder)
     assert [name for name in before if before[name] != after[name]] == ["home/device/door"]
 
@@ -128,28 +129,28 @@ def test_steps_of_a_new_authority_come_in_order(folder: PkiFolder) -> None:
     with pytest.raises(SettingsError, match=r"rotate-ca .* begin"):
         folder.switch()
     folder.begin_rotation()
-    bundle = (folder.path_of(DEVICE) / "ca.pem").read_bytes()
+    bundle = (folder.files.path_of(DEVICE) / "ca.pem").read_bytes()
     assert len(certificates.load_certificates(bundle)) == 2
     with pytest.raises(SettingsError, match=r"rotate-ca .* switch"):
         folder.begin_rotation()
     folder.switch()
     assert all(each.current for each in folder.issued())
     folder.finish_rotation()
-    assert len(certificates.load_certificates((folder.path_of(DEVICE) / "ca.pem").read_bytes())) == 1
-    assert Identity.load(folder.path_of(DEVICE)).name == DEVICE
+    assert len(certificates.load_certificates((folder.files.path_of(DEVICE) / "ca.pem").read_bytes())) == 1
+    assert Identity.load(folder.files.path_of(DEVICE)).name == DEVICE
 
 
 def test_removed_identity_is_off_the_list_that_the_hub_has(folder: PkiFolder) -> None:
     folder.remove(DEVICE)
-    assert [each.identity for each in read_list(folder.path_of(HUB) / "identities.json").listed] == [HUB]
-    assert not folder.path_of(DEVICE).exists()
+    assert [each.identity for each in read_list(folder.files.path_of(HUB) / "identities.json").listed] == [HUB]
+    assert not folder.files.path_of(DEVICE).exists()
 
 
 # ---------------------------------------------------------------------- who a node is
 
 
 def test_certificate_for_another_node_is_refused_with_a_sentence(folder: PkiFolder) -> None:
-    identity = Identity.load(folder.path_of(DEVICE))
+    identity = Identity.load(folder.files.path_of(DEVICE))
     identity.check("home", "device", "door")
     for site, role, node in (("else", "device", "door"), ("home", "edge", "door"), ("home", "device", "gate")):
         with pytest.raises(SettingsError, match=r"for another node: expected '.*', got 'home/device/door'"):
@@ -161,7 +162,14 @@ def test_program_with_the_certificate_of_another_node_ends_before_it_connects(
 ) -> None:
     from edge_node.settings import Settings  # noqa: PLC0415 - only here
 
-    arguments = ["--identity", str(folder.path_of(DEVICE)), "--node", "kitchen", "--broker-url", "mqtts://nowhere"]
+    arguments = [
+        "--identity",
+        str(folder.files.path_of(DEVICE)),
+        "--node",
+        "kitchen",
+        "--broker-url",
+        "mqtts://nowhere",
+    ]
 
     def build(_: object) -> None:
         pytest.fail("it was built")
@@ -174,32 +182,32 @@ def test_program_with_the_certificate_of_another_node_ends_before_it_connects(
 def test_certificate_that_has_ended_is_refused_before_connecting(folder: PkiFolder) -> None:
     folder.renew(DEVICE, days=1, now=dt.datetime.now(dt.UTC) - dt.timedelta(days=2))
     with pytest.raises(SettingsError, match="has ended"):
-        Identity.load(folder.path_of(DEVICE)).check("home", "device", "door")
+        Identity.load(folder.files.path_of(DEVICE)).check("home", "device", "door")
 
 
 @pytest.mark.parametrize("name", ["ca.pem", "cert.pem", "key.pem"])
 @pytest.mark.parametrize("data", [None, b"", b"no PEM"])
 def test_folder_that_is_no_identity_is_refused(folder: PkiFolder, name: str, data: bytes | None) -> None:
-    path = folder.path_of(DEVICE) / name
+    path = folder.files.path_of(DEVICE) / name
     path.unlink()
     if data is not None:
         path.write_bytes(data)
     with pytest.raises(SettingsError, match="no identity in"):
-        Identity.load(folder.path_of(DEVICE))
+        Identity.load(folder.files.path_of(DEVICE))
 
 
 def test_key_of_another_certificate_is_refused(folder: PkiFolder) -> None:
-    key = (folder.path_of(HUB) / "key.pem").read_bytes()
-    (folder.path_of(DEVICE) / "key.pem").write_bytes(key)
+    key = (folder.files.path_of(HUB) / "key.pem").read_bytes()
+    (folder.files.path_of(DEVICE) / "key.pem").write_bytes(key)
     with pytest.raises(SettingsError, match="another key"):
-        Identity.load(folder.path_of(DEVICE))
+        Identity.load(folder.files.path_of(DEVICE))
 
 
 def test_node_waits_for_files_that_come_later(folder: PkiFolder) -> None:
     late = IdentityName("home", "device", "late")
     timer = threading.Timer(0.3, lambda: folder.ensure(Listed(late)))
     timer.start()
-    assert wait_for(folder.path_of(late), 10).name == late
+    assert wait_for(folder.files.path_of(late), 10).name == late
     timer.join()
     with pytest.raises(SettingsError, match="no identity in"):
         wait_for(folder.folder / "never", 0.1)
@@ -243,7 +251,7 @@ def test_renewal_does_not_give_one_identity_to_two_processes(folder: PkiFolder, 
     other.start()
     assert names.get(timeout=20) == "edge-1"
     folder.renew(edge)
-    folder.copy(edge, edges / "edge-1")  # brought there once more
+    folder.files.copy(edge, edges / "edge-1")  # brought there once more
     with pytest.raises(SettingsError, match="1, all in use"):
         claim(edges)
     done.set()
@@ -252,11 +260,11 @@ def test_renewal_does_not_give_one_identity_to_two_processes(folder: PkiFolder, 
 
 
 def test_lock_is_the_same_file_after_a_renewal_and_a_copy(folder: PkiFolder, tmp_path: Path) -> None:
-    folder.copy(DEVICE, tmp_path / "copy")
-    locks = [folder.path_of(DEVICE) / ".lock", tmp_path / "copy" / ".lock"]
+    folder.files.copy(DEVICE, tmp_path / "copy")
+    locks = [folder.files.path_of(DEVICE) / ".lock", tmp_path / "copy" / ".lock"]
     before = [each.stat().st_ino for each in locks]
     folder.renew(DEVICE)
-    folder.copy(DEVICE, tmp_path / "copy")
+    folder.files.copy(DEVICE, tmp_path / "copy")
     assert [each.stat().st_ino for each in locks] == before
 
 
@@ -273,7 +281,7 @@ def test_identity_that_does_not_fit_is_not_claimed(folder: PkiFolder) -> None:
 
 
 def test_client_id_is_the_same_after_a_restart_and_nobody_can_guess_it(folder: PkiFolder) -> None:
-    keys = [folder.path_of(name) / "key.pem" for name in (DEVICE, HUB)]
+    keys = [folder.files.path_of(name) / "key.pem" for name in (DEVICE, HUB)]
     ids = []
     for key in (*keys, keys[0], None):
         node = NodeSettings(node="door", broker_url="mqtts://localhost", ca_file=key, cert_file=key, key_file=key)
@@ -318,7 +326,7 @@ def _subject(certificate: object) -> str:
 
 
 def test_server_follows_its_files_and_asks_for_certificates(folder: PkiFolder) -> None:
-    hub, device = Identity.load(folder.path_of(HUB)), Identity.load(folder.path_of(DEVICE))
+    hub, device = Identity.load(folder.files.path_of(HUB)), Identity.load(folder.files.path_of(DEVICE))
     server = hub.server_context()
     assert shake_hands(server, device.client_context()) == (str(HUB), str(DEVICE))
     anonymous = ssl.create_default_context(cafile=device.ca_file)
@@ -331,7 +339,7 @@ def test_server_follows_its_files_and_asks_for_certificates(folder: PkiFolder) -
 
 def test_device_cannot_serve(folder: PkiFolder) -> None:
     claiming_to_serve(folder, DEVICE)
-    hub, device = Identity.load(folder.path_of(HUB)), Identity.load(folder.path_of(DEVICE))
+    hub, device = Identity.load(folder.files.path_of(HUB)), Identity.load(folder.files.path_of(DEVICE))
     anybody = tls_context(*map(str, (hub.ca_file, hub.cert_file, hub.key_file)))
     with pytest.raises(ssl.SSLError, match="purpose"):
         shake_hands(device.server_context(), anybody)
@@ -340,7 +348,10 @@ def test_device_cannot_serve(folder: PkiFolder) -> None:
 def test_broker_cannot_serve_in_place_of_a_hub(folder: PkiFolder) -> None:
     bus = IdentityName("home", "bus", "site-bus")
     folder.ensure(Listed(bus))
-    server, device = Identity.load(folder.path_of(bus)).server_context(), Identity.load(folder.path_of(DEVICE))
+    server, device = (
+        Identity.load(folder.files.path_of(bus)).server_context(),
+        Identity.load(folder.files.path_of(DEVICE)),
+    )
     anybody = tls_context(*map(str, (device.ca_file, device.cert_file, device.key_file)))
     assert shake_hands(server, anybody) == (str(bus), str(DEVICE))
     with pytest.raises(ssl.SSLCertVerificationError, match=r"expected one of '\+/hub/\+', got 'home/bus/site-bus'"):
@@ -348,10 +359,10 @@ def test_broker_cannot_serve_in_place_of_a_hub(folder: PkiFolder) -> None:
 
 
 def test_half_written_files_leave_the_last_good_ones_in_use(folder: PkiFolder) -> None:
-    device = Identity.load(folder.path_of(DEVICE))
+    device = Identity.load(folder.files.path_of(DEVICE))
     before = device.client_context()
     key = device.key_file.read_bytes()
-    device.key_file.write_bytes((folder.path_of(HUB) / "key.pem").read_bytes())
+    device.key_file.write_bytes((folder.files.path_of(HUB) / "key.pem").read_bytes())
     assert device.client_context() is before
     device.key_file.write_bytes(key)
     assert device.client_context() is not before
@@ -420,7 +431,7 @@ def test_name_that_was_removed_does_not_come_back_by_itself(tmp_path: Path, caps
     known = read_list(tmp_path / "home" / "hub" / "hub" / "identities.json")
     assert gone in known.removed
     assert gone not in known.names
-    assert not folder.path_of(gone).exists()
+    assert not folder.files.path_of(gone).exists()
     assert main(["certs", "issue", at, "device", "a"]) == 2
     assert "'home/device/a' was removed" in capsys.readouterr().err
     assert main(["certs", "issue", at, "device", "a", "--again"]) == 0

@@ -42,7 +42,7 @@ def secured(keys: PkiFolder, tmp_path: Path) -> Iterator[SecureBroker]:
 
 
 def as_one(broker: SecureBroker, keys: PkiFolder, name: str) -> Target:
-    identity = Identity.load(keys.path_of(IdentityName.parse(name)))
+    identity = Identity.load(keys.files.path_of(IdentityName.parse(name)))
     return Target(site="t", bus=settings(broker, keys, name), identity=identity, wait_s=0.5)
 
 
@@ -77,7 +77,7 @@ def test_node_that_is_gone_for_good_is_forgotten_by_the_command_that_is_shown(
             await say(bus, "d", "device", state="offline")
         (finding,) = (await found(as_one(secured, keys, "t/reader/r")))["nodes", "warning"]
         command = finding.fix.partition("in its identity's folder ")[2].partition(",")[0].split()
-        folder = keys.path_of(IdentityName.parse("t/device/d"))
+        folder = keys.files.path_of(IdentityName.parse("t/device/d"))
         await asyncio.to_thread(subprocess.run, [program(command[0]), *command[1:]], check=True, cwd=folder)
         findings = await found(as_one(secured, keys, "t/reader/r"))
         assert ("nodes", "warning") not in findings
@@ -124,7 +124,7 @@ def test_looking_reaches_nobody_and_leaves_nothing(keys: PkiFolder, tmp_path: Pa
     @async_test
     async def look() -> None:
         with Mosquitto(tmp_path) as broker:
-            identity = Identity.load(keys.path_of(IdentityName.parse(name)))
+            identity = Identity.load(keys.files.path_of(IdentityName.parse(name)))
             async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus, saying(bus, HUB):
                 await bus.subscribe("#", handler=listen)
                 await found(plain(broker.url, identity=identity))

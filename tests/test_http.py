@@ -254,7 +254,7 @@ async def test_body_that_does_not_come_is_waited_for_only_so_long(
     bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker.http.streams, "BODY_S", 0.1)
-    monkeypatch.setattr(broker.http, "LINGER_S", 0.1)
+    monkeypatch.setattr(broker.http.server, "LINGER_S", 0.1)
     async with served(bundles) as hub:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(hub.url.rpartition(":")[2]))
         writer.write(b"PUT /v1/streams/cam HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
@@ -265,7 +265,7 @@ async def test_body_that_does_not_come_is_waited_for_only_so_long(
 
 @async_test
 async def test_connection_that_asks_nothing_is_closed(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker.http, "HEAD_S", 0.1)
+    monkeypatch.setattr(broker.http.server, "HEAD_S", 0.1)
     async with served(bundles) as hub:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(hub.url.rpartition(":")[2]))
         writer.write(b"GET /v1/health HTTP/1.1\r\n")
@@ -275,7 +275,7 @@ async def test_connection_that_asks_nothing_is_closed(bundles: Path, monkeypatch
 
 @async_test
 async def test_too_many_connections_leave_the_first_ones_alone(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker.http, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(broker.http.server, "MAX_CONNECTIONS", 1)
     async with served(bundles) as hub:
         port = int(hub.url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -29,10 +29,10 @@ MAX_MB = 150
 PROGRAM = """
 import resource, sys
 import numpy as np
-from tiercut.preprocess import FrameSpec
-from tiercut.sensing.form import Spoiled
+from tiercut.model.preprocess import FrameSpec
+from tiercut.sensing.sensor_format import Spoiled
 from tiercut.sensing.payloads import read_payload
-from tiercut.stream_settings import SourceSettings
+from tiercut.protocol.stream_settings import SourceSettings
 
 def kb(name):
     with open("/proc/self/status") as status:

@@ -191,7 +191,7 @@ async def test_certificate_of_another_authority_is_refused(
     site: tuple[SecureBroker, PkiFolder], tmp_path: Path
 ) -> None:
     broker, pki = site
-    foreign = new_pki(tmp_path / "foreign", "t/hub/hub").path_of(IdentityName("t", "hub", "hub"))
+    foreign = new_pki(tmp_path / "foreign", "t/hub/hub").files.path_of(IdentityName("t", "hub", "hub"))
     files = {"cert_file": str(foreign / "cert.pem"), "key_file": str(foreign / "key.pem")}
     assert "certificate" in await refused(settings(broker, pki, "t/hub/hub", **files))
 
@@ -199,7 +199,7 @@ async def test_certificate_of_another_authority_is_refused(
 @async_test
 async def test_broker_of_another_authority_is_not_trusted(site: tuple[SecureBroker, PkiFolder], tmp_path: Path) -> None:
     broker, pki = site
-    foreign = new_pki(tmp_path / "foreign", "t/hub/hub").path_of(IdentityName("t", "hub", "hub"))
+    foreign = new_pki(tmp_path / "foreign", "t/hub/hub").files.path_of(IdentityName("t", "hub", "hub"))
     assert "not trusted" in await refused(settings(broker, pki, "t/hub/hub", ca_file=str(foreign / "ca.pem")))
 
 
@@ -216,9 +216,9 @@ async def test_certificate_that_has_ended_is_refused(site: tuple[SecureBroker, P
 async def test_certificate_of_a_node_does_not_make_a_broker(tmp_path: Path) -> None:
     pki = new_pki(tmp_path / "pki", "t/device/d", "t/edge/e")
     claiming_to_serve(pki, IdentityName("t", "device", "d"))
-    folder = pki.path_of(IdentityName("t", "bus", "bus"))
+    folder = pki.files.path_of(IdentityName("t", "bus", "bus"))
     for name in ("cert.pem", "key.pem"):
-        shutil.copy(pki.path_of(IdentityName("t", "device", "d")) / name, folder / name)
+        shutil.copy(pki.files.path_of(IdentityName("t", "device", "d")) / name, folder / name)
     with SecureBroker(tmp_path, pki, "") as broker:
         assert "purpose" in await refused(settings(broker, pki, "t/edge/e"))
 
@@ -226,7 +226,7 @@ async def test_certificate_of_a_node_does_not_make_a_broker(tmp_path: Path) -> N
 @async_test
 async def test_broker_must_be_the_one_of_the_site(tmp_path: Path) -> None:
     pki = new_pki(tmp_path / "pki", "t/edge/e", "t/hub/hub", "other/bus/bus", "cloud/bus/cb")
-    folders = {name: pki.path_of(IdentityName.parse(name)) for name in ("t/edge/e", "t/hub/hub", "t/bus/bus")}
+    folders = {name: pki.files.path_of(IdentityName.parse(name)) for name in ("t/edge/e", "t/hub/hub", "t/bus/bus")}
     shutil.copytree(folders["t/bus/bus"] / "ca.d", folders["t/hub/hub"] / "ca.d")
     urls = "mqtts://localhost:1", "mqtts://localhost:2"
     edge = NodeSettings(site="t", node="e", broker_url=urls[0], cloud_broker_url=urls[1], identity=folders["t/edge/e"])
@@ -292,7 +292,7 @@ async def test_will_outside_of_a_role_is_not_published(site: tuple[SecureBroker,
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tls_1_1_is_refused_and_1_2_is_taken(site: tuple[SecureBroker, PkiFolder]) -> None:
     broker, pki = site
-    folder = pki.path_of(IdentityName("t", "reader", "r"))
+    folder = pki.files.path_of(IdentityName("t", "reader", "r"))
     for version, taken in ((ssl.TLSVersion.TLSv1_1, False), (ssl.TLSVersion.TLSv1_2, True)):
         context = ssl.create_default_context(cafile=folder / "ca.pem")
         context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
@@ -321,7 +321,7 @@ def test_session_does_not_outlive_its_certificate(
     who = IdentityName("t", "device", "d")
     ends = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=2.5)
     copy.renew(who, days=1, now=ends - dt.timedelta(days=1))
-    folder = copy.path_of(who)
+    folder = copy.files.path_of(who)
     context = ssl.create_default_context(cafile=folder / "ca.pem")
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     context.minimum_version = context.maximum_version = version
@@ -396,7 +396,7 @@ async def test_renewed_certificate_is_used_at_the_next_connection_and_others_sta
         async with on_bus(broker, pki, "t/device/d", "t/edge/e") as (device, edge):
             for name in ("t/device/d", "t/bus/bus"):
                 pki.renew(IdentityName.parse(name))
-            new = (pki.path_of(IdentityName("t", "bus", "bus")) / "cert.pem").read_text()
+            new = (pki.files.path_of(IdentityName("t", "bus", "bus")) / "cert.pem").read_text()
             await until(lambda: ssl.get_server_certificate(("localhost", broker.port)) in new)
             device._connection.abort()  # type: ignore[union-attr]  # a lost connection
             device.on_lost("for the test")
@@ -410,7 +410,7 @@ async def test_new_authority_is_brought_in_step_by_step_without_restarting_a_cli
     pki = new_pki(tmp_path / "pki", *IDENTITIES)
     with SecureBroker(tmp_path, pki, acl("t", pki.listed(), [CAM])) as broker:
         async with on_bus(broker, pki, "t/edge/e") as (edge,):
-            old = shutil.copytree(pki.path_of(IdentityName("t", "reader", "r")), tmp_path / "old")
+            old = shutil.copytree(pki.files.path_of(IdentityName("t", "reader", "r")), tmp_path / "old")
             for step in (pki.begin_rotation, pki.switch, pki.finish_rotation):
                 step()
                 await asyncio.sleep(1.5)  # run.sh looks each second
@@ -429,7 +429,7 @@ async def test_sensor_without_certificate_may_have_a_password_on_a_port_of_its_o
     command = [program("mosquitto_passwd"), "-b", "-c", str(passwords), "t/sensor/bell", "secret"]
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
     with SecureBroker(tmp_path, pki, acl("t", pki.listed(), [DOOR]), passwords=passwords) as broker:
-        ca = str(pki.path_of(IdentityName("t", "edge", "e")) / "ca.pem")
+        ca = str(pki.files.path_of(IdentityName("t", "edge", "e")) / "ca.pem")
         url = f"mqtts://localhost:{broker.password_port}"
         sensor = MqttSettings(url=url, ca_file=ca, username="t/sensor/bell", password="secret")
         async with on_bus(broker, pki, "t/edge/e") as (edge,), MqttBus(sensor, clock=SystemClock()) as bell:

@@ -42,7 +42,7 @@ def programs(
     }
 
     def of(identity: str, **more: Any) -> dict[str, Any]:
-        return common | {"identity": str(pki.path_of(IdentityName.parse(identity)))} | more
+        return common | {"identity": str(pki.files.path_of(IdentityName.parse(identity)))} | more
 
     source = {"name": "cam", "model": bundle.name, "sensor": "noise", "fps": 30.0}
     return {

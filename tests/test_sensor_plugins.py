@@ -57,7 +57,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
 HEAD = """
 import numpy as np
-from tiercut.sensing.form import Captured, Channel, SensorForm, Spoiled
+from tiercut.sensing.sensor_format import Captured, Channel, SensorForm, Spoiled
 
 class Base:
     form = SensorForm(kind="image")

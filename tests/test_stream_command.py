@@ -324,7 +324,7 @@ async def test_reader_may_look_and_not_touch(tmp_path: Path, capsys: pytest.Capt
             await hub.publish(Message(STREAM_STATUS.of(site="t", stream="garden"), encode_json(garden), retain=True))
 
             async def say(identity: str, *command: str) -> tuple[int, str]:
-                folder = str(pki.path_of(IdentityName.parse(identity)))
+                folder = str(pki.files.path_of(IdentityName.parse(identity)))
                 arguments = ["stream", *command, "--broker", secure.url, "--site", "t", "--identity", folder]
                 status = await asyncio.to_thread(main, arguments)
                 out, err = capsys.readouterr()

@@ -11,7 +11,7 @@ pytest.importorskip("rich")
 
 from rich.console import Console
 
-from tiercut.cli.watch import Known
+from tiercut.cli.watch_state import Known
 from tiercut.cli.watch_view import TURN_S, screen
 from tiercut.plan import Tier
 from tiercut.protocol.nodes import NodeStatus

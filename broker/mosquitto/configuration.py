@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from tiercut.errors import SettingsError
-from tiercut.security.authority import CA_FOLDER, CERT_FILE, KEY_FILE
+from tiercut.security.identity_files import CA_FOLDER, CERT_FILE, KEY_FILE
 
 #: What a node sends at most in one packet, `tiercut.bus.settings.MAX_PACKET_BYTES`; the same for sensors.
 MAX_PACKET_BYTES = 8 * 1024 * 1024

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from tiercut.errors import SettingsError
 from tiercut.files import write_whole
 from tiercut.security import certificates
-from tiercut.security.authority import Owner, PkiFolder, Sites
+from tiercut.security.authority import PkiFolder, Sites
+from tiercut.security.identity_files import Owner
 from tiercut.security.identity_list import IdentityName, Listed, Role
 
 CONF_FILE, ACL_FILE = "mosquitto.conf", "acl"
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         own = [host for value in hosts.get(each.identity.name, ()) for host in value.split(",")]
         made += folder.ensure(each, hosts=own, days=args.days, before_days=args.before_days)
     for identity in [each.identity for each in wanted if each.identity.role == "bus"]:
-        folder.write(identity, CONF_FILE, _configuration(args, at_site=identity.site == args.site).encode())
+        folder.files.write(identity, CONF_FILE, _configuration(args, at_site=identity.site == args.site).encode())
     refresh_cloud_rules(folder)
     _first_rules(folder, args.site, owner, bus_owner)
     print(f"{len(wanted)} identities in {args.folder}, {made} of them new or renewed")
@@ -98,7 +99,7 @@ def refresh_cloud_rules(folder: PkiFolder) -> None:
     listed, cloud_site = folder.listed(), folder.sites.cloud_site
     for each in listed:
         if each.identity.role == "bus" and each.identity.site == cloud_site:
-            folder.write(each.identity, ACL_FILE, cloud_acl(listed, site=cloud_site).encode())
+            folder.files.write(each.identity, ACL_FILE, cloud_acl(listed, site=cloud_site).encode())
 
 
 def _first_rules(folder: PkiFolder, site: str, owner: Owner, bus_owner: Owner) -> None:

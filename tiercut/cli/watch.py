@@ -5,18 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import sys
-from collections.abc import Sequence
-from typing import Any
 
 from tiercut.bus.mqtt import MqttBus
 from tiercut.cli.connect import add_connection, connection
 from tiercut.cli.watch_results import line
+from tiercut.cli.watch_state import Known
 from tiercut.clock import SystemClock
-from tiercut.declared import decode_json
-from tiercut.errors import BadMessage, SettingsError
-from tiercut.protocol.nodes import NodeStatus
+from tiercut.errors import SettingsError
 from tiercut.protocol.topics import EXPLAIN, RESULT, STATUS
 from tiercut.settings import check_names
 
@@ -83,39 +79,3 @@ async def _live(args: argparse.Namespace) -> None:
             while True:
                 live.update(screen(known, live.console, clock.monotonic_s()))
                 await asyncio.sleep(REFRESH_S)
-
-
-class Known:
-    """The last word on each stream and node.
-
-    Args:
-        streams: Those to be shown; all where none is named.
-
-    Attributes:
-        site: The site.
-        explanations: Stream → its explanation.
-        results: Stream → its last result.
-        nodes: (tier, node) → its last status.
-    """
-
-    def __init__(self, site: str, streams: Sequence[str] | None = None) -> None:
-        self.site = site
-        self._wanted = frozenset(streams or ())
-        self.explanations: dict[str, dict[str, Any]] = {}
-        self.results: dict[str, dict[str, Any]] = {}
-        self.nodes: dict[tuple[str, str], NodeStatus] = {}
-
-    def heard(self, delivery: Any) -> None:
-        """Take in a message; what cannot be read is left out."""
-        delivery.ack()
-        with contextlib.suppress(BadMessage, ValueError):
-            if (names := EXPLAIN.parse(delivery.topic)) and self._shows(names["stream"]):
-                self.explanations[names["stream"]] = json.loads(delivery.payload)
-            elif names := RESULT.parse(delivery.topic):
-                self.results[names["stream"]] = json.loads(delivery.payload)
-            elif STATUS.parse(delivery.topic):
-                status = decode_json(NodeStatus, delivery.payload)
-                self.nodes[status.tier, status.node] = status
-
-    def _shows(self, stream: str) -> bool:
-        return not self._wanted or stream in self._wanted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -13,11 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tiercut.cli.demo_view import names_only
+from tiercut.cli.watch_state import Known
 from tiercut.plan import FULL, name_of
 from tiercut.protocol.nodes import NodeStatus
-
-if TYPE_CHECKING:
-    from tiercut.cli.watch import Known
 
 NONE = "-"
 #: Where not all streams fit: how long one is shown whole.

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,14 +19,19 @@ from typing import Self
 from tiercut.errors import SettingsError
 from tiercut.files import write_whole
 from tiercut.security import certificates
+from tiercut.security.identity_files import (
+    CA_FILE,
+    CA_FOLDER,
+    CERT_FILE,
+    KEY_FILE,
+    LOCK_FILE,
+    IdentityFiles,
+    Owner,
+    make_folder,
+)
 from tiercut.security.identity_list import LIST_FILE, SERVERS, IdentityList, IdentityName, Listed, list_bytes, read_list
 
-CA_FILE, CERT_FILE, KEY_FILE, LOCK_FILE = "ca.pem", "cert.pem", "key.pem", ".lock"
-#: A broker's authorities, one file each.
-CA_FOLDER = "ca.d"
 _SITES_FILE = "sites.json"
-#: Who may read what is not ours: user and group, ``None`` for those of this process.
-Owner = tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +69,16 @@ class PkiFolder:
         owner: To whom identities' files are to belong.
         bus_owner: The same for those of brokers.
 
+    Attributes:
+        files: The folders of its identities.
+
     Raises:
         SettingsError: there is no authority there.
     """
 
     def __init__(self, folder: Path, *, owner: Owner = None, bus_owner: Owner = None) -> None:
         self.folder = folder
-        self._owner = owner
-        self._bus_owner = bus_owner or owner
+        self.files = IdentityFiles(folder, owner=owner, bus_owner=bus_owner)
         try:
             self._authority = certificates.Authority.load(self._ca("authority").read_bytes())
         except (OSError, ValueError) as error:
@@ -100,7 +105,7 @@ class PkiFolder:
             )
         path = folder / "ca" / "authority.pem"
         if not path.exists():
-            _make_folder(path.parent, None)
+            make_folder(path.parent, None)
             write_whole(path, certificates.Authority.new(sites.site).pem, what="the authority ", mode=0o600)
         names = path.with_name(_SITES_FILE)
         if not names.exists():
@@ -140,10 +145,6 @@ class PkiFolder:
     def issued(self) -> list[Issued]:
         """All certificates."""
         return [self._issued(each.identity) for each in self.listed()]
-
-    def path_of(self, identity: IdentityName) -> Path:
-        """Its folder."""
-        return self.folder / identity.site / identity.role / identity.name
 
     # ------------------------------------------------------------------ certificates
 
@@ -208,18 +209,17 @@ class PkiFolder:
             now: The time (default: now).
         """
         certificates.check_days(days)
-        folder = self.path_of(identity)
-        _make_folder(folder, self._owner_of(identity))
-        old = self._certificate(identity)
-        key = self._key(identity) if keep_key else None
+        folder = self.files.make_folder(identity)
+        old = self.files.certificate(identity)
+        key = self.files.key(identity) if keep_key else None
         key = key or certificates.new_key()
         known = certificates.hosts_of(old) if old is not None else ()
         certificate = self._authority.issue(identity, key, hosts=(*known, *hosts), days=days, now=now)
         if not (folder / LOCK_FILE).exists():  # a node may hold it: it stays the same file
-            self._write(identity, LOCK_FILE, b"")
+            self.files.replace(identity, LOCK_FILE, b"")
         self._write_trust(identity)
-        self._write(identity, KEY_FILE, certificates.key_pem(key))
-        self._write(identity, CERT_FILE, certificates.certificate_pem(certificate))
+        self.files.replace(identity, KEY_FILE, certificates.key_pem(key))
+        self.files.replace(identity, CERT_FILE, certificates.certificate_pem(certificate))
 
     def remove(self, identity: IdentityName) -> None:
         """Take an identity off the list, so that access rules no longer name it, and delete its files."""
@@ -233,28 +233,7 @@ class PkiFolder:
         known = self._known
         listed = tuple(each for each in known.listed if each.identity != identity)
         self._save_list(replace(known, listed=listed, removed=(*known.removed, identity)))
-        folder = self.path_of(identity)
-        for name in (CERT_FILE, KEY_FILE, CA_FILE, LOCK_FILE):
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / CA_FOLDER, ignore_errors=True)
-        if folder.exists() and not any(folder.iterdir()):
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def copy(self, identity: IdentityName, to: Path) -> None:
-        """Copy an identity's files into another folder, such as one to take to its machine."""
-        _make_folder(to, None)
-        folder = self.path_of(identity)
-        for path in sorted(each for each in folder.rglob("*") if each.is_file()):
-            copied = to / path.relative_to(folder)
-            _make_folder(copied.parent, None)
-            if path.name != LOCK_FILE or not copied.exists():  # a node may hold the one that is there
-                write_whole(copied, path.read_bytes(), what="a copy ", mode=0o600)
-
-    def write(self, identity: IdentityName, name: str, data: bytes) -> None:
-        """Another file of an identity, with its owner; nothing is done when it stands there already."""
-        path = self.path_of(identity) / name
-        if not path.exists() or path.read_bytes() != data:
-            self._write(identity, name, data)
+        self.files.delete(identity)
 
     # ------------------------------------------------------------------ a new authority
 
@@ -315,33 +294,19 @@ class PkiFolder:
         others = [self._ca(name) for name in ("next", "old") if self._ca(name).exists()]
         return [self._authority.certificate, *(certificates.load_certificates(each.read_bytes())[0] for each in others)]
 
-    def _owner_of(self, identity: IdentityName) -> Owner:
-        """As asked for, or as its folder has it: root must not take files away from whom they are of."""
-        given = self._bus_owner if identity.role == "bus" else self._owner
-        folder = self.path_of(identity)
-        if given is None and os.geteuid() == 0 and folder.exists():
-            found = folder.stat()
-            return found.st_uid, found.st_gid
-        return given
-
-    def _write(self, identity: IdentityName, name: str, data: bytes) -> None:
-        path = self.path_of(identity) / name
-        write_whole(path, data, what="a file of an identity: ", mode=0o600, owner=self._owner_of(identity))
-
     def _write_trust(self, identity: IdentityName) -> None:
-        self.write(identity, CA_FILE, self.trusted())
+        self.files.write(identity, CA_FILE, self.trusted())
         if identity.role == "hub":
-            self.write(identity, LIST_FILE, list_bytes(self._known))
+            self.files.write(identity, LIST_FILE, list_bytes(self._known))
         if identity.role == "bus":
             self._write_trust_folder(identity)
 
     def _write_trust_folder(self, identity: IdentityName) -> None:
         """Mosquitto reads a file of authorities once, and a folder of them whenever it meets an unknown one."""
-        folder = self.path_of(identity) / CA_FOLDER
-        _make_folder(folder, self._owner_of(identity))
+        folder = self.files.make_folder(identity, CA_FOLDER)
         files = {certificates.authority_file(each): certificates.certificate_pem(each) for each in self._authorities()}
         for name, data in files.items():
-            self.write(identity, f"{CA_FOLDER}/{name}", data)
+            self.files.write(identity, f"{CA_FOLDER}/{name}", data)
         for path in folder.iterdir():
             if path.name not in files:
                 path.unlink()
@@ -380,23 +345,11 @@ class PkiFolder:
         data = list_bytes(known)
         write_whole(self.folder / "ca" / LIST_FILE, data, what="the list of identities ", mode=0o600)
         for each in self.listed():
-            if each.identity.role == "hub" and (self.path_of(each.identity) / CERT_FILE).exists():
-                self.write(each.identity, LIST_FILE, data)
-
-    def _certificate(self, identity: IdentityName) -> certificates.Certificate | None:
-        try:
-            return certificates.load_certificates((self.path_of(identity) / CERT_FILE).read_bytes())[0]
-        except (OSError, ValueError):
-            return None
-
-    def _key(self, identity: IdentityName) -> certificates.Key | None:
-        try:
-            return certificates.load_key((self.path_of(identity) / KEY_FILE).read_bytes())
-        except (OSError, ValueError, TypeError):
-            return None
+            if each.identity.role == "hub" and (self.files.path_of(each.identity) / CERT_FILE).exists():
+                self.files.write(each.identity, LIST_FILE, data)
 
     def _good(self, identity: IdentityName, hosts: Sequence[str], before_days: float, now: dt.datetime | None) -> bool:
-        certificate, key = self._certificate(identity), self._key(identity)
+        certificate, key = self.files.certificate(identity), self.files.key(identity)
         if certificate is None or key is None or not certificates.same_key(certificate, key):
             return False
         missing = set(hosts) - set(certificates.hosts_of(certificate)) if identity.role in SERVERS else ()
@@ -409,29 +362,13 @@ class PkiFolder:
         return any(certificates.signed_by(certificate, each) for each in self._authorities())
 
     def _issued(self, identity: IdentityName) -> Issued:
-        certificate = self._certificate(identity)
+        certificate = self.files.certificate(identity)
         if certificate is None:
-            return Issued(identity, self.path_of(identity), 0.0, (), current=False)
+            return Issued(identity, self.files.path_of(identity), 0.0, (), current=False)
         return Issued(
             identity,
-            self.path_of(identity),
+            self.files.path_of(identity),
             certificates.days_left(certificate),
             certificates.hosts_of(certificate),
             current=certificates.signed_by(certificate, self._authority.certificate),
         )
-
-
-def _make_folder(folder: Path, owner: Owner) -> None:
-    """A folder that only its owner may look into; one that is there (a mount) keeps its permissions."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if owner is not None:
-            os.chown(folder, *owner)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot make the folder '{folder}'",
-            expected="a folder that can be written, and root's rights for --owner",
-            came=(error.strerror or str(error)).lower(),
-            fix="choose another folder or user",
-        ) from error

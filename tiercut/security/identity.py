@@ -22,7 +22,7 @@ from tiercut.bus.settings import tls_context
 from tiercut.bus.tls_files import current
 from tiercut.errors import SettingsError
 from tiercut.security import certificates
-from tiercut.security.authority import CA_FILE, CERT_FILE, KEY_FILE, LOCK_FILE
+from tiercut.security.identity_files import CA_FILE, CERT_FILE, KEY_FILE, LOCK_FILE
 from tiercut.security.identity_list import IdentityName, Role
 
 #: How often folders are looked at that are not ready yet.

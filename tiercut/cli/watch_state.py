@@ -1,0 +1,49 @@
+"""What has last been said of a site's streams and nodes, as ``tiercut watch`` shows it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tiercut.declared import decode_json
+from tiercut.errors import BadMessage
+from tiercut.protocol.nodes import NodeStatus
+from tiercut.protocol.topics import EXPLAIN, RESULT, STATUS
+
+
+class Known:
+    """The last word on each stream and node.
+
+    Args:
+        streams: Those to be shown; all where none is named.
+
+    Attributes:
+        site: The site.
+        explanations: Stream → its explanation.
+        results: Stream → its last result.
+        nodes: (tier, node) → its last status.
+    """
+
+    def __init__(self, site: str, streams: Sequence[str] | None = None) -> None:
+        self.site = site
+        self._wanted = frozenset(streams or ())
+        self.explanations: dict[str, dict[str, Any]] = {}
+        self.results: dict[str, dict[str, Any]] = {}
+        self.nodes: dict[tuple[str, str], NodeStatus] = {}
+
+    def heard(self, delivery: Any) -> None:
+        """Take in a message; what cannot be read is left out."""
+        delivery.ack()
+        with contextlib.suppress(BadMessage, ValueError):
+            if (names := EXPLAIN.parse(delivery.topic)) and self._shows(names["stream"]):
+                self.explanations[names["stream"]] = json.loads(delivery.payload)
+            elif names := RESULT.parse(delivery.topic):
+                self.results[names["stream"]] = json.loads(delivery.payload)
+            elif STATUS.parse(delivery.topic):
+                status = decode_json(NodeStatus, delivery.payload)
+                self.nodes[status.tier, status.node] = status
+
+    def _shows(self, stream: str) -> bool:
+        return not self._wanted or stream in self._wanted
