@@ -181,7 +181,7 @@ def _wanted(kind: inspect.Type, said: str) -> str:
 
 def _reason(said: str, steps: Steps, declared: str | None, came: object) -> str:
     """Name of the counter of what msgspec says."""
-    if ", got `null`" in said:
+    if said.endswith((", got `null`", ", got `None`")):
         return "missing_field"
     if "of at least length" in said:  # an array that stands for an object
         return declared or "bad_type"

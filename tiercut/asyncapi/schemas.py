@@ -83,12 +83,11 @@ def _metadata(cls: Any) -> dict[str, Any]:
 
 def _always(cls: Any, field: inspect.Field) -> bool:
     """Whether a field is written in every message."""
-    has_default = field.default is not msgspec.NODEFAULT or field.default_factory is not msgspec.NODEFAULT
-    if not field.required and not has_default:  # UNSET
-        return False
+    has_default, has_factory = field.default is not msgspec.NODEFAULT, field.default_factory is not msgspec.NODEFAULT
+    if field.required or not (has_default or has_factory):  # the default of the latter is UNSET
+        return field.required
     config = getattr(cls, "__struct_config__", None)
-    omits = config is not None and config.omit_defaults
-    return not omits or (field.default is msgspec.NODEFAULT and field.default_factory not in {dict, list, set})
+    return not (config and config.omit_defaults) or field.default_factory not in {msgspec.NODEFAULT, dict, list, set}
 
 
 def _documented(cls: type) -> tuple[str, dict[str, str]]:
