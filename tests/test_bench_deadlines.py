@@ -204,7 +204,7 @@ async def test_frames_are_taken_from_the_next_outcome_on_and_once_each(
     taking = asyncio.create_task(take(live, frames))
     await asyncio.sleep(0.01)
     for seq in (39, 40, 41, 42, 43):  # 40 was under way already; 41 is frame 2, 42 is frame 0
-        label = frames.labels[frames.place(seq)] if seq != 42 else -1
+        label = frames.labels[frames.place(seq)] if seq != 42 else 99  # no class of the model
         watch.results.append(Seen({"seq": seq, "latency_ms": 10.0, "outputs": [OUTPUT | {"argmax": label}]}, 0.0, 0.0))
         watch._changed.set()
         await asyncio.sleep(0.01)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from tests.aio import async_test
 from tests.installed import Install, installing
@@ -70,7 +70,7 @@ def test_codec_of_another_package_is_listed_behind_ours(install: Install) -> Non
 def test_tensor_travels_in_it_through_an_envelope(install: Install) -> None:
     install("turned", TURNED)
     sent = encode_tensor("x", ARRAY, "noise0.001+turned")
-    (tensor,) = decode_work(encode_work(replace(sample_work("raw"), tensors=(sent,)))).tensors
+    (tensor,) = decode_work(encode_work(structs.replace(sample_work("raw"), tensors=(sent,)))).tensors
     assert (tensor.codec, len(tensor.data)) == ("turned", CODECS["turned"].estimate_bytes("float32", ARRAY.shape))
     assert np.abs(decode_tensor(tensor) - ARRAY).max() < 0.01
 

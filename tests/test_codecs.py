@@ -8,6 +8,7 @@ import struct
 import threading
 import tracemalloc
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -290,3 +291,8 @@ def test_views_of_several_cameras_travel_as_one_picture(name: str) -> None:
     assert [abs(float(view.mean()) - value) < 3 for view, value in zip(back, (20, 120, 220), strict=True)] == [True] * 3
     assert np.array_equal(back, views) or not CODECS[name].lossless
     assert not CODECS[name].accepts("uint8", (200, 100, 24, 3))
+
+
+def test_docs_name_every_codec() -> None:
+    written = (Path(__file__).parent.parent / "docs" / "codecs.md").read_text(encoding="utf-8")
+    assert not [name for name in CODECS.own if f"`{name}`" not in written]

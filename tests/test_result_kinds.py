@@ -19,6 +19,7 @@ from tests.installed import Install, installing
 from tests.sites import by_hand, new_site, noise
 from tests.test_home_assistant import rendered
 from tests.test_results import work
+from tiercut.asyncapi.schemas import schemas_of
 from tiercut.cli.watch_results import line
 from tiercut.errors import BadEnvelope, InputError
 from tiercut.model.bundle import Bundle
@@ -196,7 +197,14 @@ def test_package_that_cannot_be_used_is_named_and_costs_nothing_else(
 
 
 @pytest.mark.parametrize(
-    "read", ["return 1 / 0", "return Counts(counted=(Group('x', -1),)), None", "return None", "exit()"]
+    "read",
+    [
+        "return 1 / 0",
+        "return None",
+        "exit()",
+        "return Counts(counted=(Group('x', -1),)), None",
+        "return Counts(counted=(Group('x', float('nan')),)), None",
+    ],
 )
 def test_kind_that_cannot_read_outputs_costs_the_frame_and_is_named(
     counter: Bundle, install: Install, read: str
@@ -226,7 +234,10 @@ def test_kind_that_fails_to_say_what_fits_fits_nothing(counter: Bundle, install:
 def test_schema_of_a_result_has_the_fields_of_one_of_our_kinds(chain: Bundle, install: Install) -> None:
     install("counts", COUNTS)  # the document is of tiercut alone
     bare = replace(chain, contents=replace(chain.contents, labels=None))
-    schema = {"components": {"schemas": result_schemas()}, "$ref": "#/components/schemas/Result"}
+    schema = {
+        "components": {"schemas": result_schemas(schemas_of)},
+        "$ref": "#/components/schemas/Result",
+    }
     for bundle in (chain, bare):
         jsonschema.Draft7Validator(schema).validate(json.loads(result(bundle, 3, 1, 0, 0)))
     both = json.loads(result(chain, 3, 1, 0, 0)) | {"outputs": []}

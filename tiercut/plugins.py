@@ -90,3 +90,34 @@ class Table(Mapping[str, T], Generic[T]):
 def package_of(entry: EntryPoint) -> str:
     """Name and version of the package that an entry point comes with."""
     return "?" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+
+
+class Guard:
+    """Asks an object of another package; that it fails is said once, as it may do so with every frame.
+
+    Args:
+        group: The group of its entry point.
+        name: Its name there.
+        package: Whose it is.
+    """
+
+    def __init__(self, group: str, name: str, package: str) -> None:
+        self.package = package
+        self._said = {"group": group, "plugin": name, "package": package}
+        self._failed = False
+
+    def ask(self, question: Callable[[], T], otherwise: T) -> T:
+        """What it answers; something else where it fails to."""
+        try:
+            return question()
+        except ANYTHING as error:
+            self.note(error)
+            return otherwise
+
+    def note(self, error: BaseException) -> str:
+        """Say in the log that it has failed, if it is the first time; returns what went wrong in few words."""
+        words = f"{type(error).__name__}: {error}"[:200]
+        if not self._failed:
+            self._failed = True
+            log.warning("a plugin fails", extra=self._said | {"reason": words})
+        return words

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections.abc import Sequence
@@ -10,9 +9,7 @@ from typing import Any
 
 from tiercut.codecs.base import Array, Bytes, Codec, check_fits, check_input, declared_bytes, refuse_tensor
 from tiercut.errors import BadTensor, InputError
-from tiercut.plugins import ANYTHING
-
-log = logging.getLogger(__name__)
+from tiercut.plugins import ANYTHING, Guard
 
 GROUP = "tiercut.codecs"
 #: As plans and messages take it; noise in front of a codec has this name.
@@ -41,17 +38,12 @@ class PluginCodec:
             )
         self.name = name
         self.lossless = bool(getattr(codec, "lossless", False))
-        self.package = package
         self._codec: Codec = codec
-        self._warned = False
+        self._guard = Guard(GROUP, name, package)
 
     def accepts(self, dtype: str, shape: Sequence[int]) -> bool:
-        """What it says; nothing while it fails to say."""
-        try:
-            return bool(self._codec.accepts(dtype, tuple(shape)))
-        except ANYTHING as error:
-            self._warn(error)
-            return False
+        """What it says; nothing where it fails to."""
+        return self._guard.ask(lambda: bool(self._codec.accepts(dtype, tuple(shape))), otherwise=False)
 
     def encode(self, array: Array) -> bytes:
         """Its bytes; ``InputError`` where it fails, so that the tensor travels losslessly."""
@@ -61,11 +53,10 @@ class PluginCodec:
         except InputError:
             raise
         except ANYTHING as error:
-            self._warn(error)
             raise InputError(
-                f"codec '{self.name}' ({self.package}) failed",
+                f"codec '{self.name}' ({self._guard.package}) failed",
                 expected="the tensor in bytes",
-                came=self._words(error),
+                came=self._guard.note(error),
                 fix="correct the plugin",
             ) from error
 
@@ -73,45 +64,27 @@ class PluginCodec:
         """Its array; ``BadTensor`` where it fails, or gives an array of another type or shape."""
         declared_bytes(dtype, shape)
         check_fits(self, dtype, shape)
+        wanted = dtype, tuple(shape)
         try:
-            array = self._codec.decode(data, dtype=dtype, shape=tuple(shape))
-            form = array.dtype.name, array.shape
+            array = self._codec.decode(data, dtype=dtype, shape=wanted[1])
+            came = array.dtype.name, array.shape
         except BadTensor:
             raise
         except ANYTHING as error:
-            raise self._failed(f"an array of {dtype} {tuple(shape)}", self._words(error)) from error
-        if form != (dtype, tuple(shape)):
-            raise self._failed(f"an array of {dtype} {tuple(shape)}", f"{form[0]} {form[1]}")
+            raise self._failed(wanted, self._guard.note(error)) from error
+        if came != wanted:
+            raise self._failed(wanted, came)
         return array
 
     def estimate_bytes(self, dtype: str, shape: Sequence[int]) -> int:
-        """Its estimate; the tensor's own size while it fails to say."""
-        try:
-            return max(0, int(self._codec.estimate_bytes(dtype, tuple(shape))))
-        except ANYTHING as error:
-            self._warn(error)
-            return declared_bytes(dtype, shape)
+        """Its estimate; the tensor's own size where it fails to say."""
+        own = declared_bytes(dtype, shape)
+        return self._guard.ask(lambda: max(0, int(self._codec.estimate_bytes(dtype, tuple(shape)))), own)
 
     def error_bound(self, array: Array) -> float:
-        """Its bound; infinite while it fails to say."""
-        try:
-            return float(self._codec.error_bound(array))
-        except ANYTHING as error:
-            self._warn(error)
-            return math.inf
+        """Its bound; infinite where it fails to say."""
+        return self._guard.ask(lambda: float(self._codec.error_bound(array)), math.inf)
 
-    def _warn(self, error: BaseException) -> None:
-        """Say once that it fails: it may do so with every frame."""
-        if not self._warned:
-            self._warned = True
-            log.warning(
-                "a codec of another package fails",
-                extra={"codec": self.name, "package": self.package, "reason": self._words(error)},
-            )
-
-    def _words(self, error: BaseException) -> str:
-        return f"{type(error).__name__}: {error}"[:200]
-
-    def _failed(self, expected: str, came: str) -> BadTensor:
-        expected = f"{expected} from '{self.name}' ({self.package})"
+    def _failed(self, wanted: tuple[str, tuple[int, ...]], came: object) -> BadTensor:
+        expected = f"an array of {wanted[0]} {wanted[1]} from '{self.name}' ({self._guard.package})"
         return refuse_tensor("codec_failed", expected=expected, came=came, fix="correct the plugin")

@@ -129,7 +129,7 @@ class LearnedCodec:
 
 
 def _inner(spec: LearnedSpec) -> Codec:
-    """The codec in the middle, which must be one of those that every tiercut has."""
+    """The codec in the middle, which must be known on this machine."""
     try:
         inner = codec(spec.inner)
     except SettingsError as error:

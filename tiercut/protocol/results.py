@@ -51,7 +51,7 @@ class NamedModel(Struct, frozen=True, kw_only=True):
 
 
 class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a model has made of a frame, and the frame's way, but for the fields of its kind.
+    """What a model has made of a frame, and the frame's way. It has the fields of one kind of result besides.
 
     Attributes:
         stream: The stream.
@@ -81,13 +81,13 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
     confidence: Confidence | None = always(None)
     exit: ShortText = always(FULL)
     plan: Plan
-    finished_by: str = always("?")
+    finished_by: Name = always("?")
     fallback: str | None = always(None)
     cached: bool = False
-    cached_from: Count | None = None
+    cached_from: Count | UnsetType = UNSET
     stages: Annotated[tuple[Annotated[ResultStage, reason("bad_stage")], ...], Meta(max_length=MAX_STAGES)]
     latency_ms: Milliseconds | None = always(None)
-    deadline_ms: float | None = None
+    deadline_ms: Milliseconds | UnsetType = UNSET
     deadline_met: bool | UnsetType | None = UNSET
     emulated_links: tuple[str, ...] = always(())
     emulated_nodes: tuple[str, ...] = always(())
@@ -131,10 +131,10 @@ def result_of(
         finished_by=finished_by,
         fallback=fallback,
         cached=cached_from is not None,
-        cached_from=cached_from,
+        cached_from=UNSET if cached_from is None else cached_from,
         stages=tuple(map(ResultStage.of, stages)),
         latency_ms=None if latency_s is None else _ms(latency_s),
-        deadline_ms=None if deadline_s is None else _ms(deadline_s),
+        deadline_ms=UNSET if deadline_s is None else _ms(deadline_s),
         deadline_met=UNSET if deadline_s is None else None if latency_s is None else latency_s <= deadline_s,
         emulated_links=_emulated(stages, "wire"),
         emulated_nodes=_emulated(stages, "compute"),

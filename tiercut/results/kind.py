@@ -72,6 +72,6 @@ class ResultKind(ABC, Generic[S]):
         return None
 
 
-def number_or_word(value: float) -> NumberOrWord:
+def number_or_word(value: float) -> float | str:
     """A number as JSON can have it."""
     return value if np.isfinite(value) else str(value)

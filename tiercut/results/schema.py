@@ -5,32 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from tiercut.protocol.results import Result
 from tiercut.results.table import KINDS
 
 Schema = dict[str, Any]
-#: Makes the schemas of classes and of all that they refer to, by name.
-Components = Callable[[Sequence[type[msgspec.Struct]]], Mapping[str, Schema]]
 
 
-def msgspec_components(classes: Sequence[type[msgspec.Struct]]) -> Mapping[str, Schema]:
-    """As msgspec says it, with references as OpenAPI and AsyncAPI have them."""
-    return msgspec.json.schema_components(classes, ref_template="#/components/schemas/{name}")[1]
-
-
-def result_schemas(components: Components = msgspec_components) -> dict[str, Schema]:
-    """The schema ``Result``, with the fields of one of our own kinds in it, and those that it refers to.
+def result_schemas(components: Callable[[Sequence[type]], Mapping[str, Schema]]) -> dict[str, Schema]:
+    """The schema ``Result``, where each result has the fields of one of our own kinds, and those that it refers to.
 
     Args:
-        components: Makes schemas of classes.
+        components: Makes the schemas of classes and of all that they hold, by name.
     """
-    kinds = list(KINDS.own.values())
-    made = dict(components([Result, *(kind.said for kind in kinds)]))
-    parts = [made.pop(kind.said.__name__) for kind in kinds]
-    fields = {name: schema for part in parts for name, schema in part["properties"].items()}
-    either = [{"required": list(part["required"])} for part in parts]
-    result = made["Result"]
-    made["Result"] = result | {"properties": result["properties"] | fields, "oneOf": either}
+    classes = [kind.said for kind in KINDS.own.values()]
+    made = dict(components([Result, *classes]))
+    kinds = [made.pop(each.__name__) for each in classes]
+    result = made[Result.__name__]
+    fields = {name: schema for kind in kinds for name, schema in kind["properties"].items()}
+    either = [{"required": list(kind["required"])} for kind in kinds]
+    made[Result.__name__] = result | {"properties": result["properties"] | fields, "oneOf": either}
     return made

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 from numpy.typing import NDArray
 
 from tiercut.fields import Count
@@ -31,7 +31,7 @@ _ARGMAX_OF_FEW = (
 _ARGMAX_OF_MANY = "{{ value_json['outputs'][0]['argmax'] }}"
 
 
-class Output(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Output(Struct, frozen=True, kw_only=True):
     """One output of a model without labels: all its numbers, or from 17 numbers on what they are like.
 
     Attributes:
@@ -48,11 +48,11 @@ class Output(Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     shape: Annotated[tuple[Count, ...], Meta(max_length=MAX_DIMENSIONS)]
     dtype: str
-    values: Annotated[tuple[NumberOrWord | bool, ...], Meta(max_length=WHOLE_OUTPUT)] | None = None
-    min: NumberOrWord | None = None
-    max: NumberOrWord | None = None
-    mean: NumberOrWord | None = None
-    argmax: Count | None = None
+    values: Annotated[tuple[NumberOrWord | bool, ...], Meta(max_length=WHOLE_OUTPUT)] | UnsetType = UNSET
+    min: NumberOrWord | UnsetType = UNSET
+    max: NumberOrWord | UnsetType = UNSET
+    mean: NumberOrWord | UnsetType = UNSET
+    argmax: Count | UnsetType = UNSET
 
 
 class Values(Said, frozen=True, kw_only=True):
@@ -89,10 +89,10 @@ class ValuesKind(ResultKind[Values]):
         first = said.outputs[0] if said.outputs else None
         if first is None:
             return "-", ""
-        if first.values is not None:
+        if first.values is not UNSET:
             numbers = " ".join(f"{float(each):.4g}" for each in first.values[:SHOWN])
             return f"{first.name}: {numbers}{' …' if len(first.values) > SHOWN else ''}", ""
-        if first.argmax is None or first.max is None:
+        if first.argmax is UNSET or first.max is UNSET:
             return "-", ""
         return f"{first.name}: largest at {first.argmax}, {float(first.max):.4g}", ""
 
@@ -114,7 +114,7 @@ class ValuesKind(ResultKind[Values]):
         first = said.outputs[0] if said.outputs else None
         if first is None:
             return None
-        if first.argmax is not None:
+        if first.argmax is not UNSET:
             return first.argmax
         return int(np.argmax([float(each) for each in first.values])) if first.values else None
 
