@@ -2,7 +2,7 @@
 
 Times are of segments ``[0, k)``, never of single operators: a runtime fuses neighbours, so parts do not add up to the
 whole (Neurosurgeon, ASPLOS 2017, sums per-layer times; on fused graphs that overstates). How they are measured is
-`measure`'s matter, how they are kept `profile_store`'s, how they are guessed where nobody measured `predict`'s.
+`measure`'s matter, how they are kept `store`'s, how they are guessed where nobody measured `predictor`'s.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+from msgspec import Meta
 
 from tiercut.errors import SettingsError
+from tiercut.fields import ModelId
 from tiercut.model.cuts import CutPoint
 from tiercut.plan import FULL
 from tiercut.planner.problem import Codec
 from tiercut.profiling.machine import Machine
 
 Source = Literal["measured", "predicted"]
+#: For readers of the schema: the constructor refuses others, with a sentence.
+_AT_LEAST_0 = Meta(extra_json_schema={"minimum": 0})
 SOURCES: tuple[Source, ...] = get_args(Source)
 
 
@@ -93,12 +98,12 @@ class Profile:
         versions: Packages that the times depend on.
     """
 
-    model: str
+    model: ModelId
     model_name: str
     machine: Machine
     source: Source
-    cut_seconds: tuple[float, ...]
-    cut_bytes: tuple[int, ...]
+    cut_seconds: tuple[Annotated[float, _AT_LEAST_0], ...]
+    cut_bytes: tuple[Annotated[int, _AT_LEAST_0], ...]
     measured_cuts: tuple[int, ...] = ()
     spread: float = 0.0
     frames: str = ""
