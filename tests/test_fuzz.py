@@ -13,10 +13,11 @@ import psutil
 
 from tiercut.codecs.base import TENSOR_REASONS
 from tiercut.codecs.encode import decode_tensor
-from tiercut.declared import ENVELOPE_REASONS, decode_json, encode_json
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadMessage
 from tiercut.protocol.envelope import decode_work, encode_work
 from tiercut.protocol.nodes import NodeStatus
+from tiercut.refusal import ENVELOPE_REASONS
 
 MAKE = runpy.run_path(str(Path(__file__).parent / "golden" / "make.py"))
 COUNT = 100_000

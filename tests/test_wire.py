@@ -17,7 +17,7 @@ from msgspec import structs
 from msgspec.structs import replace
 
 from tiercut.codecs.encode import decode_tensor
-from tiercut.declared import ENVELOPE_REASONS, decode_json, encode_json
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadEnvelope, BadTensor
 from tiercut.plan import Deadline
 from tiercut.protocol.envelope import decode_work, encode_work
@@ -35,6 +35,7 @@ from tiercut.protocol.nodes import (
     StreamPlan,
     Transfer,
 )
+from tiercut.refusal import ENVELOPE_REASONS
 
 GOLDEN = Path(__file__).parent / "golden"
 MAKE = runpy.run_path(str(GOLDEN / "make.py"))

@@ -32,7 +32,7 @@ def always(value: T) -> T:
 #: A site, node, stream or counter: one level of a topic.
 Name = Annotated[str, Meta(pattern=rf"^{NAME.pattern}\Z", extra={"reason": "bad_name"})]
 ShortText = Annotated[str, Meta(max_length=MAX_TEXT, extra={"reason": "bad_text"})]
-#: For people. Own ones are cut to the limit by `declared.fit_sentences`.
+#: For people. Constructors cut own ones to the limit: `declared.cut_sentence`.
 Sentence = Annotated[str, Meta(max_length=MAX_SENTENCE, extra={"reason": "bad_text"})]
 Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 #: NaN and the infinities are none of these.

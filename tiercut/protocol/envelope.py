@@ -16,19 +16,18 @@ from msgspec.msgpack import Decoder, Encoder
 
 from tiercut.codecs.base import declared_bytes
 from tiercut.codecs.encoded import EncodedTensor
-from tiercut.declared import Steps, bad_plan, missing, plain, refusal
+from tiercut.declared import plain
 from tiercut.errors import BadEnvelope, BadTensor, SettingsError, refuse
 from tiercut.limits import MAX_TENSOR_BYTES, MAX_TENSORS
 from tiercut.plan import Plan
 from tiercut.protocol.frames import VERSION, Work
+from tiercut.refusal import Steps, bad_plan, missing, refusal
 
 #: All of an envelope but its tensors' bytes, unknown fields included.
 MAX_HEAD_BYTES = 1024 * 1024
 #: An envelope holds its tensors, whose encoded form may be a little larger than the decoded, and not much else.
 MAX_ENVELOPE_BYTES = MAX_TENSOR_BYTES + MAX_HEAD_BYTES
 MAX_KEYS = 64
-
-
 #: Nothing longer is shown in a refusal, and no longer plan is remembered.
 MAX_SHOWN_BYTES = 1024
 
@@ -67,7 +66,7 @@ def decode_work(data: bytes, *, max_tensor_bytes: int = MAX_TENSOR_BYTES) -> Wor
         max_tensor_bytes: What the tensors may declare together, decoded.
 
     Raises:
-        BadEnvelope: with a ``reason`` of `declared.ENVELOPE_REASONS`.
+        BadEnvelope: with a ``reason`` of `refusal.ENVELOPE_REASONS`.
     """
     if len(data) > MAX_ENVELOPE_BYTES:
         raise refuse("envelope_too_big", expected=f"at most {MAX_ENVELOPE_BYTES} bytes", came=len(data))

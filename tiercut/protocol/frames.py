@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self, get_args
 from msgspec import Meta, Struct, field
 
 from tiercut.codecs.encoded import EncodedTensor
-from tiercut.declared import fit_sentences
+from tiercut.declared import cut_sentence
 from tiercut.fields import (
     Count,
     Milliseconds,
@@ -194,4 +194,4 @@ class Dropped(Struct, frozen=True, kw_only=True, omit_defaults=True):
     way: DroppedWay | None = None
 
     def __post_init__(self) -> None:
-        fit_sentences(self, "message")
+        cut_sentence(self, "message")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct, field
 
-from tiercut.declared import fit_sentences
+from tiercut.declared import cut_sentence
 from tiercut.errors import refuse
 from tiercut.fields import Count, Finite, ModelId, Name, Sentence, ShortText, UnixTime, always, reason
 from tiercut.limits import MAX_PAYLOAD_BYTES, MAX_SECONDS
@@ -44,7 +44,7 @@ class StreamPlan(Struct, frozen=True, kw_only=True):
     reason: Sentence = "given by hand"
 
     def __post_init__(self) -> None:
-        fit_sentences(self, "reason")
+        cut_sentence(self, "reason")
 
 
 NodeState = Literal["online", "offline"]
@@ -256,4 +256,4 @@ class Ready(Struct, frozen=True, kw_only=True):
     tier: Annotated[ShortText, Meta(extra_json_schema={"enum": [*TIERS, ""]})] = ""
 
     def __post_init__(self) -> None:
-        fit_sentences(self, "message")
+        cut_sentence(self, "message")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from tiercut.declared import decode_json, encode_json, fit_sentences, iso_time, unix_time
+from tiercut.declared import decode_json, encode_json, fit_sentence, iso_time, unix_time
 from tiercut.errors import SettingsError
 from tiercut.fields import Count, IsoTime, ModelId, Name, Sentence, ShortText, reason
 from tiercut.limits import MAX_TEXT
@@ -48,7 +48,7 @@ class Trouble(Struct, frozen=True):
     last_at: IsoTime
 
     def __post_init__(self) -> None:
-        fit_sentences(self, "message")
+        fit_sentence(self, "message")
         unix_time(self.last_at)
 
     @property
@@ -82,7 +82,7 @@ class SourceReport(Struct, frozen=True, kw_only=True):
     trouble: _Troubles = ()
 
     def __post_init__(self) -> None:
-        fit_sentences(self, "message")
+        fit_sentence(self, "message")
         if len(self.trouble) > MAX_ENTRIES:
             msgspec.structs.force_setattr(self, "trouble", self.trouble[:MAX_ENTRIES])
 
@@ -116,7 +116,7 @@ class StreamStatus(Struct, frozen=True, kw_only=True):
     since: IsoTime = iso_time(0)
 
     def __post_init__(self) -> None:
-        fit_sentences(self, "message")
+        fit_sentence(self, "message")
         unix_time(self.since)
         if len(self.trouble) > MAX_ENTRIES:
             msgspec.structs.force_setattr(self, "trouble", self.trouble[:MAX_ENTRIES])
