@@ -7,7 +7,7 @@ import pytest
 
 from tests.test_planner import line
 from tiercut.errors import SettingsError
-from tiercut.planner import solve
+from tests.planning import solve
 
 Keys = tuple[str | int, ...]
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from tiercut.planner.plan_cost import Choice, stages_of
+from tiercut.planner.answer import Choice
+from tiercut.planner.plan_cost import PlanIndex, stages_of
+from tiercut.planner.plan_lookup import index_of
 from tiercut.planner.problem import Node, Problem
 
 #: Part of the time taken from which the curve is straight.
@@ -30,9 +32,18 @@ def stretch(taken: float) -> float:
     return 1 / free + (taken - STRAIGHT_FROM) / free**2
 
 
-def load_of(problem: Problem, choice: Choice | None, frames_per_second: float) -> dict[str, float]:
-    """What one stream takes of nodes and links when it has them to itself."""
-    stages = () if choice is None else stages_of(problem, choice)
+def taken_by(problem: Problem, choice: Choice, frames_per_second: float) -> dict[str, float]:
+    """The part of its time that a plan takes of each node (id) and link (``from -> to``) that it has to itself.
+
+    Raises:
+        SettingsError: the plan is not possible in the problem.
+    """
+    return load_of(problem, index_of(problem, choice), frames_per_second)
+
+
+def load_of(problem: Problem, plan: PlanIndex | None, frames_per_second: float) -> dict[str, float]:
+    """The same of a plan that is known to be possible; ``None`` takes nothing."""
+    stages = () if plan is None else stages_of(problem, plan)
     return {stage.where: frames_per_second * stage.busy_seconds for stage in stages}
 
 
@@ -48,10 +59,14 @@ def loaded(problem: Problem, others: Load, without: Collection[str] = ()) -> Pro
         for (start, end), link in problem.links.items()
         if f"{start} -> {end}" not in without
     }
-    return replace(
-        problem,
-        device=seen(problem.device),
-        edges=tuple(map(seen, problem.edges)),
-        clouds=tuple(map(seen, problem.clouds)),
-        links=links,
+    return replace(problem.with_nodes(seen), links=links)
+
+
+def beside(problem: Problem, others: Load) -> Problem:
+    """The problem with nodes and links slowed by what others take of them.
+
+    What others take is modelled here, so the wait that was measured at their nodes is not counted once more.
+    """
+    return loaded(problem, others).with_nodes(
+        lambda node: replace(node, queue_seconds=0.0) if others.get(node.id) else node
     )
