@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from tiercut.model.preprocess import FrameSpec
 from tiercut.model.variants import ExitSpec, OutputSpec, Variant, exit_variant
 from tiercut.plan import Plan, Tier
 from tiercut.profiling.profile import Profile
+from tiercut.protocol.explanations import encode_explanation
 from tiercut.protocol.frames import Stage
 from tiercut.protocol.nodes import NodeStatus, Probe, Progress, Ready, Transfer
 from tiercut.results.result_json import Journey
@@ -140,7 +142,7 @@ class Told:
                     self.plans[action.message.stream] = action.message.plan
                     self.reasons.append(action.message.reason)
                 case Explain():
-                    self.explained[action.stream] = action.document
+                    self.explained[action.message.stream] = json.loads(encode_explanation(action.message))
         for answer in answers:
             self.do(self.coordinator.ready_heard(answer, self.now_s))
 

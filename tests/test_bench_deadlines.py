@@ -104,17 +104,17 @@ def test_fixed_plans_are_of_their_kind(prepared: Prepared) -> None:
     assert (plans[CLOUD_ONLY].first_cut, plans[CLOUD_ONLY].second_cut) == (0, 0)
     assert set(plans[EDGENT].codecs) <= {"raw"}
     best = solve(problem)
-    assert all(best["accuracy"] >= answer["accuracy"] for answer in answers.values() if answer["feasible"])
+    assert all(best.accuracy >= answer.accuracy for answer in answers.values() if answer.feasible)
 
 
 def test_true_problem_has_the_declared_links_and_slowdowns(prepared: Prepared) -> None:
     problem = true_problem(prepared, SETUP, 0.5, 0.1)
-    assert [link["mbps"] for link in problem["links"]] == [0.5, 0.5]
-    assert {link["from"] for link in problem["links"]} == {"device/d", "edge/e"}
-    whole = [sum(node["block_seconds"]["full"]) for node in problem["nodes"]]
+    assert [link.mbps for link in problem.links.values()] == [0.5, 0.5]
+    assert {start for start, _ in problem.links} == {"device/d", "edge/e"}
+    whole = [sum(node.block_seconds["full"]) for node in problem.nodes]
     assert whole[0] == pytest.approx(200 * whole[2], rel=1e-6)
     assert whole[1] == pytest.approx(50 * whole[2], rel=1e-6)
-    assert problem["constraints"]["deadline_seconds"] == pytest.approx(0.09)
+    assert problem.deadline_seconds == pytest.approx(0.09)
 
 
 def test_coordinator_counts_what_a_message_has_besides_its_tensors(prepared: Prepared) -> None:
@@ -124,9 +124,9 @@ def test_coordinator_counts_what_a_message_has_besides_its_tensors(prepared: Pre
         view.node(tier, tier[0], site="home").profiles[goal.model] = prepared.profile
     problem = build(goal, view, 0.0)
     assert problem is not None
-    (link,) = problem["links"]
-    besides_s = link["latency_seconds"] - FIRST_GUESS["device", "edge"][1] - HANDOVER_S
-    assert besides_s == pytest.approx(ENVELOPE_BYTES * 8e-6 / link["mbps"])
+    (link,) = problem.links.values()
+    besides_s = link.latency_seconds - FIRST_GUESS["device", "edge"][1] - HANDOVER_S
+    assert besides_s == pytest.approx(ENVELOPE_BYTES * 8e-6 / link.mbps)
 
 
 def test_plan_is_said_by_who_runs_what(prepared: Prepared) -> None:

@@ -214,11 +214,10 @@ def test_node_without_a_profile_of_the_exits_is_planned_without_them() -> None:
     told.coordinator.profile_heard("device", "d", bare, site="home")
     problem = build(exits_goal(), told.coordinator.view, told.now_s)
     assert problem is not None
-    device = next(node for node in problem["nodes"] if node["tier"] == "device")
-    assert set(device["block_seconds"]) == {"full"}
+    assert set(problem.device.block_seconds) == {"full"}
     assert bare.cut_seconds == DEVICE_S
-    assert {variant["name"] for variant in problem["model"]["variants"]} == {"full", *EXITS}
-    assert (problem["model"]["variants"][0]["accuracy"], bare.model) == (ACCURACY, MODEL)
+    assert {variant.name for variant in problem.variants} == {"full", *EXITS}
+    assert (problem.variants[0].accuracy, bare.model) == (ACCURACY, MODEL)
 
 
 def test_plan_by_hand_may_name_an_exit_and_no_other_variant() -> None:
@@ -319,7 +318,7 @@ def test_exits_count_against_what_may_be_given_away() -> None:
     goal = exits_goal(leaving=LEAVING, exit_threshold=0.9, max_accuracy_drop=0.05)
     problem = build(goal, alone(exits_goal()).coordinator.view, 100.0)
     assert problem is not None
-    assert problem["constraints"]["max_accuracy_drop"] == pytest.approx(0.03)
+    assert problem.max_accuracy_drop == pytest.approx(0.03)
 
 
 @pytest.mark.parametrize("seconds", [1e12, float("inf"), float("nan"), 0.0])

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.joint_brute_force import best_together, frames_under_way, priced, small_site
-from tiercut.errors import SettingsError
 from tests.planning import JointPlan, Stream, plan_together, solve
+from tiercut.errors import SettingsError
 from tiercut.planner.contention import stretch
 from tiercut.planner.document import written
 from tiercut.planner.joint import _Table

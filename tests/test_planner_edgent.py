@@ -6,8 +6,8 @@ import pytest
 
 from tests.brute_force import every_plan, slack
 from tests.plan_problems import random_problem
-from tests.test_planner import assert_same
 from tests.planning import edgent, solve
+from tests.test_planner import assert_same
 
 
 def by_the_rule(problem: dict[str, Any]) -> dict[str, Any] | None:

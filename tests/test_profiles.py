@@ -39,22 +39,22 @@ def test_blocks_add_up_to_the_whole() -> None:
 
 def test_codec_rows_hold_one_cut_each() -> None:
     rows = codec_rows(PROFILE, accuracy_drop={"int8": 0.01})
-    assert [(row["name"], row["cuts"]) for row in rows] == [("int8", [1, 1]), ("int8", [2, 2])]
-    assert rows[0]["ratio"] == pytest.approx(2000 / 500)
-    assert rows[0]["encode_seconds_per_mb"] * 2000 / 1e6 == pytest.approx(2e-6)
-    assert rows[0]["accuracy_drop"] == 0.01
+    assert [(row.name, row.cuts) for row in rows] == [("int8", (1, 1)), ("int8", (2, 2))]
+    assert rows[0].ratio == pytest.approx(2000 / 500)
+    assert rows[0].encode_seconds_per_mb * 2000 / 1e6 == pytest.approx(2e-6)
+    assert rows[0].accuracy_drop == 0.01
 
 
 def test_codec_that_shrinks_nothing_is_left_out() -> None:
-    assert "raw+zstd" not in {row["name"] for row in codec_rows(PROFILE)}
+    assert "raw+zstd" not in {row.name for row in codec_rows(PROFILE)}
 
 
 def test_codec_rows_take_the_time_to_decode_from_the_receiver() -> None:
     slow = tuple(dataclasses.replace(point, decode_seconds=1.0) for point in POINTS)
     rows = codec_rows(PROFILE, cuts=[2], receiver=profile_of(PROFILE.cut_seconds, codecs=slow))
-    assert [row["cuts"] for row in rows] == [[2, 2]]
-    assert rows[0]["decode_seconds_per_mb"] * 3000 / 1e6 == pytest.approx(1.0)
-    assert rows[0]["encode_seconds_per_mb"] * 3000 / 1e6 == pytest.approx(3e-6)
+    assert [row.cuts for row in rows] == [(2, 2)]
+    assert rows[0].decode_seconds_per_mb * 3000 / 1e6 == pytest.approx(1.0)
+    assert rows[0].encode_seconds_per_mb * 3000 / 1e6 == pytest.approx(3e-6)
 
 
 def test_seconds_never_decrease_and_stay_closest() -> None:

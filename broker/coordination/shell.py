@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import Counter
 from collections.abc import Coroutine
@@ -19,6 +18,7 @@ from tiercut.logs import Throttle
 from tiercut.node.message_guard import LOG_EVERY_S, Handler, Hearing
 from tiercut.plan import Tier, known_tier
 from tiercut.profiling.wire import decode_profile
+from tiercut.protocol.explanations import Explanation, encode_explanation
 from tiercut.protocol.jsonwire import (
     decode_control,
     decode_dropped,
@@ -284,15 +284,14 @@ class CoordinatorShell:
                 topic = PLAN.of(site=self._site, stream=action.message.stream)
                 await self._home.publish(Message(topic, encode_stream_plan(action.message), retain=True))
             case Explain():
-                self._explained(action)
-                document = json.dumps(action.document, separators=(",", ":"), allow_nan=False).encode()
-                await self._home.publish(
-                    Message(EXPLAIN.of(site=self._site, stream=action.stream), document, retain=True)
-                )
+                message = action.message
+                self._explained(message)
+                topic = EXPLAIN.of(site=self._site, stream=message.stream)
+                await self._home.publish(Message(topic, encode_explanation(message), retain=True))
 
-    def _explained(self, action: Explain) -> None:
-        trouble = action.document.get("control_trouble") or action.document.get("trouble")
+    def _explained(self, message: Explanation) -> None:
+        trouble = message.control_trouble or message.trouble
         if trouble:
-            self._troubles[action.stream] = str(trouble)
+            self._troubles[message.stream] = trouble
         else:
-            self._troubles.pop(action.stream, None)
+            self._troubles.pop(message.stream, None)

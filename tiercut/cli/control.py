@@ -15,9 +15,9 @@ from tiercut.bus import Delivery, Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.cli.connect import add_connection, connection
 from tiercut.clock import SystemClock
-from tiercut.coordinator.explain import BY_HAND
 from tiercut.errors import BadMessage, SettingsError
 from tiercut.plan import FULL, Plan
+from tiercut.protocol.explanations import BY_HAND
 from tiercut.protocol.jsonwire import decode_control, decode_stream_plan, encode_control
 from tiercut.protocol.nodes import StreamControl, StreamPlan
 from tiercut.protocol.topics import CONTROL, EXPLAIN, PLAN
@@ -227,7 +227,7 @@ def _check(args: argparse.Namespace) -> None:
             f"'{args.mode}' takes no plan",
             expected="--first-cut and the like with 'plan' only",
             came=", ".join(given),
-            fix=f"leave them away, or say 'tiercut control {args.stream} plan …'",
+            fix=f"omit them, or say 'tiercut control {args.stream} plan …'",
         )
     if args.mode == "plan" and (args.first_cut is None or args.second_cut is None):
         raise SettingsError(

@@ -13,13 +13,12 @@ import contextlib
 import logging
 from collections import defaultdict
 from dataclasses import replace
-from typing import Any
 
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
 from tiercut.coordinator.best_plan import best_of
 from tiercut.coordinator.explain import explanation
 from tiercut.coordinator.problem import as_choice, build, hops, missing
-from tiercut.coordinator.replanning import Changes
+from tiercut.coordinator.replanning import Replanning
 from tiercut.coordinator.site_view import NodeKey, SiteView
 from tiercut.coordinator.spans import spans
 from tiercut.coordinator.stream import Pending, PlannedStream, route
@@ -27,7 +26,8 @@ from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.errors import SettingsError
 from tiercut.logs import Throttle
 from tiercut.plan import Plan, known_tier, name_of, node_id
-from tiercut.planner import beside, evaluate, taken_by
+from tiercut.planner import Answer, Problem, beside, evaluate, taken_by
+from tiercut.planner.problem import Node
 from tiercut.profiling.profile import Profile, check_profile_fits, fitting_variants
 from tiercut.protocol.frames import Dropped
 from tiercut.protocol.nodes import NodeStatus, PrepareSegment, Probe, Progress, Ready, StreamControl, StreamPlan
@@ -54,7 +54,7 @@ class Coordinator:
 
     def __init__(self, site: str) -> None:
         self.view = SiteView()
-        self._changes = Changes(self.view)
+        self._replanning = Replanning(self.view)
         self._site = site
         self._streams: dict[str, PlannedStream] = {}
         #: (tier, node, model) → that node's profile, and its site
@@ -185,14 +185,16 @@ class Coordinator:
         for stream in sorted(self._streams.values(), key=PlannedStream.turn)[:PER_TICK]:
             stream.evaluated_s = now_s
             try:
-                actions += self._look_at(stream, now_s)
-                stream.taken = self._taken_by(stream, now_s) if len(self._streams) > 1 else {}
+                margin_s = stream.punctuality.margin_s(stream.goal.deadline_s or 0.0)
+                problem = build(stream.goal, self.view, now_s, margin_s=margin_s, plans=stream.plans())
+                actions += self._look_at(stream, problem, now_s)
+                stream.taken = _taken_by(stream, problem, now_s) if len(self._streams) > 1 else {}
             except Exception as error:  # a fault in one stream's figures must not end the others' planning
                 stream.step = None
                 stream.trouble = f"a fault in the coordinator: {type(error).__name__}: {error}"
                 if self._throttle.allows(stream.goal.name, now_s):
                     log.exception("stream not evaluated", extra={"stream": stream.goal.name})
-                actions.append(Explain(stream.goal.name, explanation(stream, self.view, None, None, now_s)))
+                actions.append(Explain(explanation(stream, self.view, None, None, now_s)))
         return [*actions, *self._probes(now_s)]
 
     # ------------------------------------------------------------------ inside
@@ -205,50 +207,35 @@ class Coordinator:
             each.step = "; ".join(changes)
         return self.tick(now_s)
 
-    def _taken_by(self, stream: PlannedStream, now_s: float) -> dict[str, float]:
-        """What a stream takes of nodes and links by the plan that it follows, or is about to."""
-        plan = stream.pending.plan if stream.pending else stream.plan
-        rate = stream.rate(now_s)
-        problem = build(stream.goal, self.view, now_s, plans=[plan]) if plan is not None and rate > 0 else None
-        if problem is None or plan is None:
-            return {}
-        try:
-            return taken_by(problem, as_choice(plan), rate)
-        except SettingsError:  # a plan that is not possible any more takes nothing
-            return {}
-
-    def _look_at(self, stream: PlannedStream, now_s: float) -> list[Action]:
+    def _look_at(self, stream: PlannedStream, problem: Problem | None, now_s: float) -> list[Action]:
         pending = stream.pending
         if pending is not None and now_s > pending.until_s:
             late = ", ".join(sorted(node_id(*key) for key in pending.waiting))
             return self._give_up(stream, f"{late} did not get ready within {READY_S:.0f} s", now_s)
-        shunned = {k for k in stream.shunned if stream.is_shunned(k, now_s)}
-        margin_s = stream.punctuality.margin_s(stream.goal.deadline_s or 0.0)
-        problem = build(stream.goal, self.view, now_s, without=shunned, margin_s=margin_s, plans=stream.plans())
         if problem is None:
             stream.step = None
             stream.trouble = missing(stream.goal, self.view)
             return self._explain(stream, None, None, now_s)
-        problem = _without_own_queues(problem, stream, now_s)
+        shunned = {node_id(*key) for key in stream.shunned if stream.is_shunned(key, now_s)}
+        seen = _without_own_queues(problem.without(shunned), stream, now_s)
         others: defaultdict[str, float] = defaultdict(float)
         for other in self._streams.values():
             for where, part in other.taken.items() if other is not stream else ():
                 others[where] += part
-        problem = beside(problem, others) if others else problem
-        best = best_of(problem, stream.goal)
+        best = best_of(beside(seen, others) if others else seen, stream.goal)
         self._promise(stream, best.problem)
-        change = None if stream.pending else self._changes.change(stream, best, now_s)
+        change = None if stream.pending else self._replanning.change(stream, best, now_s)
         asked = [] if change is None else self._prepare(stream, *change, now_s)
         return [*asked, *self._explain(stream, best.problem, best.answer, now_s)]
 
     @staticmethod
-    def _promise(stream: PlannedStream, problem: dict[str, Any]) -> None:
+    def _promise(stream: PlannedStream, problem: Problem) -> None:
         """Note what the plan promises now, so that it is seen how much later its frames come."""
         stream.punctuality.predicted_s = None
         stream.punctuality.beside_s = stream.beside_s or 0.0
         if stream.plan is not None and stream.goal.deadline_s is not None:
             with contextlib.suppress(SettingsError):  # not possible any more
-                stream.punctuality.predicted_s = evaluate(problem, as_choice(stream.plan))["latency_seconds"]
+                stream.punctuality.predicted_s = evaluate(problem, as_choice(stream.plan)).latency_seconds
 
     def _prepare(self, stream: PlannedStream, plan: Plan, reason: str, now_s: float) -> list[Action]:
         """Ask the nodes of a plan to get ready for it, under the next epoch."""
@@ -293,12 +280,12 @@ class Coordinator:
         return self._explain(stream, None, None, now_s)
 
     def _explain(
-        self, stream: PlannedStream, problem: dict[str, Any] | None, best: dict[str, Any] | None, now_s: float
+        self, stream: PlannedStream, problem: Problem | None, best: Answer | None, now_s: float
     ) -> list[Action]:
         if now_s - stream.explained_s < EXPLAIN_S:
             return []
         stream.explained_s = now_s
-        return [Explain(stream.goal.name, explanation(stream, self.view, problem, best, now_s))]
+        return [Explain(explanation(stream, self.view, problem, best, now_s))]
 
     def _probes(self, now_s: float) -> list[Action]:
         """Hops that a plan could take and that nothing crosses; a sender measures one after the other."""
@@ -313,15 +300,27 @@ class Coordinator:
         return asked
 
 
-def _without_own_queues(problem: dict[str, Any], stream: PlannedStream, now_s: float) -> dict[str, Any]:
+def _taken_by(stream: PlannedStream, problem: Problem | None, now_s: float) -> dict[str, float]:
+    """What a stream takes of nodes and links by the plan that it follows, or is about to."""
+    plan = stream.pending.plan if stream.pending else stream.plan
+    rate = stream.rate(now_s)
+    if problem is None or plan is None or rate <= 0:
+        return {}
+    try:
+        return taken_by(problem, as_choice(plan), rate)
+    except SettingsError:  # a plan that is not possible any more takes nothing
+        return {}
+
+
+def _without_own_queues(problem: Problem, stream: PlannedStream, now_s: float) -> Problem:
     """The problem without the wait for a stream's own frames, as after a change, where the node keeps up with them.
 
     Other streams of the site are planned beside this one; only cloud nodes have other sites' frames as well.
     """
-    nodes = [
-        node
-        if node["tier"] == "cloud" or stream.fills((node["tier"], name_of(node["id"])), now_s)
-        else node | {"queue_seconds": 0.0}
-        for node in problem["nodes"]
-    ]
-    return problem | {"nodes": nodes}
+
+    def seen(node: Node) -> Node:
+        if node.tier == "cloud" or stream.fills((node.tier, name_of(node.id)), now_s):
+            return node
+        return replace(node, queue_seconds=0.0)
+
+    return problem.with_nodes(seen)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from tiercut.plan import Deadline
+from tiercut.planner import Answer
 
 #: Frames of late that the margin, and the share of met deadlines, rest on.
 KEPT, COUNTED = 60, 500
@@ -89,7 +88,7 @@ class Punctuality:
         return max(0.0, middle + DEVIATIONS * spread, latest)
 
 
-def deadline_of(deadline_s: float | None, answer: Mapping[str, Any], *, drop: bool, early: bool) -> Deadline | None:
+def deadline_of(deadline_s: float | None, answer: Answer, *, drop: bool, early: bool) -> Deadline | None:
     """The deadline as a plan carries it.
 
     Args:
@@ -101,11 +100,11 @@ def deadline_of(deadline_s: float | None, answer: Mapping[str, Any], *, drop: bo
     if deadline_s is None:
         return None
     rest: list[float] = [0.0]
-    for stage in reversed(answer["stages"]):
-        if stage["kind"] == "transfer":
+    for stage in reversed(answer.stages):
+        if stage.kind == "transfer":
             rest.append(rest[-1])
-        rest[-1] += stage["seconds"]
+        rest[-1] += stage.seconds
     rest_s = () if early or not drop else tuple(MIN_REST_SHARE * each for each in reversed(rest))
-    longest_s = max(answer["bottleneck_seconds"], 1e-6)
-    in_flight = max(1, min(MAX_IN_FLIGHT, int(answer["latency_seconds"] / longest_s)))
+    longest_s = max(answer.longest_stage_seconds, 1e-6)
+    in_flight = max(1, min(MAX_IN_FLIGHT, int(answer.latency_seconds / longest_s)))
     return Deadline(seconds=deadline_s, drop=drop, rest_s=rest_s, in_flight=in_flight)

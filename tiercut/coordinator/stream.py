@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from tiercut.coordinator.deadline import Punctuality
-from tiercut.coordinator.hysteresis import Switching
+from tiercut.coordinator.hysteresis import Hysteresis
 from tiercut.coordinator.site_view import NodeKey, along
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.plan import Plan
 from tiercut.protocol.drop_reasons import LATE_REASONS
+from tiercut.protocol.explanations import PlanChange
 from tiercut.protocol.frames import Dropped
 from tiercut.protocol.nodes import StreamControl
 from tiercut.results.result_json import Journey
@@ -98,13 +98,13 @@ class PlannedStream:
     trial: Trial | None = None
     proved: Plan | None = None
     shunned: dict[NodeKey, float] = field(default_factory=dict)
-    switching: Switching = field(default_factory=Switching)
+    hysteresis: Hysteresis = field(default_factory=Hysteresis)
     paused_until_s: float = float("-inf")
     wanted_since_s: float | None = None
     step: str | None = None
     trouble: str | None = None
     given_up: str | None = None
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[PlanChange] = field(default_factory=list)
     evaluated_s: float = float("-inf")
     explained_s: float = float("-inf")
     measured_s: float | None = None
@@ -139,8 +139,9 @@ class PlannedStream:
         return plan if plan is None or not self.goal.moves else replace(plan, device=self.goal.device)
 
     def plans(self) -> list[Plan]:
-        """The plans that are to be judged: the one it follows, and the one that a person wants."""
-        return [plan for plan in (self.plan, self._hand_plan) if plan is not None]
+        """The plans that may be judged: the one it follows or is about to, the last proved, and what a person wants."""
+        pending = None if self.pending is None else self.pending.plan
+        return [plan for plan in (self.plan, pending, self.proved, self._hand_plan) if plan is not None]
 
     def is_shunned(self, key: NodeKey, now_s: float) -> bool:
         """Whether a node is left alone for now."""
@@ -161,7 +162,7 @@ class PlannedStream:
         if self.plan is None or (plan.exit, plan.threshold) != (self.plan.exit, self.plan.threshold):
             self.exits = {}
         self.plan, self.pending, self.given_up = plan, None, None
-        self.history.append({"epoch": plan.epoch, "reason": reason})
+        self.history.append(PlanChange(plan.epoch, reason))
         del self.history[:-HISTORY]
 
     def arrived(self, journey: Journey, now_s: float) -> None:

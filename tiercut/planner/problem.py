@@ -150,7 +150,8 @@ class Problem:
         )
 
     def without(self, nodes: AbstractSet[str]) -> Problem:
-        """The problem without some edges and clouds, and without their links."""
+        """The problem without some edges and clouds, and without their links; the device stays."""
+        nodes = nodes - {self.device.id}
         return replace(
             self,
             edges=tuple(node for node in self.edges if node.id not in nodes),

@@ -11,11 +11,12 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from tiercut.errors import SettingsError
 from tiercut.model.cuts import CutPoint
 from tiercut.plan import FULL
+from tiercut.planner.problem import Codec
 from tiercut.profiling.machine import Machine
 
 Source = Literal["measured", "predicted"]
@@ -180,8 +181,8 @@ def block_seconds(profile: Profile, variant: str = FULL) -> tuple[float, ...]:
 
 def codec_row(
     point: CodecPoint, cut_bytes: int, *, receiver: CodecPoint | None = None, accuracy_drop: float = 0.0
-) -> dict[str, Any]:
-    """One entry of the planning problem's ``codecs``, good for one cut.
+) -> Codec:
+    """One codec of a planning problem, good for one cut.
 
     Args:
         point: Measured on the sender.
@@ -189,15 +190,19 @@ def codec_row(
         receiver: The same codec and cut measured on the receiver, for the time to decode.
         accuracy_drop: What it costs, 0..1.
     """
-    decode_seconds = (receiver or point).decode_seconds
-    return {
-        "name": point.codec,
-        "ratio": cut_bytes / max(1, point.bytes),
-        "encode_seconds_per_mb": point.encode_seconds / max(1, cut_bytes) * 1e6,
-        "decode_seconds_per_mb": decode_seconds / max(1, cut_bytes) * 1e6,
-        "accuracy_drop": accuracy_drop,
-        "cuts": [point.cut, point.cut],
-    }
+    return Codec(
+        name=point.codec,
+        ratio=cut_bytes / max(1, point.bytes),
+        encode_seconds_per_mb=point.encode_seconds / max(1, cut_bytes) * 1e6,
+        decode_seconds_per_mb=(receiver or point).decode_seconds / max(1, cut_bytes) * 1e6,
+        accuracy_drop=accuracy_drop,
+        cuts=(point.cut, point.cut),
+    )
+
+
+def named_by_cut(row: Codec) -> Codec:
+    """A row of `codec_rows` under a name that no other has: ``<codec>@<cut>``."""
+    return row if row.cuts is None else replace(row, name=f"{row.name}@{row.cuts[0]}")
 
 
 def codec_rows(
@@ -206,12 +211,12 @@ def codec_rows(
     cuts: Iterable[int] | None = None,
     receiver: Profile | None = None,
     accuracy_drop: Mapping[str, float] | None = None,
-) -> list[dict[str, Any]]:
-    """The planning problem's ``codecs`` for the cuts worth choosing: one entry per codec and cut.
+) -> list[Codec]:
+    """The planning problem's codecs for the cuts worth choosing: one per codec and cut.
 
     A codec's ratio depends on the cut (after a ReLU half the values are 0), so one entry for all cuts would mislead.
-    An entry that shrinks nothing is left out: ``raw`` always exists. ``name`` is the codec's, so it repeats; a problem
-    wants unique names, and whoever builds one adds ``@cut``.
+    One that shrinks nothing is left out: ``raw`` always exists. ``name`` is the codec's, so it repeats; a problem wants
+    unique names (`named_by_cut`).
 
     Args:
         sender: Profile of the node that encodes.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 from tiercut.coordinator.actions import Action, Measure, Prepare, PublishPlan
 from tiercut.coordinator.core import Coordinator
@@ -12,7 +12,7 @@ from tiercut.coordinator.problem import as_plan, build
 from tiercut.coordinator.site_view import SiteView, along
 from tiercut.coordinator.spans import spans
 from tiercut.plan import Plan, node_id
-from tiercut.planner import solve
+from tiercut.planner import Answer, Problem, solve
 from tiercut.protocol.nodes import Progress, Ready
 from tiercut.results.result_json import Journey
 from tiercut.simulate.site import SimNode, Site
@@ -150,7 +150,7 @@ class Live(Quiet):
         narrow: What is left of the problem for it to choose from.
     """
 
-    def __init__(self, site: Site, narrow: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    def __init__(self, site: Site, narrow: Callable[[Problem], Problem]) -> None:
         self._site = site
         self._view = SiteView()
         self._narrow = narrow
@@ -174,7 +174,7 @@ class Live(Quiet):
         problem = build(self._site.goal, self._view, now_s)
         if problem is not None:
             answer = solve(self._narrow(problem))
-            if answer["feasible"]:
+            if answer.feasible:
                 self._plan = renewed(self._plan, answer)
         return self._plan
 
@@ -193,14 +193,12 @@ class Edgent(Live):
             if stage.kind == "wire" and sender is not None and stage.seconds > 0 and stage.payload_bytes:
                 self._mbps[node_id(*sender), node_id(*receiver)] = stage.payload_bytes * 8e-6 / stage.seconds
 
-    def _as_it_sees(self, problem: dict[str, Any]) -> dict[str, Any]:
-        links = [
-            link | {"mbps": self._mbps[link["from"], link["to"]], "latency_seconds": 0.0}
-            if (link["from"], link["to"]) in self._mbps
-            else link
-            for link in problem["links"]
-        ]
-        return one_server(regressed(problem | {"links": links}), "edge")
+    def _as_it_sees(self, problem: Problem) -> Problem:
+        links = {
+            ends: replace(link, mbps=self._mbps[ends], latency_seconds=0.0) if ends in self._mbps else link
+            for ends, link in problem.links.items()
+        }
+        return one_server(regressed(replace(problem, links=links)), "edge")
 
 
 class Random(Quiet):
@@ -267,7 +265,7 @@ class Oracle(Quiet):
         return self._plan
 
 
-def renewed(plan: Plan | None, answer: Mapping[str, Any]) -> Plan:
+def renewed(plan: Plan | None, answer: Answer) -> Plan:
     """The answer as a plan: the one before if it is the same, else with the next epoch."""
     again = as_plan(answer, epoch=0 if plan is None else plan.epoch)
     return again if plan == again else as_plan(answer, epoch=again.epoch + 1)
