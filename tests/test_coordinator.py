@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import msgspec
 import pytest
 
 from tests.coordinating import MODEL, Told, goal, times
@@ -356,3 +358,29 @@ def test_frozen_stream_keeps_its_plan_whatever_happens() -> None:
     assert told.plans["cam"] == first
     assert "cloud 'c' is gone" in told.said("trouble")
     assert told.said("control") == "freeze"
+
+
+# ---------------------------------------------------------------------- cost
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_problem_is_built_once_per_evaluation_and_never_read(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = [goal(f"cam{index}", device=f"d{index}") for index in range(count)]
+    told = Told().site(*streams)
+    for stream in streams:
+        told.frames(5, stream.name)
+    calls = {"built": 0, "read": 0}
+    true_build, true_convert = problem.build, msgspec.convert
+
+    def build(*args: Any, **more: Any) -> object:
+        calls["built"] += 1
+        return true_build(*args, **more)
+
+    def convert(*args: Any, **more: Any) -> object:
+        calls["read"] += 1
+        return true_convert(*args, **more)
+
+    monkeypatch.setattr(core, "build", build)
+    monkeypatch.setattr(msgspec, "convert", convert)
+    told.passes(5)  # twenty ticks, with explanations and what streams take of nodes
+    assert calls == {"built": 20 * count, "read": 0}
