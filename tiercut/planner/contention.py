@@ -15,7 +15,7 @@ from dataclasses import replace
 from tiercut.planner.answer import Choice
 from tiercut.planner.plan_cost import PlanIndex, stages_of
 from tiercut.planner.plan_lookup import index_of
-from tiercut.planner.problem import Node, Problem
+from tiercut.planner.problem import Link, Node, Problem
 
 #: Part of the time taken from which the curve is straight.
 STRAIGHT_FROM = 0.9
@@ -51,13 +51,19 @@ def loaded(problem: Problem, others: Load, without: Collection[str] = ()) -> Pro
     """The problem as one stream sees it beside the others; nodes and links in ``without`` cannot be used."""
 
     def seen(node: Node) -> Node:
-        slowdown = node.slowdown * stretch(others.get(node.id, 0.0))
-        return replace(node, slowdown=slowdown, block_seconds={} if node.id in without else node.block_seconds)
+        if node.id in without:
+            return replace(node, block_seconds={})
+        taken = others.get(node.id)
+        return replace(node, slowdown=node.slowdown * stretch(taken)) if taken else node
+
+    def crossed(where: str, link: Link) -> Link:
+        taken = others.get(where)
+        return replace(link, mbps=link.mbps / stretch(taken)) if taken else link
 
     links = {
-        (start, end): replace(link, mbps=link.mbps / stretch(others.get(f"{start} -> {end}", 0.0)))
+        (start, end): crossed(where, link)
         for (start, end), link in problem.links.items()
-        if f"{start} -> {end}" not in without
+        if (where := f"{start} -> {end}") not in without
     }
     return replace(problem.with_nodes(seen), links=links)
 

@@ -51,14 +51,10 @@ class PlanArrays:
     """What objectives may count (`objectives.Figures`) of an array of plans; shapes broadcast to the latency's."""
 
     stages: list[Floats]
+    latency_seconds: Floats
     accuracy: Floats
     energy_joules: Floats
     sent: dict[Tier, Floats]
-
-    @property
-    def latency_seconds(self) -> Floats:
-        """The sum of the stages."""
-        return np.asarray(sum(self.stages[1:], self.stages[0]))
 
     @property
     def longest_stage_seconds(self) -> Floats:
@@ -113,9 +109,9 @@ def _table(problem: Problem, costs: Costs, group: _Group) -> Candidates:
     if problem.max_accuracy_drop is not None:
         allowed &= accuracy >= problem.best_accuracy - problem.max_accuracy_drop - slack(1.0)
     where = np.nonzero(allowed)
-    primary = np.broadcast_to(problem.objective.score(figures), latency.shape)[where]
+    value = np.broadcast_to(problem.objective.score(figures), latency.shape)[where]
     return Candidates(
-        problem.objective.sign * primary,
+        value if problem.objective.sign > 0 else -value,
         latency[where],
         np.full(len(where[0]), len(figures.sent)),
         accuracy[where],
@@ -128,19 +124,21 @@ def _figures(costs: Costs, group: _Group) -> PlanArrays:
     v, e, c = group.variant, group.edge, group.cloud
     accuracy, drop, sent = costs.accuracy[v], costs.offers.drop, costs.bits[v, 0] / 8
     if e is None and c is None:
-        return PlanArrays([costs.alone[v : v + 1]], accuracy[None], costs.alone_joules[v : v + 1], {})
+        alone, joules = costs.alone[v : v + 1], costs.alone_joules[v : v + 1]
+        return PlanArrays([alone], alone, accuracy[None], joules, {})
     station = e if e is not None else costs.edges + (c or 0)
     if e is None or c is None:  # (O)
         stages = [costs.device[v], costs.first[v, station], costs.finish[v, station]]
         to: Tier = "cloud" if e is None else "edge"
-        return PlanArrays(stages, accuracy - drop, costs.first_joules[v, station], {to: sent})
+        return PlanArrays(stages, _sum(stages), accuracy - drop, costs.first_joules[v, station], {to: sent})
     device, first, joules = (each[:, None] for each in (costs.device[v], costs.first[v, e], costs.first_joules[v, e]))
-    return PlanArrays(
-        [device, first, _middle(costs, v, e), costs.second[v, e, c], costs.finish[v, costs.edges + c]],
-        accuracy - (drop[:, None] + drop),
-        joules,
-        {"edge": sent[:, None], "cloud": sent},
-    )
+    stages = [device, first, _middle(costs, v, e), costs.second[v, e, c], costs.finish[v, costs.edges + c]]
+    lost = drop[:, None] + drop
+    return PlanArrays(stages, _sum(stages), accuracy - lost, joules, {"edge": sent[:, None], "cloud": sent})
+
+
+def _sum(stages: list[Floats]) -> Floats:
+    return np.asarray(sum(stages[1:], stages[0]))
 
 
 def _middle(costs: Costs, variant: int, edge: int) -> Floats:
