@@ -10,7 +10,7 @@ ANSWER = record(
     "What the planner says of one way to run the model; fields as 'tiercut plan --json' prints them.",
     {"feasible": flag("It keeps to all limits.")},
     {
-        "variant": VARIANT,
+        "variant": or_null(VARIANT),
         "device": or_null(text()),
         "edge": or_null(text()),
         "cloud": or_null(text()),

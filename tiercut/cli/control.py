@@ -25,7 +25,7 @@ from tiercut.settings import check_names
 
 #: How long the stream's retained plan is waited for.
 KNOWN_S = 2.0
-#: How long the hub may take to speak of what was said: a change under way comes first, ten seconds at most.
+#: The hub's answer is waited for so long: a change under way comes first, ten seconds at most.
 ANSWERED_S = 12.0
 #: How long nodes may take from then on: they load segments for ten seconds at most.
 DONE_S = 17.0
@@ -118,7 +118,7 @@ async def _outcome(heard: _Heard, control: StreamControl, stream: str) -> str:
     if heard.answer is None:
         raise SettingsError(
             "nobody has answered",
-            expected=f"the hub to speak of the stream '{stream}' within {ANSWERED_S:.0f} s",
+            expected=f"an answer of the hub on the stream '{stream}' within {ANSWERED_S:.0f} s",
             came="nothing",
             fix=f"start the hub, or let it plan the stream (the streams table of its settings, not plans); "
             f"'{control.mode}' stays retained and takes effect when the hub is there",
@@ -169,7 +169,7 @@ class _Heard:
 
     @property
     def overtaken(self) -> bool:
-        """Whether somebody has spoken after us."""
+        """Whether somebody else has given an order after us."""
         return self.wish in self.controls and self.controls[-1] != self.wish
 
     def control_came(self, delivery: Delivery) -> None:

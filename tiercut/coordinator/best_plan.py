@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tiercut.coordinator.deadline import EDGE, SPARE, deadline_of
+from tiercut.coordinator.deadline import BARELY, SPARE, deadline_of
 from tiercut.coordinator.problem import as_plan, without_deadline
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.plan import Plan
@@ -47,13 +47,13 @@ class Best:
         """Whether late results are published although a plan would be in time."""
         return self.late is None and plan.deadline is not None and not plan.deadline.drop
 
-    def at_the_edge(self, current: Answer) -> bool:
+    def barely_late(self, current: Answer) -> bool:
         """Whether a plan is late by so little that the next evaluation may find it in time."""
         limit = self.problem.deadline_seconds
-        return limit is not None and only_late(current) and current.latency_seconds <= (1 + EDGE) * limit
+        return limit is not None and only_late(current) and current.latency_seconds <= (1 + BARELY) * limit
 
     def with_time_to_spare(self) -> Answer | None:
-        """The best plan that is not at the edge of its deadline; ``None`` where there is none."""
+        """The best plan that is not close to its deadline; ``None`` where there is none."""
         limit = self.problem.deadline_seconds
         if limit is None or self.answer.latency_seconds <= (1 - SPARE) * limit:
             return self.answer

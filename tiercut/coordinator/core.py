@@ -232,7 +232,7 @@ class Coordinator:
     def _promise(stream: PlannedStream, problem: Problem) -> None:
         """Note what the plan promises now, so that it is seen how much later its frames come."""
         stream.punctuality.predicted_s = None
-        stream.punctuality.beside_s = stream.beside_s or 0.0
+        stream.punctuality.overhead_s = stream.overhead_s or 0.0
         if stream.plan is not None and stream.goal.deadline_s is not None:
             with contextlib.suppress(SettingsError):  # not possible any more
                 stream.punctuality.predicted_s = evaluate(problem, as_choice(stream.plan)).latency_seconds

@@ -18,10 +18,10 @@ ENOUGH = 20
 FEW, FIRST_MARGIN = 10, 0.15
 #: Normal deviations that are kept free: one frame in a thousand is later.
 DEVIATIONS = 3.1
-#: A plan is given up for a more accurate one only where that has so much time to spare: at the edge plans would flap.
+#: A plan is given up for a more accurate one only where that has so much time to spare; else plans would flap.
 SPARE = 0.05
 #: One that would be late by less than this part must be found so at a few evaluations in a row.
-EDGE = 0.10
+BARELY = 0.10
 #: Part of the predicted rest of the way that a frame needs in any case, so that none is dropped for a prediction.
 MIN_REST_SHARE = 0.8
 #: Frames that a plan lets be under way at once, at most.
@@ -36,11 +36,11 @@ class Punctuality:
 
     Attributes:
         predicted_s: Latency that its plan promised when it was evaluated last.
-        beside_s: What every frame takes besides, whichever plan it follows.
+        overhead_s: What every frame takes besides, whichever plan it follows.
     """
 
     predicted_s: float | None = None
-    beside_s: float = 0.0
+    overhead_s: float = 0.0
     #: how much later than promised frames of the plan came; of one that has gone it may say that estimates were wrong
     _late_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
     #: how much they differed under the plan before, at most; infinite before there was one
@@ -50,7 +50,7 @@ class Punctuality:
     def arrived(self, latency_s: float, *, usual: bool) -> None:
         """A frame has a result after so long; ``usual`` if it went its plan's whole way."""
         if usual and self.predicted_s is not None:
-            self._late_s.append(latency_s - self.predicted_s - self.beside_s)
+            self._late_s.append(latency_s - self.predicted_s - self.overhead_s)
 
     def judged(self, *, met: bool) -> None:
         """A frame has met its deadline, or has not."""
@@ -76,8 +76,8 @@ class Punctuality:
     def margin_s(self, deadline_s: float) -> float:
         """What is to be kept free of a deadline: what every frame takes besides, and how much later some come."""
         if len(self._late_s) < FEW:
-            return self.beside_s + min(self._carried_s, FIRST_MARGIN * deadline_s)
-        return self.beside_s + self._spread_s()
+            return self.overhead_s + min(self._carried_s, FIRST_MARGIN * deadline_s)
+        return self.overhead_s + self._spread_s()
 
     def _spread_s(self) -> float:
         """How much later than promised frames come: the median and some deviations, or 19 of 20 where that is more."""

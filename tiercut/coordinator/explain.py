@@ -65,7 +65,7 @@ def _compared(stream: PlannedStream, view: SiteView, problem: Problem, best: Ans
     }
     if stream.plan is not None:
         with contextlib.suppress(SettingsError):  # not possible any more: the reason of a change to come
-            more["predicted"] = _predicted(evaluate(problem, as_choice(stream.plan)), stream.beside_s or 0.0)
+            more["predicted"] = _predicted(evaluate(problem, as_choice(stream.plan)), stream.overhead_s or 0.0)
     return more
 
 
@@ -94,10 +94,10 @@ def _deadline(stream: PlannedStream) -> DeadlineKept | None:
     )
 
 
-def _predicted(answer: Answer, beside_s: float) -> AnswerForm:
+def _predicted(answer: Answer, overhead_s: float) -> AnswerForm:
     """What the plan promises and what every frame takes besides, whichever plan it follows."""
-    latency_seconds = answer.latency_seconds + beside_s
-    return msgspec.structs.replace(form_of(answer), latency_seconds=latency_seconds, beside_seconds=beside_s)
+    latency_seconds = answer.latency_seconds + overhead_s
+    return msgspec.structs.replace(form_of(answer), latency_seconds=latency_seconds, beside_seconds=overhead_s)
 
 
 def _links(problem: Problem, view: SiteView, now_s: float) -> Iterable[LinkFigures]:

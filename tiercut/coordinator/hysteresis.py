@@ -12,7 +12,7 @@ EVALUATIONS = 3
 #: … unless a step was noticed and it promises this much: that is no noise.
 STEP_GAIN = 0.20
 
-#: Plans at the edge of a deadline: one that promises more and fails within so long …
+#: Plans close to a deadline: one that promises more and fails within so long …
 PROMISE_S = 15.0
 #: … makes the next one wait: so long at first, then twice the time, up to …
 FIRST_WAIT_S, MAX_WAIT_S = 2.0, 120.0
@@ -29,15 +29,15 @@ class Hysteresis:
     _not_before_s: float = float("-inf")
     _failed: int = 0
 
-    def fails(self, *, fails: bool, at_the_edge: bool) -> bool:
+    def fails(self, *, fails: bool, barely: bool) -> bool:
         """Whether a plan is to be given up that breaks a constraint: by little, only if it does so again and again.
 
         Args:
             fails: It does now.
-            at_the_edge: By so little that this may be chance.
+            barely: By so little that this may be chance.
         """
         self._failed = self._failed + 1 if fails else 0
-        return fails and (not at_the_edge or self._failed >= EVALUATIONS)
+        return fails and (not barely or self._failed >= EVALUATIONS)
 
     def taken_back(self, now_s: float) -> None:
         """A plan could not keep to its deadline: what promises more waits, ever longer where promises fail at once."""

@@ -117,8 +117,8 @@ class Replanning:
         if best.may_drop_again(stream.plan) and only_late(current):
             return None  # nothing met the deadline when it was made
         fails = not current.feasible or best.drops_in_vain(stream.plan)
-        edge = best.at_the_edge(current) and stream.step is None
-        if not stream.hysteresis.fails(fails=fails, at_the_edge=edge):
+        barely = best.barely_late(current) and stream.step is None
+        if not stream.hysteresis.fails(fails=fails, barely=barely):
             return None
         stream.hysteresis.taken_back(now_s)
         return best.late or f"the plan breaks a constraint: {said(current)}"

@@ -82,7 +82,7 @@ class PlannedStream:
         evaluated_s: When it was evaluated last.
         explained_s: When that was said last.
         measured_s: Mean latency of late.
-        beside_s: What of it is in no stage of a plan: making the sensor's frame an input, handing over.
+        overhead_s: What of it is in no stage of a plan: making the sensor's frame an input, handing over.
         frames_per_second: Mean rate of results.
         worked_s: Mean seconds that each node has worked on a frame of late.
         taken: What it takes of nodes and links, where there are other streams.
@@ -108,7 +108,7 @@ class PlannedStream:
     evaluated_s: float = float("-inf")
     explained_s: float = float("-inf")
     measured_s: float | None = None
-    beside_s: float | None = None
+    overhead_s: float | None = None
     frames_per_second: float = 0.0
     worked_s: dict[NodeKey, float] = field(default_factory=dict)
     taken: dict[str, float] = field(default_factory=dict)
@@ -174,7 +174,7 @@ class PlannedStream:
             self.measured_s = _mean(self.measured_s, journey.latency_s)
             if journey.fallback is None:
                 counted = (stage.seconds for stage in journey.stages if stage.kind != "prepare")
-                self.beside_s = _mean(self.beside_s, max(0.0, journey.latency_s - sum(counted)))
+                self.overhead_s = _mean(self.overhead_s, max(0.0, journey.latency_s - sum(counted)))
         self._note_work(journey)
         # By the times of capture: results come faster than that while a line before a node gets shorter.
         since_s = journey.captured_unix_s - self._last_captured_s

@@ -2,7 +2,7 @@
 
 Times are of segments ``[0, k)``, never of single operators: a runtime fuses neighbours, so parts do not add up to the
 whole (Neurosurgeon, ASPLOS 2017, sums per-layer times; on fused graphs that overstates). How they are measured is
-`measure`'s matter, how they are kept `profile_store`'s, how they are guessed where nobody measured `predict`'s.
+`measure`'s matter, how they are kept `store`'s, how they are guessed where nobody measured `predictor`'s.
 """
 
 from __future__ import annotations
