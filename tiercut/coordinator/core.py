@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections import defaultdict
 from dataclasses import replace
 
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
@@ -35,17 +34,17 @@ from tiercut.coordinator.events import (
 from tiercut.coordinator.explain import explanation
 from tiercut.coordinator.invariants import validate
 from tiercut.coordinator.problem import as_choice, build, hops, missing
+from tiercut.coordinator.profiles import take_profile
 from tiercut.coordinator.replanning import Replanning
+from tiercut.coordinator.sharing import beside_others, taken
 from tiercut.coordinator.site_view import NodeKey, SiteView
 from tiercut.coordinator.spans import spans
 from tiercut.coordinator.stream import Pending, PlannedStream, route
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.errors import SettingsError
 from tiercut.logs import Throttle
-from tiercut.plan import Plan, known_tier, name_of, node_id
-from tiercut.planner import Answer, Problem, beside, evaluate, taken_by
-from tiercut.planner.problem import Node
-from tiercut.profiling.profile import check_profile_fits, fitting_variants
+from tiercut.plan import Plan, known_tier, node_id
+from tiercut.planner import Answer, Problem, evaluate
 from tiercut.protocol.frames import Dropped
 from tiercut.protocol.nodes import PrepareSegment, Probe, Progress, Ready, StreamControl, StreamPlan
 from tiercut.results.result_json import Journey
@@ -155,28 +154,14 @@ class Coordinator:
             self.view.node(tier, status.node, site=event.site).heard(status, event.now_s, event.unix_s)
 
     def _profile_heard(self, event: ProfileHeard) -> None:
-        """One that does not fit the model is not taken, and why is said."""
-        profile, tier = event.profile, known_tier(event.tier)
+        tier = known_tier(event.tier)
         if tier is None:
             return
-        self._profiles[tier, event.node, profile.model] = event
-        known = self.view.node(tier, event.node, site=event.site)
-        try:
-            for stream in self._streams.values():
-                if stream.goal.model == profile.model:
-                    check_profile_fits(profile, stream.goal.model, stream.goal.cuts)
-        except SettingsError as error:
-            known.warnings["profile"] = f"{known.id}: {error}"
-            return
-        known.warnings.pop("profile", None)
-        goals = [stream.goal for stream in self._streams.values() if stream.goal.model == profile.model]
-        fitting, odd = fitting_variants(profile, {each.name: each.end for goal in goals for each in goal.variants})
-        if odd:
-            known.warnings["profile"] = (
-                f"{known.id}: its profile of '{profile.model_name}' is of other variants ({', '.join(odd)}), which are "
-                "not planned there; run 'tiercut profile' again"
-            )
-        known.profiles[profile.model] = fitting
+        self._profiles[tier, event.node, event.profile.model] = event
+        take_profile(self.view.node(tier, event.node, site=event.site), event.profile, self._goals(event.profile.model))
+
+    def _goals(self, model: str) -> list[StreamGoal]:
+        return [stream.goal for stream in self._streams.values() if stream.goal.model == model]
 
     def _result_heard(self, journey: Journey, now_s: float) -> list[Action]:
         """Its stage times correct what is known of nodes and links."""
@@ -233,7 +218,7 @@ class Coordinator:
                 margin_s = stream.punctuality.margin_s(stream.goal.deadline_s or 0.0)
                 problem = build(stream.goal, self.view, now_s, margin_s=margin_s, plans=stream.plans())
                 actions += self._look_at(stream, problem, now_s)
-                stream.taken = _taken_by(stream, problem, now_s) if len(self._streams) > 1 else {}
+                stream.taken = taken(stream, problem, now_s) if len(self._streams) > 1 else {}
             except Exception as error:  # a fault in one stream's figures must not end the others' planning
                 stream.step = None
                 stream.trouble = f"a fault in the coordinator: {type(error).__name__}: {error}"
@@ -261,13 +246,8 @@ class Coordinator:
             stream.step = None
             stream.trouble = missing(stream.goal, self.view)
             return self._explain(stream, None, None, now_s)
-        shunned = {node_id(*key) for key in stream.shunned if stream.is_shunned(key, now_s)}
-        seen = _without_own_queues(problem.without(shunned), stream, now_s)
-        others: defaultdict[str, float] = defaultdict(float)
-        for other in self._streams.values():
-            for where, part in other.taken.items() if other is not stream else ():
-                others[where] += part
-        best = best_of(beside(seen, others) if others else seen, stream.goal)
+        others = [other for other in self._streams.values() if other is not stream]
+        best = best_of(beside_others(stream, problem, others, now_s), stream.goal)
         self._promise(stream, best.problem)
         change = None if stream.pending else self._replanning.change(stream, best, now_s)
         asked = [] if change is None else self._prepare(stream, *change, now_s)
@@ -343,29 +323,3 @@ class Coordinator:
                 message = Probe(tier=receiver.tier, node=receiver.node, sizes=sizes)
                 asked.append(Measure(sender.tier, sender.node, sender.site, message))
         return asked
-
-
-def _taken_by(stream: PlannedStream, problem: Problem | None, now_s: float) -> dict[str, float]:
-    """What a stream takes of nodes and links by the plan that it follows, or is about to."""
-    plan = stream.pending.plan if stream.pending else stream.plan
-    rate = stream.rate(now_s)
-    if problem is None or plan is None or rate <= 0:
-        return {}
-    try:
-        return taken_by(problem, as_choice(plan), rate)
-    except SettingsError:  # a plan that is not possible any more takes nothing
-        return {}
-
-
-def _without_own_queues(problem: Problem, stream: PlannedStream, now_s: float) -> Problem:
-    """The problem without the wait for a stream's own frames, as after a change, where the node keeps up with them.
-
-    Other streams of the site are planned beside this one; only cloud nodes have other sites' frames as well.
-    """
-
-    def seen(node: Node) -> Node:
-        if node.tier == "cloud" or stream.fills((node.tier, name_of(node.id)), now_s):
-            return node
-        return replace(node, queue_seconds=0.0)
-
-    return problem.with_nodes(seen)
