@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tiercut.codecs import CODECS
+from tiercut.codecs.table import CODECS
 from tiercut.model.bundle import Bundle
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tiercut.codecs.images import ImageCodec
+from tiercut.codecs.table import CODECS
 from tiercut.model.bundle import Bundle
 from tiercut.profiling.codec_table import CodecRow, CodecTable
 from tiercut.profiling.codec_table_file import load_table
@@ -18,12 +20,11 @@ from tiercut.profiling.codec_table_file import load_table
 COLUMNS = 3
 #: A shape per codec: where two are equal, both are seen.
 MARKERS = "os^vD<>pP*X"
-IMAGE_CODECS = ("jpeg", "webp", "png")
 
 
 def is_image(row: CodecRow) -> bool:
     """Whether a row is of a picture's format."""
-    return row.cut == 0 and row.codec.startswith(IMAGE_CODECS)
+    return row.cut == 0 and isinstance(CODECS.get(row.codec), ImageCodec)
 
 
 def lines(bundle: Bundle, table: CodecTable) -> Iterable[str]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from bench.machine import machine
-from tiercut.codecs import CODECS
+from tiercut.codecs.table import CODECS
 
 Array = npt.NDArray[Any]
 REPEATS = 100

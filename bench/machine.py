@@ -7,7 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("numpy", "onnxruntime", "paho-mqtt", "zstandard", "pillow")
+PACKAGES = ("numpy", "onnxruntime", "paho-mqtt", "msgspec", "zstandard", "pillow")
 
 
 def machine() -> str:

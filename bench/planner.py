@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.machine import machine
 from tests.joint_brute_force import best_together, frames_under_way, priced, small_site
-from tiercut.planner import Stream, plan_together, solve, solve_top
+from tests.planning import Stream, plan_together, solve, solve_top
 
 OBJECTIVES = ("latency", "accuracy", "energy", "throughput")
 SIZES = {

@@ -16,28 +16,17 @@ from tiercut import __version__
 from tiercut.model.bundle import Bundle
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.topics import LAST, RESULT, STATUS, STREAM_STATUS
-from tiercut.results.result_json import WHOLE_OUTPUT
+from tiercut.results.table import KINDS, kind_of
 
 #: Topics and payloads, to be published retained.
 Messages = list[tuple[str, bytes]]
 
 PREFIX = "homeassistant"
-#: Home Assistant keeps a state of at most so many characters.
-STATE_CHARACTERS = 255
 #: A stream with a rate whose results do not come is unknown after so many frames, and not before so many seconds.
 EXPIRE_FRAMES, EXPIRE_LEAST_S = 10, 30
 
-_LABEL = f"{{{{ value_json['labels'][0]['label'][:{STATE_CHARACTERS}] if value_json['labels'] else None }}}}"
-#: NaN and infinity are words in a result; a sensor of numbers takes neither.
-_NUMBER = "{% set said = value_json['outputs'][0]['values'][0] %}{{ said if said is number else None }}"
-_ARGMAX_OF_FEW = (
-    "{% set said = value_json['outputs'][0]['values'] %}{% set numbers = said | select('number') | list %}"
-    "{{ said.index(numbers | max) if numbers else None }}"
-)
-_ARGMAX_OF_MANY = "{{ value_json['outputs'][0]['argmax'] }}"
-#: What a person may want to see, or to use in an automation; the rest is on the result topic.
-_SHOWN = ("confidence", "labels", "outputs", "captured_at", "latency_ms", "finished_by", "exit", "cached", "fallback")
-_ATTRIBUTES = f"{{{{ dict(value_json.items() | selectattr('0', 'in', {list(_SHOWN)})) | tojson }}}}"
+#: What a person may want to see, or to use in an automation, beside what the model has made of the frame.
+_SHOWN = ("captured_at", "latency_ms", "finished_by", "exit", "cached", "fallback")
 _HUB_ONLINE = "{{ 'online' if value_json is defined and value_json['state'] == 'online' else 'offline' }}"
 _STREAM_RUNS = "{{ 'online' if value_json is defined and value_json['state'] == 'running' else 'offline' }}"
 
@@ -49,7 +38,7 @@ def discovery(site: str, settings: StreamSettings, bundle: Bundle, *, hub: str, 
         site: Site of the stream.
         settings: The stream. With ``retain_last`` the entity follows the retained last result, so that it has a state
             at once after a restart of Home Assistant, and a new one once a second at most.
-        bundle: Its model: whether there are labels, or numbers.
+        bundle: Its model, whose kind of result says how the state is read.
         hub: Node id of the hub, whose status is half of the availability.
         prefix: Home Assistant's discovery prefix.
     """
@@ -61,9 +50,9 @@ def discovery(site: str, settings: StreamSettings, bundle: Bundle, *, hub: str, 
         "unique_id": identity,
         "default_entity_id": f"sensor.{_slug(site)}_{_slug(stream)}",
         "state_topic": results,
-        **_state(bundle),
+        **kind_of(bundle).entity(bundle),
         "json_attributes_topic": results,
-        "json_attributes_template": _ATTRIBUTES,
+        "json_attributes_template": _attributes(),
         "availability": [
             {"topic": STATUS.of(site=site, tier="hub", node=hub), "value_template": _HUB_ONLINE},
             {"topic": STREAM_STATUS.of(site=site, stream=stream), "value_template": _STREAM_RUNS},
@@ -94,17 +83,10 @@ def topic(site: str, stream: str, *, prefix: str = PREFIX) -> str:
     return f"{prefix}/sensor/{_level(f'tiercut_{site}')}/{'+' if stream == '+' else _level(stream)}/config"
 
 
-def _state(bundle: Bundle) -> dict[str, Any]:
-    """How the state is read from a result: the top label, the class, or the first number of the first output."""
-    first = bundle.outputs[0]
-    size = math.prod(first.shape)
-    if bundle.labels and any(math.prod(output.shape) == len(bundle.labels) for output in bundle.outputs):
-        return {"value_template": _LABEL}
-    if size > WHOLE_OUTPUT:
-        return {"value_template": _ARGMAX_OF_MANY}
-    if first.scores == "softmax":
-        return {"value_template": _ARGMAX_OF_FEW}
-    return {"value_template": _NUMBER, "state_class": "measurement"}
+def _attributes() -> str:
+    """The template of the entity's attributes: of all kinds, so that one's fields are shown when a model changes."""
+    shown = ["confidence", *(name for kind in KINDS.values() for name in kind.fields), *_SHOWN]
+    return f"{{{{ dict(value_json.items() | selectattr('0', 'in', {shown})) | tojson }}}}"
 
 
 def _expiry(settings: StreamSettings) -> dict[str, int]:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.errors import BadMessage
 from tiercut.node.refusals import REFUSED, Refusals
+from tiercut.protocol import events
 from tiercut.protocol.topics import LAST, RESULT
-from tiercut.results import result_json
 
 #: Seconds between two copies for one stream: whoever wants every result listens to them.
 EVERY_S = 1.0
@@ -83,11 +83,9 @@ class LastResults:
             if delivery is None:
                 await self._bus.publish(Message(topic, b"", retain=True))
                 return
-            attributes = result_json.read_attributes(delivery.properties, site=self._site, stream=stream)
+            attributes = events.read_attributes(delivery.properties, site=self._site, stream=stream)
             await self._bus.publish(
-                Message(
-                    topic, delivery.payload, retain=True, properties=attributes, content_type=result_json.CONTENT_TYPE
-                )
+                Message(topic, delivery.payload, retain=True, properties=attributes, content_type=events.CONTENT_TYPE)
             )
         except BadMessage as error:
             self._counters[f"bad.{error.reason}"] += 1

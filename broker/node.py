@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
-from dataclasses import replace
+
+from msgspec import structs
 
 from broker.coordination.goals import plan_by_hand
 from broker.coordination.shell import CoordinatorShell
@@ -25,13 +26,13 @@ from tiercut.bus import Bus
 from tiercut.bus.node_buses import OpenBus
 from tiercut.clock import Clock
 from tiercut.coordinator.core import Coordinator
+from tiercut.declared import encode_json
 from tiercut.errors import BusError, SettingsError
 from tiercut.heartbeat import Heartbeat
 from tiercut.model.bundle import Bundle
 from tiercut.node.context import NodeContext
 from tiercut.node.identity import identity_of
 from tiercut.node.stopping import Stopped, unless
-from tiercut.protocol.jsonwire import encode_node_status, encode_stream_plan
 from tiercut.protocol.nodes import NodeState, NodeStatus
 from tiercut.protocol.topics import PLAN, STATUS
 from tiercut.repository.store import ModelStore
@@ -75,7 +76,7 @@ class Hub:
             broker = self._broker()
             if broker is not None:
                 stack.enter_context(broker)
-            will = (self._topic, encode_node_status(self._status("offline")))
+            will = (self._topic, encode_json(self._status("offline")))
             await self.context.buses.open(stack, will=will)
             last, shell, registry = self._on_the_buses()
             server = self._server(
@@ -142,15 +143,15 @@ class Hub:
         await registry.subscribe()
         await shell.subscribe()
         for plan in self.plans:
-            numbered = replace(plan, plan=replace(plan.plan, epoch=shell.next_epoch(plan)))
-            await home.announce(PLAN.of(site=self.settings.site, stream=plan.stream), encode_stream_plan(numbered))
-        await home.announce(self._topic, encode_node_status(self._status("online")))
+            numbered = structs.replace(plan, plan=structs.replace(plan.plan, epoch=shell.next_epoch(plan)))
+            await home.announce(PLAN.of(site=self.settings.site, stream=plan.stream), encode_json(numbered))
+        await home.announce(self._topic, encode_json(self._status("online")))
 
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(self.settings.status_every_s)
             try:
-                await self.context.buses.home.announce(self._topic, encode_node_status(self._status("online")))
+                await self.context.buses.home.announce(self._topic, encode_json(self._status("online")))
                 self._heartbeat.beat()
             except BusError as error:
                 self.context.log.warning("status not published", extra={"reason": str(error)})

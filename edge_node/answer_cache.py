@@ -1,8 +1,8 @@
-"""What an edge keeps of frames and of what the model made of them, to answer the next one that is nearly the same.
+"""Cached answers of an edge: a frame that is nearly the same as an earlier one gets that one's answer.
 
-A frame is noted when it comes and nothing like it is known. Its answer comes when the edge finishes it, or is heard on
-the stream's ``result`` topic when another node does. From then on frames like it are answered from here, until the
-answer is too old or others need the room.
+A frame is noted when it comes and nothing like it is known. Its answer is kept when the edge finishes it, or when the
+result of another node is heard on the stream's ``result`` topic. From then on frames like it get the cached answer,
+until that is too old or others need the room.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_node.in_flight import FramesInFlight, Stream
-from edge_node.tensor_distance import Likeness
+from edge_node.tensor_distance import ComparableTensors
 from tiercut.pipeline.jobs import Arrays
+from tiercut.protocol import events
 from tiercut.protocol.frames import Work
-from tiercut.results import result_json
-from tiercut.results.result_json import Reading
+from tiercut.results.reading import Reading, read_result
 
-#: Memory for all kept frames of a node, with their answers.
+#: Memory for all kept frames of a node, with their cached answers.
 MAX_BYTES = 64 * 1024 * 1024
 #: What a kept frame takes beside its tensors and its answer's text.
 FRAME_BYTES = 4096
-#: Frames of one stream that may wait for their answer; more than a device has under way.
+#: Frames of one stream that may wait for their answer; more than a device has in flight.
 MAX_NOTED = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """Only frames that are equal in all of this are comparable."""
+class Computed:
+    """What was computed of a frame: only frames that are equal in all of this are comparable."""
 
     model: str
     variant: str
@@ -44,8 +44,8 @@ class Kept:
 
     Attributes:
         event: Its CloudEvents id.
-        kind: What it is comparable with.
-        likeness: Its tensors.
+        computed: What was computed of it.
+        tensors: Its tensors.
         since_s: When it came; from its answer on, when that came.
         nbytes: What it takes.
         twins: Event ids of the frames that it is like, and that had no answer either when it came.
@@ -53,8 +53,8 @@ class Kept:
     """
 
     event: str
-    kind: Kind
-    likeness: Likeness
+    computed: Computed
+    tensors: ComparableTensors
     since_s: float
     nbytes: int
     twins: frozenset[str]
@@ -62,11 +62,11 @@ class Kept:
 
 
 class AnswerCache:
-    """The `processing.Answers` of an edge; safe from several threads.
+    """The `tiercut.pipeline.jobs.Answers` of an edge; safe from several threads.
 
     Args:
-        frames: Answers that are kept per stream; the least recently used make room.
-        distance: A frame at most so far from a kept one is the same: see `Likeness`.
+        frames: Cached answers per stream; the least recently used make room.
+        distance: A frame at most so far from a kept one counts as the same: see `ComparableTensors.distance_to`.
         keep_s: How long an answer is kept.
         max_bytes: Memory for all streams together.
 
@@ -93,42 +93,42 @@ class AnswerCache:
     # ------------------------------------------------------------------ what the node's threads ask and tell
 
     def find(self, work: Work, arrays: Arrays, now_s: float) -> Reading | None:
-        """See `processing.Answers`."""
+        """See `Answers`."""
         stream, event = _names(work)
-        kind = Kind(work.model, work.plan.exit, work.plan.threshold, work.cut)
-        likeness = Likeness(arrays)
+        computed = Computed(work.model, work.plan.exit, work.plan.threshold, work.cut)
+        tensors = ComparableTensors(arrays)
         with self._lock:
             self._expire(stream, now_s)
-            others = [kept for kept in self._of(stream).values() if kept.kind == kind]
-        nearest = self._nearest(likeness, others)
+            others = [kept for kept in self._of(stream).values() if kept.computed == computed]
+        nearest = self._nearest(tensors, others)
         if nearest is not None:
             with self._lock:
                 self._used(stream, nearest.event)
             return nearest.reading
         noted = (kept for kept in others if kept.reading is None and kept.event != event)
-        twins = frozenset(kept.event for kept in noted if self._alike(likeness, kept))
+        twins = frozenset(kept.event for kept in noted if self._alike(tensors, kept))
         with self._lock:
-            self._note(stream, Kept(event, kind, likeness, now_s, likeness.nbytes + FRAME_BYTES, twins))
+            self._note(stream, Kept(event, computed, tensors, now_s, tensors.nbytes + FRAME_BYTES, twins))
         return None
 
     def keep(self, work: Work, reading: Reading, now_s: float) -> None:
-        """See `processing.Answers`."""
+        """See `Answers`."""
         stream, event = _names(work)
         with self._lock:
             self._ahead.outcome(stream, event)
             self._answered(stream, event, reading, now_s)
 
     def sent_on(self, work: Work, now_s: float) -> None:
-        """See `processing.Answers`."""
+        """See `Answers`."""
         with self._lock:
             self._ahead.sent_on(*_names(work), now_s)
 
     def forget(self, work: Work) -> None:
-        """See `processing.Answers`."""
+        """See `Answers`."""
         self.dropped(*_names(work))
 
     def overtakes(self, work: Work, now_s: float) -> bool:
-        """See `processing.Answers`."""
+        """See `Answers`."""
         with self._lock:
             return self._ahead.of(*_names(work), now_s)
 
@@ -145,9 +145,9 @@ class AnswerCache:
             noted = self._of(stream).get(event)
         if noted is None or noted.reading is not None:
             return
-        journey, reading = result_json.read_result(payload)
-        kind, plan = noted.kind, journey.plan
-        same = (journey.model, plan.exit, plan.threshold) == (kind.model, kind.variant, kind.threshold)
+        journey, reading = read_result(payload)
+        computed, plan = noted.computed, journey.plan
+        same = (journey.model, plan.exit, plan.threshold) == (computed.model, computed.variant, computed.threshold)
         if same and not journey.cached:  # else the device has sent the frame again, by another plan
             with self._lock:
                 self._answered(stream, event, reading, now_s)
@@ -162,17 +162,17 @@ class AnswerCache:
 
     # ------------------------------------------------------------------ inside
 
-    def _nearest(self, likeness: Likeness, others: Sequence[Kept]) -> Kept | None:
+    def _nearest(self, tensors: ComparableTensors, others: Sequence[Kept]) -> Kept | None:
         """Of those with an answer that are the same, the nearest (without the lock: it may take long)."""
         nearest, least = None, self._distance
         for other in others:
-            distance = likeness.distance_to(other.likeness, least) if other.reading is not None else math.inf
+            distance = tensors.distance_to(other.tensors, least) if other.reading is not None else math.inf
             if distance <= least:
                 nearest, least = other, distance
         return nearest
 
-    def _alike(self, likeness: Likeness, kept: Kept) -> bool:
-        return likeness.distance_to(kept.likeness, self._distance) <= self._distance
+    def _alike(self, tensors: ComparableTensors, kept: Kept) -> bool:
+        return tensors.distance_to(kept.tensors, self._distance) <= self._distance
 
     def _of(self, stream: Stream) -> OrderedDict[str, Kept]:
         return self._streams.get(stream) or OrderedDict()
@@ -191,7 +191,7 @@ class AnswerCache:
         kept = own.get(event)
         if kept is None or kept.reading is not None:
             return
-        if any((twin := own.get(each)) and twin.reading and twin.kind == kept.kind for each in kept.twins):
+        if any((twin := own.get(each)) and twin.reading and twin.computed == kept.computed for each in kept.twins):
             self._remove(stream, event)
             return
         text = len(str(reading.said))
@@ -233,4 +233,4 @@ class AnswerCache:
 
 def _names(work: Work) -> tuple[Stream, str]:
     """A frame's stream, and its CloudEvents id there."""
-    return Stream(work.site, work.stream), result_json.event_id(work.seq, work.captured_unix_s)
+    return Stream(work.site, work.stream), events.event_id(work.seq, work.captured_unix_s)

@@ -1,4 +1,4 @@
-"""How far the tensors of two frames are from each other.
+"""The distance between the tensors of two frames.
 
 Measured 2026-11-21 on a busy machine (2 cores of an AMD EPYC, Zen 4): a frame of 0.1 to 5 MB among 16 kept ones of its
 kind is found, or not, in 0.3 to 1 ms.
@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Elements that are compared at a time: most frames differ so much that the first of them tell.
+#: Elements that are compared at a time: most frames differ so much that the first piece tells.
 PIECE = 32_768
 #: Types that float32 holds, nearly or exactly; others are compared as float64.
 _SHORT = frozenset({"bool", "uint8", "int8", "uint16", "int16", "float16", "float32"})
 
 
-class Likeness:
+class ComparableTensors:
     """The tensors of a frame, ready to be compared with those of others.
 
     Args:
@@ -35,11 +35,11 @@ class Likeness:
         self._squares = [sum(_square(each[i : i + PIECE]) for i in range(0, each.size, PIECE)) for each in self._flat]
         self.nbytes = sum(each.nbytes for each in self._flat)
 
-    def distance_to(self, kept: Likeness, most: float = math.inf) -> float:
-        """The greatest over the tensors of ``|a - b| / |b|``, with Euclidean norms and ``b`` the kept tensor.
+    def distance_to(self, kept: ComparableTensors, most: float = math.inf) -> float:
+        """The greatest ``|a - b| / |b|`` of all tensors, with Euclidean norms, ``b`` being the kept tensor.
 
-        Infinity where it is more than ``most``, for tensors of other names, types or shapes, and where one of the kept
-        tensors has no finite norm, or one of 0 and the other has not.
+        Infinity where that is more than ``most``; for tensors of other names, types or shapes; where the norm of a kept
+        tensor is not finite; and where it is 0 but the other tensor's is not.
         """
         if self._form != kept._form or not self._form or not all(map(math.isfinite, kept._squares)):
             return math.inf

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec import structs
 
 from tiercut.clock import Clock
+from tiercut.declared import iso_time
 from tiercut.errors import BadMessage
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.streams import SourceReport, Trouble, decode_assigned
@@ -102,4 +105,6 @@ class Assignments:
             f"the stream '{report.stream}' is two: expected one of that name, got one in the settings of "
             f"'{self._node}' and another that the hub assigns; the device's own stays: remove or rename one of them"
         )
-        return replace(report, trouble=(Trouble("two_streams", said, 1, since_unix_s), *report.trouble))
+        return structs.replace(
+            report, trouble=(Trouble("two_streams", said, 1, iso_time(since_unix_s)), *report.trouble)
+        )

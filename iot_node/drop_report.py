@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from tiercut.clock import Clock
+from tiercut.declared import iso_time
 from tiercut.protocol.streams import Trouble
 
 #: Reasons without a message of their own: nothing is wrong.
@@ -57,5 +58,6 @@ class DropReport:
         """The reasons, the newest first."""
         newest = sorted(self._last.items(), key=lambda each: -each[1][1])
         return tuple(
-            Trouble(reason, message, self.frames[f"dropped.{reason}"], at_s) for reason, (message, at_s) in newest
+            Trouble(reason, message, self.frames[f"dropped.{reason}"], iso_time(at_s))
+            for reason, (message, at_s) in newest
         )

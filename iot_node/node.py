@@ -14,6 +14,7 @@ from iot_node.stream_manager import StreamManager
 from tiercut.bus import Delivery
 from tiercut.bus.node_buses import OpenBus
 from tiercut.clock import Clock
+from tiercut.declared import decode_json
 from tiercut.errors import BadMessage, SettingsError, TiercutError
 from tiercut.model.bundle import Bundle
 from tiercut.node.context import NodeContext
@@ -21,12 +22,11 @@ from tiercut.node.node import Node
 from tiercut.node.part import Part, Tasks
 from tiercut.node.preparation import NotHere
 from tiercut.plan import Plan, Tier
-from tiercut.protocol.jsonwire import decode_stream_plan
 from tiercut.protocol.nodes import PrepareSegment, StreamPlan
+from tiercut.protocol.results import read_outcome
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.topics import STREAMS
 from tiercut.repository.store import ModelStore
-from tiercut.results import result_json
 
 #: How long a device waits for the next node's status before its first frame, and how often it looks.
 FIRST_PEER_S = 3.0
@@ -114,7 +114,7 @@ class IotNode(Node):
             if not delivery.payload:  # taken back: the stream is removed
                 continue
             try:
-                offered = decode_stream_plan(delivery.payload)
+                offered = decode_json(StreamPlan, delivery.payload)
                 if self._is_old(stream, offered):
                     continue
                 stream.check(offered)
@@ -153,7 +153,7 @@ class IotNode(Node):
     def _outcome_heard(self, stream: Stream, delivery: Delivery, *, dropped: bool) -> None:
         delivery.ack()
         try:
-            name, seq = result_json.read_outcome(delivery.payload)
+            name, seq = read_outcome(delivery.payload)
         except BadMessage as error:
             self.context.set_aside(error)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiercut.codecs import noise_of
+from tiercut.codecs.noise import noise_of
 from tiercut.errors import SettingsError
 from tiercut.model.bundle import Bundle
 from tiercut.protocol.nodes import StreamPlan

@@ -30,9 +30,9 @@ from tiercut.model.bundle import Bundle
 from tiercut.pipeline.jobs import Job
 from tiercut.pipeline.window import InFlightWindow
 from tiercut.plan import Plan
+from tiercut.protocol.events import event_id
 from tiercut.protocol.nodes import StreamPlan
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.results import result_json
 
 #: How often frames without an outcome are looked for.
 OVERDUE_EVERY_S = 1.0
@@ -174,7 +174,7 @@ class Stream:
                 prepared.seq,
                 self._clock.monotonic_s(),
                 epoch=plan.epoch,
-                event=result_json.event_id(prepared.seq, prepared.captured_unix_s),
+                event=event_id(prepared.seq, prepared.captured_unix_s),
                 kept=prepared if self.settings.delivery == "every" else None,
             )
             self._send(prepared, plan)

@@ -21,11 +21,12 @@ from iot_node.source import Source
 from iot_node.stream import Stream
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
+from tiercut.declared import encode_json
 from tiercut.errors import BusError, TiercutError
 from tiercut.model.bundle import Bundle
 from tiercut.node.refusals import REFUSED, Refusals
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.protocol.streams import SourceReport, SourceState, encode_source_report
+from tiercut.protocol.streams import SourceReport, SourceState
 from tiercut.protocol.topics import DROPPED, PLAN, RESULT, SOURCE
 from tiercut.repository.store import ModelStore
 
@@ -229,7 +230,7 @@ class StreamManager:
     async def _publish(self, report: SourceReport) -> None:
         topic = SOURCE.of(site=self._site, stream=report.stream)
         try:
-            await self._bus().publish(Message(topic, encode_source_report(report), retain=True))
+            await self._bus().publish(Message(topic, encode_json(report), retain=True))
         except REFUSED as error:
             self._refusals.note("source", error)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.brute_force import every_plan
-from tiercut.planner import Stream
+from tests.planning import Stream
 
 Priced = tuple[float, dict[str, float], dict[str, Any]]
 

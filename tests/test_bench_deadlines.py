@@ -13,7 +13,7 @@ import pytest
 
 from bench.deadlines.__main__ import main, parse
 from bench.deadlines.claims import Fall, claims, fall
-from bench.deadlines.frames import labelled_frames, predicted_class
+from bench.deadlines.frames import labelled_frames
 from bench.deadlines.grid import take
 from bench.deadlines.pictures import draw
 from bench.deadlines.report import report
@@ -36,6 +36,7 @@ from tiercut.model.bundle_write import rewrite
 from tiercut.planner import solve
 from tiercut.planner.alternatives import CLOUD_ONLY, DEVICE_ONLY
 from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.results.reading import class_in
 
 SETUP = Setup(slowdown=tiers_of((200.0, 50.0, 1.0)), fps=10.0)
 
@@ -56,6 +57,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(folder / "test-frames.npy", np.stack(grey_frames(40)))
     np.save(folder / "test-labels.npy", np.arange(40) % 4)
     return folder
+
+
+OUTPUT = {"name": "y", "shape": [1, 2], "dtype": "float32"}
 
 
 @pytest.fixture
@@ -85,8 +89,9 @@ def test_frames_are_the_same_in_every_run_and_are_judged_by_their_number(
 
 
 def test_class_is_read_from_whatever_a_result_says_of_its_outputs() -> None:
-    assert predicted_class({"outputs": [{"values": [0.1, 0.7, "nan", 0.2][:2]}]}) == 1
-    assert predicted_class({"outputs": [{"argmax": 7}]}) == 7
+
+    assert class_in({"outputs": [{**OUTPUT, "values": [0.1, 0.7, "nan", 0.2][:2]}]}) == 1
+    assert class_in({"outputs": [{**OUTPUT, "argmax": 7}]}) == 7
 
 
 def test_labels_of_another_model_are_refused(bundle: Bundle, tmp_path: Path) -> None:
@@ -104,17 +109,17 @@ def test_fixed_plans_are_of_their_kind(prepared: Prepared) -> None:
     assert (plans[CLOUD_ONLY].first_cut, plans[CLOUD_ONLY].second_cut) == (0, 0)
     assert set(plans[EDGENT].codecs) <= {"raw"}
     best = solve(problem)
-    assert all(best["accuracy"] >= answer["accuracy"] for answer in answers.values() if answer["feasible"])
+    assert all(best.accuracy >= answer.accuracy for answer in answers.values() if answer.feasible)
 
 
 def test_true_problem_has_the_declared_links_and_slowdowns(prepared: Prepared) -> None:
     problem = true_problem(prepared, SETUP, 0.5, 0.1)
-    assert [link["mbps"] for link in problem["links"]] == [0.5, 0.5]
-    assert {link["from"] for link in problem["links"]} == {"device/d", "edge/e"}
-    whole = [sum(node["block_seconds"]["full"]) for node in problem["nodes"]]
+    assert [link.mbps for link in problem.links.values()] == [0.5, 0.5]
+    assert {start for start, _ in problem.links} == {"device/d", "edge/e"}
+    whole = [sum(node.block_seconds["full"]) for node in problem.nodes]
     assert whole[0] == pytest.approx(200 * whole[2], rel=1e-6)
     assert whole[1] == pytest.approx(50 * whole[2], rel=1e-6)
-    assert problem["constraints"]["deadline_seconds"] == pytest.approx(0.09)
+    assert problem.deadline_seconds == pytest.approx(0.09)
 
 
 def test_coordinator_counts_what_a_message_has_besides_its_tensors(prepared: Prepared) -> None:
@@ -124,9 +129,9 @@ def test_coordinator_counts_what_a_message_has_besides_its_tensors(prepared: Pre
         view.node(tier, tier[0], site="home").profiles[goal.model] = prepared.profile
     problem = build(goal, view, 0.0)
     assert problem is not None
-    (link,) = problem["links"]
-    besides_s = link["latency_seconds"] - FIRST_GUESS["device", "edge"][1] - HANDOVER_S
-    assert besides_s == pytest.approx(ENVELOPE_BYTES * 8e-6 / link["mbps"])
+    (link,) = problem.links.values()
+    besides_s = link.latency_seconds - FIRST_GUESS["device", "edge"][1] - HANDOVER_S
+    assert besides_s == pytest.approx(ENVELOPE_BYTES * 8e-6 / link.mbps)
 
 
 def test_plan_is_said_by_who_runs_what(prepared: Prepared) -> None:
@@ -199,8 +204,8 @@ async def test_frames_are_taken_from_the_next_outcome_on_and_once_each(
     taking = asyncio.create_task(take(live, frames))
     await asyncio.sleep(0.01)
     for seq in (39, 40, 41, 42, 43):  # 40 was under way already; 41 is frame 2, 42 is frame 0
-        label = frames.labels[frames.place(seq)] if seq != 42 else -1
-        watch.results.append(Seen({"seq": seq, "latency_ms": 10.0, "outputs": [{"argmax": label}]}, 0.0, 0.0))
+        label = frames.labels[frames.place(seq)] if seq != 42 else 99  # no class of the model
+        watch.results.append(Seen({"seq": seq, "latency_ms": 10.0, "outputs": [OUTPUT | {"argmax": label}]}, 0.0, 0.0))
         watch._changed.set()
         await asyncio.sleep(0.01)
     assert [outcome.right for outcome in await taking] == [False, True, True]

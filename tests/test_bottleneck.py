@@ -23,7 +23,9 @@ from tiercut.bottleneck.plan import make_plan
 from tiercut.bottleneck.to_onnx import to_onnx
 from tiercut.bottleneck.train import Trained, train_bottleneck
 from tiercut.cli import bottleneck as command
-from tiercut.codecs import CODECS, TENSOR_REASONS, codec, decode_tensor, encode_tensor
+from tiercut.codecs.base import TENSOR_REASONS
+from tiercut.codecs.encode import decode_tensor, encode_tensor
+from tiercut.codecs.table import CODECS, codec
 from tiercut.datasets.samples import Samples
 from tiercut.errors import BadTensor, ChecksumError, CutError, DataError, SettingsError, TiercutError
 from tiercut.exits.recipe import Recipe

@@ -6,9 +6,9 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from tests.aio import async_test, until
 from tiercut.bus import Message
@@ -17,9 +17,9 @@ from tiercut.bus.memory_broker import MemoryBroker
 from tiercut.clock import SystemClock
 from tiercut.clocks.exchange import ClockExchange
 from tiercut.clocks.offsets import ClockOffsets
+from tiercut.declared import decode_json, encode_json
 from tiercut.pipeline.peers import Peers
-from tiercut.protocol.jsonwire import decode_clock_probe, encode_clock_probe
-from tiercut.protocol.nodes import ClockProbe, NodeStatus
+from tiercut.protocol.nodes import ClockProbe, NodeStatus, StatusTier
 from tiercut.protocol.topics import CLOCK, ECHO
 
 OWN, FAR = (CLOCK.of(site="t", tier="edge", node=node) for node in ("e", "far"))
@@ -43,7 +43,7 @@ class Asker:
         )
 
     async def answer(self, probe: ClockProbe, *, retain: bool = False) -> None:
-        await self.others.publish(Message(OWN, encode_clock_probe(probe), qos=0, retain=retain))
+        await self.others.publish(Message(OWN, encode_json(probe), qos=0, retain=retain))
 
     def offset_s(self, clock_id: str = "far") -> float | None:
         offset = self.offsets.offset(clock_id, self.clock.monotonic_s())
@@ -83,7 +83,7 @@ async def test_each_question_has_one_answer_and_a_number_that_says_nothing() -> 
         numbers = []
         for _ in range(3):
             await own.service.ask(own.bus, FAR)
-            question = decode_clock_probe((await anext(asked)).payload)
+            question = decode_json(ClockProbe, (await anext(asked)).payload)
             numbers.append(question.asked_s)
             await own.answer(true_answer(question))
             await own.answer(true_answer(question, ahead_s=9000.0))
@@ -98,8 +98,8 @@ async def test_node_that_was_asked_answers_for_its_own_clock_only() -> None:
     async with asker("far") as own:
         asked = aiter(await own.others.subscribe(FAR))
         await own.service.ask(own.bus, FAR)
-        question = decode_clock_probe((await anext(asked)).payload)
-        await own.answer(replace(true_answer(question), clock_id="somebody else's"))
+        question = decode_json(ClockProbe, (await anext(asked)).payload)
+        await own.answer(structs.replace(true_answer(question), clock_id="somebody else's"))
         await until(lambda: own.counters["bad.clock_of_another"] == 1)
         assert own.offset_s("somebody else's") is None
 
@@ -108,14 +108,14 @@ async def test_node_that_was_asked_answers_for_its_own_clock_only() -> None:
 async def test_retained_message_is_neither_question_nor_answer() -> None:
     broker = MemoryBroker(clock=SystemClock())
     async with MemoryBus(broker) as others, MemoryBus(broker) as bus:
-        question = encode_clock_probe(ClockProbe(clock_id="x", asked_s=1.0))
+        question = encode_json(ClockProbe(clock_id="x", asked_s=1.0))
         await others.publish(Message(OWN, question, retain=True, response_topic=FAR))
         answers = aiter(await others.subscribe(FAR))
         own = Asker(others, bus, ())
         listening = asyncio.create_task(own.service.listen(bus, aiter(await bus.subscribe(OWN))))
         await until(lambda: own.counters["bad.clock_retained"] == 1)
         await others.publish(Message(OWN, question, response_topic=FAR))
-        assert decode_clock_probe((await anext(answers)).payload).heard_s is not None
+        assert decode_json(ClockProbe, (await anext(answers)).payload).heard_s is not None
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
         with pytest.raises(TimeoutError):
@@ -128,12 +128,12 @@ async def test_measurement_is_not_ended_by_a_stranger() -> None:
     async with asker("far") as own:
         asked = aiter(await own.others.subscribe(FAR))
         await own.service.ask(own.bus, FAR)
-        await own.answer(true_answer(decode_clock_probe((await anext(asked)).payload)))
+        await own.answer(true_answer(decode_json(ClockProbe, (await anext(asked)).payload)))
         await until(lambda: own.offset_s() is not None)
         echoes = aiter(await own.others.subscribe(ECHO.of(**FAR_NAMES)))
         probing = asyncio.create_task(own.service.probe(own.bus, FAR_NAMES, 300))
-        question = decode_clock_probe((await anext(echoes)).payload)
-        forged = replace(true_answer(question), asked_s=own.clock.monotonic_s())
+        question = decode_json(ClockProbe, (await anext(echoes)).payload)
+        forged = structs.replace(true_answer(question), asked_s=own.clock.monotonic_s())
         await own.answer(forged)
         await until(lambda: own.counters["bad.clock_unasked"] == 1)
         assert not probing.done()
@@ -155,7 +155,8 @@ async def test_questions_that_are_never_answered_make_room(monkeypatch: pytest.M
 
 def test_clock_of_a_node_is_known_by_its_status() -> None:
     peers = Peers()
-    for site, tier, clock_id in (("t", "edge", "a"), ("u", "edge", "b"), ("cloud", "cloud", "c")):
+    said: list[tuple[str, StatusTier, str]] = [("t", "edge", "a"), ("u", "edge", "b"), ("cloud", "cloud", "c")]
+    for site, tier, clock_id in said:
         status = NodeStatus(node="n", tier=tier, state="online", version="1", clock_id=clock_id)
         peers.heard(status, site=site)
     assert peers.clocks("t", "edge", "n") == {"a"}

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -20,14 +21,14 @@ import tiercut
 from tests.bundles import bundle_of, exits_bundle, grey_frames
 from tests.models import chain_module, image
 from tiercut.cli import main
-from tiercut.codecs import decode_tensor, encode_tensor
+from tiercut.codecs.encode import decode_tensor, encode_tensor
 from tiercut.datasets.samples import Samples, Stack
 from tiercut.errors import BundleError, DataError, SettingsError
 from tiercut.model.bundle import Bundle
 from tiercut.model.bundle_write import rewrite
 from tiercut.model.preprocess import FrameSpec
 from tiercut.model.variants import LearnedSpec
-from tiercut.planner.problem import parse
+from tiercut.planner.document import read_problem
 from tiercut.profiling.codec_choice import problem_codecs, worth_choosing
 from tiercut.profiling.codec_measure import Options, measure_codecs, paired_drop
 from tiercut.profiling.codec_table import CodecRow, CodecTable
@@ -364,20 +365,21 @@ def test_planner_takes_what_the_table_says(chain: Bundle) -> None:
         row("noise0.5+int8+zstd", 2, noise=0.5, accuracy_drop=0.3),
     )
     entries = problem_codecs(table, profile_of(chain))
-    assert entries[0] == {
+    assert msgspec.to_builtins(entries[0]) == {
         "name": "int8+zstd@2",
         "ratio": pytest.approx(4, rel=0.01),
         "encode_seconds_per_mb": pytest.approx(1e-3 / size * 1e6),
         "decode_seconds_per_mb": pytest.approx(1e-3 / size * 1e6),
         "accuracy_drop": 0.0,
-        "cuts": [2, 2],
+        "cuts": (2, 2),
+        "noise": 0.0,
     }
-    assert (entries[1]["name"], entries[1]["noise"]) == ("noise0.5+int8+zstd@2", 0.5)
+    assert (entries[1].name, entries[1].noise) == ("noise0.5+int8+zstd@2", 0.5)
 
 
 def test_planner_reads_every_entry_of_a_measured_table(chain: Bundle, measured: CodecTable) -> None:
     entries = problem_codecs(measured, profile_of(chain))
-    problem = parse(
+    problem = read_problem(
         {
             "format": "tiercut-plan-problem/1",
             "model": {
@@ -386,7 +388,7 @@ def test_planner_reads_every_entry_of_a_measured_table(chain: Bundle, measured: 
             },
             "nodes": [{"id": "device", "tier": "device", "block_seconds": {"full": [0.001] * chain.end}}],
             "links": [],
-            "codecs": entries,
+            "codecs": msgspec.to_builtins(entries),
             "objective": "latency",
         }
     )
@@ -398,19 +400,19 @@ def test_own_times_of_a_node_come_before_the_tables(chain: Bundle) -> None:
     slow = CodecPoint(codec="int8+zstd", cut=2, bytes=77, encode_seconds=5e-3, decode_seconds=2e-3)
     size = chain.cuts[2].bytes
     first, second = problem_codecs(table, profile_of(chain, slow))
-    assert first["encode_seconds_per_mb"] == pytest.approx(5e-3 / size * 1e6)
-    assert first["decode_seconds_per_mb"] == pytest.approx(2e-3 / size * 1e6)
-    assert first["ratio"] == pytest.approx(size / 100)
+    assert first.encode_seconds_per_mb == pytest.approx(5e-3 / size * 1e6)
+    assert first.decode_seconds_per_mb == pytest.approx(2e-3 / size * 1e6)
+    assert first.ratio == pytest.approx(size / 100)
     # What the node has not measured takes five times and twice as long as on the table's machine, as the other does.
-    assert second["encode_seconds_per_mb"] == pytest.approx(5e-3 / size * 1e6)
-    assert second["decode_seconds_per_mb"] == pytest.approx(2e-3 / size * 1e6)
+    assert second.encode_seconds_per_mb == pytest.approx(5e-3 / size * 1e6)
+    assert second.decode_seconds_per_mb == pytest.approx(2e-3 / size * 1e6)
 
 
 def test_receiver_decodes_in_its_own_time(chain: Bundle) -> None:
     point = CodecPoint(codec="int8+zstd", cut=2, bytes=77, encode_seconds=9.0, decode_seconds=3e-3)
     entries = problem_codecs(table_of(chain, row(cut=2)), profile_of(chain), receiver=profile_of(chain, point))
-    assert entries[0]["encode_seconds_per_mb"] == pytest.approx(1e-3 / chain.cuts[2].bytes * 1e6)
-    assert entries[0]["decode_seconds_per_mb"] == pytest.approx(3e-3 / chain.cuts[2].bytes * 1e6)
+    assert entries[0].encode_seconds_per_mb == pytest.approx(1e-3 / chain.cuts[2].bytes * 1e6)
+    assert entries[0].decode_seconds_per_mb == pytest.approx(3e-3 / chain.cuts[2].bytes * 1e6)
 
 
 def test_limits_of_the_stream_leave_codecs_out(chain: Bundle) -> None:
@@ -418,7 +420,7 @@ def test_limits_of_the_stream_leave_codecs_out(chain: Bundle) -> None:
     table = table_of(chain, row(cut=2), row("int4+zstd", 2, bytes=50, accuracy_drop=0.02), noisy)
 
     def names(**limits: Any) -> list[str]:
-        return [entry["name"] for entry in problem_codecs(table, profile_of(chain), **limits)]
+        return [entry.name for entry in problem_codecs(table, profile_of(chain), **limits)]
 
     assert names(max_accuracy_drop=0.01) == ["int8+zstd@2"]
     assert names(names=["int4+zstd"]) == ["int4+zstd@2", "noise1+int4+zstd@2"]

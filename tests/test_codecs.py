@@ -8,6 +8,7 @@ import struct
 import threading
 import tracemalloc
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from tiercut.codecs import CODECS, DTYPES, TENSOR_REASONS, codec, decode_tensor, encode_tensor
+from tiercut.codecs.base import DTYPES, TENSOR_REASONS
+from tiercut.codecs.encode import decode_tensor, encode_tensor
 from tiercut.codecs.encoded import EncodedTensor
+from tiercut.codecs.table import CODECS, codec
 from tiercut.errors import BadTensor, InputError, SettingsError
 
 Array = npt.NDArray[Any]
@@ -151,7 +154,7 @@ def test_unknown_codec_is_our_error_when_asked_for_and_theirs_when_it_came() -> 
     with pytest.raises(SettingsError):
         codec("gzip")
     with pytest.raises(BadTensor, match="gzip"):
-        decode_tensor(EncodedTensor("x", "float32", (1,), "gzip", b"1234"))
+        decode_tensor(EncodedTensor(name="x", dtype="float32", shape=(1,), codec="gzip", data=b"1234"))
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 3), (1, 16, 16, 3), (1, 16, 12, 1), (5, 7, 1)])
@@ -288,3 +291,8 @@ def test_views_of_several_cameras_travel_as_one_picture(name: str) -> None:
     assert [abs(float(view.mean()) - value) < 3 for view, value in zip(back, (20, 120, 220), strict=True)] == [True] * 3
     assert np.array_equal(back, views) or not CODECS[name].lossless
     assert not CODECS[name].accepts("uint8", (200, 100, 24, 3))
+
+
+def test_docs_name_every_codec() -> None:
+    written = (Path(__file__).parent.parent / "docs" / "codecs.md").read_text(encoding="utf-8")
+    assert not [name for name in CODECS.own if f"`{name}`" not in written]

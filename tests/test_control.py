@@ -22,14 +22,15 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.cli import control, main
 from tiercut.clock import SystemClock
+from tiercut.coordinator.events import ControlHeard
+from tiercut.declared import decode_json, encode_json
 from tiercut.model.bundle import Bundle
 from tiercut.plan import Plan
-from tiercut.protocol.jsonwire import decode_control, encode_control, encode_stream_plan
 from tiercut.protocol.nodes import StreamControl, StreamPlan
 from tiercut.protocol.topics import CONTROL, EXPLAIN, PLAN
 
 CAM = {"site": "home", "stream": "cam"}
-FREEZE = encode_control(StreamControl(mode="freeze"))
+FREEZE = encode_json(StreamControl(mode="freeze"))
 
 
 @dataclass(kw_only=True)
@@ -125,7 +126,7 @@ async def test_plan_by_hand_is_followed_until_auto(
         assert (await made.say(*by_hand(1, 2)))[0] == 0  # once more: it is followed already
         status, said = await made.say("auto")
         assert (status, "the coordinator chooses the plan of 'cam' again" in said) == (0, True)
-        assert decode_control(await made.retained()).mode == "auto"
+        assert decode_json(StreamControl, await made.retained()).mode == "auto"
 
 
 @async_test
@@ -135,7 +136,7 @@ async def test_frozen_stream_is_said_to_keep_its_plan(
     async with bench(tmp_path, capsys) as made, site(made, chain):
         status, said = await made.say("freeze")
         assert (status, f"'cam' keeps plan {made.plans[-1]['epoch']}" in said) == (0, True)
-        assert decode_control(await made.retained()).mode == made.explained[-1]["control"] == "freeze"
+        assert decode_json(StreamControl, await made.retained()).mode == made.explained[-1]["control"] == "freeze"
 
 
 @async_test
@@ -171,7 +172,7 @@ async def test_plan_that_a_node_refuses_is_taken_back(
 async def retain_plan(made: Bench) -> None:
     plan = Plan(epoch=3, first_cut=1, second_cut=2, device="d", edge="e", cloud="c", codecs=("raw", "raw"))
     message = StreamPlan(stream="cam", model="ab" * 32, model_name="m", plan=plan)
-    await made.bus.publish(Message(PLAN.of(**CAM), encode_stream_plan(message), retain=True))
+    await made.bus.publish(Message(PLAN.of(**CAM), encode_json(message), retain=True))
 
 
 @async_test
@@ -196,7 +197,7 @@ async def test_without_a_hub_nobody_answers_and_the_wish_stays(
         await made.bus.publish(Message(EXPLAIN.of(**CAM), json.dumps(stale).encode(), retain=True))
         status, said = await made.say("freeze")
         assert (status, "nobody has answered" in said, "stays retained" in said) == (2, True, True)
-        assert decode_control(await made.retained()).mode == "freeze"
+        assert decode_json(StreamControl, await made.retained()).mode == "freeze"
 
 
 @async_test
@@ -216,7 +217,7 @@ async def test_wish_of_somebody_else_meanwhile_is_left_alone(
 async def fake_hub(made: Bench, answer: Callable[[str], list[dict[str, Any]]]) -> None:
     """Answers the first control with these explanations."""
     await until(lambda: len(made.controls) > 1)
-    for said in answer(decode_control(made.controls[-1]).id):
+    for said in answer(decode_json(StreamControl, made.controls[-1]).id):
         await made.bus.publish(Message(EXPLAIN.of(**CAM), json.dumps(said).encode(), retain=True))
 
 
@@ -269,12 +270,12 @@ def test_variant_or_device_that_the_stream_does_not_have_is_refused(wrong: dict[
     told = Told().site()
     first = told.plans["cam"]
     said: dict[str, Any] = {"epoch": 0, "first_cut": 2, "second_cut": 4, "device": "d", "edge": "f", "codecs": ("raw",)}
-    told.coordinator.control_heard("cam", StreamControl(mode="plan", plan=Plan(**(said | wrong)), id="x"))
+    told.coordinator.handle(ControlHeard("cam", StreamControl(mode="plan", plan=Plan(**(said | wrong)), id="x")))
     told.passes(1)
     assert words in told.said("control_trouble")
     assert told.said("control_id") == "x"
     assert told.plans["cam"] == first
-    told.coordinator.control_heard("cam", StreamControl(mode="plan", plan=Plan(**said), id="y"))
+    told.coordinator.handle(ControlHeard("cam", StreamControl(mode="plan", plan=Plan(**said), id="y")))
     told.passes(1)
     assert (told.said("control_id"), told.said("control_trouble")) == ("y", "None")
     assert told.plans["cam"].edge == "f"
@@ -282,5 +283,5 @@ def test_variant_or_device_that_the_stream_does_not_have_is_refused(wrong: dict[
 
 def test_identity_of_a_control_comes_back_and_need_not_be_there() -> None:
     control = StreamControl(mode="freeze", id="ab12")
-    assert decode_control(encode_control(control)) == control
-    assert decode_control(b'{"mode":"freeze"}').id == ""
+    assert decode_json(StreamControl, encode_json(control)) == control
+    assert decode_json(StreamControl, b'{"mode":"freeze"}').id == ""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import structs
 
 from broker.coordination.goals import plan_by_hand
 from broker.node import Hub
@@ -17,8 +18,8 @@ from tests.aio import async_test
 from tests.sites import CLOUD_URL, SITE_URL, Outcomes, Site, new_site, noise
 from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
+from tiercut.declared import encode_json
 from tiercut.model.bundle import Bundle
-from tiercut.protocol.jsonwire import encode_stream_plan
 from tiercut.protocol.stream_settings import StreamSettings as Planned
 
 
@@ -178,8 +179,8 @@ async def test_order_is_kept_when_a_new_plan_is_faster_than_the_frames_under_way
             first = "100%" if wanted is fast else "0%"
             settings = PlanSettings(stream="cam", model=chain.name, device="d", first_cut=first, **wanted)
             message = plan_by_hand(settings, chain)
-            message = replace(message, plan=replace(message.plan, epoch=epoch))
-            await by_hand.publish(Message("tiercut/v1/home/stream/cam/plan", encode_stream_plan(message), retain=True))
+            message = structs.replace(message, plan=structs.replace(message.plan, epoch=epoch))
+            await by_hand.publish(Message("tiercut/v1/home/stream/cam/plan", encode_json(message), retain=True))
             await outcomes.until(results=15 * epoch - 8)
         await outcomes.until(results=60)
     assert outcomes.seqs() == list(range(60))

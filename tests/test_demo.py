@@ -128,7 +128,7 @@ def result(seq: int) -> dict[str, Any]:
     return {
         "seq": seq,
         "label": "motorcycle_left.png",
-        "labels": [{"label": "motor scooter", "score": 0.47}],
+        "labels": [{"class": 670, "label": "motor scooter", "score": 0.47}],
         "plan": {"first_cut": 14, "second_cut": 98, "device": "device-1", "edge": "edge-1", "cloud": None},
         "stages": [
             {"where": "device-1", "kind": "compute", "ms": 137.04},

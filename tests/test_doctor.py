@@ -26,14 +26,14 @@ from tiercut.bus.settings import MqttSettings
 from tiercut.cli.doctor import add_parser
 from tiercut.cli.doctor import target as command_target
 from tiercut.clock import SystemClock
+from tiercut.declared import encode_json
 from tiercut.doctor.certificates import lifetime
 from tiercut.doctor.examine import examine
 from tiercut.doctor.findings import Finding
 from tiercut.doctor.target import Target, of_settings
 from tiercut.launch.processes import free_port
-from tiercut.protocol.jsonwire import encode_node_status
-from tiercut.protocol.nodes import NodeStatus
-from tiercut.protocol.streams import StreamState, StreamStatus, encode_stream_status
+from tiercut.protocol.nodes import NodeStatus, StatusTier
+from tiercut.protocol.streams import StreamState, StreamStatus
 from tiercut.protocol.topics import STATUS, STREAM_STATUS
 from tiercut.security.certificates import Authority
 
@@ -88,15 +88,15 @@ async def node(url: str, bundles: Path, clock: SystemClock) -> AsyncIterator[Non
         await running
 
 
-async def say(bus: MqttBus, name: str, tier: str, **more: Any) -> None:
+async def say(bus: MqttBus, name: str, tier: StatusTier, **more: Any) -> None:
     """A node's status, as its node says it."""
     said: dict[str, Any] = {"state": "online", "version": __version__, "sent_unix_s": time.time()} | more
     status = NodeStatus(node=name, tier=tier, **said)
-    await bus.publish(Message(STATUS.of(site="t", tier=tier, node=name), encode_node_status(status), retain=True))
+    await bus.publish(Message(STATUS.of(site="t", tier=tier, node=name), encode_json(status), retain=True))
 
 
 @asynccontextmanager
-async def saying(bus: MqttBus, *statuses: tuple[str, str, dict[str, Any]]) -> AsyncIterator[None]:
+async def saying(bus: MqttBus, *statuses: tuple[str, Any, dict[str, Any]]) -> AsyncIterator[None]:
     """Nodes that go on saying how they are."""
 
     async def go_on() -> None:
@@ -200,7 +200,7 @@ async def test_streams_that_do_not_run_are_told_with_the_hubs_reason(tmp_path: P
             for name, state in states.items():
                 status = StreamStatus(stream=name, state=state, message=f"why {name}")
                 topic = STREAM_STATUS.of(site="t", stream=name)
-                await bus.publish(Message(topic, encode_stream_status(status), retain=True))
+                await bus.publish(Message(topic, encode_json(status), retain=True))
             findings = await found(plain(broker.url))
     assert [each.says for each in findings["streams", "ok"]] == ["running: cam"]
     assert [each.says for each in findings["streams", "warning"]] == ["'door' is waiting: why door"]
@@ -222,8 +222,8 @@ async def test_node_that_is_gone_for_good_is_forgotten_by_the_command_that_is_sh
 async def test_who_waits_less_than_nodes_are_silent_is_not_alarmed(tmp_path: Path) -> None:
     with Mosquitto(tmp_path) as broker:
         async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus:
-            for name, tier in (("hub", "hub"), ("quiet", "device")):
-                await say(bus, name, tier)
+            await say(bus, "hub", "hub")
+            await say(bus, "quiet", "device")
             findings = await found(plain(broker.url, wait_s=1.0))
     assert not words(findings, "problem", "warning")
     assert any("device/quiet not looked at" in each for each in words(findings, "ok"))

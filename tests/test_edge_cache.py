@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from msgspec import structs
 from numpy.typing import NDArray
 from PIL import Image
 
 from edge_node.answer_cache import FRAME_BYTES, MAX_NOTED, AnswerCache
 from edge_node.in_flight import MAX_WAIT_S, FramesInFlight, Stream
 from edge_node.settings import Settings
-from edge_node.tensor_distance import Likeness
+from edge_node.tensor_distance import ComparableTensors
 from tests.aio import async_test, until
 from tests.brokers import Mosquitto
 from tests.bundles import exits_bundle
@@ -34,10 +35,13 @@ from tiercut.node.node import Node
 from tiercut.pipeline.decide import Drop, Finish, Forward, FrameState, Here, LookUp, Run, Wait, decide
 from tiercut.pipeline.jobs import Job, Processed
 from tiercut.plan import Deadline, Plan
+from tiercut.protocol import events
 from tiercut.protocol.frames import Work
+from tiercut.protocol.results import read_journey
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.results import result_json
-from tiercut.results.result_json import Reading
+from tiercut.results.classes import Classes
+from tiercut.results.reading import Reading, write_result
+from tiercut.results.table import KINDS
 
 Array = NDArray[Any]
 Running = TypeVar("Running", bound=Node)
@@ -52,7 +56,7 @@ def test_distance_is_that_of_the_whole_relative_to_the_kept_tensor(dtype: str, s
     for scale in (0.0, 1.0, 30.0):
         kept = rng.integers(1, 200, size).astype(dtype)
         other = (kept.astype(np.float64) + np.round(scale * rng.random(size))).astype(dtype)
-        a, b = Likeness({"x": other}), Likeness({"x": kept})
+        a, b = ComparableTensors({"x": other}), ComparableTensors({"x": kept})
         apart = float(np.linalg.norm(other.astype(float) - kept) / np.linalg.norm(kept.astype(float)))
         assert a.distance_to(b) == pytest.approx(apart, rel=1e-3)
         assert a.distance_to(b, apart * 1.01) == a.distance_to(b)
@@ -62,26 +66,26 @@ def test_distance_is_that_of_the_whole_relative_to_the_kept_tensor(dtype: str, s
 def test_distance_is_that_of_the_tensor_that_is_farthest() -> None:
     kept = {"a": np.full(10, 100.0, np.float32), "b": np.full(10, 1.0, np.float32)}
     other = kept | {"b": np.full(10, 1.5, np.float32)}
-    assert Likeness(other).distance_to(Likeness(kept)) == pytest.approx(0.5)
+    assert ComparableTensors(other).distance_to(ComparableTensors(kept)) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e30])
 def test_values_without_a_finite_norm_are_like_nothing(value: float) -> None:
-    odd = Likeness({"a": np.array([1.0, value], np.float32)})
+    odd = ComparableTensors({"a": np.array([1.0, value], np.float32)})
     assert odd.distance_to(odd) == math.inf
-    assert odd.distance_to(Likeness({"a": np.ones(2, np.float32)}), 1.0) == math.inf
+    assert odd.distance_to(ComparableTensors({"a": np.ones(2, np.float32)}), 1.0) == math.inf
 
 
 def test_zeros_are_like_zeros_only() -> None:
-    zeros, ones = (Likeness({"a": np.full(70, value, np.float32)}) for value in (0.0, 1.0))
+    zeros, ones = (ComparableTensors({"a": np.full(70, value, np.float32)}) for value in (0.0, 1.0))
     assert zeros.distance_to(zeros) == 0
     assert ones.distance_to(zeros) == math.inf
 
 
 def test_tensors_of_another_name_shape_or_type_are_not_compared() -> None:
-    kept = Likeness({"a": np.ones((2, 3), np.float32)})
+    kept = ComparableTensors({"a": np.ones((2, 3), np.float32)})
     for other in ({"b": np.ones((2, 3), np.float32)}, {"a": np.ones(6, np.float32)}, {"a": np.ones((2, 3))}, {}):
-        assert Likeness(other).distance_to(kept) == math.inf
+        assert ComparableTensors(other).distance_to(kept) == math.inf
 
 
 # ---------------------------------------------------------------------- what is kept
@@ -94,7 +98,7 @@ def frame(value: float, size: int = 100) -> dict[str, Array]:
 
 
 def read(seq: int) -> Reading:
-    return Reading({"labels": [], "confidence": 0.5}, "full", seq)
+    return Reading(KINDS["classes"], Classes(labels=()), 0.5, "full", seq)
 
 
 def work(seq: int, **more: Any) -> Work:
@@ -115,11 +119,11 @@ def filled(values: Sequence[float], **more: Any) -> AnswerCache:
 
 
 def event(seq: int) -> str:
-    return result_json.event_id(seq, seq + 1.0)
+    return events.event_id(seq, seq + 1.0)
 
 
 def result_of(frame_work: Work, **more: Any) -> bytes:
-    return result_json.build(frame_work, read(frame_work.seq), "m", stages=(), finished_by="c", latency_s=None, **more)
+    return write_result(frame_work, read(frame_work.seq), "m", stages=(), finished_by="c", latency_s=None, **more)
 
 
 def test_nearest_of_those_within_the_distance_answers() -> None:
@@ -141,14 +145,14 @@ PLAN = work(0).plan
         {"site": "elsewhere"},
         {"stream": "door"},
         {"cut": 1},
-        {"plan": replace(PLAN, exit="full@8")},
-        {"plan": replace(PLAN, threshold=0.9)},
+        {"plan": structs.replace(PLAN, exit="full@8")},
+        {"plan": structs.replace(PLAN, threshold=0.9)},
     ],
 )
 def test_answer_is_for_its_own_kind_of_frame_only(other: dict[str, Any]) -> None:
     answers = filled([1.0])
     assert answers.find(work(1, **other), frame(1.0), 1.0) is None
-    assert answers.find(work(2, plan=replace(PLAN, epoch=7)), frame(1.0), 1.0) is not None
+    assert answers.find(work(2, plan=structs.replace(PLAN, epoch=7)), frame(1.0), 1.0) is not None
 
 
 def test_answers_are_kept_for_their_time() -> None:
@@ -200,8 +204,8 @@ def test_result_from_elsewhere_is_the_answer_of_its_frame() -> None:
 @pytest.mark.parametrize(
     "payload",
     [
-        result_of(work(0, plan=replace(PLAN, threshold=0.5))),
-        result_of(work(0, plan=replace(PLAN, exit="early"))),
+        result_of(work(0, plan=structs.replace(PLAN, threshold=0.5))),
+        result_of(work(0, plan=structs.replace(PLAN, exit="early"))),
         result_of(work(0, model="2" * 64)),
         result_of(work(0), cached=True),
     ],
@@ -298,7 +302,7 @@ def test_known_answer_waits_for_the_frames_ahead_unless_their_node_is_gone() -> 
 
 
 def test_frame_that_is_too_late_for_the_model_may_still_be_answered() -> None:
-    due = replace(WAY, deadline=Deadline(seconds=1.0, rest_s=(0.9, 0.6, 0.1)))
+    due = structs.replace(WAY, deadline=Deadline(seconds=1.0, rest_s=(0.9, 0.6, 0.1)))
     late = replace(CAME, plan=due, age_s=0.5, deadline_s=1.0)
     assert decide(late, EDGE) == LookUp()
     assert decide(replace(late, looked_up=True, known=True), EDGE) == Finish()
@@ -374,7 +378,7 @@ async def test_equal_frames_are_answered_without_running_the_rest(
     last = outcomes.results[-1]
     assert [s["where"] for s in last["stages"] if s["kind"] == "compute"] == ["d"]
     assert (last["cached_from"], last["fallback"], last["exit"]) == (4, None, "full")
-    assert result_json.read_journey(outcomes.deliveries[-1].payload).cached
+    assert read_journey(outcomes.deliveries[-1].payload).cached
 
 
 @async_test

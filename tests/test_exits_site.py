@@ -14,10 +14,10 @@ from tests.given_sensors import frames_of
 from tests.sites import Site, by_hand, new_site, noise
 from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
+from tiercut.declared import encode_json
 from tiercut.model.bundle import Bundle
 from tiercut.model.confidence import confidence
 from tiercut.plan import Deadline, Plan
-from tiercut.protocol.jsonwire import encode_stream_plan
 from tiercut.protocol.nodes import StreamPlan
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.topics import PLAN
@@ -106,7 +106,7 @@ async def test_fallback_runs_through_the_exits_that_are_left(site: Site, bundle:
 async def publish(site: Site, bundle: Bundle, plan: Plan) -> None:
     message = StreamPlan(stream="cam", model=bundle.model, model_name=bundle.name, plan=plan)
     async with MemoryBus(site.brokers["mqtt://site"]) as bus:
-        await bus.publish(Message(PLAN.of(site="home", stream="cam"), encode_stream_plan(message), retain=True))
+        await bus.publish(Message(PLAN.of(site="home", stream="cam"), encode_json(message), retain=True))
 
 
 @async_test

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from tiercut.pipeline.decide import Drop, Finish, Forward, FrameState, Here, Run, TryExit, decide
 from tiercut.plan import Deadline, DeliveryMode, Plan, Tier
@@ -100,7 +101,7 @@ def test_age_that_is_not_known_drops_nothing() -> None:
 
 
 EXITS = ((2, "early"), (3, "middle"), (7, "late"))
-LEAVING = replace(PLAN, threshold=0.9)
+LEAVING = structs.replace(PLAN, threshold=0.9)
 
 
 def with_exits(tier: Tier, node: str, *, reachable: Callable[[Tier, str], bool] = everywhere) -> Here:
@@ -136,7 +137,7 @@ def test_node_that_goes_on_alone_tries_the_exits_behind_its_segment() -> None:
     assert decide(replace(alone, tried=7), edge) == Run(7, END)
 
 
-DUE = replace(PLAN, deadline=Deadline(seconds=1.0, rest_s=(0.6, 0.4, 0.1)))
+DUE = structs.replace(PLAN, deadline=Deadline(seconds=1.0, rest_s=(0.6, 0.4, 0.1)))
 
 
 @pytest.mark.parametrize(("age_s", "reason"), [(0.5, None), (0.65, "too_late"), (1.1, "past_deadline")])
@@ -152,12 +153,12 @@ def test_work_that_was_done_counts_no_more_to_what_is_left() -> None:
 
 
 def test_plan_that_cannot_make_it_delivers_late_results() -> None:
-    late = replace(PLAN, deadline=Deadline(seconds=1.0, drop=False))
+    late = structs.replace(PLAN, deadline=Deadline(seconds=1.0, drop=False))
     assert decide(frame(3, plan=late, age_s=5.0), at("edge", "e")) == Run(3, 5)
 
 
 def test_unknown_variant_is_dropped_with_its_name() -> None:
-    action = decide(frame(0, plan=replace(PLAN, exit="early")), replace(at("device", "d"), variant_known=False))
+    action = decide(frame(0, plan=structs.replace(PLAN, exit="early")), replace(at("device", "d"), variant_known=False))
     assert isinstance(action, Drop)
     assert action.reason == "unknown_variant"
     assert "'early'" in action.message

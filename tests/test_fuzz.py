@@ -11,11 +11,13 @@ import msgpack
 import numpy as np
 import psutil
 
-from tiercut.codecs import TENSOR_REASONS, decode_tensor
+from tiercut.codecs.base import TENSOR_REASONS
+from tiercut.codecs.encode import decode_tensor
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadMessage
-from tiercut.protocol.envelope import ENVELOPE_REASONS, decode_work, encode_work
-from tiercut.protocol.jsonwire import decode_node_status, encode_node_status
+from tiercut.protocol.envelope import decode_work, encode_work
 from tiercut.protocol.nodes import NodeStatus
+from tiercut.refusal import ENVELOPE_REASONS
 
 MAKE = runpy.run_path(str(Path(__file__).parent / "golden" / "make.py"))
 COUNT = 100_000
@@ -106,7 +108,7 @@ def test_mutated_envelopes_raise_only_bad_message_and_keep_memory_bounded() -> N
 def test_mutated_json_raises_only_bad_message() -> None:
     rng, outcomes = random.Random(5), Counter[str]()  # noqa: S311 - repeatable
     status = NodeStatus(node="nuc", tier="edge", state="online", version="1", models={"a": "b"}, load={"waiting": 2.0})
-    seed = encode_node_status(status)
+    seed = encode_json(status)
     for _ in range(20_000):
         data = bytearray(seed)
         for _ in range(rng.choice([1, 1, 3])):
@@ -115,7 +117,7 @@ def test_mutated_json_raises_only_bad_message() -> None:
                 [b"", b'"', b"{", b"[", b"9", b"null", b"1e999", b"\xff", b"-"]
             )
         try:
-            decode_node_status(bytes(data))
+            decode_json(NodeStatus, bytes(data))
         except BadMessage as error:
             outcomes[error.reason] += 1
     assert set(outcomes) <= ENVELOPE_REASONS

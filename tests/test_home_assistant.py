@@ -16,12 +16,12 @@ from paho.mqtt.client import topic_matches_sub
 
 from broker.home_assistant import discovery, topic, withdrawal
 from tests.test_results import work
+from tiercut.declared import encode_json
 from tiercut.model.bundle import Bundle
-from tiercut.protocol.jsonwire import encode_node_status
 from tiercut.protocol.nodes import NodeStatus
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.protocol.streams import StreamStatus, encode_stream_status
-from tiercut.results import result_json
+from tiercut.protocol.streams import StreamStatus
+from tiercut.results.reading import read_outputs, write_result
 
 CAM = StreamSettings(name="cam", model="chain", sensor="noise", device="d")
 
@@ -43,8 +43,8 @@ def rendered(template: str, payload: bytes) -> str:
 def result(bundle: Bundle, *arrays: NDArray[Any]) -> bytes:
     variant = bundle.variants[0]
     outputs = {spec.name: array for spec, array in zip(variant.outputs, arrays, strict=True)}
-    read = result_json.reading(7, outputs, bundle, variant)
-    return result_json.build(work(bundle.model), read, bundle.name, stages=(), finished_by="c", latency_s=0.03)
+    read = read_outputs(7, outputs, bundle, variant)
+    return write_result(work(bundle.model), read, bundle.name, stages=(), finished_by="c", latency_s=0.03)
 
 
 def test_state_is_the_best_label_and_the_rest_are_attributes(chain: Bundle) -> None:
@@ -89,7 +89,7 @@ def test_available_while_the_hub_is_online(chain: Bundle, state: Any, payload: s
     said = config(CAM, chain)
     hub = said["availability"][0]
     assert hub["topic"] == "tiercut/v1/home/hub/hub/status"
-    status = encode_node_status(NodeStatus(node="hub", tier="hub", state=state, version="1"))
+    status = encode_json(NodeStatus(node="hub", tier="hub", state=state, version="1"))
     assert rendered(hub["value_template"], status) == payload
     assert said["availability_mode"] == "all"
 
@@ -100,7 +100,7 @@ def test_available_while_the_hub_is_online(chain: Bundle, state: Any, payload: s
 def test_available_while_the_stream_runs(chain: Bundle, state: Any, payload: str) -> None:
     stream = config(CAM, chain)["availability"][1]
     assert stream["topic"] == "tiercut/v1/home/stream/cam/state"
-    status = b"" if state is None else encode_stream_status(StreamStatus(stream="cam", state=state))
+    status = b"" if state is None else encode_json(StreamStatus(stream="cam", state=state))
     assert rendered(stream["value_template"], status) == payload
 
 

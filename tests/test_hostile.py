@@ -20,14 +20,14 @@ from tests.given_sensors import Given, first_frame, frames_of
 from tests.sites import CLOUD_URL, SITE_URL, Site, by_hand, new_site, noise
 from tiercut.bus import Delivery, Message
 from tiercut.bus.memory import MemoryBus
-from tiercut.codecs import encode_tensor
+from tiercut.codecs.encode import encode_tensor
+from tiercut.declared import encode_json
 from tiercut.limits import MAX_STAGES
 from tiercut.model.bundle import Bundle
 from tiercut.plan import Plan
 from tiercut.protocol.chunks import split
 from tiercut.protocol.envelope import encode_work
 from tiercut.protocol.frames import ClockStamp, Stage, Work
-from tiercut.protocol.jsonwire import encode_stream_plan
 from tiercut.protocol.nodes import StreamPlan
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.topics import PLAN, WORK
@@ -187,7 +187,7 @@ def test_device_survives_a_plan_that_makes_no_sense(bundles: Path, chain: Bundle
         device = site.device(noise(chain, frames=None, fps=50))
         fields = {"epoch": 2, "first_cut": 1, "second_cut": 1, "device": "d", "edge": "e", "cloud": "c", **wrong}
         plan = Plan(**fields, codecs=("raw", "raw"))
-        message = encode_stream_plan(StreamPlan(stream="cam", model=chain.model, model_name="x", plan=plan))
+        message = encode_json(StreamPlan(stream="cam", model=chain.model, model_name="x", plan=plan))
         nodes = site.hub(by_hand(chain)), site.cloud(), site.edge(), device
         async with site.running(*nodes) as outcomes, MemoryBus(site.brokers[SITE_URL]) as stranger:
             await outcomes.until(results=1)

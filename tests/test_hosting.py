@@ -27,14 +27,14 @@ from tests.sites import SITE_URL, Site, by_hand, new_site, noise
 from tiercut.bus import Delivery, Message
 from tiercut.bus.memory import MemoryBroker, MemoryBus
 from tiercut.clock import ManualClock
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import SensorError, SettingsError
 from tiercut.model.bundle import Bundle
 from tiercut.pipeline.jobs import Job
 from tiercut.plan import Deadline, DeliveryMode, Plan
-from tiercut.protocol.jsonwire import encode_prepare
 from tiercut.protocol.nodes import PrepareSegment, StreamPlan
 from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
-from tiercut.protocol.streams import SourceReport, decode_source_report
+from tiercut.protocol.streams import SourceReport
 from tiercut.protocol.topics import PREPARE, SOURCE, STREAMS
 from tiercut.sensing.sensor_format import Captured, Spoiled
 from tiercut.sensors import check_source
@@ -91,7 +91,7 @@ class Reports:
     def _heard(self, delivery: Delivery) -> None:
         delivery.ack()
         assert delivery.payload, "a device takes no report back: another one may be saying its own by now"
-        self.all.append(decode_source_report(delivery.payload))
+        self.all.append(decode_json(SourceReport, delivery.payload))
 
     async def assign(self, *streams: dict[str, Any], model: str) -> None:
         document = {"streams": [{"settings": each, "model": model} for each in streams]}
@@ -315,9 +315,7 @@ def test_plan_for_a_stream_that_is_gone_is_no_error(
         asked = PrepareSegment(site="home", stream="gone", epoch=1, model=chain.model, start=0, stop=1)
         with caplog.at_level(logging.INFO):
             async with Reports(site) as reports, site.running(device):
-                await reports.bus.publish(
-                    Message(PREPARE.of(site="home", tier="device", node="d"), encode_prepare(asked))
-                )
+                await reports.bus.publish(Message(PREPARE.of(site="home", tier="device", node="d"), encode_json(asked)))
                 await until(lambda: "plan refused" in caplog.messages)
 
     run()

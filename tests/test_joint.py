@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from tests.joint_brute_force import best_together, frames_under_way, priced, small_site
+from tests.planning import JointPlan, Stream, plan_together, solve
 from tiercut.errors import SettingsError
-from tiercut.planner import JointPlan, Stream, plan_together, solve
+from tiercut.planner.contention import stretch
+from tiercut.planner.document import written
 from tiercut.planner.joint import _Table
-from tiercut.planner.load import stretch
-from tiercut.planner.problem import parse
 
 
 def two_edges(streams: int, frames_per_second: float = 4.0) -> list[Stream]:
@@ -117,9 +117,9 @@ def test_stream_gives_way_to_one_that_has_no_other_edge() -> None:
     first, second = two_edges(2)
     first.problem["nodes"][2]["block_seconds"]["full"] = [0.12]  # e1 is the second choice
     del second.problem["links"][1]
-    table = _Table([first, second], [parse(first.problem), parse(second.problem)])
+    table = _Table([first.read(), second.read()])
     assert [table.round([0, 1]) for _ in range(3)] == [2, 1, 0]
-    assert [table.answer(index, table.choices[index])["edge"] for index in (0, 1)] == ["e1", "e0"]
+    assert [written(table.answer(index, table.plans[index]))["edge"] for index in (0, 1)] == ["e1", "e0"]
     assert (table.total["e0"], table.total["e1"]) == pytest.approx((0.4, 0.48))
 
 

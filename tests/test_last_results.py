@@ -18,8 +18,8 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.node.refusals import Refusals
+from tiercut.protocol.events import CONTENT_TYPE, RESULT_TYPE
 from tiercut.protocol.topics import LAST, RESULT
-from tiercut.results.result_json import CONTENT_TYPE, RESULT_TYPE
 
 EVERY_S = 0.2
 

@@ -15,9 +15,9 @@ from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.clock import ManualClock
 from tiercut.clocks.exchange import PROBE_TIMEOUT_S
+from tiercut.declared import decode_json, encode_json
 from tiercut.pipeline.in_transit import LATE_S, InTransit
-from tiercut.protocol.jsonwire import decode_clock_probe, decode_progress, encode_node_status, encode_probe
-from tiercut.protocol.nodes import NodeStatus, Probe
+from tiercut.protocol.nodes import ClockProbe, NodeStatus, Probe, Progress
 from tiercut.protocol.topics import CLOCK, ECHO, PROBE, PROGRESS, STATUS
 
 HONEST = NodeStatus(node="liar", tier="edge", state="online", version="0.1.0", clock_id="its own")
@@ -31,8 +31,8 @@ async def test_link_is_measured_with_messages_of_the_sizes_asked_for(bundles: Pa
         told = aiter(await hub.subscribe(PROGRESS.of(site="home", tier="device", node="d")))
         await until(lambda: device.peers.online("edge", "e"))
         asked = Probe(tier="edge", node="e", sizes=(200, 20_000))
-        await hub.publish(Message(PROBE.of(site="home", tier="device", node="d"), encode_probe(asked)))
-        heard = [decode_progress((await anext(told)).payload).transfers[0] for _ in asked.sizes]
+        await hub.publish(Message(PROBE.of(site="home", tier="device", node="d"), encode_json(asked)))
+        heard = [decode_json(Progress, (await anext(told)).payload).transfers[0] for _ in asked.sizes]
     assert [(each.tier, each.node, each.arrived) for each in heard] == [("edge", "e", True)] * 2
     assert [each.payload_bytes for each in heard] == [200, 20_000]
     assert all(0 <= each.seconds < 1 for each in heard)
@@ -55,20 +55,20 @@ async def test_answer_that_lies_ends_no_node(bundles: Path, lie: dict[str, objec
         echoes = aiter(await stranger.subscribe(ECHO.of(site="home", tier="edge", node="liar")))
         told = aiter(await stranger.subscribe(PROGRESS.of(site="home", tier="device", node="d")))
         await stranger.publish(
-            Message(STATUS.of(site="home", tier="edge", node="liar"), encode_node_status(HONEST), retain=True)
+            Message(STATUS.of(site="home", tier="edge", node="liar"), encode_json(HONEST), retain=True)
         )
         await until(lambda: device.peers.online("edge", "liar"))
         for node in ("liar", "e"):  # the second shows that the first did no harm
-            asked = encode_probe(Probe(tier="edge", node=node, sizes=(300,)))
+            asked = encode_json(Probe(tier="edge", node=node, sizes=(300,)))
             await stranger.publish(Message(PROBE.of(site="home", tier="device", node="d"), asked))
         question = await anext(echoes)
-        asked_s = decode_clock_probe(question.payload).asked_s
+        asked_s = decode_json(ClockProbe, question.payload).asked_s
         answer = {"clock_id": device.context.clock.id, "asked_s": asked_s, **lie}
         await stranger.publish(Message(CLOCK.of(site="home", tier="device", node="d"), json.dumps(answer).encode()))
         async with asyncio.timeout(10):
-            heard = [decode_progress((await anext(told)).payload).transfers[0]]
+            heard = [decode_json(Progress, (await anext(told)).payload).transfers[0]]
             if heard[-1].node == "liar":  # no answer that was one: it took too long
-                heard.append(decode_progress((await anext(told)).payload).transfers[0])
+                heard.append(decode_json(Progress, (await anext(told)).payload).transfers[0])
     assert [(each.node, each.arrived) for each in heard] in ([("e", True)], [("liar", False), ("e", True)])
 
 
@@ -79,12 +79,12 @@ async def test_probe_that_is_not_answered_in_time_is_said_to_be_late(bundles: Pa
     async with MemoryBus(site.brokers[SITE_URL]) as stranger, site.running(device):
         told = aiter(await stranger.subscribe(PROGRESS.of(site="home", tier="device", node="d")))
         silent = STATUS.of(site="home", tier="edge", node="liar")
-        await stranger.publish(Message(silent, encode_node_status(HONEST), retain=True))
+        await stranger.publish(Message(silent, encode_json(HONEST), retain=True))
         await until(lambda: device.peers.online("edge", "liar"))
-        asked = encode_probe(Probe(tier="edge", node="liar", sizes=(300, 8000)))
+        asked = encode_json(Probe(tier="edge", node="liar", sizes=(300, 8000)))
         await stranger.publish(Message(PROBE.of(site="home", tier="device", node="d"), asked))
         async with asyncio.timeout(10):
-            (late,) = decode_progress((await anext(told)).payload).transfers
+            (late,) = decode_json(Progress, (await anext(told)).payload).transfers
     assert (late.node, late.payload_bytes, late.arrived) == ("liar", 300, False)
     assert late.seconds == PROBE_TIMEOUT_S
 
@@ -115,7 +115,7 @@ async def test_requests_that_cannot_be_read_or_are_too_many_are_counted(bundles:
     device = site.device()
     async with MemoryBus(site.brokers[SITE_URL]) as hub, site.running(device):
         topic = PROBE.of(site="home", tier="device", node="d")
-        for payload in (b"", b"{}", encode_probe(Probe(tier="cloud", node="nobody", sizes=(200,)))):
+        for payload in (b"", b"{}", encode_json(Probe(tier="cloud", node="nobody", sizes=(200,)))):
             await hub.publish(Message(topic, payload))
         counted: Counter[str] = device.counters
         await until(lambda: counted["probes_skipped"] == 1)

@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tiercut.codecs import CODECS, TENSOR_REASONS, decode_tensor, encode_tensor
+from tiercut.codecs.base import TENSOR_REASONS
+from tiercut.codecs.encode import decode_tensor, encode_tensor
 from tiercut.codecs.lowbits import LowBits
 from tiercut.codecs.rows import pack_bits, packed_length, shorten, unpack_bits, widen
 from tiercut.codecs.sparse import Sparse
+from tiercut.codecs.table import CODECS
 from tiercut.errors import BadTensor
 
 Array = npt.NDArray[Any]

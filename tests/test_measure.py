@@ -7,6 +7,7 @@ import itertools
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -111,10 +112,11 @@ def test_rows_of_a_measured_profile_are_ready_for_a_planner(chain: Bundle) -> No
     rows = codec_rows(profile)
     assert rows
     for row in rows:
-        assert row["ratio"] > 1
-        assert row["cuts"][0] == row["cuts"][1]
-        assert row["encode_seconds_per_mb"] > 0
-    assert json.dumps(rows)
+        assert row.ratio > 1
+        assert row.cuts is not None
+        assert row.cuts[0] == row.cuts[1]
+        assert row.encode_seconds_per_mb > 0
+    assert json.dumps(msgspec.to_builtins(rows))
 
 
 def test_command_measures_and_keeps_the_profile(

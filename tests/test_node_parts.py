@@ -16,19 +16,20 @@ from tiercut.bus.memory import MemoryBus
 from tiercut.node.context import NodeContext
 from tiercut.node.part import Part, Tasks
 from tiercut.node.settings import NodeSettings
+from tiercut.protocol.nodes import StatusTier
 from tiercut.protocol.topics import STATUS
 
 WILL = ("tiercut/v1/home/edge/e/status", b"offline")
 
 
-def context(bundles: Path, settings: NodeSettings, tier: str) -> NodeContext:
+def context(bundles: Path, settings: NodeSettings, tier: StatusTier) -> NodeContext:
     return NodeContext.of(settings, tier, open_bus=new_site(bundles).opener("e"))
 
 
 @pytest.mark.parametrize(("tier", "home", "uplink"), [("edge", SITE_URL, CLOUD_URL), ("cloud", CLOUD_URL, CLOUD_URL)])
 @async_test
 async def test_home_is_the_broker_of_the_tier_and_one_broker_is_opened_once(
-    bundles: Path, tier: str, home: str, uplink: str
+    bundles: Path, tier: StatusTier, home: str, uplink: str
 ) -> None:
     site = new_site(bundles, two_brokers=True)
     buses = NodeContext.of(NodeSettings(**site.common("e")), tier, open_bus=site.opener("e")).buses

@@ -17,15 +17,15 @@ from tiercut.bus.emulated_link import EmulatedBus
 from tiercut.bus.link_model import LinkSettings
 from tiercut.bus.memory import MemoryBus
 from tiercut.clock import SystemClock
+from tiercut.declared import encode_json
 from tiercut.errors import BundleError, CutError, SettingsError
 from tiercut.model.bundle import Bundle
 from tiercut.model.confidence import probabilities
 from tiercut.plan import Plan
-from tiercut.protocol.jsonwire import encode_stream_plan
 from tiercut.protocol.nodes import StreamPlan
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.topics import PLAN, WORK
-from tiercut.results.result_json import top_labels
+from tiercut.results.classes import top_labels
 
 
 @async_test
@@ -38,8 +38,8 @@ async def test_frame_is_cut_twice_and_gives_the_whole_models_result(bundles: Pat
     whole = chain.segment(0, chain.end).run(chain.to_inputs(frame))
     expected = top_labels(probabilities(whole[chain.outputs[0].name]), chain.labels or ())
     first = outcomes.results[0]
-    assert [label["label"] for label in first["labels"]] == [label["label"] for label in expected]
-    assert np.allclose([x["score"] for x in first["labels"]], [x["score"] for x in expected], atol=1e-4)
+    assert [label["label"] for label in first["labels"]] == [label.label for label in expected]
+    assert np.allclose([x["score"] for x in first["labels"]], [x.score for x in expected], atol=1e-4)
     assert first["finished_by"] == "c"
     assert [s["where"] for s in first["stages"] if s["kind"] == "compute"] == ["d", "e", "c"]
 
@@ -193,7 +193,7 @@ async def test_device_refuses_a_plan_that_does_not_fit_and_keeps_the_last(bundle
     nodes = site.hub(by_hand(chain)), site.cloud(), site.edge(), device
     async with MemoryBus(site.brokers[SITE_URL]) as stranger, site.running(*nodes) as outcomes:
         await outcomes.until(results=1)
-        for payload in (encode_stream_plan(offered), b"{}", b"no json"):
+        for payload in (encode_json(offered), b"{}", b"no json"):
             await stranger.publish(Message(PLAN.of(site="home", stream="cam"), payload))
         await _until(lambda: device.counters["plans_refused"] == 3)
         seen = len(outcomes.results)

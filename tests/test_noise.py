@@ -8,18 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from msgspec import structs
 
-from tiercut.codecs import (
-    CODECS,
-    Codec,
-    codec,
-    decode_tensor,
-    encode_tensor,
-    is_codec,
-    noise_of,
-    with_noise,
-    without_noise,
-)
+from tiercut.codecs.base import Codec
+from tiercut.codecs.encode import decode_tensor, encode_tensor
+from tiercut.codecs.noise import noise_of, with_noise, without_noise
+from tiercut.codecs.table import CODECS, codec, is_codec
 from tiercut.errors import BadTensor, InputError, SettingsError
 
 Array = npt.NDArray[Any]
@@ -135,7 +129,7 @@ def test_names_with_noise_come_apart() -> None:
 def test_name_from_the_bus_with_noise_is_unknown() -> None:
     tensor = encode_tensor("x", VALUES, "raw")
     with pytest.raises(BadTensor) as caught:
-        decode_tensor(type(tensor)("x", "float32", (4, 50), "noise1+raw", tensor.data))
+        decode_tensor(structs.replace(tensor, codec="noise1+raw"))
     assert caught.value.reason == "unknown_codec"
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tiercut.pipeline.peers import Peers
-from tiercut.protocol.nodes import NodeState, NodeStatus
+from tiercut.protocol.nodes import NodeState, NodeStatus, StatusTier
 
 
-def status(state: NodeState = "online", tier: str = "cloud", **more: Any) -> NodeStatus:
+def status(state: NodeState = "online", tier: StatusTier = "cloud", **more: Any) -> NodeStatus:
     return NodeStatus(node="c", tier=tier, state=state, version="1", **more)
 
 

@@ -11,8 +11,9 @@ import pytest
 import tiercut
 from tests.brute_force import best, every_plan, within_constraints
 from tests.plan_problems import OBJECTIVES, random_problem
+from tests.planning import alternatives, evaluate, solve, solve_top
 from tiercut.errors import SettingsError
-from tiercut.planner import alternatives, evaluate, solve, solve_top, throughput
+from tiercut.planner import throughput
 
 EXAMPLES = sorted((Path(__file__).parent / "data" / "plan").glob("*.json"))
 

@@ -8,8 +8,8 @@ import pytest
 
 from bench.planner import live_problem
 from tests.plan_problems import OBJECTIVES
+from tests.planning import evaluate, solve, solve_top
 from tests.test_planner import assert_same, line
-from tiercut.planner import evaluate, solve, solve_top
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

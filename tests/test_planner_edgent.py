@@ -6,8 +6,8 @@ import pytest
 
 from tests.brute_force import every_plan, slack
 from tests.plan_problems import random_problem
+from tests.planning import edgent, solve
 from tests.test_planner import assert_same
-from tiercut.planner import edgent, solve
 
 
 def by_the_rule(problem: dict[str, Any]) -> dict[str, Any] | None:

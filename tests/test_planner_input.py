@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from tests.planning import solve
 from tests.test_planner import line
 from tiercut.errors import SettingsError
-from tiercut.planner import solve
 
 Keys = tuple[str | int, ...]
 

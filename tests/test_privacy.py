@@ -16,7 +16,7 @@ from PIL import Image
 from tests.bundles import bundle_of, grey_frames
 from tests.exit_data import Heard
 from tiercut.cli import privacy as command
-from tiercut.codecs import codec
+from tiercut.codecs.table import codec
 from tiercut.datasets.holdout import train_and_held_back
 from tiercut.datasets.samples import Samples, Stack
 from tiercut.errors import CutError, DataError, SettingsError, TiercutError

@@ -39,22 +39,22 @@ def test_blocks_add_up_to_the_whole() -> None:
 
 def test_codec_rows_hold_one_cut_each() -> None:
     rows = codec_rows(PROFILE, accuracy_drop={"int8": 0.01})
-    assert [(row["name"], row["cuts"]) for row in rows] == [("int8", [1, 1]), ("int8", [2, 2])]
-    assert rows[0]["ratio"] == pytest.approx(2000 / 500)
-    assert rows[0]["encode_seconds_per_mb"] * 2000 / 1e6 == pytest.approx(2e-6)
-    assert rows[0]["accuracy_drop"] == 0.01
+    assert [(row.name, row.cuts) for row in rows] == [("int8", (1, 1)), ("int8", (2, 2))]
+    assert rows[0].ratio == pytest.approx(2000 / 500)
+    assert rows[0].encode_seconds_per_mb * 2000 / 1e6 == pytest.approx(2e-6)
+    assert rows[0].accuracy_drop == 0.01
 
 
 def test_codec_that_shrinks_nothing_is_left_out() -> None:
-    assert "raw+zstd" not in {row["name"] for row in codec_rows(PROFILE)}
+    assert "raw+zstd" not in {row.name for row in codec_rows(PROFILE)}
 
 
 def test_codec_rows_take_the_time_to_decode_from_the_receiver() -> None:
     slow = tuple(dataclasses.replace(point, decode_seconds=1.0) for point in POINTS)
     rows = codec_rows(PROFILE, cuts=[2], receiver=profile_of(PROFILE.cut_seconds, codecs=slow))
-    assert [row["cuts"] for row in rows] == [[2, 2]]
-    assert rows[0]["decode_seconds_per_mb"] * 3000 / 1e6 == pytest.approx(1.0)
-    assert rows[0]["encode_seconds_per_mb"] * 3000 / 1e6 == pytest.approx(3e-6)
+    assert [row.cuts for row in rows] == [(2, 2)]
+    assert rows[0].decode_seconds_per_mb * 3000 / 1e6 == pytest.approx(1.0)
+    assert rows[0].encode_seconds_per_mb * 3000 / 1e6 == pytest.approx(3e-6)
 
 
 def test_seconds_never_decrease_and_stay_closest() -> None:
@@ -113,12 +113,14 @@ def test_profile_replaces_the_older_one(tmp_path: Path) -> None:
         ({"cut_seconds": [0.1, 0.2, 0.3, 0.4]}, "begin with 0"),
         ({"cut_seconds": [0, 3, 2, 4]}, "never decrease"),
         ({"cut_seconds": [0, 1, 2, float("nan")]}, "finite"),
-        ({"cut_seconds": 3}, "lists of numbers"),
+        ({"cut_seconds": 3}, "'cut_seconds' as a list"),
         ({"cut_bytes": [1, 2]}, "4 cut_bytes"),
-        ({"source": "guessed"}, "a source of"),
-        ({"machine": None}, "an object 'machine'"),
+        ({"source": "guessed"}, "'source' as one of measured, predicted"),
+        ({"machine": None}, "'machine'"),
         ({"measured_cuts": [9]}, "cuts of 0 to 3"),
-        ({"codecs": [{"codec": "int8"}]}, "a whole number"),
+        ({"spread": True}, "'spread' as a number, got True"),
+        ({"cut_bytes": [1, 2, 3, 4.5]}, r"'cut_bytes\[3\]' as a whole number, got 4.5"),
+        ({"codecs": [{"codec": "int8"}]}, r"'codecs\[0\]\.cut'"),
     ],
 )
 def test_damaged_profile_is_refused_and_the_field_named(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
@@ -138,7 +140,7 @@ def test_file_that_is_no_profile_is_refused(tmp_path: Path, text: str) -> None:
 def test_missing_field_is_named() -> None:
     document = to_document(PROFILE)
     del document["cut_bytes"]
-    with pytest.raises(SettingsError, match="a field 'cut_bytes'"):
+    with pytest.raises(SettingsError, match="'cut_bytes'"):
         from_document(document)
 
 

@@ -12,7 +12,7 @@ from tests.aio import async_test, until
 from tests.sites import SITE_URL, new_site
 from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
-from tiercut.codecs import encode_tensor
+from tiercut.codecs.encode import encode_tensor
 from tiercut.limits import MAX_SECONDS
 from tiercut.model.bundle import Bundle
 from tiercut.plan import Plan

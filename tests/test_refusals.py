@@ -20,9 +20,9 @@ from tiercut.bus.memory import MemoryBus
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
+from tiercut.declared import encode_json
 from tiercut.model.bundle import Bundle
 from tiercut.node.program import MqttOpener
-from tiercut.protocol.jsonwire import encode_prepare
 from tiercut.protocol.nodes import PrepareSegment
 from tiercut.protocol.topics import PREPARE, PROFILE, READY, RETURN, STATUS
 
@@ -30,7 +30,7 @@ from tiercut.protocol.topics import PREPARE, PROFILE, READY, RETURN, STATUS
 def request(bundle: Bundle, *, site: str = "home") -> bytes:
     """A hub's request to load the whole model."""
     asked = PrepareSegment(site=site, stream="cam", epoch=1, model=bundle.model, start=0, stop=bundle.end)
-    return encode_prepare(asked)
+    return encode_json(asked)
 
 
 @async_test

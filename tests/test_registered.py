@@ -21,11 +21,11 @@ from tests.aio import async_test
 from tests.sites import SITE_URL, Outcomes, Site, new_site, noise
 from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
+from tiercut.declared import encode_json
 from tiercut.model.bundle import Bundle
-from tiercut.protocol.jsonwire import encode_control, encode_node_status
 from tiercut.protocol.nodes import NodeStatus, StreamControl
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.protocol.streams import SourceReport, encode_source_report
+from tiercut.protocol.streams import SourceReport
 from tiercut.protocol.topics import CONTROL, RESULT, SOURCE, STATUS, STREAM_STATUS, STREAMS, WANTED
 
 TOPIC = "frigate/garden/person/snapshot"
@@ -333,8 +333,8 @@ async def test_nobody_speaks_for_another_to_the_hub(bundles: Path) -> None:
         evil = SourceReport(stream="garden", node="e", state="failed", message="EVIL")
         gone = NodeStatus(node="e", tier="device", state="offline", version="1")
         topics = {
-            SOURCE.of(site="home", stream="mine"): encode_source_report(evil),
-            STATUS.of(site="home", tier="device", node="x"): encode_node_status(gone),
+            SOURCE.of(site="home", stream="mine"): encode_json(evil),
+            STATUS.of(site="home", tier="device", node="x"): encode_json(gone),
             RESULT.of(site="home", stream="mine"): json.dumps(outcomes.results[0]).encode(),
         }
         for topic, payload in topics.items():
@@ -390,7 +390,7 @@ async def test_what_was_said_of_a_removed_stream_does_not_hold_for_the_next_one(
     async with running(site, hub(site), *gateway(site)) as (person, outcomes):
         await person.wants("garden", GARDEN)
         await send(person, outcomes, jpeg(), results=1)
-        control = encode_control(StreamControl(mode="freeze"))
+        control = encode_json(StreamControl(mode="freeze"))
         await person.bus.publish(Message(CONTROL.of(site="home", stream="garden"), control, retain=True))
         await asyncio.sleep(0.3)
         await person.wants("garden", None)
@@ -403,7 +403,7 @@ async def test_frozen_plan_follows_its_sensor_to_another_gateway(bundles: Path) 
     async with running(site, hub(site), *gateway(site), *gateway(site, "f")) as (person, outcomes):
         await person.wants("garden", GARDEN)
         await send(person, outcomes, jpeg(), results=2)
-        control = encode_control(StreamControl(mode="freeze"))
+        control = encode_json(StreamControl(mode="freeze"))
         await person.bus.publish(Message(CONTROL.of(site="home", stream="garden"), control, retain=True))
         await asyncio.sleep(0.5)
         site.brokers[SITE_URL].cut(site.buses["e-gateway", SITE_URL])

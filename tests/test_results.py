@@ -7,15 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from tests.bundles import exits_bundle
+from tiercut.declared import encode_json
 from tiercut.errors import BadEnvelope
 from tiercut.model.bundle import Bundle
 from tiercut.model.confidence import probabilities
 from tiercut.plan import Plan
+from tiercut.protocol import events
 from tiercut.protocol.frames import ClockStamp, Dropped, Stage, Work
-from tiercut.protocol.jsonwire import encode_dropped
-from tiercut.results import result_json
+from tiercut.protocol.results import read_journey, read_outcome
+from tiercut.results.classes import top_labels
+from tiercut.results.reading import read_outputs, write_result
 
 
 def work(model: str) -> Work:
@@ -36,22 +40,22 @@ def work(model: str) -> Work:
 
 
 def test_top_labels_are_probabilities_best_first() -> None:
-    best = result_json.top_labels(probabilities(np.array([[0.0, 2.0, 1.0]], np.float32)), ["a", "b", "c"], top=2)
-    assert [label["label"] for label in best] == ["b", "c"]
-    assert best[0]["score"] == pytest.approx(np.exp(2) / (1 + np.exp(1) + np.exp(2)), abs=1e-5)
+    best = top_labels(probabilities(np.array([[0.0, 2.0, 1.0]], np.float32)), ["a", "b", "c"], top=2)
+    assert [label.label for label in best] == ["b", "c"]
+    assert best[0].score == pytest.approx(np.exp(2) / (1 + np.exp(1) + np.exp(2)), abs=1e-5)
 
 
 def test_fewer_classes_than_asked_for_are_all_given() -> None:
-    assert len(result_json.top_labels(np.array([0.2, 0.8]), ["a", "b"])) == 2
+    assert len(top_labels(np.array([0.2, 0.8]), ["a", "b"])) == 2
 
 
 def test_result_names_plan_stages_and_links(chain: Bundle) -> None:
     stages = [Stage("d", "compute", 0.001), Stage("e", "wire", 0.02, emulated=True, payload_bytes=9)]
     outputs = {chain.outputs[0].name: np.array([[3.0, 1.0, 0.0, 0.0]], np.float32)}
     result = json.loads(
-        result_json.build(
+        write_result(
             work(chain.model),
-            result_json.reading(7, outputs, chain, chain.variants[0]),
+            read_outputs(7, outputs, chain, chain.variants[0]),
             chain.name,
             stages=stages,
             finished_by="c",
@@ -70,9 +74,9 @@ def test_result_names_plan_stages_and_links(chain: Bundle) -> None:
 
 def test_model_without_labels_gives_a_summary_that_is_json(residual: Bundle) -> None:
     outputs = {"small": np.array([1.0, np.nan]), "large": np.arange(100.0)}
-    built = result_json.build(
+    built = write_result(
         work(residual.model),
-        result_json.reading(7, outputs, residual, residual.variants[0]),
+        read_outputs(7, outputs, residual, residual.variants[0]),
         residual.name,
         stages=(),
         finished_by="c",
@@ -88,13 +92,13 @@ def test_model_without_labels_gives_a_summary_that_is_json(residual: Bundle) -> 
 def test_result_of_a_frame_with_a_deadline_says_whether_it_was_met(
     chain: Bundle, latency_s: float | None, met: bool | None
 ) -> None:
-    frame = replace(work(chain.model), deadline_s=0.3)
+    frame = structs.replace(work(chain.model), deadline_s=0.3)
     outputs = {chain.outputs[0].name: np.zeros((1, 4), np.float32)}
-    read = result_json.reading(7, outputs, chain, chain.variants[0])
-    built = result_json.build(frame, read, chain.name, stages=(), finished_by="c", latency_s=latency_s)
+    read = read_outputs(7, outputs, chain, chain.variants[0])
+    built = write_result(frame, read, chain.name, stages=(), finished_by="c", latency_s=latency_s)
     said = json.loads(built)
     assert (said["deadline_ms"], said["deadline_met"]) == (300.0, met)
-    assert result_json.read_journey(built).deadline_met is met
+    assert read_journey(built).deadline_met is met
 
 
 def test_exit_scores_with_its_temperature() -> None:
@@ -104,30 +108,27 @@ def test_exit_scores_with_its_temperature() -> None:
     hot = replace(bundle, contents=contents)
     for each, sure in ((bundle, np.exp(4) / (np.exp(4) + 3)), (hot, np.exp(1) / (np.exp(1) + 3))):
         early = each.variant("early")
-        read = result_json.reading(7, {early.outputs[0].name: logits}, each, early)
-        built = result_json.build(work(each.model), read, each.name, stages=(), finished_by="c", latency_s=None)
+        read = read_outputs(7, {early.outputs[0].name: logits}, each, early)
+        built = write_result(work(each.model), read, each.name, stages=(), finished_by="c", latency_s=None)
         assert json.loads(built)["confidence"] == pytest.approx(sure, abs=1e-5)
 
 
 def test_attributes_tell_frames_of_two_runs_apart(chain: Bundle) -> None:
-    attributes = dict(result_json.attributes(work(chain.model), kind=result_json.RESULT_TYPE, unix_s=1.0))
+    attributes = dict(events.attributes(work(chain.model), kind=events.RESULT_TYPE, unix_s=1.0))
     assert attributes["source"] == "/tiercut/home/cam"
     assert attributes["id"] == "7-500"
 
 
 def test_drop_and_result_of_one_frame_are_two_events(chain: Bundle) -> None:
     frame = work(chain.model)
-    both = [
-        dict(result_json.attributes(frame, kind=kind, unix_s=1.0))
-        for kind in (result_json.RESULT_TYPE, result_json.DROPPED_TYPE)
-    ]
+    both = [dict(events.attributes(frame, kind=kind, unix_s=1.0)) for kind in (events.RESULT_TYPE, events.DROPPED_TYPE)]
     assert len({(each["source"], each["id"]) for each in both}) == 2
     assert both[0]["id"] == both[1]["id"]  # nodes know the frame by it
 
 
 def test_outcome_is_read_from_results_and_drops() -> None:
-    dropped = encode_dropped(Dropped(stream="cam", seq=4, where="e", reason="newer_frame"))
-    assert result_json.read_outcome(dropped) == ("cam", 4)
+    dropped = encode_json(Dropped(stream="cam", seq=4, where="e", reason="newer_frame"))
+    assert read_outcome(dropped) == ("cam", 4)
 
 
 @pytest.mark.parametrize(
@@ -135,4 +136,4 @@ def test_outcome_is_read_from_results_and_drops() -> None:
 )
 def test_what_is_no_outcome_is_refused(payload: bytes) -> None:
     with pytest.raises(BadEnvelope):
-        result_json.read_outcome(payload)
+        read_outcome(payload)

@@ -10,8 +10,8 @@ from tests.refusing import guard
 from tests.sites import CLOUD_URL, SITE_URL, new_site
 from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
+from tiercut.protocol.events import CONTENT_TYPE, DROPPED_TYPE, RESULT_TYPE, event_source
 from tiercut.protocol.topics import RESULT, RETURN
-from tiercut.results.result_json import CONTENT_TYPE, DROPPED_TYPE, RESULT_TYPE, event_source
 
 TO_EDGE = RETURN.of(site="home", tier="edge", node="e")
 

@@ -27,10 +27,10 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.cli import main, stream, stream_view
 from tiercut.clock import SystemClock
-from tiercut.protocol.jsonwire import encode_node_status
+from tiercut.declared import encode_json, iso_time
 from tiercut.protocol.nodes import NodeStatus
 from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
-from tiercut.protocol.streams import StreamStatus, Trouble, encode_stream_status, encode_wanted
+from tiercut.protocol.streams import StreamStatus, Trouble, encode_wanted
 from tiercut.protocol.topics import STATUS, STREAM_STATUS, WANTED
 from tiercut.security.identity_list import IdentityName
 from tiercut.settings import from_table
@@ -234,7 +234,7 @@ async def played_hub(
         delivery.ack()
         status = answer(delivery.payload) if delivery.payload else None
         if status is not None:
-            said = bus.publish(Message(STREAM_STATUS.of(**names), encode_stream_status(status), retain=True))
+            said = bus.publish(Message(STREAM_STATUS.of(**names), encode_json(status), retain=True))
             tasks.append(asyncio.create_task(said))
 
     tasks: list[asyncio.Task[Any]] = []
@@ -242,9 +242,7 @@ async def played_hub(
         await bus.subscribe(WANTED.of(**names), handler=wanted)
         state: Any = "online" if online else "offline"
         present = NodeStatus(node="hub", tier="hub", state=state, version="1", clock_id="")
-        await bus.publish(
-            Message(STATUS.of(site="home", tier="hub", node="hub"), encode_node_status(present), retain=True)
-        )
+        await bus.publish(Message(STATUS.of(site="home", tier="hub", node="hub"), encode_json(present), retain=True))
         yield
         await asyncio.gather(*tasks)
 
@@ -277,7 +275,7 @@ async def test_sensor_that_fails_is_quoted_and_the_stream_stays(bench: Bench) ->
 @async_test
 async def test_what_comes_over_the_bus_cannot_move_the_cursor(bench: Bench) -> None:
     bad = "\x1b[2J\nevil"
-    trouble = (Trouble("bad_image", bad, 3, 1.7e9),)
+    trouble = (Trouble("bad_image", bad, 3, iso_time(1.7e9)),)
     status = StreamStatus(
         stream="garden", state="waiting", message=bad, model=bad, sensor=bad, device=bad, trouble=trouble
     )
@@ -322,12 +320,8 @@ async def test_reader_may_look_and_not_touch(tmp_path: Path, capsys: pytest.Capt
     present = NodeStatus(node="hub", tier="hub", state="online", version="1", clock_id="")
     with SecureBroker(tmp_path, pki, acl("t", pki.listed(), [])) as secure:
         async with on_bus(secure, pki, "t/hub/hub") as (hub,):
-            await hub.publish(
-                Message(STATUS.of(site="t", tier="hub", node="hub"), encode_node_status(present), retain=True)
-            )
-            await hub.publish(
-                Message(STREAM_STATUS.of(site="t", stream="garden"), encode_stream_status(garden), retain=True)
-            )
+            await hub.publish(Message(STATUS.of(site="t", tier="hub", node="hub"), encode_json(present), retain=True))
+            await hub.publish(Message(STREAM_STATUS.of(site="t", stream="garden"), encode_json(garden), retain=True))
 
             async def say(identity: str, *command: str) -> tuple[int, str]:
                 folder = str(pki.files.path_of(IdentityName.parse(identity)))

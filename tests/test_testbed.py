@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec import structs
 from torch import nn
 
 import tiercut
@@ -91,7 +92,7 @@ def test_reaction_counts_from_the_first_frame_that_shows_the_step(small: Prepare
     before = [seen(seq, 1, 9.0 + seq / 10, 30.0) for seq in range(9)]
     late = [seen(9, 1, 9.95, 400.0), seen(10, 1, 10.05, 500.0), seen(11, 1, 10.15, 500.0)]
     after = [seen(seq, 2, 9.05 + seq / 10, 40.0) for seq in range(12, 40)]
-    plans = [planned(ON_CLOUD, 0.0), planned(replace(ON_EDGE, epoch=2, second_cut=small.bundle.end), 10.2)]
+    plans = [planned(ON_CLOUD, 0.0), planned(structs.replace(ON_EDGE, epoch=2, second_cut=small.bundle.end), 10.2)]
     figures = steps.reaction(step, [*before, *late, *after], plans)
     assert figures["affected"]
     assert figures["reaction_s"] == pytest.approx(10.25 - 9.95)

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from tiercut.cli.watch_state import Known
 from tiercut.cli.watch_view import TURN_S, screen
+from tiercut.plan import Tier
 from tiercut.protocol.nodes import NodeStatus
 
 EMULATED = "emulated link: 1.1 Mbps, 3 ms; emulated slowdown: 10"
@@ -41,7 +42,8 @@ def explanation(stream: str = "camera", **more: Any) -> dict[str, Any]:
 def known(*streams: dict[str, Any], edges: int = 1) -> Known:
     site = Known("demo")
     site.explanations = {said["stream"]: said for said in streams}
-    names = [("device", "device-1"), *(("edge", f"edge-{n + 1}") for n in range(edges)), ("cloud", "cloud-1")]
+    between: list[tuple[Tier, str]] = [("edge", f"edge-{n + 1}") for n in range(edges)]
+    names: list[tuple[Tier, str]] = [("device", "device-1"), *between, ("cloud", "cloud-1")]
     for tier, name in names:
         link = EMULATED if tier == "device" else None
         state: Any = "offline" if name == "edge-9" else "online"

@@ -21,14 +21,14 @@ from tiercut.cli.watch_results import line
 from tiercut.clock import SystemClock
 from tiercut.model.bundle import Bundle
 from tiercut.protocol.topics import RESULT
-from tiercut.results import result_json
+from tiercut.results.reading import read_outputs, write_result
 
 
 def result(bundle: Bundle, **more: Any) -> bytes:
     outputs = {bundle.outputs[0].name: np.array([[0.0, 4.0, 1.0, 0.0]], np.float32)}
-    read = result_json.reading(7, outputs, bundle, bundle.variants[0])
+    read = read_outputs(7, outputs, bundle, bundle.variants[0])
     said: dict[str, Any] = {"stages": (), "finished_by": "cloud-1", "latency_s": 0.0213} | more
-    return result_json.build(work(bundle.model), read, bundle.name, **said)
+    return write_result(work(bundle.model), read, bundle.name, **said)
 
 
 def test_line_says_when_what_how_long_and_who(chain: Bundle) -> None:

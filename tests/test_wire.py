@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import runpy
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import numpy as np
 import pytest
+from msgspec import structs
+from msgspec.structs import replace
 
-from tiercut.codecs import decode_tensor
+from tiercut.codecs.encode import decode_tensor
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadEnvelope, BadTensor
-from tiercut.protocol import jsonwire
-from tiercut.protocol.envelope import ENVELOPE_REASONS, decode_work, encode_work
+from tiercut.plan import Deadline
+from tiercut.protocol.envelope import decode_work, encode_work
 from tiercut.protocol.frames import Dropped, Work
 from tiercut.protocol.nodes import (
     ClockProbe,
+    EchoProbe,
     NodeStatus,
     PrepareSegment,
     Probe,
@@ -31,6 +35,7 @@ from tiercut.protocol.nodes import (
     StreamPlan,
     Transfer,
 )
+from tiercut.refusal import ENVELOPE_REASONS
 
 GOLDEN = Path(__file__).parent / "golden"
 MAKE = runpy.run_path(str(GOLDEN / "make.py"))
@@ -56,7 +61,7 @@ def test_work_comes_back_as_it_was(codec: str) -> None:
 
 
 def test_work_without_optional_fields_comes_back() -> None:
-    work = replace(sample_work("raw"), deadline_s=None, label=None, stages=(), tensors=(), emulated=True)
+    work = structs.replace(sample_work("raw"), deadline_s=None, label=None, stages=(), tensors=(), emulated=True)
     assert decode_work(encode_work(work)) == work
 
 
@@ -65,7 +70,7 @@ def test_golden_envelope_decodes(codec: str) -> None:
     work = decode_work((GOLDEN / f"work-{codec}.msgpack").read_bytes())
     array, wanted = decode_tensor(work.tensors[0]), MAKE["sample_array"](codec)
     assert work.tensors[0].codec == codec
-    assert replace(work, tensors=()) == replace(sample_work(codec), tensors=())
+    assert structs.replace(work, tensors=()) == structs.replace(sample_work(codec), tensors=())
     assert array.dtype == wanted.dtype
     off = {"jpeg": 16, "webp": 16, "png": 0, "int4+zstd": 0.14, "sparse4+zstd": 0.14, "int2+zstd": 0.7}.get(codec, 0.01)
     assert np.allclose(array, wanted, atol=off, rtol=0)
@@ -187,17 +192,18 @@ PROBE = ClockProbe(clock_id="nuc-1", asked_s=1.5, heard_s=2.5)
 
 
 def test_json_messages_come_back_as_they_were() -> None:
-    assert jsonwire.decode_stream_plan(jsonwire.encode_stream_plan(PLAN_MESSAGE)) == PLAN_MESSAGE
-    assert jsonwire.decode_dropped(jsonwire.encode_dropped(DROPPED)) == DROPPED
-    assert jsonwire.decode_node_status(jsonwire.encode_node_status(STATUS)) == STATUS
-    assert jsonwire.decode_clock_probe(jsonwire.encode_clock_probe(PROBE)) == PROBE
-    assert jsonwire.decode_clock_probe(jsonwire.encode_clock_probe(PROBE, padding_bytes=60_000)) == PROBE
-    assert jsonwire.decode_prepare(jsonwire.encode_prepare(PREPARE)) == PREPARE
-    assert jsonwire.decode_ready(jsonwire.encode_ready(READY)) == READY
-    assert jsonwire.decode_probe(jsonwire.encode_probe(LINK_PROBE)) == LINK_PROBE
-    assert jsonwire.decode_progress(jsonwire.encode_progress(PROGRESS)) == PROGRESS
+    assert decode_json(StreamPlan, encode_json(PLAN_MESSAGE)) == PLAN_MESSAGE
+    assert decode_json(Dropped, encode_json(DROPPED)) == DROPPED
+    assert decode_json(NodeStatus, encode_json(STATUS)) == STATUS
+    assert decode_json(ClockProbe, encode_json(PROBE)) == PROBE
+    echo = EchoProbe(**structs.asdict(PROBE), padding="x" * 60_000)
+    assert decode_json(ClockProbe, encode_json(echo)) == PROBE
+    assert decode_json(PrepareSegment, encode_json(PREPARE)) == PREPARE
+    assert decode_json(Ready, encode_json(READY)) == READY
+    assert decode_json(Probe, encode_json(LINK_PROBE)) == LINK_PROBE
+    assert decode_json(Progress, encode_json(PROGRESS)) == PROGRESS
     for control in (StreamControl(mode="freeze"), StreamControl(mode="plan", plan=PLAN_MESSAGE.plan)):
-        assert jsonwire.decode_control(jsonwire.encode_control(control)) == control
+        assert decode_json(StreamControl, encode_json(control)) == control
 
 
 @pytest.mark.parametrize(
@@ -213,7 +219,7 @@ def test_json_messages_come_back_as_they_were() -> None:
 )
 def test_probe_that_asks_for_too_much_is_refused(data: object) -> None:
     with pytest.raises(BadEnvelope):
-        jsonwire.decode_probe(json.dumps(data).encode())
+        decode_json(Probe, json.dumps(data).encode())
 
 
 @pytest.mark.parametrize(
@@ -234,5 +240,146 @@ def test_probe_that_asks_for_too_much_is_refused(data: object) -> None:
 )
 def test_bad_json_is_refused_with_its_reason(data: bytes, reason: str) -> None:
     with pytest.raises(BadEnvelope) as caught:
-        jsonwire.decode_dropped(data)
+        decode_json(Dropped, data)
     assert caught.value.reason == reason
+
+
+def memory_of(data: bytes) -> int:
+    """The most that reading an envelope takes, refused or not."""
+    tracemalloc.start()
+    with contextlib.suppress(BadEnvelope):
+        decode_work(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def with_raw(key: bytes, value: bytes) -> bytes:
+    """A good envelope with one more field, given as msgpack."""
+    packed = changed()
+    count = int.from_bytes(packed[1:3])
+    return packed[:1] + (count + 1).to_bytes(2) + packed[3:] + key + value
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        b"\xdd\x00\x0a\xae\x60" + b"\x80" * 700_000,
+        b"\xdd\x00\x0a\xae\x60" + b"\x90" * 700_000,
+        b"\xdb\x00\x0a\xae\x60" + b"x" * 699_996 + "\U0001f600".encode(),
+    ],
+    ids=["empty maps", "empty lists", "a text that takes four bytes for each"],
+)
+def test_bomb_in_a_field_that_nobody_knows_costs_little_memory(bomb: bytes) -> None:
+    assert memory_of(with_raw(b"\xa1?", bomb)) < 200_000
+
+
+def test_bombs_where_a_text_or_a_tensor_should_be_cost_little_memory() -> None:
+    long = b"\xdb\x00\x7a\x12\x00" + b"x" * 7_999_996 + "\U0001f600".encode()  # in memory four times as much
+    assert memory_of(changed(label=...).replace(b"\xde\x00\x10", b"\xde\x00\x11") + b"\xa5label" + long) < 200_000
+    assert memory_of(with_raw(long, b"\x01")) < 200_000
+    for tensors in (long, [long.decode("latin-1")], [{"name": "x" * 8_000_000, "data": b""}]):
+        assert memory_of(changed(tensors=tensors)) < 200_000
+
+
+def test_field_that_stands_twice_is_refused_wherever_it_is() -> None:
+    good = encode_work(sample_work("raw"))
+    twice = [
+        with_raw(b"\xa3seq", b"\x07"),
+        with_raw(b"\xa1?", b"\x01").replace(b"\xde\x00\x12", b"\xde\x00\x13") + b"\xa1?\x01",
+        good.replace(b"\xa4plan\x88", b"\xa4plan\x89\xa5epoch\x03"),
+        good.replace(b"\x85\xa4name", b"\x86\xa4data\xc4\x00\xa4name"),
+    ]
+    for data in twice:
+        with pytest.raises(BadEnvelope) as caught:
+            decode_work(data)
+        assert caught.value.reason == "duplicate_key"
+    due = structs.replace(sample_work("raw").plan, deadline=Deadline(seconds=0.5))
+    packed = encode_work(structs.replace(sample_work("raw"), plan=due))
+    with pytest.raises(BadEnvelope, match="each key once"):
+        decode_work(packed.replace(b"\xa8deadline\x84", b"\xa8deadline\x85\xa4drop\xc3"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"site": b"home"}, "bad_type"),
+        ({"seq": 2**64 - 1}, "bad_number"),
+        ({"captured_unix_s": float("nan")}, "bad_number"),
+        ({"captured_unix_s": 1e300}, "bad_clock"),
+        ({"sent": ["c", -1e300]}, "bad_clock"),
+        ({"sent": ["", 1.0]}, "bad_clock"),
+        ({"stages": [["cam", "compute", float("nan"), False]]}, "bad_number"),
+        ({"stages": [["cam", "compute", -1.0, False]]}, "bad_stage"),
+        ({"stages": [["cam", "compute", 1.0, False, 2**41]]}, "bad_stage"),
+        ({"stages": [["a/b", "compute", 1.0, False]]}, "bad_name"),
+        ({"stages": [["cam", "compute", 1.0, False]] * 65}, "too_many"),
+        ({"deadline_s": 0}, "bad_deadline"),
+        ({"v": 2, "seq": "seven"}, "unknown_version"),
+        ({"plan": {"epoch": -1}}, "bad_plan"),
+        ({"plan": None}, "missing_field"),
+        ({"tensors": [{"name": "x"}] * 257}, "too_many"),
+        ({str(k): k for k in range(64)}, "not_msgpack"),
+    ],
+)
+def test_field_out_of_its_limits_is_refused_with_its_reason(fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(BadEnvelope) as caught:
+        decode_work(changed(**fields))
+    assert caught.value.reason == reason
+
+
+def test_text_that_is_no_utf8_is_refused() -> None:
+    with pytest.raises(BadEnvelope) as caught:
+        decode_work(encode_work(sample_work("raw")).replace(b"porch.jpg", b"porch\xff\xfe\xfd\xfc"))
+    assert caught.value.reason == "not_msgpack"
+
+
+def test_half_of_a_surrogate_pair_becomes_a_question_mark_on_the_way_in_and_out() -> None:
+    said = json.dumps({"stream": "a", "seq": 1, "where": "b", "reason": "c", "message": "\udcff\U0001f600"})
+    dropped = decode_json(Dropped, said.encode())
+    assert dropped.message == "?\U0001f600"
+    assert b'"a?"' in encode_json(replace(dropped, message="a\udcff"))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"load":{"a":NaN}', "bad_number"),
+        ('{"load":{"a":1e999}', "bad_number"),
+        ('{"load":{"a":' + "9" * 400 + "}", "bad_number"),
+        ('{"load":{"a":true}', "bad_type"),
+        ('{"load":{"a":1,"a":2}', "duplicate_key"),
+        ('{"load":' + '{"a":' * 12_000, "not_json"),
+        ('{"load":[' + "{}," * 20_000 + "{}]", "bad_type"),
+        ('{"load":{' + ",".join(f'"{k}":1' for k in range(1025)) + "}", "too_many"),
+        ('{"power_watts":-1', "bad_status"),
+        ('{"sent_unix_s":1e300', "bad_clock"),
+    ],
+)
+def test_status_out_of_its_limits_is_refused_with_its_reason(text: str, reason: str) -> None:
+    with pytest.raises(BadEnvelope) as caught:
+        decode_json(NodeStatus, (text + ',"node":"n","tier":"edge","state":"online","version":"1"}').encode())
+    assert caught.value.reason == reason
+
+
+def test_numbers_and_texts_of_other_libraries_are_said_as_plain_ones() -> None:
+    said = NodeStatus(node=np.str_("n"), tier="edge", state="online", version="1", load={"busy": np.float64(0.5)})
+    assert decode_json(NodeStatus, encode_json(said)).load == {"busy": 0.5}
+    late = structs.replace(sample_work("raw"), captured_unix_s=np.float64(2.5))
+    assert decode_work(encode_work(late)).captured_unix_s == 2.5
+    with pytest.raises(NotImplementedError, match="no message can say a complex"):
+        encode_json(replace(said, load={"busy": 1j}))
+
+
+def test_null_in_json_is_the_same_as_nothing() -> None:
+    said = b'{"mode":"auto","plan":null,"id":null}'
+    assert decode_json(StreamControl, said) == StreamControl(mode="auto")
+
+
+def test_refusal_names_the_field_what_was_expected_and_what_came() -> None:
+    with pytest.raises(BadEnvelope, match=r"'plan\.first_cut' of 0 to \d+, got -1;"):
+        decode_work(changed(plan=msgpack.unpackb(encode_work(sample_work("raw")))["plan"] | {"first_cut": -1}))
+    with pytest.raises(BadEnvelope, match=r"'stages\[1\]\[1\]' as one of .*queue.*, got 'nap';"):
+        decode_work(changed(stages=[["cam", "compute", 1.0, False], ["cam", "nap", 1.0, False]]))
+    with pytest.raises(BadEnvelope, match=r"'transfers\[0\]\.node', got None"):
+        decode_json(Progress, b'{"transfers":[{"tier":"edge","bytes":1,"seconds":1,"arrived":true}]}')

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tiercut.model.cuts import CutPoint, TensorSpec
     from tiercut.model.preprocess import FrameSpec
     from tiercut.model.segments import Segment, SegmentCache
-    from tiercut.planner import solve
+    from tiercut.planner.document import solve
 
 __version__ = "0.1.0"
 
@@ -66,7 +66,7 @@ _HOMES = {
     "SegmentCache": "model.segments",
     "TensorSpec": "model.cuts",
     "export": "authoring.export",
-    "solve": "planner",
+    "solve": "planner.document",
 }
 
 

@@ -7,6 +7,10 @@ MAX_TENSORS = 256
 MAX_DIMENSIONS = 8
 MAX_STAGES = 64
 MAX_TEXT = 256
+#: Characters of a sentence for people.
+MAX_SENTENCE = 1024
+#: What JSON readers that only know doubles keep exactly.
+MAX_INTEGER = 2**53 - 1
 #: Stages that a frame may arrive with; each node adds a few.
 MAX_STAGES_ARRIVING = MAX_STAGES - 16
 #: Bounds of times, so that no arithmetic and no calendar goes over them: a century, and the year 9999.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+from msgspec import Meta, Struct
 
 from tiercut.errors import SettingsError
+from tiercut.fields import CodecName, Count, Name, ShortText, always, reason
 
 #: Name of the variant that is the whole model.
 FULL = "full"
@@ -17,6 +19,8 @@ TIERS: tuple[Tier, ...] = get_args(Tier)
 
 #: A result that comes later is of use to nobody.
 MAX_DEADLINE_S = 3600.0
+#: A stream that changes its plan every second gets there in 68 years.
+MAX_EPOCH = 2**31
 
 
 def known_tier(text: str) -> Tier | None:
@@ -39,8 +43,10 @@ DeliveryMode = Literal["latest", "every"]
 DELIVERY_MODES: tuple[DeliveryMode, ...] = get_args(DeliveryMode)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deadline:
+_Rest = Annotated[float, Meta(ge=0, le=MAX_DEADLINE_S)]
+
+
+class Deadline(Struct, frozen=True, kw_only=True):
     """When the result of a frame is of use, and how a plan keeps to it.
 
     Attributes:
@@ -52,10 +58,10 @@ class Deadline:
         in_flight: Frames that may be under way before they wait for each other; ``None`` where nobody knows.
     """
 
-    seconds: float
+    seconds: Annotated[float, Meta(gt=0, le=MAX_DEADLINE_S)]
     drop: bool = True
-    rest_s: tuple[float, ...] = ()
-    in_flight: int | None = None
+    rest_s: Annotated[tuple[_Rest, ...], Meta(max_length=len(TIERS))] = ()
+    in_flight: Annotated[int, Meta(ge=1)] | None = None
 
     def __post_init__(self) -> None:
         times_fit = 0 < self.seconds <= MAX_DEADLINE_S and all(0 <= each <= MAX_DEADLINE_S for each in self.rest_s)
@@ -68,8 +74,7 @@ class Deadline:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Two cuts, an exit, the nodes and the codecs of one stream.
 
     The device runs ``[0, first_cut)``, the edge ``[first_cut, second_cut)``, the cloud ``[second_cut, end)``, as in
@@ -89,16 +94,16 @@ class Plan:
         codecs: One codec name per hop, in the order of the hops.
     """
 
-    epoch: int
-    first_cut: int
-    second_cut: int
-    device: str
-    edge: str | None = None
-    cloud: str | None = None
-    exit: str = FULL
-    threshold: float | None = None
-    deadline: Deadline | None = None
-    codecs: tuple[str, ...] = ()
+    epoch: Annotated[int, Meta(ge=0, lt=MAX_EPOCH), reason("bad_plan")]
+    first_cut: Count
+    second_cut: Count
+    exit: ShortText = always(FULL)
+    device: Name
+    edge: Name | None = always(None)
+    cloud: Name | None = always(None)
+    codecs: Annotated[tuple[CodecName, ...], Meta(max_length=len(TIERS) - 1)] = always(())
+    threshold: Annotated[float, Meta(ge=0, le=1), reason("bad_plan")] | None = None
+    deadline: Annotated[Deadline, reason("bad_deadline")] | None = None
 
     def __post_init__(self) -> None:
         if self.epoch < 0 or not 0 <= self.first_cut <= self.second_cut:
@@ -120,7 +125,7 @@ class Plan:
                 "a plan's threshold is not valid",
                 expected="a confidence of 0 to 1, from which on frames leave at an early exit",
                 came=str(self.threshold),
-                fix="correct it, or leave it away so that no frame leaves early",
+                fix="correct it, or omit it so that no frame leaves early",
             )
         if self.deadline is not None and len(self.deadline.rest_s) not in {0, len(self.hops) + 1}:
             raise SettingsError(

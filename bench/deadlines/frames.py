@@ -13,6 +13,7 @@ from PIL import Image
 from tiercut.datasets.folders import for_model, load, need
 from tiercut.errors import DataError
 from tiercut.model.bundle import Bundle
+from tiercut.results.reading import class_in
 
 #: Frames are drawn by it, so that every run has the same.
 SEED = 4
@@ -41,7 +42,7 @@ class Frames:
 
     def is_right(self, result: dict[str, Any]) -> bool:
         """Whether a result names the class of its frame."""
-        return predicted_class(result) == self.labels[self.place(int(result["seq"]))]
+        return class_in(result) == self.labels[self.place(int(result["seq"]))]
 
 
 def labelled_frames(bundle: Bundle, data: Path, folder: Path, count: int) -> Frames:
@@ -64,11 +65,3 @@ def labelled_frames(bundle: Bundle, data: Path, folder: Path, count: int) -> Fra
             raise DataError(f"'{data}' holds no images", expected="uint8 pixels", came=came, fix="give another folder")
         Image.fromarray(frame).save(folder / f"{index:05d}.png")
     return Frames(folder, tuple(int(label) for label in chosen.labels), pixels)
-
-
-def predicted_class(result: dict[str, Any]) -> int:
-    """The class that a result's model is surest of."""
-    if "labels" in result:
-        return int(result["labels"][0]["class"])
-    first = result["outputs"][0]
-    return int(first["argmax"]) if "argmax" in first else int(np.argmax(np.asarray(first["values"], dtype=float)))

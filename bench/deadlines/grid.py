@@ -142,13 +142,13 @@ async def _cells(
         key = known.key(plan, live.mbps)
         if key not in known.runs:
             known.runs[key] = await by_hand(live, frames, plan, effort)
-        run = replace(known.runs[key], predicted_ms=1e3 * answer["latency_seconds"], feasible=bool(answer["feasible"]))
+        run = replace(known.runs[key], predicted_ms=1e3 * answer.latency_seconds, feasible=answer.feasible)
         cells.append(_figures(strategy, live, deadline_ms, run))
     best = best_answer(problem)
     run = await coordinated(live, frames, deadline_ms, effort, before=plan_of(answers[DEVICE_ONLY]))
     cells.append(
         _figures(COORDINATOR, live, deadline_ms, run)
-        | {"possible": bool(best["feasible"]), "possible_accuracy": best["accuracy"] if best["feasible"] else None}
+        | {"possible": best.feasible, "possible_accuracy": best.accuracy if best.feasible else None}
     )
     return cells
 

@@ -6,9 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import structs
 
 from bench.deadlines.frames import Frames
 from bench.site import mosquitto
@@ -17,6 +19,7 @@ from tiercut.bus import Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
+from tiercut.declared import encode_json
 from tiercut.errors import BusError
 from tiercut.launch.processes import Processes, ProgramSettings
 from tiercut.model.bundle import Bundle
@@ -24,7 +27,6 @@ from tiercut.plan import Plan, Tier
 from tiercut.profiling.measure import Options, measure_profile
 from tiercut.profiling.profile import Profile
 from tiercut.profiling.store import ProfileStore
-from tiercut.protocol.jsonwire import encode_stream_plan
 from tiercut.protocol.nodes import StreamPlan
 from tiercut.protocol.topics import PLAN
 
@@ -126,10 +128,10 @@ class Live:
             stream=STREAM,
             model=bundle.model,
             model_name=bundle.name,
-            plan=replace(plan, epoch=self._epoch),
+            plan=structs.replace(plan, epoch=self._epoch),
             reason="given by hand",
         )
-        await self.home.publish(Message(PLAN.of(site=SITE, stream=STREAM), encode_stream_plan(message), retain=True))
+        await self.home.publish(Message(PLAN.of(site=SITE, stream=STREAM), encode_json(message), retain=True))
         return self._epoch
 
     @asynccontextmanager

@@ -6,16 +6,17 @@ accuracy within the deadline; Edgent's is by its own rule (`tiercut.planner.edge
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 from bench.deadlines.site import NODES, SITE, STREAM, Prepared, Setup
 from broker.coordination.goals import goal_of
 from tiercut.coordinator.problem import ENVELOPE_BYTES, as_plan, build
 from tiercut.coordinator.site_view import SiteView
 from tiercut.plan import Plan, node_id
-from tiercut.planner import alternatives, edgent, solve
+from tiercut.planner import Answer, Problem, alternatives, edgent, solve
 from tiercut.planner.alternatives import CLOUD_ONLY, DEVICE_ONLY
+from tiercut.planner.problem import Link
 from tiercut.protocol.stream_settings import StreamSettings
 
 COORDINATOR, EDGENT = "tiercut", "edgent"
@@ -27,7 +28,7 @@ HOP_S = 0.0015
 MARGIN = 0.10
 
 
-def true_problem(prepared: Prepared, setup: Setup, mbps: float, deadline_s: float) -> dict[str, Any]:
+def true_problem(prepared: Prepared, setup: Setup, mbps: float, deadline_s: float) -> Problem:
     """The planning problem with what is declared."""
     wanted = StreamSettings(
         name=STREAM,
@@ -47,22 +48,21 @@ def true_problem(prepared: Prepared, setup: Setup, mbps: float, deadline_s: floa
         raise AssertionError(message)
     latency_s = HOP_S + setup.delay_ms / 1e3 + ENVELOPE_BYTES * 8e-6 / mbps
     ids = [node_id(tier, name) for tier, name in NODES.items()]
-    links = [{"from": a, "to": b, "mbps": mbps, "latency_seconds": latency_s} for a, b in pairwise(ids)]
-    return {**problem, "links": links}
+    return replace(problem, links=dict.fromkeys(pairwise(ids), Link(latency_s, mbps)))
 
 
-def fixed_answers(problem: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def fixed_answers(problem: Problem) -> dict[str, Answer]:
     """Strategy → the planner's answer for it."""
     others = alternatives(problem)
     return {DEVICE_ONLY: others[DEVICE_ONLY], CLOUD_ONLY: others[CLOUD_ONLY], EDGENT: edgent(problem)}
 
 
-def best_answer(problem: dict[str, Any]) -> dict[str, Any]:
+def best_answer(problem: Problem) -> Answer:
     """What the coordinator would choose if it knew all."""
     return solve(problem)
 
 
-def plan_of(answer: dict[str, Any]) -> Plan:
+def plan_of(answer: Answer) -> Plan:
     """An answer as a plan without a deadline: its frames are judged by the clock alone."""
     return as_plan(answer, epoch=0)
 

@@ -12,13 +12,16 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from bench.testbed.models import Prepared
 from bench.testbed.net import Net
 from bench.testbed.site import NODES, Setup
-from tiercut.plan import TIERS, Plan
-from tiercut.planner.plan_cost import Choice, stages_of, usable
-from tiercut.planner.problem import FORMAT, Problem, parse
-from tiercut.profiling.profile import block_seconds, codec_rows
+from tiercut.plan import FULL, TIERS, Plan
+from tiercut.planner.objectives import LATENCY
+from tiercut.planner.plan_cost import PlanIndex, stages_of, usable
+from tiercut.planner.problem import RAW, Link, Node, Problem, Variant
+from tiercut.profiling.profile import block_seconds, codec_rows, named_by_cut
 
 #: What a hop costs whatever its rate: two MQTT hops over a broker and a node's handling, as `bench.overhead` has it.
 HOP_S = 0.0015
@@ -64,41 +67,38 @@ def plan_name(plan: Plan) -> str:
 
 def true_problem(prepared: Prepared, setup: Setup, net: Net) -> Problem:
     """The planning problem with what is declared, which no coordinator knows."""
-    blocks = list(block_seconds(prepared.profile))
+    blocks = {FULL: np.array(block_seconds(prepared.profile))}
     hops = (("d", "e", net.lan_mbps), ("e", "c", net.uplink_mbps), ("d", "c", net.uplink_mbps))
-    rows = [row for row in codec_rows(prepared.profile) if row["name"] in setup.codecs]
     slowdowns = {"device": setup.device_slowdown, "edge": setup.edge_slowdown}
     hop_s = HOP_S + setup.delay_ms / 1e3
-    return parse(
-        {
-            "format": FORMAT,
-            "model": {
-                "name": prepared.bundle.name,
-                "variants": [{"name": "full", "cut_bytes": [cut.bytes for cut in prepared.bundle.cuts]}],
-            },
-            "nodes": [
-                {"id": node, "tier": tier, "block_seconds": {"full": blocks}, "slowdown": slowdowns.get(tier, 1.0)}
-                for tier, node in NODES.items()
-            ],
-            "links": [{"from": a, "to": b, "mbps": mbps, "latency_seconds": hop_s} for a, b, mbps in hops],
-            "codecs": [row | {"name": f"{row['name']}@{row['cuts'][0]}"} for row in rows],
-            "objective": "latency",
-        }
+    nodes = {tier: Node(node, tier, blocks, slowdowns.get(tier, 1.0)) for tier, node in NODES.items()}
+    sizes = np.array([cut.bytes for cut in prepared.bundle.cuts], dtype=np.float64)
+    return Problem(
+        name=prepared.bundle.name,
+        variants=(Variant(FULL, 1.0, sizes),),
+        device=nodes["device"],
+        edges=(nodes["edge"],),
+        clouds=(nodes["cloud"],),
+        links={(start, end): Link(hop_s, mbps) for start, end, mbps in hops},
+        codecs=(RAW, *(named_by_cut(row) for row in codec_rows(prepared.profile) if row.name in setup.codecs)),
+        objective=LATENCY,
     )
 
 
-def every_plan(problem: Problem) -> Iterator[Choice]:
+def every_plan(problem: Problem) -> Iterator[PlanIndex]:
     """All plans of a problem with one variant, at most one edge and at most one cloud."""
     end = problem.variants[0].blocks
     codecs = [
         [index for index, codec in enumerate(problem.codecs) if usable(codec, cut, end)] for cut in range(end + 1)
     ]
-    yield Choice(0, None, None, (), end, end)
+    yield PlanIndex(0, None, None, (), end, end)
     for first in range(end):
-        yield from (Choice(0, 0, None, (codec,), first, end) for codec in codecs[first])
-        yield from (Choice(0, None, 0, (codec,), first, first) for codec in codecs[first])
+        yield from (PlanIndex(0, 0, None, (codec,), first, end) for codec in codecs[first])
+        yield from (PlanIndex(0, None, 0, (codec,), first, first) for codec in codecs[first])
         for second in range(first, end):
-            yield from (Choice(0, 0, 0, (one, two), first, second) for one in codecs[first] for two in codecs[second])
+            yield from (
+                PlanIndex(0, 0, 0, (one, two), first, second) for one in codecs[first] for two in codecs[second]
+            )
 
 
 def kind_of(plan: Plan, end: int) -> str:
@@ -144,7 +144,7 @@ def price_s(problem: Problem, plan: Plan) -> float:
         for name, (start, _) in zip(plan.codecs, plan.hops, strict=True)
     )
     edge, cloud = (None if node is None else 0 for node in (plan.edge, plan.cloud))
-    choice = Choice(0, edge, cloud, tuple(codecs), plan.first_cut, plan.second_cut)
+    choice = PlanIndex(0, edge, cloud, tuple(codecs), plan.first_cut, plan.second_cut)
     return sum(stage.seconds for stage in stages_of(problem, choice))
 
 
@@ -165,7 +165,7 @@ def _alike(one: Plan, other: Plan) -> bool:
     return same and apart <= NEIGHBOURS
 
 
-def _plan(problem: Problem, choice: Choice) -> Plan:
+def _plan(problem: Problem, choice: PlanIndex) -> Plan:
     return Plan(
         epoch=0,
         first_cut=choice.first_cut,

@@ -11,9 +11,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import structs
 
 from bench.testbed.candidates import RAW_CLOUD, SINGLE, Candidate, candidates, kind_of, plan_name, true_problem
 from bench.testbed.hand import Hand, Measured
@@ -150,7 +152,7 @@ def _compared(chosen: Plan, by_hand: Sequence[Measured], effort: Effort, end: in
     """The chosen plan, the best by hand, and each single tier's best by hand."""
     ranked = sorted(by_hand, key=lambda one: one.median_ms)
     best = ranked[0].median_ms / 1e3
-    taken = [Candidate(kind_of(chosen, end), replace(chosen, epoch=0), best)]
+    taken = [Candidate(kind_of(chosen, end), structs.replace(chosen, epoch=0), best)]
     wanted = [one.candidate for one in ranked[: effort.best]]
     for kind in SINGLE:
         wanted += [one.candidate for one in ranked if one.candidate.kind == kind][:1]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec import structs
 
 from bench.testbed.candidates import Candidate
 from bench.testbed.site import NODES, SITE, STREAM, Bench
 from bench.testbed.watch import Seen
 from tiercut.bus import Message
+from tiercut.declared import encode_json
 from tiercut.errors import BusError
 from tiercut.plan import TIERS, Plan
-from tiercut.protocol.jsonwire import encode_prepare, encode_stream_plan
 from tiercut.protocol.nodes import PrepareSegment, StreamPlan
 from tiercut.protocol.topics import PLAN, PREPARE
 
@@ -57,7 +59,7 @@ class Hand:
         """
         bench, watch = self._bench, self._bench.watch
         self._epoch += 1
-        plan = replace(plan, epoch=self._epoch)
+        plan = structs.replace(plan, epoch=self._epoch)
         bundle = bench.prepared.bundle
         asked: set[str] = set()
         start = 0
@@ -70,7 +72,7 @@ class Hand:
                 site=SITE, stream=STREAM, epoch=plan.epoch, model=bundle.model, start=start, stop=stop
             )
             home, site = (bench.uplink, "cloud") if tier == "cloud" else (bench.home, SITE)
-            await home.publish(Message(PREPARE.of(site=site, tier=tier, node=NODES[tier]), encode_prepare(message)))
+            await home.publish(Message(PREPARE.of(site=site, tier=tier, node=NODES[tier]), encode_json(message)))
             asked.add(node)
             start = stop
         keys = {(node, plan.epoch) for node in asked}
@@ -86,7 +88,7 @@ class Hand:
         said = StreamPlan(
             stream=STREAM, model=bundle.model, model_name=bundle.name, plan=plan, reason="measured one by one"
         )
-        await bench.home.publish(Message(PLAN.of(site=SITE, stream=STREAM), encode_stream_plan(said), retain=True))
+        await bench.home.publish(Message(PLAN.of(site=SITE, stream=STREAM), encode_json(said), retain=True))
         return plan.epoch
 
     async def frames(self, plan: Plan, count: int, *, skip: int) -> list[Seen]:

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from tiercut.bus import Bus, Delivery
-from tiercut.protocol.jsonwire import decode_node_status, decode_prepare, decode_ready, decode_stream_plan
-from tiercut.protocol.nodes import PrepareSegment, Ready, StreamPlan
+from tiercut.declared import decode_json
+from tiercut.protocol.nodes import NodeStatus, PrepareSegment, Ready, StreamPlan
 from tiercut.protocol.topics import DROPPED, EXPLAIN, PLAN, PREPARE, READY, RESULT, STATUS
 
 
@@ -155,13 +155,13 @@ class Watch:
         self.dropped.append(json.loads(delivery.payload))
 
     def _plan(self, delivery: Delivery) -> None:
-        self.plans.append(Planned(decode_stream_plan(delivery.payload), delivery.received_s))
+        self.plans.append(Planned(decode_json(StreamPlan, delivery.payload), delivery.received_s))
 
     def _explained(self, delivery: Delivery) -> None:
         self.explained.append((delivery.received_s, json.loads(delivery.payload)))
 
     def _status(self, delivery: Delivery) -> None:
-        status = decode_node_status(delivery.payload)
+        status = decode_json(NodeStatus, delivery.payload)
         (self.online.add if status.state == "online" else self.online.discard)(status.node)
         last = next((what for node, what, _ in reversed(self.emulated) if node == status.node), None)
         said = status.emulated_link or ""
@@ -170,9 +170,9 @@ class Watch:
 
     def _asked(self, delivery: Delivery) -> None:
         names = PREPARE.parse(delivery.topic) or {}
-        asked: PrepareSegment = decode_prepare(delivery.payload)
+        asked: PrepareSegment = decode_json(PrepareSegment, delivery.payload)
         self.asked[names["node"], asked.epoch] = delivery.received_s
 
     def _ready(self, delivery: Delivery) -> None:
-        ready = decode_ready(delivery.payload)
+        ready = decode_json(Ready, delivery.payload)
         self.ready[ready.node, ready.epoch] = ready, delivery.received_s

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from broker.settings import PlanSettings
-from tiercut.codecs import codec
+from tiercut.codecs.table import codec
 from tiercut.coordinator.problem import lost_to_exits
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.errors import SettingsError
@@ -66,14 +66,14 @@ def goal_of(wanted: StreamSettings, bundle: Bundle) -> StreamGoal:
             f"bad setting exit_threshold of stream '{wanted.name}'",
             expected=f"a model with early exits that were measured, '{bundle.name}' has none",
             came=str(wanted.exit_threshold),
-            fix="give it exits with 'tiercut exits train', or leave the threshold away",
+            fix="give it exits with 'tiercut exits train', or omit the threshold",
         )
     if wanted.exit_threshold is not None and wanted.exits == "none":
         raise SettingsError(
             f"the settings of stream '{wanted.name}' contradict each other",
             expected='exits = "plan" with an exit_threshold',
             came=f'exits = "none" and exit_threshold {wanted.exit_threshold}',
-            fix="leave one of them away",
+            fix="omit one of them",
         )
     table = load_table(bundle)
     variants = list(_measured(bundle.variants, table))

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import Counter
 from collections.abc import Coroutine
-from dataclasses import replace
+
+from msgspec import structs
 
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
 from tiercut.coordinator.core import Coordinator
+from tiercut.coordinator.events import (
+    ControlHeard,
+    DroppedHeard,
+    PlanHeard,
+    ProfileHeard,
+    ProgressHeard,
+    PublishFailed,
+    ReadyHeard,
+    ResultHeard,
+    StatusHeard,
+    StreamUnwanted,
+    StreamWanted,
+    Tick,
+    UplinkHeard,
+)
 from tiercut.coordinator.stream_goal import StreamGoal
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BusError
 from tiercut.logs import Throttle
 from tiercut.node.message_guard import LOG_EVERY_S, Handler, MessageGuard
 from tiercut.plan import Tier, known_tier
 from tiercut.profiling.wire import decode_profile
-from tiercut.protocol.jsonwire import (
-    decode_control,
-    decode_dropped,
-    decode_node_status,
-    decode_progress,
-    decode_ready,
-    decode_stream_plan,
-    encode_prepare,
-    encode_probe,
-    encode_stream_plan,
-)
-from tiercut.protocol.nodes import StreamControl, StreamPlan
+from tiercut.protocol.explanations import Explanation, encode_explanation
+from tiercut.protocol.frames import Dropped
+from tiercut.protocol.nodes import NodeStatus, Progress, Ready, StreamControl, StreamPlan
+from tiercut.protocol.results import read_journey
 from tiercut.protocol.topics import (
     CONTROL,
     DROPPED,
@@ -44,7 +52,6 @@ from tiercut.protocol.topics import (
     RESULT,
     STATUS,
 )
-from tiercut.results.result_json import read_journey
 
 log = logging.getLogger(__name__)
 
@@ -122,15 +129,15 @@ class CoordinatorShell:
 
     def want(self, goal: StreamGoal) -> None:
         """Plan a stream from now on; what was heard of it before counts."""
-        self._coordinator.stream_wanted(goal)
+        self._coordinator.handle(StreamWanted(goal))
         if (plan := self._plans.get(goal.name)) is not None:
-            self._coordinator.plan_heard(plan)
+            self._coordinator.handle(PlanHeard(plan))
         if (control := self._controls.get(goal.name)) is not None:
-            self._coordinator.control_heard(goal.name, control)
+            self._coordinator.handle(ControlHeard(goal.name, control))
 
     def unwant(self, stream: str) -> None:
         """Plan it no more."""
-        self._coordinator.stream_unwanted(stream)
+        self._coordinator.handle(StreamUnwanted(stream))
         for table in (self._plans, self._controls, self._troubles):
             table.pop(stream, None)
 
@@ -147,7 +154,9 @@ class CoordinatorShell:
         last = self._plans.get(wanted.stream)
         if last is None:
             return 1
-        same = last.model == wanted.model and replace(last.plan, epoch=0) == replace(wanted.plan, epoch=0)
+        same = last.model == wanted.model and structs.replace(last.plan, epoch=0) == structs.replace(
+            wanted.plan, epoch=0
+        )
         return last.plan.epoch if same else last.plan.epoch + 1
 
     def tasks(self) -> list[tuple[str, Coroutine[None, None, None]]]:
@@ -184,55 +193,57 @@ class CoordinatorShell:
     def _plan(self, delivery: Delivery) -> None:
         if not delivery.payload:  # its stream was removed
             return
-        heard = decode_stream_plan(delivery.payload)
+        heard = decode_json(StreamPlan, delivery.payload)
         PLAN.check(delivery.topic, stream=heard.stream)
         known = self._plans.get(heard.stream)
         if known is not None and heard.plan.epoch < known.plan.epoch:  # a broker with an old memory: `retained`
             return
         self._plans[heard.stream] = heard
-        self._coordinator.plan_heard(heard)
+        self._coordinator.handle(PlanHeard(heard))
 
     def _control(self, delivery: Delivery) -> None:
         names = CONTROL.parse(delivery.topic)
         if names is not None:  # an empty retained message takes the last one back
-            control = decode_control(delivery.payload) if delivery.payload else StreamControl(mode="auto")
+            control = decode_json(StreamControl, delivery.payload) if delivery.payload else StreamControl(mode="auto")
             self._controls[names["stream"]] = control
-            self._coordinator.control_heard(names["stream"], control)
+            self._coordinator.handle(ControlHeard(names["stream"], control))
 
     def _status(self, delivery: Delivery) -> None:
-        status = decode_node_status(delivery.payload)
+        status = decode_json(NodeStatus, delivery.payload)
         names = STATUS.check(delivery.topic, tier=status.tier, node=status.node)
         now_s, unix_s = self._clock.monotonic_s(), self._clock.unix_s()
-        self._coordinator.status_heard(status, site=names["site"], now_s=now_s, unix_s=unix_s)
+        self._coordinator.handle(StatusHeard(status=status, site=names["site"], now_s=now_s, unix_s=unix_s))
 
     def _profile(self, delivery: Delivery) -> None:
         names = PROFILE.parse(delivery.topic)
         if names is not None:
             profile = decode_profile(delivery.payload)
-            self._coordinator.profile_heard(names["tier"], names["node"], profile, site=names["site"])
+            self._coordinator.handle(
+                ProfileHeard(tier=names["tier"], node=names["node"], profile=profile, site=names["site"])
+            )
 
     def _ready(self, delivery: Delivery) -> None:
-        ready = decode_ready(delivery.payload)
+        ready = decode_json(Ready, delivery.payload)
         READY.check(delivery.topic, stream=ready.stream)
-        self._put(self._coordinator.ready_heard(ready, self._clock.monotonic_s()))
+        self._put(self._coordinator.handle(ReadyHeard(ready, self._clock.monotonic_s())))
 
     def _result(self, delivery: Delivery) -> None:
         self._also(delivery)
         journey = read_journey(delivery.payload)
         RESULT.check(delivery.topic, stream=journey.stream)
-        self._put(self._coordinator.result_heard(journey, delivery.received_s))
+        self._put(self._coordinator.handle(ResultHeard(journey, delivery.received_s)))
 
     def _dropped(self, delivery: Delivery) -> None:
-        dropped = decode_dropped(delivery.payload)
+        dropped = decode_json(Dropped, delivery.payload)
         DROPPED.check(delivery.topic, stream=dropped.stream)
-        self._put(self._coordinator.dropped_heard(dropped, delivery.received_s))
+        self._put(self._coordinator.handle(DroppedHeard(dropped, delivery.received_s)))
 
     def _progress(self, delivery: Delivery) -> None:
         names = PROGRESS.parse(delivery.topic)
         tier: Tier | None = None if names is None else known_tier(names["tier"])
         if names is not None and tier is not None:
-            progress = decode_progress(delivery.payload)
-            self._put(self._coordinator.progress_heard((tier, names["node"]), progress, delivery.received_s))
+            progress = decode_json(Progress, delivery.payload)
+            self._put(self._coordinator.handle(ProgressHeard((tier, names["node"]), progress, delivery.received_s)))
 
     # ------------------------------------------------------------------ out
 
@@ -246,9 +257,9 @@ class CoordinatorShell:
             now_s = self._clock.monotonic_s()
             if self._uplink.connected:
                 self._connected_s = now_s
-            self._coordinator.uplink_heard(connected=now_s - self._connected_s < UPLINK_AWAY_S)
+            self._coordinator.handle(UplinkHeard(connected=now_s - self._connected_s < UPLINK_AWAY_S))
             if self._todo.empty():  # while the site's own broker is away nothing can be said, and nothing is decided
-                self._put(self._coordinator.tick(now_s))
+                self._put(self._coordinator.handle(Tick(now_s)))
             await asyncio.sleep(TICK_S)
 
     async def _act(self, todo: asyncio.Queue[Action], *, timeout_s: float | None) -> None:
@@ -264,7 +275,7 @@ class CoordinatorShell:
             except BusError as error:
                 self._counters["publishes_refused"] += 1
                 if isinstance(action, PublishPlan):
-                    self._coordinator.publish_failed(action.message.stream, str(error))
+                    self._coordinator.handle(PublishFailed(action.message.stream, str(error)))
                 if self._throttle.allows(type(action).__name__, self._clock.monotonic_s()):
                     log.error("not published", extra={"action": type(action).__name__, "reason": str(error)})  # noqa: TRY400 - the sentence says it all
 
@@ -273,26 +284,25 @@ class CoordinatorShell:
             case Prepare():
                 bus = self._uplink if action.tier == "cloud" else self._home
                 topic = PREPARE.of(site=action.site, tier=action.tier, node=action.node)
-                await bus.publish(Message(topic, encode_prepare(action.message)))
+                await bus.publish(Message(topic, encode_json(action.message)))
             case Measure():
                 topic = PROBE.of(site=action.site, tier=action.tier, node=action.node)
-                await self._home.publish(Message(topic, encode_probe(action.message), qos=0))
+                await self._home.publish(Message(topic, encode_json(action.message), qos=0))
             case PublishPlan():
                 plan = action.message.plan
                 extra = {"stream": action.message.stream, "epoch": plan.epoch, "why": action.message.reason}
                 log.info("plan", extra=extra | {"first": plan.first_cut, "second": plan.second_cut})
                 topic = PLAN.of(site=self._site, stream=action.message.stream)
-                await self._home.publish(Message(topic, encode_stream_plan(action.message), retain=True))
+                await self._home.publish(Message(topic, encode_json(action.message), retain=True))
             case Explain():
-                self._explained(action)
-                document = json.dumps(action.document, separators=(",", ":"), allow_nan=False).encode()
-                await self._home.publish(
-                    Message(EXPLAIN.of(site=self._site, stream=action.stream), document, retain=True)
-                )
+                message = action.message
+                self._explained(message)
+                topic = EXPLAIN.of(site=self._site, stream=message.stream)
+                await self._home.publish(Message(topic, encode_explanation(message), retain=True))
 
-    def _explained(self, action: Explain) -> None:
-        trouble = action.document.get("control_trouble") or action.document.get("trouble")
+    def _explained(self, message: Explanation) -> None:
+        trouble = message.control_trouble or message.trouble
         if trouble:
-            self._troubles[action.stream] = str(trouble)
+            self._troubles[message.stream] = trouble
         else:
-            self._troubles.pop(action.stream, None)
+            self._troubles.pop(message.stream, None)

@@ -15,8 +15,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from broker.http.access import CLOUDS, NODE_ROLES, OPERATORS, Refusal, allowed_to
 from tiercut.model.bundle import Bundle
-from tiercut.model.bundle_fields import JSON_FILE
-from tiercut.model.bundle_format import FileMark
+from tiercut.model.bundle_format import JSON_FILE, FileMark
 from tiercut.repository.store import ModelStore
 
 #: A client that reads more slowly than this is cut off, and may go on with a Range request, bytes per second.

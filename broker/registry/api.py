@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from broker.registry.core import Registry
 from broker.registry.events import StreamWanted
 from broker.registry.shell import TICK_S, RegistryShell
@@ -13,7 +15,7 @@ from tiercut.bus import Bus, Message
 from tiercut.clock import Clock
 from tiercut.errors import SettingsError
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.protocol.streams import encode_wanted, status_document
+from tiercut.protocol.streams import encode_wanted
 from tiercut.protocol.topics import WANTED
 from tiercut.settings import from_table, to_table
 
@@ -41,14 +43,14 @@ class RegistryApi:
 
     def listing(self) -> list[dict[str, Any]]:
         """The status of each stream, by name."""
-        return [status_document(status) for status in self._registry.statuses]
+        return [msgspec.to_builtins(status) for status in self._registry.statuses]
 
     def show(self, name: str) -> dict[str, Any] | None:
         """A stream's status and settings; ``None`` where there is none."""
         known = self._registry.find(name)
         if known is None:
             return None
-        status = {} if known.status is None else status_document(known.status)
+        status = {} if known.status is None else msgspec.to_builtins(known.status)
         return status | {"settings": None if known.settings is None else to_table(known.settings)}
 
     async def add(self, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

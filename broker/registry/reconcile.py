@@ -18,8 +18,8 @@ from broker.registry.answers import Retained
 from broker.registry.core import Registry
 from broker.registry.events import StatusForgotten
 from tiercut.bus import Bus, Delivery, Message
+from tiercut.declared import encode_json
 from tiercut.node.refusals import Refusals
-from tiercut.protocol.jsonwire import encode_stream_plan
 from tiercut.protocol.nodes import StreamPlan
 from tiercut.protocol.streams import encode_assigned
 from tiercut.protocol.topics import CONTROL, EXPLAIN, LAST, PLAN, SOURCE, STREAM_STATUS, STREAMS, WANTED, Topic
@@ -124,7 +124,7 @@ def _missing(before: Said, now: Said, kept: Kept) -> dict[str, bytes]:
         if now.registry.wanted.get(name) == payload and kept.of(WANTED, name) is None:
             missing[WANTED.of(site=kept.site, stream=name)] = payload
     for name, plan in before.plans.items():
-        said = encode_stream_plan(plan)
+        said = encode_json(plan)
         if now.plans.get(name) == plan and kept.of(PLAN, name) != said:
             missing[PLAN.of(site=kept.site, stream=name)] = said
     for node, streams in before.registry.told.items():

@@ -27,16 +27,12 @@ from broker.registry.events import (
 )
 from tiercut.bus import Delivery, ManagedBus, Message
 from tiercut.clock import Clock
+from tiercut.declared import decode_json, encode_json
 from tiercut.model.bundle import Bundle
 from tiercut.node.message_guard import MessageGuard
 from tiercut.node.refusals import REFUSED, Refusals
-from tiercut.protocol.jsonwire import decode_node_status
-from tiercut.protocol.streams import (
-    decode_assigned,
-    decode_source_report,
-    encode_assigned,
-    encode_stream_status,
-)
+from tiercut.protocol.nodes import NodeStatus
+from tiercut.protocol.streams import SourceReport, decode_assigned, encode_assigned
 from tiercut.protocol.topics import EXPLAIN, PLAN, SOURCE, STATUS, STREAM_STATUS, STREAMS, WANTED, Topic
 
 log = logging.getLogger(__name__)
@@ -185,7 +181,7 @@ class RegistryShell:
     def _status(self, delivery: Delivery) -> None:
         if not delivery.payload:
             return
-        status = decode_node_status(delivery.payload)
+        status = decode_json(NodeStatus, delivery.payload)
         names = STATUS.check(delivery.topic, tier=status.tier, node=status.node)
         if names["tier"] == "edge":
             self._registry.handle(EdgeHeard(status.node))
@@ -202,7 +198,7 @@ class RegistryShell:
     def _source(self, delivery: Delivery) -> None:
         if not delivery.payload:
             return
-        report = decode_source_report(delivery.payload)
+        report = decode_json(SourceReport, delivery.payload)
         SOURCE.check(delivery.topic, stream=report.stream)
         self._registry.handle(ReportHeard(report))
         if report.stream in self._removed and self._registry.find(report.stream) is None:
@@ -228,7 +224,7 @@ class RegistryShell:
                     self._removed -= {each.settings.name for each in streams}
                 case SayStatus(status):
                     topic = STREAM_STATUS.of(site=self._site, stream=status.stream)
-                    await self._home.publish(Message(topic, encode_stream_status(status), retain=True))
+                    await self._home.publish(Message(topic, encode_json(status), retain=True))
                 case PlanStream(goal):
                     self._coordination.want(goal)
                 case Unplan(stream):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from broker.registry.fitting import name_taken
 from broker.registry.state import Entry, Reader, State
+from tiercut.declared import iso_time
 from tiercut.protocol.streams import StreamState, StreamStatus, Trouble
 
 
@@ -16,13 +17,13 @@ def status_of(entry: Entry, state: State, unix_s: float) -> StreamStatus:
     settings, report = entry.settings, entry.report
     trouble = list(report.trouble if report is not None else ())
     if plan_trouble and word in {"running", "waiting"}:
-        trouble.append(Trouble("plan", plan_trouble, 1, unix_s))
+        trouble.append(Trouble("plan", plan_trouble, 1, iso_time(unix_s)))
     if entry.taken:
-        trouble.append(Trouble("name_taken", str(name_taken(entry.name)), 1, unix_s))
+        trouble.append(Trouble("name_taken", str(name_taken(entry.name)), 1, iso_time(unix_s)))
     rival = None if entry.rival is None else entry.rival.node
     if rival is not None and rival in readers and readers[rival].online:
         said = f"'{rival}' reads a sensor for a stream of this name too; give one of them another name"
-        trouble.append(Trouble("two_streams", said, 1, unix_s))
+        trouble.append(Trouble("two_streams", said, 1, iso_time(unix_s)))
     return StreamStatus(
         stream=entry.name,
         state=word,

@@ -6,12 +6,15 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
+from msgspec import structs
+
 from broker.coordination.goals import goal_of
 from broker.registry.actions import Action, Assign, PlanStream, SayStatus
 from broker.registry.fitting import fitting_model
 from broker.registry.placement import give_out
 from broker.registry.state import Entry, State
 from broker.registry.status import headline, same_but_times, status_of
+from tiercut.declared import iso_time
 from tiercut.errors import TiercutError
 from tiercut.protocol.streams import Assignment
 
@@ -85,8 +88,8 @@ def _plan(entry: Entry) -> Iterator[Action]:
 def _say(state: State, entry: Entry, now_s: float, unix_s: float) -> Iterator[Action]:
     said, status = entry.said, status_of(entry, state, unix_s)
     at_once = said is None or headline(said) != headline(status)
-    since = unix_s if said is None or said.state != status.state else said.since_unix_s
+    since = iso_time(unix_s) if said is None or said.state != status.state else said.since
     if same_but_times(said, status) or (not at_once and now_s - entry.said_s < COUNTERS_S):
         return
-    entry.said, entry.said_s = replace(status, since_unix_s=since), now_s
+    entry.said, entry.said_s = structs.replace(status, since=since), now_s
     yield SayStatus(entry.said)

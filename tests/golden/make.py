@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tiercut.codecs import encode_tensor
+from tiercut.codecs.encode import encode_tensor
 from tiercut.plan import Plan
 from tiercut.protocol.chunks import split
 from tiercut.protocol.envelope import encode_work

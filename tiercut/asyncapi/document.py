@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 from tiercut import __version__
-from tiercut.asyncapi.schemas import SCHEMAS
-from tiercut.asyncapi.shapes import ref
+from tiercut.asyncapi.schemas import Schema, ref, schemas_of
 from tiercut.plan import TIERS
-from tiercut.protocol import topics
+from tiercut.profiling.profile import Profile
+from tiercut.profiling.store import FORMAT
+from tiercut.protocol import events
+from tiercut.protocol.frames import Work
 from tiercut.protocol.topics import TOPICS, Topic
+from tiercut.results.schema import result_schemas
 
 VERSION = "3.0.0"
 _DESCRIPTION = """\
@@ -29,58 +31,38 @@ _PARAMETERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What the document says of a topic beside its row in the table.
-
-    Attributes:
-        id: Name of channel and message.
-        schema: Name of the schema of its payload; ``None``: it is not JSON.
-        for_people: Anybody may read it, or say it.
-        said_to_us: People publish on it, and the site reads.
-        event: Its messages have CloudEvents attributes.
-    """
-
-    id: str
-    schema: str | None
-    for_people: bool = False
-    said_to_us: bool = False
-    event: bool = False
-
-
-#: pattern of a topic → what is said of it
-ENTRIES: Mapping[str, Entry] = {
-    topics.RESULT.pattern: Entry("result", "Result", for_people=True, event=True),
-    topics.DROPPED.pattern: Entry("dropped", "Dropped", for_people=True, event=True),
-    topics.LAST.pattern: Entry("last", "Result", for_people=True, event=True),
-    topics.STREAM_STATUS.pattern: Entry("streamStatus", "StreamStatus", for_people=True),
-    topics.PLAN.pattern: Entry("plan", "StreamPlan", for_people=True),
-    topics.EXPLAIN.pattern: Entry("explain", "Explanation", for_people=True),
-    topics.STATUS.pattern: Entry("status", "NodeStatus", for_people=True),
-    topics.WANTED.pattern: Entry("wanted", "StreamSettings", for_people=True, said_to_us=True),
-    topics.CONTROL.pattern: Entry("control", "StreamControl", for_people=True, said_to_us=True),
-    topics.WORK.pattern: Entry("work", None),
-    topics.RETURN.pattern: Entry("return", "Outcome", event=True),
-    topics.SOURCE.pattern: Entry("source", "SourceReport"),
-    topics.STREAMS.pattern: Entry("streams", "Assigned"),
-    topics.PROFILE.pattern: Entry("profile", "Profile"),
-    topics.PREPARE.pattern: Entry("prepare", "Prepare"),
-    topics.READY.pattern: Entry("ready", "Ready"),
-    topics.PROBE.pattern: Entry("probe", "Probe"),
-    topics.PROGRESS.pattern: Entry("progress", "Progress"),
-    topics.CLOCK.pattern: Entry("clock", "ClockProbe"),
-    topics.ECHO.pattern: Entry("echo", "ClockProbe"),
+#: CloudEvents 1.0 in MQTT 5's user properties (MQTT binding, binary mode)
+_EVENT: Schema = {
+    "type": "object",
+    "description": "CloudEvents 1.0 attributes, each a user property of the message; datacontenttype is its content "
+    "type. QoS 1 may deliver a message twice: (source, id) tells.",
+    "required": list(events.REQUIRED),
+    "properties": {
+        "specversion": {"type": "string", "const": events.SPEC_VERSION},
+        "id": {"type": "string", "description": "Names the frame in its stream, over restarts of its sensor."},
+        "source": {
+            "type": "string",
+            "description": "/tiercut/<site>/<stream>, with /dropped behind it for frames without a result.",
+        },
+        "type": {"enum": [events.RESULT_TYPE, events.DROPPED_TYPE]},
+        "time": {"type": "string", "format": "date-time", "description": "UTC, ISO 8601."},
+        **{name: {"type": "string"} for name in events.OPTIONAL},
+    },
 }
+_PROFILE = Profile.__name__
+
+
+def schema_name(topic: Topic) -> str | None:
+    """Name of the schema of a topic's messages; ``None``: they are no JSON."""
+    if isinstance(topic.message, UnionType):
+        return "Outcome"
+    if topic.message is None:  # the class is not known to the table, as it is above it
+        return _PROFILE
+    return None if topic.message is Work else topic.message.__name__
 
 
 def document() -> dict[str, Any]:
-    """The whole document.
-
-    Raises:
-        KeyError: a topic of the table has no entry here.
-    """
-    rows = [(topic, ENTRIES[topic.pattern]) for topic in TOPICS]
-    rows.sort(key=lambda row: list(ENTRIES).index(row[0].pattern))
+    """The whole document."""
     return {
         "asyncapi": VERSION,
         "info": {
@@ -94,14 +76,25 @@ def document() -> dict[str, Any]:
             "site": _server("The site's broker; the secured profile asks for a certificate."),
             "cloud": _server("The cloud's broker; the same one where there is only one."),
         },
-        "channels": {entry.id: _channel(topic, entry) for topic, entry in rows},
-        "operations": {_operation_id(entry): _operation(topic, entry) for topic, entry in rows},
+        "channels": {topic.name: _channel(topic) for topic in TOPICS},
+        "operations": {_operation_id(topic): _operation(topic) for topic in TOPICS},
         "components": {
             "parameters": _PARAMETERS,
-            "messages": {entry.id: _message(topic, entry) for topic, entry in rows},
-            "schemas": {**SCHEMAS, "Outcome": {"oneOf": [ref("Result"), ref("Dropped")]}},
+            "messages": {topic.name: _message(topic) for topic in TOPICS},
+            "schemas": _schemas(),
         },
     }
+
+
+def _schemas() -> dict[str, Schema]:
+    people = [each.message for each in TOPICS if each.from_people and isinstance(each.message, type)]
+    kinds: list[type] = [each.message for each in TOPICS if isinstance(each.message, type) and each.message is not Work]
+    made = schemas_of([*kinds, Profile], from_people=people) | result_schemas(schemas_of)
+    profile = made[_PROFILE]
+    profile["properties"] = {"format": {"const": FORMAT}} | profile["properties"]
+    profile["required"] = ["format", *profile["required"]]
+    outcomes = next(get_args(each.message) for each in TOPICS if isinstance(each.message, UnionType))
+    return made | {"Event": _EVENT, "Outcome": {"oneOf": [ref(each.__name__) for each in outcomes]}}
 
 
 def _server(description: str) -> dict[str, Any]:
@@ -114,38 +107,44 @@ def _server(description: str) -> dict[str, Any]:
     }
 
 
-def _channel(topic: Topic, entry: Entry) -> dict[str, Any]:
+def _channel(topic: Topic) -> dict[str, Any]:
     names = re.findall(r"\{(\w+)\}", topic.pattern)
     return {
         "address": topic.pattern,
-        "description": f"{topic.message}.\n\nPublished by: {topic.publisher}. Read by: {topic.listeners}.",
-        "messages": {entry.id: {"$ref": f"#/components/messages/{entry.id}"}},
+        "description": f"{_about(topic)}.\n\nPublished by: {topic.publisher}. Read by: {topic.listeners}.",
+        "messages": {topic.name: {"$ref": f"#/components/messages/{topic.name}"}},
         "parameters": {name: {"$ref": f"#/components/parameters/{name}"} for name in names},
-        "tags": [{"name": "people" if entry.for_people else "nodes"}],
+        "tags": [{"name": "people" if topic.for_people else "nodes"}],
     }
 
 
-def _operation_id(entry: Entry) -> str:
-    return ("hear" if entry.said_to_us else "say") + entry.id[0].upper() + entry.id[1:]
+def _about(topic: Topic) -> str:
+    said = f"{schema_name(topic)}, JSON" if schema_name(topic) else "Work, msgpack"
+    said += " with CloudEvents attributes as user properties" if topic.event else ""
+    return f"{said}: {topic.note}" if topic.note else said
 
 
-def _operation(topic: Topic, entry: Entry) -> dict[str, Any]:
+def _operation_id(topic: Topic) -> str:
+    return ("hear" if topic.from_people else "say") + topic.name[0].upper() + topic.name[1:]
+
+
+def _operation(topic: Topic) -> dict[str, Any]:
     """What the site does: it sends, or it receives what people say."""
     return {
-        "action": "receive" if entry.said_to_us else "send",
-        "channel": {"$ref": f"#/channels/{entry.id}"},
-        "messages": [{"$ref": f"#/channels/{entry.id}/messages/{entry.id}"}],
+        "action": "receive" if topic.from_people else "send",
+        "channel": {"$ref": f"#/channels/{topic.name}"},
+        "messages": [{"$ref": f"#/channels/{topic.name}/messages/{topic.name}"}],
         "bindings": {"mqtt": {"qos": topic.qos, "retain": topic.retain, "bindingVersion": "0.2.0"}},
     }
 
 
-def _message(topic: Topic, entry: Entry) -> dict[str, Any]:
-    message: dict[str, Any] = {"name": entry.id, "title": topic.message.split(":")[0].split(",")[0]}
-    if entry.schema is None:
+def _message(topic: Topic) -> dict[str, Any]:
+    message: dict[str, Any] = {"name": topic.name, "title": schema_name(topic) or "Work"}
+    if (schema := schema_name(topic)) is None:
         return message | {
             "contentType": "application/octet-stream",
             "payload": {"type": "string", "format": "binary", "description": "msgpack: docs/wire-format.md"},
         }
-    if entry.event:
+    if topic.event:
         message["headers"] = ref("Event")
-    return message | {"contentType": "application/json", "payload": ref(entry.schema)}
+    return message | {"contentType": "application/json", "payload": ref(schema)}

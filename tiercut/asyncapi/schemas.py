@@ -1,224 +1,125 @@
-"""JSON Schemas of what people read and say, by name. Frames themselves are msgpack: docs/wire-format.md."""
+"""JSON Schemas (draft 07, which AsyncAPI 3.0 takes) of messages, from their declarations and what is written there."""
 
 from __future__ import annotations
 
-from tiercut.asyncapi.between_nodes import BETWEEN_NODES
-from tiercut.asyncapi.explaining import ANSWER, EXPLANATION
-from tiercut.asyncapi.fields import CUT, FRAMES, MODEL, STREAM, TIME, VARIANT
-from tiercut.asyncapi.shapes import (
-    Schema,
-    count,
-    flag,
-    items,
-    name,
-    number,
-    one_of,
-    or_null,
-    record,
-    ref,
-    settings_record,
-    table,
-    text,
-)
-from tiercut.plan import TIERS
-from tiercut.protocol.frames import STAGE_KINDS
-from tiercut.protocol.nodes import CONTROL_MODES, NODE_STATES
-from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.protocol.streams import STREAM_STATES
+import dataclasses
+import re
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from inspect import cleandoc
+from pathlib import Path
+from typing import Any
 
-_SEQ = count("Number of the frame in its stream, from 0 at each start of its sensor.")
-_WORD = text("Name of a counter, lower_snake_case.")
+import msgspec
+from msgspec import inspect
 
-_DEADLINE = record(
-    "When results are of use.",
-    {
-        "seconds": number("After capture.", exclusiveMinimum=0),
-        "drop": flag("Late frames are dropped."),
-        "rest_s": items(number(minimum=0), "Least seconds to the result from each node of the route on, or empty."),
-        "in_flight": or_null(count("Frames that may be under way.")),
-    },
-)
-_PLAN = record(
-    "What runs where, and how it gets there.",
-    {
-        "epoch": count("Number of the plan in its stream."),
-        "first_cut": CUT | {"description": "The device runs [0, first_cut)."},
-        "second_cut": CUT | {"description": "The edge runs [first_cut, second_cut), the cloud the rest."},
-        "exit": VARIANT,
-        "device": name("Node id of the device."),
-        "edge": or_null(name("Node id of the edge; null: no edge takes part.")),
-        "cloud": or_null(name("Node id of the cloud node; null: no cloud node takes part.")),
-        "codecs": items(text(), "One codec per hop."),
-    },
-    {
-        "threshold": number("Frames leave at any earlier exit that is at least so sure.", minimum=0, maximum=1),
-        "deadline": ref("Deadline"),
-    },
-)
-_STAGE = record(
-    "Time that a frame spent on one thing.",
-    {
-        "where": name("Node id; for wire the node that received."),
-        "kind": one_of(*STAGE_KINDS),
-        "ms": number(minimum=0),
-    },
-    {"bytes": count("What crossed the wire."), "emulated": flag("An emulated link or a slowed node: no measurement.")},
-)
+Schema = dict[str, Any]
+_REF = "#/components/schemas/{name}"
+_Record = inspect.StructType | inspect.DataclassType
 
-_SCORE = record(
-    "A class and how likely it is.",
-    {"class": count("Its index."), "label": text(), "score": {"type": ["number", "string"]}},
-)
-#: NaN and infinities are written as the words nan, inf and -inf
-_NUMBER_OR_WORD: Schema = {"type": ["number", "string"], "description": "A number; nan, inf and -inf as words."}
-_OUTPUT = record(
-    "One output of a model without labels: all its numbers, or from 17 numbers on what they are like.",
-    {"name": text(), "shape": items(count()), "dtype": text("Type of an element, as numpy calls it.")},
-    {
-        "values": items(_NUMBER_OR_WORD),
-        "min": _NUMBER_OR_WORD,
-        "max": _NUMBER_OR_WORD,
-        "mean": _NUMBER_OR_WORD,
-        "argmax": count("Index of the largest."),
-    },
-)
-_RESULT = record(
-    "What a model has made of a frame, and the frame's way. Either labels or outputs are there.",
-    {
-        "stream": STREAM,
-        "seq": _SEQ,
-        "label": or_null(text("What the sensor calls the frame, such as a file's name.")),
-        "captured_at": TIME,
-        "confidence": or_null(number("How sure the model is; null where that is not known.", minimum=0, maximum=1)),
-        "exit": VARIANT,
-        "plan": ref("Plan"),
-        "finished_by": name("Node id."),
-        "fallback": or_null(text("Why a node ran more than the plan says; null where it did not.")),
-        "stages": items(ref("Stage"), "What took how long, in order."),
-        "latency_ms": or_null(number("Capture to result; null while clocks are not known.", minimum=0)),
-        "emulated_links": items(text(), "Nodes with an emulated link before them."),
-        "emulated_nodes": items(text(), "Nodes that were slowed on purpose."),
-        "model": record("The model.", {"name": text(), "sha256": MODEL}),
-    },
-    {
-        "labels": items(ref("Score"), "The five best classes, best first."),
-        "outputs": items(ref("Output"), "The outputs of a model without labels."),
-        "cached": flag("An edge has answered with what it remembers of a frame just like this one."),
-        "cached_from": count("Number of that frame."),
-        "deadline_ms": number("The frame's deadline, where it has one."),
-        "deadline_met": or_null(flag("Null while clocks are not known.")),
-    },
-) | {"oneOf": [{"required": ["labels"]}, {"required": ["outputs"]}]}
-_DROPPED = record(
-    "A frame that has no result, and why.",
-    {
-        "stream": STREAM,
-        "seq": _SEQ,
-        "where": name("Node id that dropped it."),
-        "reason": _WORD,
-        "message": text("One sentence."),
-    },
-    {
-        "way": record(
-            "How far it had come, for a frame that was too late.",
-            {
-                "model": MODEL,
-                "plan": ref("Plan"),
-                "cut": CUT,
-                "stages": items(ref("Stage")),
-                "age_ms": number(minimum=0),
-            },
-        )
-    },
-)
 
-_NODE_STATUS = record(
-    "Presence, capacity and load of a node.",
-    {
-        "node": name("Node id."),
-        "tier": one_of(*TIERS, "hub"),
-        "state": one_of(*NODE_STATES, description="offline: it has said goodbye, or the broker has lost it."),
-        "version": text("Version of tiercut."),
-        "clock_id": text("Its monotonic clock."),
-        "models": table(MODEL, "Models it has, by name."),
-        "load": table(number(), "Figures of now: waiting, busy, counters."),
-        "emulated_link": or_null(text("What is emulated, for people.")),
-        "reaches_cloud": flag("It can send to cloud nodes."),
-        "power_watts": number("Drawn while computing; 0 where it is not known.", minimum=0),
-        "instance": text("Drawn anew at each start: two at once are two nodes of one name."),
-        "sent_unix_s": number("Wall clock of the node; 0 where it is not said.", minimum=0),
-    },
-    {"gateway": flag("A part of an edge that reads any sensor on the bus.")},
-)
-_STREAM_PLAN = record(
-    "The plan that a stream follows.",
-    {
-        "stream": STREAM,
-        "model": MODEL,
-        "model_name": text("Name of the model."),
-        "plan": ref("Plan"),
-        "reason": text("Why this plan."),
-    },
-)
-_STREAM_CONTROL = record(
-    "What a person wants of a stream's plan. An empty payload is the same as auto.",
-    {"mode": one_of(*CONTROL_MODES, description="auto: the coordinator; freeze: none; plan: as given here.")},
-    {
-        "plan": or_null(ref("Plan")),
-        "id": text("Drawn by who says it; explanations repeat it as control_id."),
-    },
-)
-_TROUBLE = record(
-    "Why frames were dropped before they set out.",
-    {"reason": _WORD, "message": text("What the last one said."), "count": count(), "last_at": TIME},
-)
-_STREAM_STATUS = record(
-    "How a stream does.",
-    {
-        "stream": STREAM,
-        "state": one_of(*STREAM_STATES),
-        "message": text("Why it does not run, what was expected, what to do."),
-        "model": text("Name of its model."),
-        "sensor": text("Kind of its sensor."),
-        "device": or_null(name("Node that reads the sensor; null: none yet.")),
-        "gateway": flag("That node is an edge that reads it from the bus."),
-        "frames": FRAMES,
-        "trouble": items(ref("Trouble")),
-        "since": TIME,
-    },
-)
-#: CloudEvents 1.0 in MQTT 5's user properties (MQTT binding, binary mode)
-_EVENT = record(
-    "CloudEvents 1.0 attributes, each a user property of the message; datacontenttype is its content type. "
-    "QoS 1 may deliver a message twice: (source, id) tells.",
-    {
-        "specversion": {"type": "string", "const": "1.0"},
-        "id": text("Names the frame in its stream, over restarts of its sensor."),
-        "source": text("/tiercut/<site>/<stream>, with /dropped behind it for frames without a result."),
-        "type": one_of("tiercut.result.v1", "tiercut.dropped.v1"),
-        "time": TIME,
-    },
-    {"subject": text(), "dataschema": text()},
-)
+def ref(name: str) -> Schema:
+    """A schema of the document's components."""
+    return {"$ref": _REF.format(name=name)}
 
-SCHEMAS: dict[str, Schema] = {
-    **BETWEEN_NODES,
-    "Answer": ANSWER,
-    "Deadline": _DEADLINE,
-    "Dropped": _DROPPED,
-    "Event": _EVENT,
-    "Explanation": EXPLANATION,
-    "NodeStatus": _NODE_STATUS,
-    "Output": _OUTPUT,
-    "Plan": _PLAN,
-    "Result": _RESULT,
-    "Score": _SCORE,
-    "Stage": _STAGE,
-    "StreamControl": _STREAM_CONTROL,
-    "StreamPlan": _STREAM_PLAN,
-    "StreamSettings": settings_record(
-        StreamSettings, "A stream's settings, as in its TOML file. An empty payload removes the stream."
-    ),
-    "StreamStatus": _STREAM_STATUS,
-    "Trouble": _TROUBLE,
-}
+
+def schemas_of(classes: Iterable[type], *, from_people: Collection[type] = ()) -> dict[str, Schema]:
+    """Schemas of classes and of all that they hold, by name.
+
+    A field is required where tiercut always writes it. Readers must ignore others, as a newer sender may say more.
+
+    Args:
+        classes: Message classes, or dataclasses of settings.
+        from_people: Those that people write: of them only fields without a default are required.
+    """
+    roots = tuple(classes)
+    _, made = msgspec.json.schema_components(roots, schema_hook=_path, ref_template=_REF)
+    records = {each.cls.__name__: each for each in _records(inspect.multi_type_info(roots))}
+    for name, schema in made.items():
+        if name in records:
+            _explain(schema, records[name], by_hand=records[name].cls in from_people)
+    return {name: _tidy(made[name]) for name in sorted(made)}
+
+
+def _path(kind: type) -> Schema:
+    if kind is Path:
+        return {"type": "string"}
+    raise NotImplementedError
+
+
+def _records(kinds: Iterable[Any]) -> Iterator[_Record]:
+    """Every class that some types hold."""
+    for kind in kinds:
+        inner: list[Any] = [getattr(kind, name, None) for name in ("type", "item_type", "value_type")]
+        inner += getattr(kind, "types", ())
+        if isinstance(kind, _Record):
+            yield kind
+            inner += [each.type for each in kind.fields]
+        yield from _records(filter(None, inner))
+
+
+def _explain(schema: Schema, record: _Record, *, by_hand: bool) -> None:
+    """Add what an object is for, what its fields mean, and which are always there."""
+    about, texts = _documented(record.cls)
+    is_settings = isinstance(record, inspect.DataclassType) and all("help" in t for t in _metadata(record.cls).values())
+    if is_settings:
+        texts = {name: str(data["help"]) for name, data in _metadata(record.cls).items()}
+        schema["additionalProperties"] = False
+    schema["description"] = about
+    names = {each.encode_name: each for each in record.fields}
+    for name, text in texts.items():
+        inner = schema["properties"].get(next((wire for wire, f in names.items() if f.name == name), name), {})
+        if "$ref" not in inner:
+            inner.setdefault("description", text)
+    strict = not (by_hand or is_settings)
+    schema["required"] = [
+        name for name, each in names.items() if (_always(record.cls, each) if strict else each.required)
+    ]
+
+
+def _metadata(cls: Any) -> dict[str, Any]:
+    return {each.name: each.metadata for each in dataclasses.fields(cls)}
+
+
+def _always(cls: Any, field: inspect.Field) -> bool:
+    """Whether a field is written in every message."""
+    has_default, has_factory = field.default is not msgspec.NODEFAULT, field.default_factory is not msgspec.NODEFAULT
+    if field.required or not (has_default or has_factory):  # the default of the latter is UNSET
+        return field.required
+    config = getattr(cls, "__struct_config__", None)
+    return not (config and config.omit_defaults) or field.default_factory not in {msgspec.NODEFAULT, dict, list, set}
+
+
+def _documented(cls: type) -> tuple[str, dict[str, str]]:
+    """First paragraph of a docstring, and what its attributes mean, as JSON knows them."""
+    texts: dict[str, str] = {}
+    about = ""
+    for each in reversed(cls.__mro__[:-1]):
+        about, _, rest = cleandoc(each.__doc__ or "").partition("\n\n")
+        attributes = rest.partition("Attributes:\n")[2].partition("\n\n")[0]
+        texts |= dict(re.findall(r"^    (\w+): (.*(?:\n     .*)*)", attributes, flags=re.MULTILINE))
+    return _for_json(about), {name: _for_json(meaning) for name, meaning in texts.items()}
+
+
+def _for_json(text: str) -> str:
+    words = {"``None``": "null", "``True``": "true", "``False``": "false", "``": "`"}
+    for ours, theirs in words.items():
+        text = text.replace(ours, theirs)
+    return " ".join(text.split())
+
+
+def _tidy(schema: Any) -> Any:
+    """Without what says nothing: titles, defaults, the bounds of a float; with patterns as JavaScript knows them."""
+    if isinstance(schema, list):
+        return [_tidy(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made: Schema = {}
+    for key, value in schema.items():
+        if key == "properties":
+            made[key] = {name: _tidy(each) for name, each in value.items()}
+        elif key == "pattern":
+            made[key] = value.replace("\\Z", "$")
+        elif key not in {"title", "default"} and value not in (-sys.float_info.max, sys.float_info.max):
+            made[key] = _tidy(value)
+    return made

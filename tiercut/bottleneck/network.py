@@ -14,7 +14,7 @@ from torch import nn
 
 from tiercut.bottleneck.layers import Sum, make_layers
 from tiercut.bottleneck.plan import BottleneckPlan
-from tiercut.codecs import codec
+from tiercut.codecs.table import codec
 from tiercut.codecs.zstd import Zstd
 
 

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from tiercut.codecs import CODECS, codec
+from tiercut.codecs.table import CODECS, codec
 from tiercut.errors import CutError, SettingsError
 from tiercut.model.bundle import Bundle
 from tiercut.model.cuts import TensorSpec

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from tiercut.bottleneck.network import Bottleneck
@@ -13,6 +15,8 @@ from tiercut.exits.batches import Features
 from tiercut.exits.training_loop import Places, Task
 from tiercut.model.bundle import Bundle
 from tiercut.model.variants import OutputSpec
+from tiercut.plan import FULL
+from tiercut.results.reading import Reading, read_outputs
 from tiercut.torch_view.graph import TorchChain
 
 #: Weight of the difference of answers beside that of tensors. Shao & Zhang (2020) train on the answers alone, Matsubara
@@ -38,6 +42,7 @@ class DistillTask(Task):
         self.count = len(train)
         self._train, self._held_back = train, held_back
         self._tail = TorchChain(bundle, cut, bundle.end).requires_grad_(False).eval()
+        self._bundle = bundle
         self._outputs = bundle.outputs
         self._probable = {
             out.name
@@ -55,14 +60,20 @@ class DistillTask(Task):
         return far
 
     def accuracy(self) -> Mapping[str, float]:
-        """The part of held-back frames that the model answers as it does without the bottleneck."""
+        """The part of held-back frames whose result is the same as without the bottleneck."""
         self.bottleneck.eval()
-        tensor, first, *_ = self._held_back.batch(range(min(GLANCED, len(self._held_back))))
+        tensor, *right = self._held_back.batch(range(min(GLANCED, len(self._held_back))))
         with torch.no_grad():
-            mine = self._answers(self.bottleneck(torch.from_numpy(tensor)))[0].numpy()
-        count = len(first)
-        same = np.argmax(mine.reshape(count, -1), 1) == np.argmax(first.reshape(count, -1), 1)
-        return {"agreement": float(same.mean())}
+            mine = [answer.numpy() for answer in self._answers(self.bottleneck(torch.from_numpy(tensor)))]
+        pairs = zip(self._readings(mine), self._readings(right), strict=True)
+        return {"agreement": statistics.fmean(one.agrees_with(other) for one, other in pairs)}
+
+    def _readings(self, outputs: Sequence[NDArray[Any]]) -> Iterator[Reading]:
+        """What each frame's outputs say, of outputs ``(frames, *rest)``."""
+        whole = self._bundle.variant(FULL)
+        for i in range(len(outputs[0])):
+            one = {out.name: array[i : i + 1] for out, array in zip(self._outputs, outputs, strict=True)}
+            yield read_outputs(i, one, self._bundle, whole)
 
     def _answers(self, rebuilt: torch.Tensor) -> tuple[torch.Tensor, ...]:
         made: torch.Tensor | tuple[torch.Tensor, ...] = self._tail(rebuilt)

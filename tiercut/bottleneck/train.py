@@ -16,7 +16,7 @@ from tiercut.bottleneck.network import Bottleneck
 from tiercut.bottleneck.plan import BottleneckPlan
 from tiercut.bottleneck.task import DistillTask
 from tiercut.bottleneck.to_onnx import to_onnx
-from tiercut.codecs import codec
+from tiercut.codecs.table import codec
 from tiercut.datasets.samples import Samples, need
 from tiercut.exits.batches import Features, Inputs, Probe
 from tiercut.exits.checkpoint import Checkpoint

@@ -8,24 +8,25 @@ import contextlib
 import json
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from tiercut.bus import Delivery, Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.cli.connect import add_connection, connection
 from tiercut.clock import SystemClock
-from tiercut.coordinator.explain import BY_HAND
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadMessage, SettingsError
 from tiercut.plan import FULL, Plan
-from tiercut.protocol.jsonwire import decode_control, decode_stream_plan, encode_control
+from tiercut.protocol.explanations import BY_HAND
 from tiercut.protocol.nodes import StreamControl, StreamPlan
 from tiercut.protocol.topics import CONTROL, EXPLAIN, PLAN
 from tiercut.settings import check_names
 
 #: How long the stream's retained plan is waited for.
 KNOWN_S = 2.0
-#: How long the hub may take to speak of what was said: a change under way comes first, ten seconds at most.
+#: The hub's answer is waited for so long: a change under way comes first, ten seconds at most.
 ANSWERED_S = 12.0
 #: How long nodes may take from then on: they load segments for ten seconds at most.
 DONE_S = 17.0
@@ -86,7 +87,7 @@ async def _control(args: argparse.Namespace) -> str:
             )
         control = _wish(args, device=known.plan.device, identity=heard.identity)
         await bus.subscribe(EXPLAIN.of(**names), handler=heard.explanation_came)
-        heard.wish = encode_control(control)
+        heard.wish = encode_json(control)
         await bus.publish(Message(topic, heard.wish, retain=True))
         try:
             return await _outcome(heard, control, args.stream)
@@ -118,7 +119,7 @@ async def _outcome(heard: _Heard, control: StreamControl, stream: str) -> str:
     if heard.answer is None:
         raise SettingsError(
             "nobody has answered",
-            expected=f"the hub to speak of the stream '{stream}' within {ANSWERED_S:.0f} s",
+            expected=f"an answer of the hub on the stream '{stream}' within {ANSWERED_S:.0f} s",
             came="nothing",
             fix=f"start the hub, or let it plan the stream (the streams table of its settings, not plans); "
             f"'{control.mode}' stays retained and takes effect when the hub is there",
@@ -169,7 +170,7 @@ class _Heard:
 
     @property
     def overtaken(self) -> bool:
-        """Whether somebody has spoken after us."""
+        """Whether somebody else has given an order after us."""
         return self.wish in self.controls and self.controls[-1] != self.wish
 
     def control_came(self, delivery: Delivery) -> None:
@@ -182,7 +183,7 @@ class _Heard:
         """The stream's plan."""
         delivery.ack()
         with contextlib.suppress(BadMessage):  # what cannot be read is no plan
-            self.plan = decode_stream_plan(delivery.payload)
+            self.plan = decode_json(StreamPlan, delivery.payload)
         self._changed.set()
 
     def explanation_came(self, delivery: Delivery) -> None:
@@ -227,7 +228,7 @@ def _check(args: argparse.Namespace) -> None:
             f"'{args.mode}' takes no plan",
             expected="--first-cut and the like with 'plan' only",
             came=", ".join(given),
-            fix=f"leave them away, or say 'tiercut control {args.stream} plan …'",
+            fix=f"omit them, or say 'tiercut control {args.stream} plan …'",
         )
     if args.mode == "plan" and (args.first_cut is None or args.second_cut is None):
         raise SettingsError(
@@ -260,7 +261,7 @@ def _wish(args: argparse.Namespace, *, device: str, identity: str) -> StreamCont
         )
     control = StreamControl(mode=args.mode, plan=plan, id=identity)
     try:
-        return decode_control(encode_control(control))
+        return decode_json(StreamControl, encode_json(control))
     except BadMessage as error:
         raise SettingsError(
             "the plan is not valid", expected=error.expected, came=error.came, fix="correct it"
@@ -272,10 +273,10 @@ def _named(control: bytes) -> str:
     if not control:
         return "'auto'"
     try:
-        return f"'{decode_control(control).mode}'"
+        return f"'{decode_json(StreamControl, control).mode}'"
     except BadMessage:
         return "something that cannot be read"
 
 
 def _same(followed: StreamPlan | None, wanted: Plan) -> bool:
-    return followed is not None and replace(followed.plan, epoch=0) == wanted
+    return followed is not None and structs.replace(followed.plan, epoch=0) == wanted

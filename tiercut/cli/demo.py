@@ -21,7 +21,8 @@ from tiercut.bus.settings import MqttSettings
 from tiercut.cli.demo_site import CLOUD, DEVICE, EDGE, HUB, DemoSite, photographs
 from tiercut.cli.demo_view import About, JsonLines, LiveTable, View
 from tiercut.clock import SystemClock
-from tiercut.codecs import CODECS
+from tiercut.codecs.table import CODECS
+from tiercut.declared import decode_json
 from tiercut.errors import BundleError, BusError, SettingsError
 from tiercut.launch.processes import Processes
 from tiercut.model.bundle import Bundle
@@ -29,7 +30,7 @@ from tiercut.model.cut_names import resolve_cut
 from tiercut.profiling.machine import this_machine
 from tiercut.profiling.measure import Options, measure_profile
 from tiercut.profiling.store import ProfileStore
-from tiercut.protocol.jsonwire import decode_node_status, decode_stream_plan
+from tiercut.protocol.nodes import NodeStatus, StreamPlan
 from tiercut.protocol.topics import PLAN, RESULT, STATUS
 
 RESULT_TIMEOUT_S = 60.0
@@ -213,7 +214,7 @@ async def _show(site: DemoSite, processes: Processes, view: View, frames: int | 
 
 def _plan_came(view: View, delivery: Delivery) -> None:
     delivery.ack()
-    view.plan(decode_stream_plan(delivery.payload))
+    view.plan(decode_json(StreamPlan, delivery.payload))
 
 
 async def _answers(site: DemoSite) -> None:
@@ -236,7 +237,7 @@ class _Online:
     def heard(self, delivery: Delivery) -> None:
         """Take in a status."""
         delivery.ack()
-        status = decode_node_status(delivery.payload)
+        status = decode_json(NodeStatus, delivery.payload)
         if status.state == "online":
             self._missing.discard(status.node)
         if not self._missing:

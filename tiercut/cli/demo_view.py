@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from tiercut.errors import ExportError
 from tiercut.plan import TIERS
 from tiercut.protocol.nodes import StreamPlan
+from tiercut.results.reading import headline_in
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -228,15 +229,15 @@ def names_only(text: str) -> str:
 
 
 def _cells(result: dict[str, Any]) -> list[str]:
-    best = result["labels"][0]
+    what, figure = headline_in(result)
     plan, stages = result["plan"], result["stages"]
     total = result["latency_ms"]
     return [
         str(result["seq"]),
         f"{plan['first_cut']}, {plan['second_cut']}",
         result["label"] or "",
-        best["label"],
-        f"{best['score']:.2f}",
+        what,
+        figure,
         _spent(stages, plan["device"], wire=False),
         _spent(stages, plan["edge"], wire=True),
         _spent(stages, plan["edge"], wire=False),

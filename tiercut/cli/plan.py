@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiercut.errors import SettingsError
+
+if TYPE_CHECKING:
+    from tiercut.planner import Answer, Choice, Problem
 
 NO_PLAN = 3
 
@@ -35,16 +38,19 @@ def run(args: argparse.Namespace) -> int:
         SettingsError: the file cannot be read or is not a valid problem.
     """
     from tiercut.planner import alternatives, solve, solve_top  # noqa: PLC0415 - other commands need no numpy
+    from tiercut.planner.document import read_problem, written  # noqa: PLC0415 - the same
 
-    problem = _read(args.file)
+    document = _read(args.file)
+    problem = read_problem(document)
     answer = solve(problem)
     top = solve_top(problem, args.top) if args.top else []
     if args.json:
-        print(json.dumps({**answer, **({"top": top} if top else {})}, ensure_ascii=False))
+        more = {"top": [written(other) for other in top]} if top else {}
+        print(json.dumps({**written(answer), **more}, ensure_ascii=False))
     else:
-        for line in _explain(problem, answer, alternatives(problem), top):
+        for line in _explain(problem, document.get("constraints", {}), answer, alternatives(problem), top):
             print(line)
-    return 0 if answer["feasible"] else NO_PLAN
+    return 0 if answer.feasible else NO_PLAN
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -72,28 +78,27 @@ def _count(text: str) -> int:
 
 
 def _explain(
-    problem: dict[str, Any],
-    answer: dict[str, Any],
-    others: dict[str, dict[str, Any]],
-    top: Sequence[dict[str, Any]],
+    problem: Problem,
+    constraints: Mapping[str, float | None],
+    answer: Answer,
+    others: Mapping[str, Answer],
+    top: Sequence[Answer],
 ) -> Iterable[str]:
-    """The answer for a person to read."""
-    limits = ", ".join(
-        f"{name} {value:g}" for name, value in problem.get("constraints", {}).items() if value is not None
-    )
-    yield f"{problem['model'].get('name', 'model')}   objective {problem['objective']}   {limits or 'no constraints'}"
-    if not answer["feasible"]:
+    """The answer for a person to read; constraints are said as the file says them."""
+    limits = ", ".join(f"{name} {value:g}" for name, value in constraints.items() if value is not None)
+    yield f"{problem.name}   objective {problem.objective.name}   {limits or 'no constraints'}"
+    if not answer.feasible:
         yield _excuse(answer)
-    if answer["variant"] is None:
+    if answer.choice is None:
         return
-    width = max(len(variant["name"]) for variant in problem["model"]["variants"])
+    width = max(len("variant"), *(len(variant.name) for variant in problem.variants))
     yield ""
-    yield f"  {_route(answer)}"
-    yield f"  {_accuracy(problem, answer)}"
+    yield f"  {_route(answer, answer.choice)}"
+    yield f"  {_accuracy(problem, answer, answer.choice)}"
     yield ""
     yield from _stages(answer)
     yield ""
-    yield f"{'':<18}{'latency':>12}{'longest':>12}{'energy':>12}{'accuracy':>10}   {'variant':<{max(7, width)}}   plan"
+    yield f"{'':<18}{'latency':>12}{'longest':>12}{'energy':>12}{'accuracy':>10}   {'variant':<{width}}   plan"
     yield _row("this plan", answer, width)
     for kind, other in others.items():
         yield _row(kind.replace("-", " "), other, width)
@@ -103,56 +108,59 @@ def _explain(
             yield _row(f"rank {rank}", other, width)
 
 
-def _excuse(answer: dict[str, Any]) -> str:
+def _excuse(answer: Answer) -> str:
     """Why there is no plan, and what the one that is shown is."""
-    if answer["variant"] is None:
+    if answer.choice is None:
         return "no plan satisfies the constraints; no node that can be reached runs the model"
-    missed = answer["violates"]
-    if [item["constraint"] for item in missed] == ["deadline_seconds"]:
-        over = 1e3 * (missed[0]["value"] - missed[0]["limit"])
-        limit = f"{1e3 * missed[0]['limit']:.4g} ms"
-        return f"nothing meets the deadline of {limit}: this is the fastest plan, {over:.2f} ms over"
-    named = (f"{item['constraint']} {item['value']:.4g} against {item['limit']:g}" for item in missed)
+    missed = answer.violates
+    if [each.constraint for each in missed] == ["deadline_seconds"]:
+        limit = float(missed[0].limit)
+        over = 1e3 * (answer.latency_seconds - limit)
+        return f"nothing meets the deadline of {1e3 * limit:.4g} ms: this is the fastest plan, {over:.2f} ms over"
+    named = (f"{each.constraint} {each.value:.4g} against {each.limit:g}" for each in missed)
     return f"no plan satisfies the constraints; the nearest misses {', '.join(named)}"
 
 
-def _accuracy(problem: dict[str, Any], answer: dict[str, Any]) -> str:
+def _accuracy(problem: Problem, answer: Answer, choice: Choice) -> str:
     """The variant (the whole network, or up to an exit), its accuracy, and what the codecs take of it."""
-    (own,) = (each.get("accuracy", 1.0) for each in problem["model"]["variants"] if each["name"] == answer["variant"])
-    drops = {codec["name"]: codec.get("accuracy_drop", 0.0) for codec in problem.get("codecs", [])}
-    lost = [f" - {drops[name]:.4f} ({name})" for name in answer["codecs"] if drops.get(name)]
+    (own,) = (each.accuracy for each in problem.variants if each.name == choice.variant)
+    drops = {codec.name: codec.accuracy_drop for codec in problem.codecs}
+    lost = [f" - {drops[name]:.4f} ({name})" for name in choice.codecs if drops[name]]
     sum_ = f" = {own:.4f}{''.join(lost)}" if lost else ""
-    return f"variant {answer['variant']}   accuracy {answer['accuracy']:.4f}{sum_}"
+    return f"variant {choice.variant}   accuracy {answer.accuracy:.4f}{sum_}"
 
 
-def _route(answer: dict[str, Any]) -> str:
+def _route(answer: Answer, choice: Choice) -> str:
     """Nodes with their segments, and the codec on each hop between them."""
-    cuts = {"device": (0, answer["first_cut"]), "edge": (answer["first_cut"], answer["second_cut"])}
+    first, second = choice.first_cut, choice.second_cut
     drawn = []
-    for tier in ("device", "edge", "cloud"):
-        if answer[tier] is not None:
-            start, end = cuts.get(tier, (answer["second_cut"], "end"))
-            segment = "relays" if tier == "edge" and start == end else "sends" if start == end else f"[{start}, {end})"
-            drawn.append(f"{answer[tier]} {segment}")
-    hops = [f" ──{codec}──▶ " for codec in answer["codecs"]]
+    for name, start, end, idle in (
+        (answer.device, 0, first, "sends"),
+        (choice.edge, first, second, "relays"),
+        (choice.cloud, second, "end", ""),
+    ):
+        if name is not None:
+            drawn.append(f"{name} {idle}" if start == end else f"{name} [{start}, {end})")
+    hops = [f" ──{codec}──▶ " for codec in choice.codecs]
     return "".join(part for pair in zip(drawn, [*hops, ""], strict=True) for part in pair)
 
 
-def _stages(answer: dict[str, Any]) -> Iterable[str]:
+def _stages(answer: Answer) -> Iterable[str]:
     """Milliseconds of each stage, with a bar of its part."""
-    width = max((len(stage["where"]) for stage in answer["stages"]), default=0)
-    for stage in answer["stages"]:
-        part = stage["seconds"] / answer["latency_seconds"] if answer["latency_seconds"] else 0.0
-        milliseconds = f"{1e3 * stage['seconds']:>10.2f} ms"
-        yield f"  {stage['kind']:<9} {stage['where']:<{width}} {milliseconds}  {'█' * round(30 * part)}"
+    width = max((len(stage.where) for stage in answer.stages), default=0)
+    for stage in answer.stages:
+        part = stage.seconds / answer.latency_seconds if answer.latency_seconds else 0.0
+        milliseconds = f"{1e3 * stage.seconds:>10.2f} ms"
+        yield f"  {stage.kind:<9} {stage.where:<{width}} {milliseconds}  {'█' * round(30 * part)}"
 
 
-def _row(title: str, answer: dict[str, Any], width: int) -> str:
-    if answer["variant"] is None:
+def _row(title: str, answer: Answer, width: int) -> str:
+    choice = answer.choice
+    if choice is None:
         return f"{title:<18}{'not possible':>12}"
     figures = (
-        f"{1e3 * answer['latency_seconds']:>9.2f} ms{1e3 * answer['bottleneck_seconds']:>9.2f} ms"
-        f"{answer['energy_joules']:>10.4g} J{answer['accuracy']:>10.4f}"
+        f"{1e3 * answer.latency_seconds:>9.2f} ms{1e3 * answer.longest_stage_seconds:>9.2f} ms"
+        f"{answer.energy_joules:>10.4g} J{answer.accuracy:>10.4f}"
     )
-    missed = "" if answer["feasible"] else f"   (misses {', '.join(item['constraint'] for item in answer['violates'])})"
-    return f"{title:<18}{figures}   {answer['variant']:<{max(7, width)}}   {_route(answer)}{missed}"
+    missed = "" if answer.feasible else f"   (misses {', '.join(each.constraint for each in answer.violates)})"
+    return f"{title:<18}{figures}   {choice.variant:<{width}}   {_route(answer, choice)}{missed}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tiercut.cli.extras import need_packages, usual_threads
 from tiercut.cli.inspect import human_bytes
 from tiercut.cli.training_view import open_view
-from tiercut.codecs import with_noise
+from tiercut.codecs.noise import with_noise
 from tiercut.errors import SettingsError
 from tiercut.model.bundle import Bundle
 

@@ -9,12 +9,14 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from tiercut.cli.connect import add_connection, connection
 from tiercut.cli.stream_bus import Heard, HubState, SiteStreams
 from tiercut.cli.stream_view import shown, table
 from tiercut.errors import BusError, SensorError, SettingsError
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.protocol.streams import StreamStatus, encode_wanted, status_document
+from tiercut.protocol.streams import StreamStatus, encode_wanted
 from tiercut.settings import check_names, from_table, read_toml
 
 #: How long the hub may take to speak of what was said.
@@ -71,7 +73,7 @@ def run_list(args: argparse.Namespace) -> int:
     """Print all streams."""
     heard = asyncio.run(_listen(args))
     for status in sorted(heard.statuses.values(), key=lambda each: each.stream) if args.json else ():
-        print(json.dumps(status_document(status)))
+        print(json.dumps(msgspec.to_builtins(status)))
     if not args.json:
         print(table(heard.statuses.values()))
     if heard.hub is not HubState.ONLINE:

@@ -14,9 +14,10 @@ from tiercut.bus import Delivery, Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
+from tiercut.declared import decode_json
 from tiercut.errors import BadMessage, BrokerRefused
-from tiercut.protocol.jsonwire import decode_node_status
-from tiercut.protocol.streams import StreamStatus, decode_source_report, decode_stream_status
+from tiercut.protocol.nodes import NodeStatus
+from tiercut.protocol.streams import SourceReport, StreamStatus
 from tiercut.protocol.topics import SOURCE, STATUS, STREAM_STATUS, WANTED
 
 #: How long the hub's retained status is waited for; the streams' own come before it.
@@ -132,7 +133,7 @@ class SiteStreams:
     def _source_came(self, delivery: Delivery) -> None:
         delivery.ack()
         with contextlib.suppress(BadMessage):
-            report = decode_source_report(delivery.payload) if delivery.payload else None
+            report = decode_json(SourceReport, delivery.payload) if delivery.payload else None
             self.heard.silent = report is not None and report.state == "silent"
         self._changed.set()
 
@@ -143,7 +144,7 @@ class SiteStreams:
             self.heard.statuses.pop(names["stream"], None)
         elif names:
             with contextlib.suppress(BadMessage):  # what cannot be read says nothing
-                self.heard.statuses[names["stream"]] = decode_stream_status(delivery.payload)
+                self.heard.statuses[names["stream"]] = decode_json(StreamStatus, delivery.payload)
         self._changed.set()
 
     def _hub_came(self, delivery: Delivery) -> None:
@@ -151,5 +152,5 @@ class SiteStreams:
         names = STATUS.parse(delivery.topic)
         with contextlib.suppress(BadMessage):
             if names and delivery.payload:
-                self.heard.hubs[names["node"]] = decode_node_status(delivery.payload).state == "online"
+                self.heard.hubs[names["node"]] = decode_json(NodeStatus, delivery.payload).state == "online"
         self._changed.set()

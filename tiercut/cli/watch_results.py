@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
-from typing import Any
 
+from tiercut.declared import load_json, read
 from tiercut.errors import BadMessage
 from tiercut.names import printable
 from tiercut.plan import FULL
-from tiercut.results.result_json import Journey, read_result
+from tiercut.protocol.results import MAX_OUTCOME_BYTES, Journey, Result, journey_of
+from tiercut.results.reading import headline_in
 
 #: Width of the columns that people's names fill; longer names are shown whole.
 STREAM, WHAT, LATENCY, WHO = 12, 36, 10, 12
-#: Numbers of an output that are shown.
-SHOWN = 4
 
 
 def line(payload: bytes) -> str:
     """One result in one line of text without control characters; of what is no result, why not."""
     try:
-        journey, reading = read_result(payload)
-        who = str(json.loads(payload).get("finished_by", "?"))
+        fields = load_json(payload, limit=MAX_OUTCOME_BYTES)
+        result = read(Result, fields)
+        journey = journey_of(result)
     except BadMessage as error:
         return printable(f"not a result: expected {error.expected}, got {error.came}")
     at = datetime.fromtimestamp(journey.captured_unix_s, UTC).astimezone()
@@ -29,28 +28,12 @@ def line(payload: bytes) -> str:
     cells = [
         at.strftime("%H:%M:%S.") + f"{at.microsecond // 1000:03}",
         journey.stream.ljust(STREAM),
-        what(reading.said).ljust(WHAT),
+        " ".join(headline_in(fields)).rstrip().ljust(WHAT),
         latency.rjust(LATENCY),
-        who.ljust(WHO),
+        result.finished_by.ljust(WHO),
         ", ".join(_remarks(journey)),
     ]
     return printable("  ".join(cells)).rstrip()
-
-
-def what(said: Any) -> str:
-    """The best label, or the numbers of the first output."""
-    try:
-        if "labels" in said:
-            best = said["labels"][0]
-            return f"{best['label']} {float(best['score']):.2f}"
-        output = said["outputs"][0]
-        values = output.get("values")
-        if values is None:
-            return f"{output['name']}: largest at {output['argmax']}, {float(output['max']):.4g}"
-        numbers = " ".join(f"{float(each):.4g}" for each in values[:SHOWN])
-        return f"{output['name']}: {numbers}{' …' if len(values) > SHOWN else ''}"
-    except (LookupError, TypeError, ValueError, AttributeError):
-        return "-"
 
 
 def _remarks(journey: Journey) -> list[str]:

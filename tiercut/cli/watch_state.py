@@ -7,8 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from tiercut.declared import decode_json
 from tiercut.errors import BadMessage
-from tiercut.protocol.jsonwire import decode_node_status
 from tiercut.protocol.nodes import NodeStatus
 from tiercut.protocol.topics import EXPLAIN, RESULT, STATUS
 
@@ -42,7 +42,7 @@ class Known:
             elif names := RESULT.parse(delivery.topic):
                 self.results[names["stream"]] = json.loads(delivery.payload)
             elif STATUS.parse(delivery.topic):
-                status = decode_node_status(delivery.payload)
+                status = decode_json(NodeStatus, delivery.payload)
                 self.nodes[status.tier, status.node] = status
 
     def _shows(self, stream: str) -> bool:

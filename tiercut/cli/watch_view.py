@@ -15,6 +15,7 @@ from rich.text import Text
 from tiercut.cli.demo_view import names_only
 from tiercut.cli.watch_state import Known
 from tiercut.plan import FULL, name_of
+from tiercut.planner.objectives import OBJECTIVES
 from tiercut.protocol.nodes import NodeStatus
 
 NONE = "-"
@@ -113,8 +114,8 @@ def _panel(known: Known, name: str, console: Console, height: int | None) -> Ren
             left -= lines
         else:
             missing[what] = None
-    most = "most" if said["objective"] == "accuracy" else "least"
-    title = Text(f"stream {name}: {most} {said['objective']}")
+    known_objective = OBJECTIVES.get(said["objective"])
+    title = Text(f"stream {name}: {said['objective'] if known_objective is None else known_objective.aim}")
     below = Text(f"a taller window shows: {', '.join(missing)}", style="dim") if missing else None
     return Panel(Group(*shown), title=title, title_align="left", subtitle=below, subtitle_align="left")
 

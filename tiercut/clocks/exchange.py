@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
 from tiercut.clocks.offsets import ClockOffsets
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadMessage
 from tiercut.logs import Throttle
-from tiercut.protocol.jsonwire import decode_clock_probe, encode_clock_probe
-from tiercut.protocol.nodes import ClockProbe
+from tiercut.protocol.nodes import ClockProbe, EchoProbe
 from tiercut.protocol.topics import CLOCK, ECHO
 
 log = logging.getLogger(__name__)
@@ -96,7 +98,7 @@ class ClockExchange:
         number = self._number(_Question(topic, self._clock.monotonic_s()))
         question = ClockProbe(clock_id=self._clock.id, asked_s=number)
         try:
-            await bus.publish(Message(topic, encode_clock_probe(question), qos=0, response_topic=self._own_topic))
+            await bus.publish(Message(topic, encode_json(question), qos=0, response_topic=self._own_topic))
         except BaseException:
             self._open.pop(number, None)
             raise
@@ -118,10 +120,9 @@ class ClockExchange:
         answer: asyncio.Future[ClockProbe] = asyncio.get_running_loop().create_future()
         topic, sent_s = ECHO.of(**names), self._clock.monotonic_s()
         number = self._number(_Question(topic, sent_s, answer))
-        question = ClockProbe(clock_id=self._clock.id, asked_s=number)
-        bare_bytes = len(encode_clock_probe(question, padding_bytes=1)) - 1
-        padding_bytes = min(payload_bytes, bus.max_payload_bytes) - bare_bytes
-        payload = encode_clock_probe(question, padding_bytes=max(1, padding_bytes))
+        question = EchoProbe(clock_id=self._clock.id, asked_s=number, padding="")
+        padding_bytes = min(payload_bytes, bus.max_payload_bytes) - len(encode_json(question))
+        payload = encode_json(structs.replace(question, padding="x" * max(1, padding_bytes)))
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 await bus.publish(Message(topic, payload, qos=0, response_topic=self._own_topic))
@@ -146,7 +147,7 @@ class ClockExchange:
                 self._counters["bad.clock_retained"] += 1
                 continue
             try:
-                probe = decode_clock_probe(delivery.payload)
+                probe = decode_json(ClockProbe, delivery.payload)
             except BadMessage as error:
                 log.debug("clock message set aside", extra={"reason": str(error)})
                 continue
@@ -200,4 +201,4 @@ class ClockExchange:
             heard_s=heard_s,
             answered_s=self._clock.monotonic_s(),
         )
-        await bus.publish(Message(topic, encode_clock_probe(answer), qos=0))
+        await bus.publish(Message(topic, encode_json(answer), qos=0))

@@ -38,6 +38,7 @@ TENSOR_REASONS = frozenset(
         "zstd_damaged",
         "image_header",
         "image_damaged",
+        "codec_failed",
     }
 )
 

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
-from tiercut.errors import refuse
+from msgspec import Meta, Struct
+
+from tiercut.codecs.base import DTYPES
+from tiercut.fields import CodecName, reason
 from tiercut.limits import MAX_DIMENSIONS, MAX_TEXT
 
+_DType = Annotated[str, Meta(pattern=rf"^({'|'.join(DTYPES)})\Z"), reason("unknown_dtype")]
+_Dimension = Annotated[int, Meta(ge=0), reason("bad_shape")]
 
-@dataclass(frozen=True, slots=True)
-class EncodedTensor:
+
+class EncodedTensor(Struct, frozen=True, kw_only=True):
     """One tensor on its way.
 
     Attributes:
         name: Name in the model's graph.
         dtype: numpy name of the decoded element type (``"float32"``).
+        codec: What ``data`` is in: a name of the table, or of the bundle's own. May differ from the plan's codec where
+            that does not take such a tensor.
         shape: Shape of the decoded tensor.
-        codec: What ``data`` is in: a name from `codecs.CODECS`. May differ from the plan's codec where that does not
-            take such a tensor.
         data: The bytes.
     """
 
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    codec: str
+    name: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT), reason("bad_tensor_name")]
+    dtype: _DType
+    codec: CodecName
+    shape: Annotated[tuple[_Dimension, ...], Meta(max_length=MAX_DIMENSIONS)]
     data: bytes
-
-    def __post_init__(self) -> None:
-        if not 0 < len(self.name) <= MAX_TEXT:
-            raise refuse("bad_tensor_name", expected=f"1 to {MAX_TEXT} characters", came=self.name)
-        if len(self.shape) > MAX_DIMENSIONS or any(n < 0 for n in self.shape):
-            raise refuse("bad_shape", expected=f"at most {MAX_DIMENSIONS} dimensions >= 0", came=self.shape)

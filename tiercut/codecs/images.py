@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from tiercut.codecs.base import Array, Bytes, check_fits, check_input, declared_bytes, refuse_tensor
-from tiercut.codecs.headers import ImageSize
+from tiercut.codecs.headers import ImageSize, jpeg_size, png_size, webp_size
 
 #: Longest side, in pixels, that all three formats can carry.
 MAX_SIDE = 16383
@@ -31,7 +31,8 @@ class ImageCodec:
         name: What plans and messages call it: Pillow's name of the format, and a quality where there are several.
         form: Pillow's name of the format.
         lossless: Decoding gives the frame back bit for bit.
-        bytes_per_element: What `estimate_bytes` multiplies by.
+        bytes_per_element: What `estimate_bytes` multiplies by. Nine photographs of 224x224 took 0.05 to 0.15, 0.31 to
+            0.72 and 0.04 to 0.12 as `jpeg`, `png` and `webp`.
     """
 
     def __init__(
@@ -95,6 +96,24 @@ class ImageCodec:
         """0 for PNG; the others promise nothing for a single pixel, so infinite."""
         del array
         return 0.0 if self.lossless else math.inf
+
+
+def jpeg(name: str, quality: int, bytes_per_element: float, *, optimize: bool = False) -> ImageCodec:
+    """JPEG of a quality."""
+    settings: dict[str, Any] = {"quality": quality} | ({"optimize": True} if optimize else {})
+    return ImageCodec(name, jpeg_size, lossless=False, bytes_per_element=bytes_per_element, settings=settings)
+
+
+def png(name: str, bytes_per_element: float) -> ImageCodec:
+    """PNG, packed quickly."""
+    settings = {"compress_level": 1}
+    return ImageCodec(name, png_size, lossless=True, bytes_per_element=bytes_per_element, settings=settings)
+
+
+def webp(name: str, quality: int, bytes_per_element: float) -> ImageCodec:
+    """Lossy WebP of a quality, packed quickly."""
+    settings = {"quality": quality, "method": 0}
+    return ImageCodec(name, webp_size, lossless=False, bytes_per_element=bytes_per_element, settings=settings)
 
 
 def _picture(shape: Sequence[int]) -> tuple[int, int, int]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tiercut.codecs.base import DTYPES, Array, Bytes, refuse_tensor
+from tiercut.codecs.plain import finite_peak, half_ulp
 from tiercut.codecs.rows import RowCodec, max_rows
-from tiercut.codecs.tensors import finite_peak, half_ulp
 from tiercut.errors import InputError
 
 

@@ -27,8 +27,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tiercut.codecs.base import DTYPES, Array, Bytes, refuse_tensor
+from tiercut.codecs.plain import finite_peak, half_ulp
 from tiercut.codecs.rows import RowCodec, max_rows, pack_bits, packed_length, shorten, unpack_bits, widen
-from tiercut.codecs.tensors import finite_peak, half_ulp
 from tiercut.errors import InputError
 
 #: A byte of mode (0: one row, 1: rows) and a zero.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tiercut.codecs.base import Array, refuse_tensor
-from tiercut.codecs.tensors import PackedCodec
+from tiercut.codecs.plain import PackedCodec
 from tiercut.errors import InputError
 
 

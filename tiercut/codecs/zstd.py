@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import zstandard
 
 from tiercut.codecs.base import Array, Bytes, check_fits, check_input, declared_bytes, refuse_tensor
-from tiercut.codecs.tensors import PackedCodec, in_words
+from tiercut.codecs.plain import PackedCodec, in_words
 
 LEVEL = 1
 
@@ -30,6 +30,10 @@ class Zstd:
     Attributes:
         inner: The codec in front.
         ratios: Size behind zstd in parts of the size before it, by element type: what `estimate_bytes` multiplies by.
+            Measured on 132 activations of EfficientNet-Lite0 (chelsea, 2026-11-21): linear outputs, where one cuts,
+            came within 10 % of the estimate. After a ReLU there are zeros, and the estimate is too high: the tensor
+            takes 25 to 60 % less, a very sparse one 90 %. Hardly anything takes over 15 % more. Photographs as raw
+            pixels: 0.40 to 0.93. Integers other than pixels depend on what they count.
         lossless: As the codec in front.
     """
 
@@ -80,7 +84,7 @@ class Zstd:
         return self.inner.unpack(packed, dtype, shape)
 
     def estimate_bytes(self, dtype: str, shape: Sequence[int]) -> int:
-        """Typical bytes; how far off they are depends on the data (see `tiercut.codecs`)."""
+        """Typical bytes; how far off they are depends on the data: see `ratios`."""
         ratio = self.ratios.get(dtype, self.ratios["other"])
         return round(self.inner.estimate_bytes(dtype, shape) * ratio) + 13
 

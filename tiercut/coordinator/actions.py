@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from tiercut.plan import Tier
+from tiercut.protocol.explanations import Explanation
 from tiercut.protocol.nodes import PrepareSegment, Probe, StreamPlan
 
 
@@ -40,8 +40,7 @@ class PublishPlan:
 class Explain:
     """Publish what is known about a stream's plan, retained JSON for people and ``tiercut watch``."""
 
-    stream: str
-    document: dict[str, Any]
+    message: Explanation
 
 
 Action = Prepare | Measure | PublishPlan | Explain

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from tiercut.coordinator.deadline import EDGE, SPARE, deadline_of
+from tiercut.coordinator.deadline import BARELY, SPARE, deadline_of
 from tiercut.coordinator.problem import as_plan, without_deadline
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.plan import Plan
-from tiercut.planner import solve
+from tiercut.planner import Answer, Problem, solve
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +21,11 @@ class Best:
         late: Why it is not within the deadline; ``None`` when it is, or there is none.
     """
 
-    problem: dict[str, Any]
-    answer: dict[str, Any]
+    problem: Problem
+    answer: Answer
     late: str | None = None
 
-    @property
-    def objective(self) -> str:
-        """What is best in the problem that was answered."""
-        return str(self.problem["objective"])
-
-    def plan(self, goal: StreamGoal, answer: Mapping[str, Any]) -> Plan:
+    def plan(self, goal: StreamGoal, answer: Answer) -> Plan:
         """An answer to the problem as a plan."""
         early = goal.exit_threshold is not None
         deadline = deadline_of(goal.deadline_s, answer, drop=self.late is None, early=early)
@@ -54,38 +47,37 @@ class Best:
         """Whether late results are published although a plan would be in time."""
         return self.late is None and plan.deadline is not None and not plan.deadline.drop
 
-    def at_the_edge(self, current: Mapping[str, Any]) -> bool:
+    def barely_late(self, current: Answer) -> bool:
         """Whether a plan is late by so little that the next evaluation may find it in time."""
-        limit = self.problem["constraints"].get("deadline_seconds")
-        return limit is not None and only_late(current) and current["latency_seconds"] <= (1 + EDGE) * limit
+        limit = self.problem.deadline_seconds
+        return limit is not None and only_late(current) and current.latency_seconds <= (1 + BARELY) * limit
 
-    def with_time_to_spare(self) -> Mapping[str, Any] | None:
-        """The best plan that is not at the edge of its deadline; ``None`` where there is none."""
-        limit = self.problem["constraints"].get("deadline_seconds")
-        if limit is None or self.answer["latency_seconds"] <= (1 - SPARE) * limit:
+    def with_time_to_spare(self) -> Answer | None:
+        """The best plan that is not close to its deadline; ``None`` where there is none."""
+        limit = self.problem.deadline_seconds
+        if limit is None or self.answer.latency_seconds <= (1 - SPARE) * limit:
             return self.answer
-        constraints = self.problem["constraints"] | {"deadline_seconds": (1 - SPARE) * limit}
-        spared = solve({**self.problem, "constraints": constraints})
-        return spared if spared["feasible"] else None
+        spared = solve(replace(self.problem, deadline_seconds=(1 - SPARE) * limit))
+        return spared if spared.feasible else None
 
 
-def only_late(answer: Mapping[str, Any]) -> bool:
+def only_late(answer: Answer) -> bool:
     """Whether a plan breaks its deadline and nothing else."""
-    return [each["constraint"] for each in answer.get("violates", ())] == ["deadline_seconds"]
+    return [each.constraint for each in answer.violates] == ["deadline_seconds"]
 
 
-def best_of(problem: dict[str, Any], goal: StreamGoal) -> Best:
+def best_of(problem: Problem, goal: StreamGoal) -> Best:
     """Solve a stream's problem; where nothing meets its deadline, for the fastest plan."""
     answer = solve(problem)
-    if answer["feasible"] or goal.deadline_s is None:
+    if answer.feasible or goal.deadline_s is None or problem.deadline_seconds is None:
         return Best(problem, answer)
     relaxed = without_deadline(problem)
     fastest = solve(relaxed)
-    if not fastest["feasible"]:
+    if not fastest.feasible:
         return Best(problem, answer)
-    free_ms = (goal.deadline_s - problem["constraints"]["deadline_seconds"]) * 1e3
+    free_ms = (goal.deadline_s - problem.deadline_seconds) * 1e3
     late = (
         f"no plan meets the deadline of {goal.deadline_s * 1e3:.0f} ms with {free_ms:.1f} ms kept free: "
-        f"this is the fastest, {fastest['latency_seconds'] * 1e3:.1f} ms"
+        f"this is the fastest, {fastest.latency_seconds * 1e3:.1f} ms"
     )
     return Best(relaxed, fastest, late)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from tiercut.plan import Deadline
+from tiercut.planner import Answer
 
 #: Frames of late that the margin, and the share of met deadlines, rest on.
 KEPT, COUNTED = 60, 500
@@ -19,10 +18,10 @@ ENOUGH = 20
 FEW, FIRST_MARGIN = 10, 0.15
 #: Normal deviations that are kept free: one frame in a thousand is later.
 DEVIATIONS = 3.1
-#: A plan is given up for a more accurate one only where that has so much time to spare: at the edge plans would flap.
+#: A plan is given up for a more accurate one only where that has so much time to spare; else plans would flap.
 SPARE = 0.05
 #: One that would be late by less than this part must be found so at a few evaluations in a row.
-EDGE = 0.10
+BARELY = 0.10
 #: Part of the predicted rest of the way that a frame needs in any case, so that none is dropped for a prediction.
 MIN_REST_SHARE = 0.8
 #: Frames that a plan lets be under way at once, at most.
@@ -37,11 +36,11 @@ class Punctuality:
 
     Attributes:
         predicted_s: Latency that its plan promised when it was evaluated last.
-        beside_s: What every frame takes besides, whichever plan it follows.
+        overhead_s: What every frame takes besides, whichever plan it follows.
     """
 
     predicted_s: float | None = None
-    beside_s: float = 0.0
+    overhead_s: float = 0.0
     #: how much later than promised frames of the plan came; of one that has gone it may say that estimates were wrong
     _late_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
     #: how much they differed under the plan before, at most; infinite before there was one
@@ -51,7 +50,7 @@ class Punctuality:
     def arrived(self, latency_s: float, *, usual: bool) -> None:
         """A frame has a result after so long; ``usual`` if it went its plan's whole way."""
         if usual and self.predicted_s is not None:
-            self._late_s.append(latency_s - self.predicted_s - self.beside_s)
+            self._late_s.append(latency_s - self.predicted_s - self.overhead_s)
 
     def judged(self, *, met: bool) -> None:
         """A frame has met its deadline, or has not."""
@@ -77,8 +76,8 @@ class Punctuality:
     def margin_s(self, deadline_s: float) -> float:
         """What is to be kept free of a deadline: what every frame takes besides, and how much later some come."""
         if len(self._late_s) < FEW:
-            return self.beside_s + min(self._carried_s, FIRST_MARGIN * deadline_s)
-        return self.beside_s + self._spread_s()
+            return self.overhead_s + min(self._carried_s, FIRST_MARGIN * deadline_s)
+        return self.overhead_s + self._spread_s()
 
     def _spread_s(self) -> float:
         """How much later than promised frames come: the median and some deviations, or 19 of 20 where that is more."""
@@ -89,7 +88,7 @@ class Punctuality:
         return max(0.0, middle + DEVIATIONS * spread, latest)
 
 
-def deadline_of(deadline_s: float | None, answer: Mapping[str, Any], *, drop: bool, early: bool) -> Deadline | None:
+def deadline_of(deadline_s: float | None, answer: Answer, *, drop: bool, early: bool) -> Deadline | None:
     """The deadline as a plan carries it.
 
     Args:
@@ -101,11 +100,11 @@ def deadline_of(deadline_s: float | None, answer: Mapping[str, Any], *, drop: bo
     if deadline_s is None:
         return None
     rest: list[float] = [0.0]
-    for stage in reversed(answer["stages"]):
-        if stage["kind"] == "transfer":
+    for stage in reversed(answer.stages):
+        if stage.kind == "transfer":
             rest.append(rest[-1])
-        rest[-1] += stage["seconds"]
+        rest[-1] += stage.seconds
     rest_s = () if early or not drop else tuple(MIN_REST_SHARE * each for each in reversed(rest))
-    longest_s = max(answer["bottleneck_seconds"], 1e-6)
-    in_flight = max(1, min(MAX_IN_FLIGHT, int(answer["latency_seconds"] / longest_s)))
+    longest_s = max(answer.longest_stage_seconds, 1e-6)
+    in_flight = max(1, min(MAX_IN_FLIGHT, int(answer.latency_seconds / longest_s)))
     return Deadline(seconds=deadline_s, drop=drop, rest_s=rest_s, in_flight=in_flight)

@@ -1,28 +1,31 @@
-"""Why a stream has its plan: one JSON document for people and ``tiercut watch``."""
+"""Why a stream has its plan: what is known of it, of its nodes and links, and what its plan is compared with."""
 
 from __future__ import annotations
 
-import contextlib
-from typing import Any
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from tiercut.coordinator.problem import as_choice, hops
-from tiercut.coordinator.site_view import SiteView
+from tiercut.coordinator.site_view import NodeKey, SiteView
 from tiercut.coordinator.stream import PlannedStream
 from tiercut.errors import SettingsError
-from tiercut.planner import alternatives, evaluate
+from tiercut.plan import Plan, known_tier
+from tiercut.planner import Answer, Problem, alternatives, evaluate
+from tiercut.planner.document import AnswerForm, form_of
+from tiercut.protocol.explanations import DeadlineKept, Explanation, FollowedPlan, LinkFigures, NodeFigures
 
 #: Exits at which fewer leave are not shown.
 MIN_SHARE = 0.001
 #: Changes shown.
 SHOWN = 5
-#: Reason of a change that a person wants; ``under_way`` says it while nodes get ready.
-BY_HAND = "given by hand"
 
 
 def explanation(
-    stream: PlannedStream, view: SiteView, problem: dict[str, Any] | None, best: dict[str, Any] | None, now_s: float
-) -> dict[str, Any]:
-    """What is known of a stream, its nodes and links, and what its plan is compared with.
+    stream: PlannedStream, view: SiteView, problem: Problem | None, best: Answer | None, now_s: float
+) -> Explanation:
+    """What is known of a stream.
 
     Args:
         stream: The stream.
@@ -32,72 +35,104 @@ def explanation(
         now_s: When.
     """
     goal, plan = stream.goal, stream.plan
-    document: dict[str, Any] = {
-        "stream": goal.name,
-        "objective": goal.objective,
-        "control": stream.control.mode,
-        "control_id": stream.control.id,
-        "control_trouble": stream.trouble if stream.control.mode != "auto" and stream.pending is None else None,
-        "under_way": None if stream.pending is None else stream.pending.reason,
-        "plan": None if plan is None else as_choice(plan) | {"epoch": plan.epoch},
-        "trouble": stream.trouble or stream.given_up,
-        "warnings": _warnings(stream, view),
-        "measured_ms": None if stream.measured_s is None else round(stream.measured_s * 1e3, 3),
-        "frames_per_second": round(stream.rate(now_s), 2),
-        "deadline": _deadline(stream),
-        "exits": {name: round(share, 4) for name, share in sorted(stream.exits.items()) if share >= MIN_SHARE},
-        "changes": stream.history[-SHOWN:],
-    }
-    if problem is None:
-        return document
-    document |= {"best": best, "alternatives": alternatives(problem)}
-    document["links"] = [_link(link, view, now_s) for link in problem["links"]]
-    document["nodes"] = [_node(node, view) for node in problem["nodes"]]
-    if plan is not None:
-        with contextlib.suppress(SettingsError):  # not possible any more: the reason of a change to come
-            document["predicted"] = _predicted(evaluate(problem, as_choice(plan)), stream.beside_s or 0.0)
-    return document
+    said = Explanation(
+        stream=goal.name,
+        objective=goal.objective,
+        control=stream.control.mode,
+        control_id=stream.control.id,
+        control_trouble=stream.trouble if stream.control.mode != "auto" and stream.pending is None else None,
+        under_way=None if stream.pending is None else stream.pending.reason,
+        plan=None if plan is None else _followed(plan),
+        trouble=stream.trouble or stream.given_up,
+        warnings=_warnings(stream, view),
+        measured_ms=None if stream.measured_s is None else round(stream.measured_s * 1e3, 3),
+        frames_per_second=round(stream.rate(now_s), 2),
+        deadline=_deadline(stream),
+        exits={name: round(share, 4) for name, share in sorted(stream.exits.items()) if share >= MIN_SHARE},
+        changes=stream.history[-SHOWN:],
+    )
+    if problem is None or best is None:
+        return said
+    return msgspec.structs.replace(
+        said,
+        best=form_of(best),
+        alternatives={kind: form_of(answer) for kind, answer in alternatives(problem).items()},
+        links=list(_links(problem, view, now_s)),
+        nodes=list(_nodes(problem, view)),
+        predicted=_predicted(stream, problem),
+    )
 
 
-def _deadline(stream: PlannedStream) -> dict[str, Any] | None:
-    """The stream's deadline, and how many frames of the plan have met it."""
+def _followed(plan: Plan) -> FollowedPlan:
+    choice = as_choice(plan)
+    return FollowedPlan(
+        variant=choice.variant,
+        edge=choice.edge,
+        cloud=choice.cloud,
+        first_cut=choice.first_cut,
+        second_cut=choice.second_cut,
+        codecs=list(choice.codecs),
+        epoch=plan.epoch,
+    )
+
+
+def _deadline(stream: PlannedStream) -> DeadlineKept | None:
     deadline_s, punctuality = stream.goal.deadline_s, stream.punctuality
     if deadline_s is None:
         return None
-    return {
-        "ms": round(deadline_s * 1e3, 3),
-        "margin_ms": round(punctuality.margin_s(deadline_s) * 1e3, 3),
-        "met_share": punctuality.met_share,
-        "frames": punctuality.counted,
-    }
+    return DeadlineKept(
+        ms=round(deadline_s * 1e3, 3),
+        margin_ms=round(punctuality.margin_s(deadline_s) * 1e3, 3),
+        met_share=punctuality.met_share,
+        frames=punctuality.counted,
+    )
 
 
-def _predicted(answer: dict[str, Any], beside_s: float) -> dict[str, Any]:
+def _predicted(stream: PlannedStream, problem: Problem) -> AnswerForm | UnsetType:
     """What the plan promises and what every frame takes besides, whichever plan it follows."""
-    return answer | {"latency_seconds": answer["latency_seconds"] + beside_s, "beside_seconds": beside_s}
+    if stream.plan is None:
+        return UNSET
+    try:
+        answer = evaluate(problem, as_choice(stream.plan))
+    except SettingsError:  # not possible any more: the reason of a change to come
+        return UNSET
+    overhead_s = stream.overhead_s or 0.0
+    latency_seconds = answer.latency_seconds + overhead_s
+    return msgspec.structs.replace(form_of(answer), latency_seconds=latency_seconds, beside_seconds=overhead_s)
 
 
-def _link(link: dict[str, Any], view: SiteView, now_s: float) -> dict[str, Any]:
-    """A link of the problem, with how sure its figures are."""
-    sender, receiver = (_key(link[end]) for end in ("from", "to"))
-    estimate = view.estimator(sender, receiver).estimate(now_s)
-    return link | {
-        "mbps_std": estimate.mbps_std,
-        "latency_std": estimate.latency_std,
-        "source": "measured" if estimate.samples else "guessed",
-    }
+def _links(problem: Problem, view: SiteView, now_s: float) -> Iterable[LinkFigures]:
+    """The links of the problem, with how sure their figures are."""
+    for (start, end), link in problem.links.items():
+        estimate = view.estimator(_key(start), _key(end)).estimate(now_s)
+        yield LinkFigures(
+            start=start,
+            end=end,
+            latency_seconds=link.latency_seconds,
+            mbps=link.mbps,
+            mbps_std=estimate.mbps_std,
+            latency_std=estimate.latency_std,
+            source="measured" if estimate.samples else "guessed",
+        )
 
 
-def _node(node: dict[str, Any], view: SiteView) -> dict[str, Any]:
-    known = view.nodes[_key(node["id"])]
-    return {k: node[k] for k in ("id", "tier", "slowdown", "queue_seconds")} | {
-        "busy": known.busy,
-        "waiting": known.waiting,
-    }
+def _nodes(problem: Problem, view: SiteView) -> Iterable[NodeFigures]:
+    for node in problem.nodes:
+        known = view.nodes[_key(node.id)]
+        yield NodeFigures(
+            id=node.id,
+            tier=node.tier,
+            slowdown=node.slowdown,
+            queue_seconds=node.queue_seconds,
+            busy=known.busy,
+            waiting=known.waiting,
+        )
 
 
-def _key(identity: str) -> Any:
-    tier, _, name = identity.partition("/")
+def _key(identity: str) -> NodeKey:
+    tier_name, _, name = identity.partition("/")
+    tier = known_tier(tier_name)
+    assert tier is not None  # noqa: S101 - an id of the coordinator's own problem
     return tier, name
 
 

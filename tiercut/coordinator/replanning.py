@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from msgspec import structs
 
 from tiercut.coordinator.best_plan import Best, only_late
-from tiercut.coordinator.explain import BY_HAND
 from tiercut.coordinator.problem import as_choice, hops
 from tiercut.coordinator.site_view import SiteView
 from tiercut.coordinator.stream import FAILURES, SHUN_S, PlannedStream, Trial, route
 from tiercut.errors import SettingsError
 from tiercut.plan import Plan, node_id
-from tiercut.planner import evaluate
+from tiercut.planner import Answer, Problem, evaluate
+from tiercut.protocol.explanations import BY_HAND
 
 #: A stream's first plan waits so long for the answers of probes.
 FIRST_PLAN_S = 2.5
 
 
-class Changes:
+class Replanning:
     """Judges the plans of streams against what is known of their site.
 
     Args:
@@ -40,7 +38,7 @@ class Changes:
             return self._by_hand(stream, best.problem)
         if stream.frozen and stream.plan is not None and stream.plan.device != stream.goal.device:
             stream.step = None
-            moved = replace(stream.plan, device=stream.goal.device)
+            moved = structs.replace(stream.plan, device=stream.goal.device)
             return moved, f"'{stream.goal.device}' reads the sensor now; all else is frozen"
         if stream.frozen:
             stream.step = None
@@ -51,7 +49,7 @@ class Changes:
         return self._to_best(stream, best, now_s)
 
     def _to_best(self, stream: PlannedStream, best: Best, now_s: float) -> tuple[Plan, str] | None:
-        if not best.answer["feasible"]:
+        if not best.answer.feasible:
             stream.step = None
             stream.trouble = f"no plan satisfies the constraints: {said(best.answer)}; the last plan stays"
             return None
@@ -71,7 +69,7 @@ class Changes:
         answer, reason = wanted
         return best.plan(stream.goal, answer), reason if step is None else f"{reason}; {step}"
 
-    def _by_hand(self, stream: PlannedStream, problem: dict[str, Any]) -> tuple[Plan, str] | None:
+    def _by_hand(self, stream: PlannedStream, problem: Problem) -> tuple[Plan, str] | None:
         plan = stream.by_hand()
         if plan is None:  # it is followed already
             stream.trouble = None if stream.plan is None else self._gone(stream.plan)
@@ -90,7 +88,7 @@ class Changes:
         unknown = any(self._view.estimator(a.key, b.key).rate_guessed for a, b in hops(stream.goal, self._view))
         return not unknown or now_s - stream.wanted_since_s >= FIRST_PLAN_S
 
-    def _wanted(self, stream: PlannedStream, best: Best, now_s: float) -> tuple[Mapping[str, Any], str] | None:
+    def _wanted(self, stream: PlannedStream, best: Best, now_s: float) -> tuple[Answer, str] | None:
         """What to change to and why; ``None`` to stay."""
         must = self._must_change(stream, best, now_s)
         answer = best.with_time_to_spare()
@@ -98,10 +96,10 @@ class Changes:
             return None if must is None else (best.answer, must)
         step = stream.step is not None
         if best.may_drop_again(stream.plan):
-            in_time = stream.switching.may_promise(answer, now_s, step=step)
+            in_time = stream.hysteresis.may_promise(answer, now_s, step=step)
             return (answer, "the deadline can be met again") if in_time else None
         current = evaluate(best.problem, as_choice(stream.plan))
-        reason = stream.switching.worth_it(current, answer, best.objective, now_s, step=step)
+        reason = stream.hysteresis.worth_it(current, answer, best.problem.objective, now_s, step=step)
         return None if reason is None else (answer, reason)
 
     def _must_change(self, stream: PlannedStream, best: Best, now_s: float) -> str | None:
@@ -118,11 +116,11 @@ class Changes:
             return f"the plan is not possible any more: {error.came}"
         if best.may_drop_again(stream.plan) and only_late(current):
             return None  # nothing met the deadline when it was made
-        fails = not current["feasible"] or best.drops_in_vain(stream.plan)
-        edge = best.at_the_edge(current) and stream.step is None
-        if not stream.switching.fails(fails=fails, at_the_edge=edge):
+        fails = not current.feasible or best.drops_in_vain(stream.plan)
+        barely = best.barely_late(current) and stream.step is None
+        if not stream.hysteresis.fails(fails=fails, barely=barely):
             return None
-        stream.switching.taken_back(now_s)
+        stream.hysteresis.taken_back(now_s)
         return best.late or f"the plan breaks a constraint: {said(current)}"
 
     def _gone(self, plan: Plan) -> str | None:
@@ -131,7 +129,7 @@ class Changes:
                 return f"{key[0]} '{key[1]}' is gone"
         return None
 
-    def _impossible(self, stream: PlannedStream, problem: dict[str, Any], plan: Plan) -> str | None:
+    def _impossible(self, stream: PlannedStream, problem: Problem, plan: Plan) -> str | None:
         """Why a plan by hand cannot be followed."""
         goal = stream.goal
         end = goal.end_of(plan.exit)
@@ -145,7 +143,7 @@ class Changes:
             answer = evaluate(problem, as_choice(plan))
         except SettingsError as error:
             return f"expected {error.expected}, came {error.came}"
-        return self._gone(plan) or (None if answer["feasible"] else said(answer))
+        return self._gone(plan) or (None if answer.feasible else said(answer))
 
     def _take_back(self, stream: PlannedStream, trial: Trial, now_s: float) -> tuple[Plan, str] | None:
         """Its nodes said that they were ready, and frames fail: back to what worked, away from who failed."""
@@ -160,11 +158,10 @@ class Changes:
         return stream.proved, f"{stream.given_up}; back to the last plan that worked"
 
 
-def said(answer: Mapping[str, Any]) -> str:
+def said(answer: Answer) -> str:
     """What a plan violates, in words."""
     return "; ".join(
-        f"{each['constraint']} of {_figure(each['limit'])}, it has {_figure(each['value'])}"
-        for each in answer.get("violates", ())
+        f"{each.constraint} of {_figure(each.limit)}, it has {_figure(each.value)}" for each in answer.violates
     )
 
 

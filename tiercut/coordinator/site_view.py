@@ -13,7 +13,7 @@ from tiercut.plan import Plan, Tier, node_id
 from tiercut.profiling.profile import Profile, Span
 from tiercut.protocol.frames import Stage
 from tiercut.protocol.nodes import NodeStatus, Running, Transfer
-from tiercut.results.result_json import Journey
+from tiercut.protocol.results import Journey
 
 #: What is expected of a hop that nothing has crossed yet: (Mbps, one-way seconds). LAN, an ordinary uplink, the same.
 FIRST_GUESS: Mapping[tuple[Tier, Tier], tuple[float, float]] = {
@@ -33,7 +33,7 @@ DOUBT_AGAIN_S = 5.0
 AHEAD_S = 10.0
 #: Programs that are kept in mind per name, to tell a restart from two nodes with one name.
 _INSTANCES = 4
-#: How long two nodes with one name are spoken of after the last sign of it.
+#: Two nodes with one name stay a warning for so long after the last sign of them.
 _TWICE_S = 60.0
 
 #: A node: names are unique within a tier only.
@@ -122,7 +122,7 @@ class NodeView:
         )
 
     def _check_instance(self, instance: str, now_s: float) -> None:
-        """One that comes back after another has spoken in its name has not been restarted."""
+        """One that comes back after another has used its name has not been restarted."""
         known = self._instances
         if instance and (not known or known[-1] != instance):
             if instance in known:

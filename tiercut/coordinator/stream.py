@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+
+from msgspec import structs
 
 from tiercut.coordinator.deadline import Punctuality
-from tiercut.coordinator.hysteresis import Switching
+from tiercut.coordinator.hysteresis import Hysteresis
 from tiercut.coordinator.site_view import NodeKey, along
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.plan import Plan
 from tiercut.protocol.drop_reasons import LATE_REASONS
+from tiercut.protocol.explanations import PlanChange
 from tiercut.protocol.frames import Dropped
 from tiercut.protocol.nodes import StreamControl
-from tiercut.results.result_json import Journey
+from tiercut.protocol.results import Journey
 
 #: Changes that are remembered.
 HISTORY = 20
@@ -82,7 +84,7 @@ class PlannedStream:
         evaluated_s: When it was evaluated last.
         explained_s: When that was said last.
         measured_s: Mean latency of late.
-        beside_s: What of it is in no stage of a plan: making the sensor's frame an input, handing over.
+        overhead_s: What of it is in no stage of a plan: making the sensor's frame an input, handing over.
         frames_per_second: Mean rate of results.
         worked_s: Mean seconds that each node has worked on a frame of late.
         taken: What it takes of nodes and links, where there are other streams.
@@ -98,17 +100,17 @@ class PlannedStream:
     trial: Trial | None = None
     proved: Plan | None = None
     shunned: dict[NodeKey, float] = field(default_factory=dict)
-    switching: Switching = field(default_factory=Switching)
+    hysteresis: Hysteresis = field(default_factory=Hysteresis)
     paused_until_s: float = float("-inf")
     wanted_since_s: float | None = None
     step: str | None = None
     trouble: str | None = None
     given_up: str | None = None
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[PlanChange] = field(default_factory=list)
     evaluated_s: float = float("-inf")
     explained_s: float = float("-inf")
     measured_s: float | None = None
-    beside_s: float | None = None
+    overhead_s: float | None = None
     frames_per_second: float = 0.0
     worked_s: dict[NodeKey, float] = field(default_factory=dict)
     taken: dict[str, float] = field(default_factory=dict)
@@ -136,11 +138,12 @@ class PlannedStream:
     def _hand_plan(self) -> Plan | None:
         """The plan by hand, of the node that reads the sensor now."""
         plan = self.control.plan
-        return plan if plan is None or not self.goal.moves else replace(plan, device=self.goal.device)
+        return plan if plan is None or not self.goal.moves else structs.replace(plan, device=self.goal.device)
 
     def plans(self) -> list[Plan]:
-        """The plans that are to be judged: the one it follows, and the one that a person wants."""
-        return [plan for plan in (self.plan, self._hand_plan) if plan is not None]
+        """The plans that may be judged: the one it follows or is about to, the last proved, and what a person wants."""
+        pending = None if self.pending is None else self.pending.plan
+        return [plan for plan in (self.plan, pending, self.proved, self._hand_plan) if plan is not None]
 
     def is_shunned(self, key: NodeKey, now_s: float) -> bool:
         """Whether a node is left alone for now."""
@@ -161,7 +164,7 @@ class PlannedStream:
         if self.plan is None or (plan.exit, plan.threshold) != (self.plan.exit, self.plan.threshold):
             self.exits = {}
         self.plan, self.pending, self.given_up = plan, None, None
-        self.history.append({"epoch": plan.epoch, "reason": reason})
+        self.history.append(PlanChange(plan.epoch, reason))
         del self.history[:-HISTORY]
 
     def arrived(self, journey: Journey, now_s: float) -> None:
@@ -173,7 +176,7 @@ class PlannedStream:
             self.measured_s = _mean(self.measured_s, journey.latency_s)
             if journey.fallback is None:
                 counted = (stage.seconds for stage in journey.stages if stage.kind != "prepare")
-                self.beside_s = _mean(self.beside_s, max(0.0, journey.latency_s - sum(counted)))
+                self.overhead_s = _mean(self.overhead_s, max(0.0, journey.latency_s - sum(counted)))
         self._note_work(journey)
         # By the times of capture: results come faster than that while a line before a node gets shorter.
         since_s = journey.captured_unix_s - self._last_captured_s
@@ -232,8 +235,8 @@ def _same(plan: Plan, other: Plan | None) -> bool:
 
 
 def _essence(plan: Plan) -> Plan:
-    deadline = None if plan.deadline is None else replace(plan.deadline, rest_s=(), in_flight=None)
-    return replace(plan, epoch=0, deadline=deadline)
+    deadline = None if plan.deadline is None else structs.replace(plan.deadline, rest_s=(), in_flight=None)
+    return structs.replace(plan, epoch=0, deadline=deadline)
 
 
 def route(plan: Plan) -> list[NodeKey]:

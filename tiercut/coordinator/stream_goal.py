@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from tiercut.errors import SettingsError
 from tiercut.model.cuts import CutPoint
 from tiercut.model.variants import Leaving, Variant
 from tiercut.plan import FULL
-from tiercut.planner.objectives import Objective
+from tiercut.planner.objectives import ObjectiveName
+from tiercut.planner.problem import Codec
 from tiercut.profiling.codec_table import CodecTable
+from tiercut.profiling.profile import Profile
 
 #: Codecs of a model that nobody has measured them for.
 UNMEASURED = ("int8+zstd", "jpeg")
@@ -49,7 +50,7 @@ class StreamGoal:
     model_name: str
     cuts: tuple[CutPoint, ...]
     device: str
-    objective: Objective = "latency"
+    objective: ObjectiveName = "latency"
     min_first_cut: int = 0
     codecs: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
@@ -65,7 +66,7 @@ class StreamGoal:
     moves: bool = False
 
     @cached_property
-    def chosen_codecs(self) -> dict[tuple[int, frozenset[str]], tuple[Any, list[dict[str, Any]]]]:
+    def chosen_codecs(self) -> dict[tuple[int, frozenset[str]], tuple[Profile, list[Codec]]]:
         """What of the table is worth planning with: profile and plans → it, kept as neither changes often."""
         return {}
 
@@ -134,7 +135,7 @@ def leaving_at(leaving: tuple[Leaving, ...], threshold: float) -> Leaving:
             "nobody knows what leaves at an exit of this model",
             expected="a bundle with exits that were measured",
             came="none",
-            fix="run 'tiercut exits train', or leave the threshold away",
+            fix="run 'tiercut exits train', or omit the threshold",
         )
     ordered = sorted(leaving, key=lambda each: each.threshold)
     names = dict.fromkeys(name for each in ordered for name in each.shares)

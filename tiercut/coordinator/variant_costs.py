@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+import numpy as np
 
 from tiercut.coordinator.stream_goal import StreamGoal, leaving_at
 from tiercut.estimate.nodes import LoadEstimator
 from tiercut.model.variants import Variant
 from tiercut.plan import FULL
+from tiercut.planner import problem as planner
+from tiercut.planner.objectives import Floats
 from tiercut.profiling.profile import Profile
 
 
@@ -36,17 +39,17 @@ class Chain:
     reach: tuple[float, ...]
     tried: dict[int, str]
 
-    def document(self) -> dict[str, Any]:
-        """As ``model.variants[]`` of a problem."""
-        return {"name": self.name, "accuracy": self.accuracy, "cut_bytes": list(self.cut_bytes)}
+    def variant(self) -> planner.Variant:
+        """As planning problems have it."""
+        return planner.Variant(self.name, self.accuracy, np.array(self.cut_bytes, dtype=np.float64))
 
-    def block_seconds(self, profile: Profile, load: LoadEstimator, goal: StreamGoal) -> list[float] | None:
+    def block_seconds(self, profile: Profile, load: LoadEstimator, goal: StreamGoal) -> Floats | None:
         """Seconds of each block on a node; ``None`` where its profile does not say."""
         if profile.chain(self.name) is None or any(profile.chain(name) is None for name in self.tried.values()):
             return None
         blocks = load.corrected_blocks(profile, self.name, goal.shared)
         heads = {k: profile.head_seconds(name) for k, name in self.tried.items()}
-        return [self.reach[k] * (seconds + heads.get(k, 0.0)) for k, seconds in enumerate(blocks)]
+        return np.array([self.reach[k] * (seconds + heads.get(k, 0.0)) for k, seconds in enumerate(blocks)])
 
 
 def chains_of(goal: StreamGoal) -> tuple[Chain, ...]:

@@ -13,6 +13,7 @@ from tiercut.bus import Bus, Delivery
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import Clock, SystemClock
+from tiercut.declared import decode_json
 from tiercut.doctor import certificates, hub, nodes, reach, rights
 from tiercut.doctor.findings import Finding, failed, good
 from tiercut.doctor.links import Links
@@ -21,8 +22,8 @@ from tiercut.doctor.streams import streams
 from tiercut.doctor.target import Target
 from tiercut.errors import BadMessage, BusError, TiercutError
 from tiercut.plan import TIERS, Tier
-from tiercut.protocol.jsonwire import decode_node_status
-from tiercut.protocol.streams import StreamStatus, decode_stream_status
+from tiercut.protocol.nodes import NodeStatus
+from tiercut.protocol.streams import StreamStatus
 from tiercut.protocol.topics import CLOCK, STATUS, STREAM_STATUS
 
 #: What the broker keeps comes right after a subscription.
@@ -135,7 +136,7 @@ class _Doctor:
             if names is None or not delivery.payload:
                 return
             with contextlib.suppress(BadMessage):
-                status = decode_node_status(delivery.payload)
+                status = decode_json(NodeStatus, delivery.payload)
                 key = names["tier"], names["node"]
                 mine.add(key)
                 seen = self.seen.setdefault(key, Seen(status, delivery.topic))
@@ -146,7 +147,7 @@ class _Doctor:
             names = STREAM_STATUS.parse(delivery.topic)
             if names is not None and delivery.payload:
                 with contextlib.suppress(BadMessage):
-                    self.streams[names["stream"]] = decode_stream_status(delivery.payload)
+                    self.streams[names["stream"]] = decode_json(StreamStatus, delivery.payload)
 
         if home:
             await bus.subscribe(STATUS.filter(site=self.target.site), handler=hear)

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
+from tiercut.declared import encode_json
 from tiercut.doctor.findings import Finding, good, problem, warning
 from tiercut.errors import BusError
-from tiercut.protocol.jsonwire import encode_clock_probe
 from tiercut.protocol.nodes import ClockProbe
 from tiercut.protocol.topics import (
     CLOCK,
@@ -123,7 +123,7 @@ async def _forbidden_reads(bus: Bus, who: IdentityName) -> Finding | None:
 
 async def _loop(bus: Bus, topic: str, clock: Clock) -> Finding:
     """A question for our own clock that says nowhere to answer: it must come back to us, and nobody acts on it."""
-    question = encode_clock_probe(ClockProbe(clock_id=clock.id, asked_s=clock.monotonic_s()))
+    question = encode_json(ClockProbe(clock_id=clock.id, asked_s=clock.monotonic_s()))
     came = asyncio.Event()
 
     def hear(delivery: Delivery) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tiercut.errors import BundleError, ChecksumError, CutError, InputError
-from tiercut.model.bundle_fields import JSON_FILE
-from tiercut.model.bundle_format import GRAPH_FILE, WEIGHTS_FILE, Contents, FileMark, from_document
+from tiercut.model.bundle_format import GRAPH_FILE, JSON_FILE, WEIGHTS_FILE, Contents, FileMark, from_document
 from tiercut.model.cuts import CutPoint, TensorSpec
 from tiercut.model.variants import ExitSpec, Leaving, OutputSpec, Variant, exit_variant
 from tiercut.plan import FULL

@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
-from tiercut.errors import BundleError, ChecksumError, SettingsError
-from tiercut.model.bundle_fields import JSON_FILE, Fields, bad_field
-from tiercut.model.cuts import ITEM_BYTES, CutPoint, TensorSpec
-from tiercut.model.preprocess import FRAME_KINDS, LAYOUTS, FrameKind, FrameSpec
-from tiercut.model.variants import SCORES, ExitSpec, LearnedSpec, Leaving, OutputSpec, SizeSpec, check_part
+from msgspec import Meta
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from tiercut.declared import read
+from tiercut.errors import BadEnvelope, BundleError, ChecksumError, SettingsError
+from tiercut.model.cuts import Count, CutPoint
+from tiercut.model.preprocess import FRAME_KINDS, FrameKind, FrameSpec
+from tiercut.model.variants import ExitSpec, LearnedSpec, Leaving, OutputSpec, SizeSpec
 
+JSON_FILE = "bundle.json"
 FORMAT = "tiercut-bundle/1"
+FIX = "copy the bundle again, or export the model again"
 GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = "model.data"
 #: Weights of at least so many bytes stand outside the graph file; smaller ones are shapes and constants.
@@ -40,8 +42,13 @@ _FILE = re.compile(r"(codecs/)?[A-Za-z0-9][A-Za-z0-9_.@+-]{0,127}")
 class FileMark:
     """Size in bytes and SHA-256 in hex of a file of the bundle."""
 
-    bytes: int
+    bytes: Count
     sha256: str
+
+    def __post_init__(self) -> None:
+        if not _SHA256.fullmatch(self.sha256):
+            expected, came = "64 hex digits", repr(self.sha256)[:80]
+            raise SettingsError("a file's 'sha256' is not valid", expected=expected, came=came, fix=FIX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +75,7 @@ class Contents:
     outputs: tuple[OutputSpec, ...]
     labels: tuple[str, ...] | None
     cuts: tuple[CutPoint, ...]
-    accuracy: float | None = None
+    accuracy: Annotated[float, Meta(ge=0, le=1)] | None = None
     exits: tuple[ExitSpec, ...] = ()
     leaving: tuple[Leaving, ...] = ()
     sizes: tuple[SizeSpec, ...] = ()
@@ -140,45 +147,75 @@ def from_document(document: object) -> tuple[str, Contents]:
         BundleError: a field is missing, or not what it should be; or the format is of another version.
         ChecksumError: the document was changed after it was written.
     """
-    root = Fields(document, "")
-    written = root.take("format", str)
+    if not isinstance(document, dict):
+        raise bad_field("the document", "an object", document)
+    written = document.get("format")
     if written != FORMAT:
         fix = "install the tiercut that wrote it, or export the model again"
         raise BundleError("the bundle is of another format", expected=FORMAT, came=repr(written)[:80], fix=fix)
-    model = root.take("model", str)
-    try:
-        contents = _read_contents(root)
-    except SettingsError as error:  # what a part's own constructor refuses
-        raise BundleError(error.what, expected=error.expected, came=error.came, fix="export the model again") from error
+    model = str(document.get("model"))
+    contents = _read_contents(document)
     _check_whole(contents)
-    if identity(root.fields) != model:
+    if identity(document) != model:
         raise ChecksumError(
             f"'{JSON_FILE}' was changed after it was written",
             expected=f"model {model[:16]}…" if _SHA256.fullmatch(model) else "model as 64 hex digits",
-            came=f"{identity(root.fields)[:16]}… from its contents",
+            came=f"{identity(document)[:16]}… from its contents",
             fix="copy the bundle again, or export the model again",
         )
     return model, contents
 
 
-def _read_contents(root: Fields) -> Contents:
-    sizes = tuple(_read_size(item) for item in root.each_if("sizes"))
-    codecs = tuple(_read_learned(item) for item in root.each_if("codecs"))
-    others = [each.graph for each in sizes] + [file for each in codecs for file in (each.encoder, each.decoder)]
-    files = root.under("files")
-    return Contents(
-        name=root.take("name", str),
-        files={name: _read_mark(files.under(name)) for name in (GRAPH_FILE, WEIGHTS_FILE, *others)},
-        frame=_read_frame(root.under("frame")),
-        outputs=tuple(_read_output(item) for item in root.each("outputs")),
-        labels=None if root.raw("labels") is None else root.texts("labels"),
-        cuts=_read_cuts(root),
-        accuracy=_read_part(root, "accuracy"),
-        exits=tuple(_read_exit(item) for item in root.each_if("exits")),
-        leaving=tuple(_read_leaving(item) for item in root.each_if("leaving")),
-        sizes=sizes,
-        codecs=codecs,
-    )
+def _read_contents(document: Mapping[str, Any]) -> Contents:
+    said = _prepared(document, "")
+    if isinstance(sizes := document.get("sizes"), list):
+        said["sizes"] = [_prepared(each, f"sizes[{i}].") for i, each in enumerate(sizes)]
+    try:
+        contents = read(Contents, said)
+    except BadEnvelope as error:
+        cause = error.__cause__  # what a part's own constructor refuses says which part
+        what = cause.what if isinstance(cause, SettingsError) else f"'{JSON_FILE}' is not valid"
+        raise BundleError(what, expected=error.expected, came=error.came, fix=FIX) from error
+    for where, part, cuts in (
+        ("", document, contents.cuts),
+        *((f"sizes[{i}].", document["sizes"][i], each.cuts) for i, each in enumerate(contents.sizes)),
+    ):
+        for cut, written in zip(cuts, part["cuts"], strict=True):
+            if written.get("bytes") != cut.bytes:
+                expected = f"{cut.bytes}, the sum of its tensors"
+                raise bad_field(f"{where}cuts[{cut.index}].bytes", expected, written.get("bytes"))
+    return replace(contents, files={name: _mark(contents, name) for name in _needed(contents)})
+
+
+def _prepared(part: Any, where: str) -> Any:
+    """A document, or one of its input sizes, with each cut's number, and with those fields of its frame that count."""
+    made = dict(part) if isinstance(part, dict) else part
+    if isinstance(part, dict) and isinstance(cuts := part.get("cuts"), list):
+        made["cuts"] = [cut | {"index": k} if isinstance(cut, dict) else cut for k, cut in enumerate(cuts)]
+    if isinstance(part, dict) and isinstance(frame := part.get("frame"), dict) and frame.get("kind") in FRAME_KINDS:
+        names = _FRAME_FIELDS[frame["kind"]]
+        absent = [name for name in names if name not in frame]
+        if absent:
+            raise bad_field(f"{where}frame.{absent[0]}", "the field", None)
+        made["frame"] = {name: frame[name] for name in (*names, "views") if name in frame}
+    return made
+
+
+def _needed(contents: Contents) -> list[str]:
+    """The files of a bundle."""
+    others = [("sizes.graph", each.graph) for each in contents.sizes]
+    for each in contents.codecs:
+        others += [("codecs.encoder", each.encoder), ("codecs.decoder", each.decoder)]
+    for where, name in others:
+        if not _FILE.fullmatch(name):
+            raise bad_field(where, "a file of the bundle's folder", name)
+    return [GRAPH_FILE, WEIGHTS_FILE, *(name for _, name in others)]
+
+
+def _mark(contents: Contents, name: str) -> FileMark:
+    if name not in contents.files:
+        raise bad_field(f"files.{name}", "the field", None)
+    return contents.files[name]
 
 
 def _plain(value: object) -> object:
@@ -203,124 +240,6 @@ def _cut_document(cut: CutPoint) -> dict[str, Any]:
         "parameters": cut.parameters,
         "dominated": cut.dominated,
     }
-
-
-def _read_mark(fields: Fields) -> FileMark:
-    sha256 = fields.take("sha256", str)
-    if not _SHA256.fullmatch(sha256):
-        raise bad_field(fields.path("sha256"), "64 hex digits", sha256)
-    return FileMark(fields.count("bytes"), sha256)
-
-
-def _read_frame(fields: Fields) -> FrameSpec:
-    kind = fields.choice("kind", FRAME_KINDS)
-    if kind == "tensor":
-        return FrameSpec(kind=kind, shape=fields.shape("shape"), dtype=fields.take("dtype", str))
-    if kind == "signal":
-        return FrameSpec(
-            kind=kind,
-            samples=fields.count("samples"),
-            rate_hz=fields.number("rate_hz"),
-            channels=fields.count("channels"),
-            channel_names=fields.texts("channel_names"),
-            units=fields.texts("units"),
-            layout=fields.choice("layout", LAYOUTS),
-        )
-    size = fields.shape("size")
-    return FrameSpec(
-        size=(size[0], size[1]) if len(size) == 2 else (0, 0),  # noqa: PLR2004 - height and width
-        views=fields.count("views") if "views" in fields.fields else 1,
-        channels=fields.count("channels"),
-        resize=fields.choice("resize", ("crop", "stretch")),
-        crop_ratio=fields.number("crop_ratio"),
-        mean=fields.numbers("mean"),
-        std=fields.numbers("std"),
-    )
-
-
-def _read_tensor(fields: Fields) -> TensorSpec:
-    return TensorSpec(fields.take("name", str), fields.shape("shape"), fields.choice("dtype", tuple(ITEM_BYTES)))
-
-
-def _read_output(fields: Fields) -> OutputSpec:
-    tensor = _read_tensor(fields)
-    return OutputSpec(tensor.name, tensor.shape, tensor.dtype, fields.choice("scores", SCORES))
-
-
-def _read_cut(fields: Fields, index: int) -> CutPoint:
-    cut = CutPoint(
-        index=index,
-        after=None if fields.raw("after") is None else fields.take("after", str),
-        tensors=tuple(_read_tensor(item) for item in fields.each("tensors")),
-        macs=fields.count("macs"),
-        parameters=fields.count("parameters"),
-        dominated=fields.take("dominated", bool),
-    )
-    if fields.count("bytes") != cut.bytes:
-        raise bad_field(fields.path("bytes"), f"{cut.bytes}, the sum of its tensors", fields.raw("bytes"))
-    return cut
-
-
-def _read_cuts(fields: Fields) -> tuple[CutPoint, ...]:
-    return tuple(_read_cut(item, k) for k, item in enumerate(fields.each("cuts")))
-
-
-def _read_part(fields: Fields, key: str) -> float | None:
-    value = None if fields.fields.get(key) is None else fields.number(key)
-    check_part(value, fields.path(key))
-    return value
-
-
-def _read_exit(fields: Fields) -> ExitSpec:
-    return ExitSpec(
-        name=fields.take("name", str),
-        cut=fields.count("cut"),
-        output=_read_output(fields.under("output")),
-        after=fields.take("after", str),
-        macs=fields.count("macs"),
-        parameters=fields.count("parameters"),
-        accuracy=_read_part(fields, "accuracy"),
-        temperature=fields.number("temperature"),
-        calibration_error=_read_part(fields, "calibration_error"),
-    )
-
-
-def _read_leaving(fields: Fields) -> Leaving:
-    shares = fields.under("shares")
-    return Leaving(
-        threshold=fields.number("threshold"),
-        shares={name: shares.number(name) for name in shares.fields},
-        accuracy=fields.number("accuracy"),
-    )
-
-
-def _read_size(fields: Fields) -> SizeSpec:
-    return SizeSpec(
-        name=fields.take("name", str),
-        graph=_read_file(fields, "graph"),
-        frame=_read_frame(fields.under("frame")),
-        outputs=tuple(_read_output(item) for item in fields.each("outputs")),
-        cuts=_read_cuts(fields),
-        accuracy=_read_part(fields, "accuracy"),
-    )
-
-
-def _read_learned(fields: Fields) -> LearnedSpec:
-    return LearnedSpec(
-        name=fields.take("name", str),
-        cut=fields.count("cut"),
-        encoder=_read_file(fields, "encoder"),
-        decoder=_read_file(fields, "decoder"),
-        code=fields.shape("code"),
-        inner=fields.take("inner", str),
-    )
-
-
-def _read_file(fields: Fields, key: str) -> str:
-    name = fields.take(key, str)
-    if not _FILE.fullmatch(name):
-        raise bad_field(fields.path(key), "a file of the bundle's folder", name)
-    return name
 
 
 def _check_whole(contents: Contents) -> None:
@@ -371,3 +290,8 @@ def _check_chain(where: str, cuts: tuple[CutPoint, ...], outputs: tuple[OutputSp
     first = cuts[0].tensors[0]
     if (frame.shape, frame.dtype) != (first.shape, first.dtype):
         raise bad_field(f"{where}frame", f"the input '{first.name}' {first}", f"{frame.dtype}{frame.shape}")
+
+
+def bad_field(where: str, expected: str, came: object) -> BundleError:
+    """The error for a field that is not what it should be."""
+    return BundleError(f"'{where}' in '{JSON_FILE}' is not valid", expected=expected, came=repr(came)[:80], fix=FIX)

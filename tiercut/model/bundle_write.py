@@ -19,8 +19,15 @@ import onnx
 
 from tiercut.errors import ExportError
 from tiercut.model.bundle import Bundle
-from tiercut.model.bundle_fields import JSON_FILE
-from tiercut.model.bundle_format import GRAPH_FILE, OUTSIDE_BYTES, WEIGHTS_FILE, Contents, FileMark, to_document
+from tiercut.model.bundle_format import (
+    GRAPH_FILE,
+    JSON_FILE,
+    OUTSIDE_BYTES,
+    WEIGHTS_FILE,
+    Contents,
+    FileMark,
+    to_document,
+)
 
 #: Weights begin at multiples of this, a cache line, so that kernels can read them where they are mapped.
 ALIGNMENT = 64

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +28,11 @@ ITEM_BYTES: Mapping[str, int] = {
 }
 
 
+Count = Annotated[int, Meta(ge=0)]
+Shape = tuple[Count, ...]
+DType = Annotated[str, Meta(pattern=rf"^({'|'.join(ITEM_BYTES)})\Z")]
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """Name, shape and element type of a tensor; all dimensions are fixed.
@@ -37,8 +44,8 @@ class TensorSpec:
     """
 
     name: str
-    shape: tuple[int, ...]
-    dtype: str
+    shape: Shape
+    dtype: DType
 
     @property
     def elements(self) -> int:
@@ -71,8 +78,8 @@ class CutPoint:
     index: int
     after: str | None
     tensors: tuple[TensorSpec, ...]
-    macs: int
-    parameters: int
+    macs: Count
+    parameters: Count
     dominated: bool = False
 
     @property

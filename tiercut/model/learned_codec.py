@@ -11,8 +11,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tiercut.codecs import codec
 from tiercut.codecs.base import Array, Bytes, Codec, check_fits, check_input, declared_bytes
+from tiercut.codecs.table import codec
 from tiercut.errors import BundleError, ChecksumError, SettingsError
 from tiercut.model.bundle_format import FileMark
 from tiercut.model.cuts import TensorSpec
@@ -129,7 +129,7 @@ class LearnedCodec:
 
 
 def _inner(spec: LearnedSpec) -> Codec:
-    """The codec in the middle, which must be one of those that every tiercut has."""
+    """The codec in the middle, which must be known on this machine."""
     try:
         inner = codec(spec.inner)
     except SettingsError as error:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal, get_args
 
 from tiercut.errors import SettingsError
-from tiercut.model.cuts import CutPoint, TensorSpec
+from tiercut.model.cuts import Count, CutPoint, DType, Shape, TensorSpec
 from tiercut.model.preprocess import FrameSpec
 from tiercut.plan import FULL
 
@@ -23,8 +23,8 @@ class OutputSpec:
     """An output of the model, and how its numbers become scores."""
 
     name: str
-    shape: tuple[int, ...]
-    dtype: str
+    shape: Shape
+    dtype: DType
     scores: Scores
 
     @property
@@ -53,8 +53,8 @@ class ExitSpec:
     cut: int
     output: OutputSpec
     after: str
-    macs: int
-    parameters: int
+    macs: Count
+    parameters: Count
     accuracy: float | None = None
     temperature: float = 1.0
     calibration_error: float | None = None
@@ -134,7 +134,7 @@ class LearnedSpec:
     cut: int
     encoder: str
     decoder: str
-    code: tuple[int, ...]
+    code: Shape
     inner: str
 
 

@@ -15,7 +15,7 @@ from tiercut.clock import Clock, SystemClock
 from tiercut.errors import BadMessage
 from tiercut.node.refusals import Refusals
 from tiercut.node.settings import NodeSettings
-from tiercut.protocol.nodes import NodeState, NodeStatus
+from tiercut.protocol.nodes import NodeState, NodeStatus, StatusTier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class NodeContext:
     """
 
     settings: NodeSettings
-    tier: str
+    tier: StatusTier
     buses: NodeBuses
     clock: Clock
     counters: Counter[str]
@@ -43,7 +43,7 @@ class NodeContext:
     instance: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @classmethod
-    def of(cls, settings: NodeSettings, tier: str, *, open_bus: OpenBus, clock: Clock | None = None) -> Self:
+    def of(cls, settings: NodeSettings, tier: StatusTier, *, open_bus: OpenBus, clock: Clock | None = None) -> Self:
         """The context of a node of a tier, or of the hub.
 
         Args:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+
+from msgspec import structs
 
 from tiercut.bus import Delivery
 from tiercut.limits import MAX_SECONDS
@@ -129,7 +130,7 @@ class FramePipeline(Part):
             if wire_s <= MAX_SECONDS:  # beyond that a clock lied
                 node = self._context.settings.node
                 wire = Stage(node, "wire", wire_s, work.emulated, arrived.payload_bytes)
-                work = replace(work, stages=(*work.stages, wire))
+                work = structs.replace(work, stages=(*work.stages, wire))
         return Job(work=work, arrived_s=arrived.received_s, ack=arrived.ack)
 
 

@@ -6,6 +6,7 @@ import asyncio
 
 from tiercut.bus import Delivery, Message
 from tiercut.clocks.exchange import PROBE_TIMEOUT_S, ClockExchange
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadMessage
 from tiercut.node.context import NodeContext
 from tiercut.node.part import Part, Tasks
@@ -13,7 +14,6 @@ from tiercut.node.refusals import REFUSED
 from tiercut.pipeline.in_transit import LATE_S
 from tiercut.pipeline.outlet import BusOutlet
 from tiercut.pipeline.segment_runner import SegmentRunner
-from tiercut.protocol.jsonwire import decode_probe, encode_progress
 from tiercut.protocol.nodes import Probe, Progress, Transfer
 from tiercut.protocol.topics import PROBE, PROGRESS
 
@@ -54,7 +54,7 @@ class LinkProbes(Part):
     def _hear(self, delivery: Delivery) -> None:
         delivery.ack()
         try:
-            self._asked.put_nowait(decode_probe(delivery.payload))
+            self._asked.put_nowait(decode_json(Probe, delivery.payload))
         except BadMessage as error:
             self._context.set_aside(error)
         except asyncio.QueueFull:
@@ -113,6 +113,6 @@ class LinkProbes(Part):
         if not home.connected:  # it is of no use later
             return
         try:
-            await home.publish(Message(self._topic, encode_progress(progress), qos=0))
+            await home.publish(Message(self._topic, encode_json(progress), qos=0))
         except REFUSED as error:
             self._context.refusals.note("progress", error)

@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable, Iterator
 
 from tiercut.bus import Delivery, Message
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadMessage, TiercutError, refuse
 from tiercut.node.context import NodeContext
 from tiercut.node.part import Part, Tasks
 from tiercut.node.refusals import REFUSED
-from tiercut.protocol.jsonwire import decode_prepare, encode_ready
 from tiercut.protocol.nodes import PrepareSegment, Ready
 from tiercut.protocol.topics import PREPARE, READY
 from tiercut.repository.store import ModelStore
@@ -87,12 +87,12 @@ class Preparation(Part):
         )
         topic = READY.of(site=asked.site, stream=asked.stream)
         try:
-            await self._context.buses.home.publish(Message(topic, encode_ready(ready)))
+            await self._context.buses.home.publish(Message(topic, encode_json(ready)))
         except REFUSED as error:
             self._context.refusals.note("ready", error)
 
     def _read(self, delivery: Delivery) -> PrepareSegment:
-        asked = decode_prepare(delivery.payload)
+        asked = decode_json(PrepareSegment, delivery.payload)
         site = self._context.asked_as.get("site", asked.site)
         if asked.site != site:
             raise refuse("wrong_site", expected=f"a stream of site {site}", came=asked.site)

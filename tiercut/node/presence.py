@@ -7,13 +7,13 @@ from collections.abc import Callable
 from functools import partial
 
 from tiercut.bus import Bus, Delivery
+from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadMessage, refuse
 from tiercut.heartbeat import Heartbeat
 from tiercut.node.context import NodeContext
 from tiercut.node.part import Part, Tasks
 from tiercut.node.refusals import REFUSED
 from tiercut.pipeline.peers import Peers
-from tiercut.protocol.jsonwire import decode_node_status, encode_node_status
 from tiercut.protocol.nodes import NodeStatus
 from tiercut.protocol.topics import STATUS
 
@@ -48,11 +48,11 @@ class Presence(Part):
 
     def will(self, status: NodeStatus) -> tuple[str, bytes]:
         """What a bus says when it ends: topic and payload of an offline status."""
-        return self._topic, encode_node_status(status)
+        return self._topic, encode_json(status)
 
     def say(self, status: NodeStatus) -> None:
         """Have a status published on every bus; where the one before is still in transit, only the newest follows."""
-        self._payload = encode_node_status(status)
+        self._payload = encode_json(status)
         for news in self._news:
             news.set()
 
@@ -76,7 +76,7 @@ class Presence(Part):
         """Another node's status: the handler of subscriptions to status topics."""
         delivery.ack()
         try:
-            status = decode_node_status(delivery.payload)
+            status = decode_json(NodeStatus, delivery.payload)
             names = STATUS.parse(delivery.topic)
             if names is None or (names["tier"], names["node"]) != (status.tier, status.node):
                 raise refuse("bad_status", expected=f"the node of {delivery.topic}", came=(status.tier, status.node))

@@ -8,10 +8,11 @@ from tiercut.bus import Delivery, Message
 from tiercut.errors import BadMessage, refuse
 from tiercut.node.context import NodeContext
 from tiercut.node.refusals import REFUSED
+from tiercut.protocol import events
+from tiercut.protocol.results import read_outcome
 from tiercut.protocol.topics import DROPPED, RESULT
-from tiercut.results import result_json
 
-_TOPICS = {result_json.RESULT_TYPE: RESULT, result_json.DROPPED_TYPE: DROPPED}
+_TOPICS = {events.RESULT_TYPE: RESULT, events.DROPPED_TYPE: DROPPED}
 
 
 class ReturnPath:
@@ -40,13 +41,13 @@ class ReturnPath:
         if topic is None:
             raise refuse("bad_return", expected=f"a type of {list(_TOPICS)}", came=kind)
         site = self._context.settings.site
-        stream, _ = result_json.read_outcome(delivery.payload)
-        attributes = result_json.read_attributes(delivery.properties, site=site, stream=stream)
+        stream, _ = read_outcome(delivery.payload)
+        attributes = events.read_attributes(delivery.properties, site=site, stream=stream)
         await self._context.buses.home.publish(
             Message(
                 topic.of(site=site, stream=stream),
                 delivery.payload,
                 properties=attributes,
-                content_type=result_json.CONTENT_TYPE,
+                content_type=events.CONTENT_TYPE,
             )
         )

@@ -99,7 +99,7 @@ class Dispatcher:
         log.debug("frame dropped", extra={"stream": work.stream, "seq": work.seq, "reason": drop.reason})
         way = None
         if drop.reason in LATE_REASONS and job.age_s is not None:
-            way = DroppedWay(
+            way = DroppedWay.of(
                 model=work.model, plan=work.plan, cut=job.cut, stages=tuple(job.stages[:MAX_STAGES]), age_s=job.age_s
             )
         dropped = Dropped(

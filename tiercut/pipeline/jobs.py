@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tiercut.model.variants import ExitSpec
 from tiercut.pipeline.decide import Drop, Finish, Forward, Wait
 from tiercut.protocol.frames import Stage, Work
-from tiercut.results.result_json import Reading
+from tiercut.results.reading import Reading
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec import structs
 
 from tiercut.bus import Bus, Message
 from tiercut.bus.node_buses import NodeBuses
 from tiercut.clock import Clock
 from tiercut.clocks.offsets import ClockOffsets
+from tiercut.declared import encode_json
 from tiercut.limits import MAX_SECONDS
 from tiercut.pipeline.decide import Forward
 from tiercut.pipeline.in_transit import InTransit
 from tiercut.pipeline.peers import Peers
 from tiercut.plan import Tier
+from tiercut.protocol import events
 from tiercut.protocol.chunks import split
 from tiercut.protocol.envelope import encode_work
 from tiercut.protocol.frames import ClockStamp, Dropped, Work
-from tiercut.protocol.jsonwire import encode_dropped
 from tiercut.protocol.topics import DROPPED, RESULT, RETURN, WORK
-from tiercut.results import result_json
 
 #: A frame of a ``latest`` stream is of no use to anybody after this long in a broker.
 LATEST_EXPIRY_S = 10
@@ -59,7 +60,7 @@ class BusOutlet:
         """Send a frame to the next node, in chunks where the broker's packets are smaller."""
         bus = self.bus_to(to.tier)
         now_s = self._clock.monotonic_s()
-        work = replace(
+        work = structs.replace(
             work,
             captured=self._on_our_clock(work.captured, now_s),  # the next node asks only us
             sent=ClockStamp(self._clock.id, now_s),
@@ -83,18 +84,16 @@ class BusOutlet:
     async def finish(self, work: Work, result: bytes) -> None:
         """Publish a result where it belongs: on the stream's topic, or back to the node that forwarded the frame."""
         topic = work.return_to or RESULT.of(site=work.site, stream=work.stream)
-        await self._publish_outcome(topic, result, work, result_json.RESULT_TYPE)
+        await self._publish_outcome(topic, result, work, events.RESULT_TYPE)
 
     async def drop(self, work: Work, dropped: Dropped) -> None:
         """Publish that there is no result."""
         topic = work.return_to or DROPPED.of(site=work.site, stream=work.stream)
-        await self._publish_outcome(topic, encode_dropped(dropped), work, result_json.DROPPED_TYPE)
+        await self._publish_outcome(topic, encode_json(dropped), work, events.DROPPED_TYPE)
 
     async def _publish_outcome(self, topic: str, payload: bytes, work: Work, kind: str) -> None:
-        attributes = result_json.attributes(work, kind=kind, unix_s=self._clock.unix_s())
-        await self._buses.home.publish(
-            Message(topic, payload, properties=attributes, content_type=result_json.CONTENT_TYPE)
-        )
+        attributes = events.attributes(work, kind=kind, unix_s=self._clock.unix_s())
+        await self._buses.home.publish(Message(topic, payload, properties=attributes, content_type=events.CONTENT_TYPE))
 
     def bus_to(self, tier: Tier) -> Bus:
         """The bus that nodes of a tier are on."""

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from msgspec import structs
+
 from tiercut.clock import Clock
 from tiercut.clocks.offsets import ClockOffsets
-from tiercut.codecs import decode_tensor, encode_tensor
+from tiercut.codecs.encode import decode_tensor, encode_tensor
 from tiercut.codecs.encoded import EncodedTensor
 from tiercut.errors import BadMessage, TiercutError, refuse
 from tiercut.logs import Throttle
@@ -26,8 +28,7 @@ from tiercut.pipeline.segment_runner import SegmentName, SegmentRunner
 from tiercut.plan import Tier
 from tiercut.protocol.frames import Stage, StageKind, Work
 from tiercut.repository.store import ModelStore
-from tiercut.results import result_json
-from tiercut.results.result_json import Reading
+from tiercut.results.reading import Reading, read_outputs, write_result
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ class Processor:
                     self._try(job, action.name, _known(bundle), _known(variant))
                 case Forward():
                     tensors = self._encode(job, action.codec, _known(bundle), _known(variant))
-                    work = replace(job.work, cut=job.cut, tensors=tensors, stages=tuple(job.stages))
+                    work = structs.replace(job.work, cut=job.cut, tensors=tensors, stages=tuple(job.stages))
                     return Processed(job, action, work)
                 case Finish():
                     return Processed(job, action, job.work, self._result(job, _known(bundle), _known(variant)))
@@ -237,7 +238,7 @@ class Processor:
 
     def _result(self, job: Job, bundle: Bundle, variant: Variant) -> bytes:
         read = job.known or self._read(job, bundle, variant)
-        return result_json.build(
+        return write_result(
             job.work,
             read,
             bundle.name,
@@ -252,7 +253,7 @@ class Processor:
         outputs = self._decoded(job, bundle, variant) if job.left is None else job.left.outputs
         self._note_compute(job)
         left_at = variant if job.left is None else bundle.variant(job.left.exit.name)
-        read = result_json.reading(job.work.seq, outputs, bundle, left_at)
+        read = read_outputs(job.work.seq, outputs, bundle, left_at)
         if self.answers is not None:
             self.answers.keep(job.work, read, self._clock.monotonic_s())
         return read

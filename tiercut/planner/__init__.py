@@ -1,19 +1,21 @@
-"""The planner: where to cut, which nodes, which codecs. Pure: numbers in, plans out.
+"""The planner: where to cut, which nodes, which codecs. Pure: problems in, answers out; no dicts, no I/O.
 
-The problem and the answer are those of the planning problem, version 1 (``docs/planning.md``).
+`document` is the border: it reads a planning problem, version 1 (``docs/planning.md``), and writes answers in its form.
 """
 
 from tiercut.planner.alternatives import alternatives
-from tiercut.planner.beside import beside, taken_by
-from tiercut.planner.best import evaluate, solve
+from tiercut.planner.answer import Answer, Choice
+from tiercut.planner.best import evaluate, solve, solve_top
+from tiercut.planner.contention import beside, taken_by
 from tiercut.planner.edgent import edgent
 from tiercut.planner.joint import JointPlan, Stream, plan_together
-from tiercut.planner.k_best import solve_top
-from tiercut.planner.problem import FORMAT
+from tiercut.planner.problem import Problem
 
 __all__ = [
-    "FORMAT",
+    "Answer",
+    "Choice",
     "JointPlan",
+    "Problem",
     "Stream",
     "alternatives",
     "beside",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tiercut.planner.fields import Floats
+from tiercut.planner.objectives import Floats
 from tiercut.planner.plan_cost import slack
 from tiercut.planner.problem import Codec, Link, Node, Problem, Variant
 
@@ -59,6 +59,7 @@ class Costs:
         edge_steps: (V, E, N) one block on an edge, without queue.
         edge_queue: (E) paid once when an edge runs a block.
         second: (V, E, C, O) hop from an edge to a cloud.
+        bits: (V, 1, O) on the wire, as the codec leaves them.
     """
 
     variants: Ints
@@ -75,6 +76,7 @@ class Costs:
     edge_steps: Floats
     edge_queue: Floats
     second: Floats
+    bits: Floats
 
     @property
     def edges(self) -> int:
@@ -126,6 +128,7 @@ def costs_of(problem: Problem, floor: float = -np.inf) -> Costs:
         second=(_send_seconds(second, bits) + coding + _column([link.latency_seconds for link in second])).reshape(
             hops
         ),
+        bits=bits,
     )
 
 

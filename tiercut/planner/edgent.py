@@ -6,16 +6,17 @@ Li, Zhou and Chen, "Edge intelligence: on-demand deep learning model co-inferenc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from tiercut.planner.alternatives import one_cut
+from tiercut.planner.answer import Answer
+from tiercut.planner.objectives import LATENCY
 from tiercut.planner.plan_cost import slack
-from tiercut.planner.problem import RAW, Problem, Variant, parse
+from tiercut.planner.problem import RAW, Problem, Variant
 
 
-def edgent(problem: Mapping[str, Any]) -> dict[str, Any]:
+def edgent(problem: Problem) -> Answer:
     """The plan that Edgent's rule takes, whatever the problem's objective.
 
     Exits are tried from the most accurate down. For each, the cut of least latency is found, between the device and one
@@ -23,20 +24,16 @@ def edgent(problem: Mapping[str, Any]) -> dict[str, Any]:
     nothing is encoded. The first that meets the deadline is taken.
 
     Returns:
-        The answer in the planning problem's form. Where no exit meets the deadline, ``feasible`` is false, and the plan
-        is the fastest of those that were tried.
-
-    Raises:
-        SettingsError: the problem is not valid.
+        The answer. Where no exit meets the deadline it is not feasible, and the plan is the fastest of those that were
+        tried.
     """
-    parsed = parse(problem)
-    bare = replace(parsed, codecs=(RAW,), objective="latency", max_accuracy_drop=None)
-    tried = []
-    for variant in _most_accurate_first(parsed):
+    bare = replace(problem, codecs=(RAW,), objective=LATENCY, max_accuracy_drop=None)
+    tried: list[Answer] = []
+    for variant in _most_accurate_first(problem):
         tried.append(one_cut(replace(bare, variants=(variant,))))
-        if tried[-1]["feasible"]:
+        if tried[-1].feasible:
             return tried[-1]
-    return min(tried, key=_latency)
+    return min(tried, key=lambda answer: answer.latency_seconds)
 
 
 def _most_accurate_first(problem: Problem) -> Iterable[Variant]:
@@ -45,8 +42,3 @@ def _most_accurate_first(problem: Problem) -> Iterable[Variant]:
     floor = 0.0 if allowed is None else problem.best_accuracy - allowed - slack(1.0)
     enough = [variant for variant in problem.variants if variant.accuracy >= floor]
     return sorted(enough, key=lambda variant: -variant.accuracy)
-
-
-def _latency(answer: Mapping[str, Any]) -> float:
-    seconds = answer["latency_seconds"]
-    return float("inf") if seconds is None else float(seconds)

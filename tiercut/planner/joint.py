@@ -1,24 +1,24 @@
 """Several streams on shared nodes and links, planned together: each answers the others until nobody gains.
 
-Best response: one stream after the other gets its best plan under the load of all others (`load`), and moves if that
-is better by `MIN_GAIN`. When a round passes without a move, no stream gains by moving alone. That is not always best
-for all together; so it is done from several starting orders, and the one with the fewest frames under way is taken
+Best response: one stream after the other gets its best plan under the load of all others (`contention`), and moves if
+that is better by `MIN_GAIN`. When a round passes without a move, no stream gains by moving alone. That is not always
+best for all together; so it is done from several starting orders, and the one with the fewest frames under way is taken
 (``docs/planning.md`` has the measured gap). A stream does not choose what it would overload while it has another way.
 """
 
 from __future__ import annotations
 
 from collections import ChainMap, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tiercut.errors import SettingsError
-from tiercut.planner.alternatives import KEYS
-from tiercut.planner.best import best_choice, nearest_choice
-from tiercut.planner.load import Load, load_of, loaded
-from tiercut.planner.plan_cost import Choice, no_answer, score
-from tiercut.planner.problem import Problem, parse
+from tiercut.planner.answer import Answer
+from tiercut.planner.best import best_plan, nearest_plan
+from tiercut.planner.contention import Load, load_of, loaded
+from tiercut.planner.objectives import LATENCY
+from tiercut.planner.plan_cost import PlanIndex, no_answer, price
+from tiercut.planner.problem import Problem
 
 #: A move must gain this part of what the stream has. It also ends the chases that gain less and less.
 MIN_GAIN = 0.01
@@ -36,7 +36,7 @@ class Stream:
     """
 
     name: str
-    problem: Mapping[str, Any]
+    problem: Problem
     frames_per_second: float
 
 
@@ -52,7 +52,7 @@ class JointPlan:
         settled: False if `MAX_ROUNDS` ended it; the best state seen is the one returned.
     """
 
-    answers: dict[str, dict[str, Any]]
+    answers: dict[str, Answer]
     load: dict[str, float]
     frames_under_way: float
     rounds: int
@@ -62,9 +62,9 @@ class JointPlan:
 class _Table:
     """The streams around one table: who has which plan, and what all plans take."""
 
-    def __init__(self, streams: Sequence[Stream], problems: Sequence[Problem]) -> None:
-        self.streams, self.problems = streams, problems
-        self.choices: list[Choice | None] = [None] * len(streams)
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        self.streams = streams
+        self.plans: list[PlanIndex | None] = [None] * len(streams)
         self.loads: list[dict[str, float]] = [{} for _ in streams]
         self.total: defaultdict[str, float] = defaultdict(float)
 
@@ -73,78 +73,76 @@ class _Table:
         rest = {where: max(0.0, self.total[where] - taken) for where, taken in self.loads[index].items()}
         return ChainMap(rest, self.total)
 
-    def answer(self, index: int, choice: Choice | None) -> dict[str, Any]:
+    def answer(self, index: int, plan: PlanIndex | None) -> Answer:
         """What a plan gives a stream, beside the others."""
-        seen = loaded(self.problems[index], self.others(index))
-        return no_answer(seen) if choice is None else score(seen, choice)
+        seen = loaded(self.streams[index].problem, self.others(index))
+        return no_answer(seen) if plan is None else price(seen, plan)
 
-    def load(self, index: int, choice: Choice | None) -> dict[str, float]:
+    def load(self, index: int, plan: PlanIndex | None) -> dict[str, float]:
         """What a plan of a stream takes."""
-        return load_of(self.problems[index], choice, self.streams[index].frames_per_second)
+        return load_of(self.streams[index].problem, plan, self.streams[index].frames_per_second)
 
-    def move(self, index: int, choice: Choice | None) -> None:
+    def move(self, index: int, plan: PlanIndex | None) -> None:
         """Give a stream another plan."""
         for where, taken in self.loads[index].items():
             self.total[where] -= taken
-        self.choices[index], self.loads[index] = choice, self.load(index, choice)
+        self.plans[index], self.loads[index] = plan, self.load(index, plan)
         for where, taken in self.loads[index].items():
             self.total[where] += taken
 
-    def overloaded(self, index: int, choice: Choice | None) -> set[str]:
+    def overloaded(self, index: int, plan: PlanIndex | None) -> set[str]:
         """What a plan would bring to its limit."""
         others = self.others(index)
-        return {
-            where for where, taken in self.load(index, choice).items() if taken and taken + others.get(where, 0) >= 1
-        }
+        return {where for where, taken in self.load(index, plan).items() if taken and taken + others.get(where, 0) >= 1}
 
-    def respond(self, index: int) -> Choice | None:
+    def respond(self, index: int) -> PlanIndex | None:
         """A stream's best plan beside the others, on what it does not overload if there is such a plan."""
-        problem, others = self.problems[index], self.others(index)
+        problem, others = self.streams[index].problem, self.others(index)
         seen = loaded(problem, others)
-        first = choice = best_choice(seen) or nearest_choice(seen)
+        first = plan = best_plan(seen) or nearest_plan(seen)
         without: set[str] = set()
-        while choice is not None:
-            over = self.overloaded(index, choice)
+        while plan is not None:
+            over = self.overloaded(index, plan)
             if not over - without:
-                return choice if not over else first
+                return plan if not over else first
             without |= over
-            choice = best_choice(loaded(problem, others, without))
+            plan = best_plan(loaded(problem, others, without))
         return first
 
     def round(self, order: Iterable[int]) -> int:
         """Everyone answers once; returns how many moved."""
         moved = 0
         for index in order:
-            choice, now = self.respond(index), self.choices[index]
-            if choice != now and (now is None or self.gains(index, choice)):
-                self.move(index, choice)
+            plan, now = self.respond(index), self.plans[index]
+            if plan != now and (now is None or self.gains(index, plan)):
+                self.move(index, plan)
                 moved += 1
         return moved
 
-    def gains(self, index: int, choice: Choice | None) -> bool:
+    def gains(self, index: int, plan: PlanIndex | None) -> bool:
         """Whether a plan is worth a move."""
-        was, new = self.answer(index, self.choices[index]), self.answer(index, choice)
+        was, new = self.answer(index, self.plans[index]), self.answer(index, plan)
         for better in (
-            bool(self.overloaded(index, self.choices[index])) - bool(self.overloaded(index, choice)),
-            new["feasible"] - was["feasible"],
+            bool(self.overloaded(index, self.plans[index])) - bool(self.overloaded(index, plan)),
+            new.feasible - was.feasible,
         ):
             if better:
                 return better > 0
-        objective = self.problems[index].objective if was["feasible"] else "latency"
-        for name, sign in KEYS[objective]:
-            gain = sign * (was[name] - new[name])
-            if abs(gain) > MIN_GAIN * abs(was[name]):
-                return bool(gain > 0)
+        for objective in (self.streams[index].problem.objective, LATENCY) if was.feasible else (LATENCY,):
+            gain = objective.gain(was, new)
+            if abs(gain) > MIN_GAIN * abs(objective.value(was)):
+                return gain > 0
         return False
 
     def cost(self) -> tuple[int, int, float]:
         """Less is better: plans within no constraints, overloaded nodes and links, frames under way."""
-        answers = [self.answer(index, choice) for index, choice in enumerate(self.choices)]
+        answers = [self.answer(index, plan) for index, plan in enumerate(self.plans)]
         under_way = sum(
-            stream.frames_per_second * (answer["latency_seconds"] or 0.0)
+            stream.frames_per_second * answer.latency_seconds
             for stream, answer in zip(self.streams, answers, strict=True)
+            if answer.choice is not None
         )
-        refused = sum(not answer["feasible"] for answer in answers)
+        refused = sum(not answer.feasible for answer in answers)
         return refused, sum(taken >= 1 for taken in self.total.values()), under_way
 
 
@@ -152,36 +150,35 @@ def plan_together(streams: Sequence[Stream]) -> JointPlan:
     """Plan streams that share nodes and links.
 
     Raises:
-        SettingsError: two streams have one name, a rate is not positive, or a problem is not valid.
+        SettingsError: two streams have one name, or a rate is not positive.
     """
     _check(streams)
-    problems = [parse(stream.problem) for stream in streams]
     given = list(range(len(streams)))
     busiest = sorted(given, key=lambda index: -streams[index].frames_per_second)
     orders = dict.fromkeys(map(tuple, (given, given[::-1], busiest)))
-    found = [_settle(_Table(streams, problems), order) for order in orders]
+    found = [_settle(_Table(streams), order) for order in orders]
     return min(found, key=lambda pair: pair[0])[1]
 
 
 def _settle(table: _Table, order: Sequence[int]) -> tuple[tuple[int, int, float], JointPlan]:
     """Rounds until nobody moves."""
-    best: tuple[tuple[int, int, float], list[Choice | None]] | None = None
+    best: tuple[tuple[int, int, float], list[PlanIndex | None]] | None = None
     for rounds in range(1, MAX_ROUNDS + 1):
         moved = table.round(order)
         cost = table.cost()
         if not moved:
             return cost, _result(table, cost, rounds, settled=True)
         if best is None or cost < best[0]:
-            best = (cost, list(table.choices))
+            best = (cost, list(table.plans))
     if best is None:
-        best = (table.cost(), list(table.choices))
-    for index, choice in enumerate(best[1]):
-        table.move(index, choice)
+        best = (table.cost(), list(table.plans))
+    for index, plan in enumerate(best[1]):
+        table.move(index, plan)
     return best[0], _result(table, best[0], MAX_ROUNDS, settled=False)
 
 
 def _result(table: _Table, cost: tuple[int, int, float], rounds: int, *, settled: bool) -> JointPlan:
-    answers = {stream.name: table.answer(i, table.choices[i]) for i, stream in enumerate(table.streams)}
+    answers = {stream.name: table.answer(i, table.plans[i]) for i, stream in enumerate(table.streams)}
     load = {where: taken for where, taken in sorted(table.total.items()) if taken > 0}
     return JointPlan(answers, load, cost[2], rounds, settled)
 

@@ -1,22 +1,22 @@
 """The best K plans, by trying every plan: a table of all second hops at a time, of which only the best are kept.
 
-Slower than `solve` (under a second at 160 blocks and 5 variants, where that takes milliseconds), and made of other
-sums: the tests hold one against the other.
+Slower than `best.solve` with a search of its own (half a second at 160 blocks and 5 variants, where that takes
+milliseconds), and made of other sums: the tests hold one against the other. An objective without such a search is
+served from here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from tiercut.planner.best import solve_parsed
+from tiercut.plan import Tier
 from tiercut.planner.costs import Costs, Ints, costs_of
-from tiercut.planner.fields import Floats
-from tiercut.planner.plan_cost import TIE_ABSOLUTE, TIE_RELATIVE, Choice, score, slack
-from tiercut.planner.problem import Problem, parse
+from tiercut.planner.objectives import Floats
+from tiercut.planner.plan_cost import TIE_ABSOLUTE, TIE_RELATIVE, PlanIndex, slack
+from tiercut.planner.problem import Problem
 
 #: An edge's place when there is none: the last.
 NO_EDGE = np.iinfo(np.intp).max
@@ -27,7 +27,7 @@ class Candidates:
     """Some plans: one value per plan in every field.
 
     Attributes:
-        primary: What the objective minimises (accuracy negated).
+        primary: What the objective minimises (negated where more is better).
         latency: Seconds.
         hops: 0, 1 or 2.
         accuracy: 0..1.
@@ -46,25 +46,38 @@ class Candidates:
         return Candidates(primary, latency, self.hops[chosen], accuracy, self.plans[chosen])
 
 
-def solve_top(problem: Mapping[str, Any], k: int) -> list[dict[str, Any]]:
-    """The best ``k`` different plans, best first: the first is that of `solve`.
+@dataclass(frozen=True, slots=True)
+class PlanArrays:
+    """What objectives may count (`objectives.Figures`) of an array of plans; shapes broadcast to the latency's."""
 
-    Returns:
-        Fewer than ``k`` if no more plans satisfy the constraints; where none does, the answer of `solve` alone.
+    stages: list[Floats]
+    latency_seconds: Floats
+    accuracy: Floats
+    energy_joules: Floats
+    sent: dict[Tier, Floats]
 
-    Raises:
-        SettingsError: the problem is not valid.
-    """
-    parsed = parse(problem)
-    costs = costs_of(parsed)
+    @property
+    def longest_stage_seconds(self) -> Floats:
+        """The longest of them."""
+        longest = self.stages[0]
+        for stage in self.stages[1:]:
+            longest = np.maximum(longest, stage)
+        return longest
+
+    def sent_bytes(self, to: Tier) -> Floats:
+        """Bytes of a frame on the hop to a tier."""
+        return self.sent.get(to, np.zeros(1))
+
+
+def k_best(problem: Problem, k: int) -> list[PlanIndex]:
+    """The best ``k`` different plans within the constraints, best first; fewer if there are no more."""
+    costs = costs_of(problem)
     kept: list[Candidates] = []
-    for group in _groups(parsed, costs):
+    for group in _groups(problem, costs):
         kept.append(_best(group, k))
         if sum(len(part.primary) for part in kept) > 4 * k:
             kept = [_best(_join(kept), k)]
-    best = _best(_join(kept), k)
-    choices = [_choice([int(x) for x in row]) for row in best.plans]
-    return [score(parsed, choice) for choice in choices] or [solve_parsed(parsed)]
+    return [_index([int(x) for x in row]) for row in _best(_join(kept), k).plans]
 
 
 def _groups(problem: Problem, costs: Costs) -> Iterable[Candidates]:
@@ -87,46 +100,45 @@ class _Group:
 
 def _table(problem: Problem, costs: Costs, group: _Group) -> Candidates:
     """The plans of one variant on one route that satisfy the constraints; axes: first offer, second offer."""
-    stages, joules, drop = _stages(costs, group)
-    latency = np.asarray(sum(stages[1:], stages[0]))
-    accuracy = np.broadcast_to(costs.accuracy[group.variant] - drop, latency.shape)
+    figures = _figures(costs, group)
+    latency = figures.latency_seconds
+    accuracy = np.broadcast_to(figures.accuracy, latency.shape)
     allowed = np.isfinite(latency)
     if problem.deadline_seconds is not None:
         allowed &= latency <= problem.deadline_seconds + slack(problem.deadline_seconds)
     if problem.max_accuracy_drop is not None:
         allowed &= accuracy >= problem.best_accuracy - problem.max_accuracy_drop - slack(1.0)
     where = np.nonzero(allowed)
-    primary: Floats = latency
-    if problem.objective == "accuracy":
-        primary = -accuracy
-    elif problem.objective == "energy":
-        primary = np.broadcast_to(joules, latency.shape)
-    elif problem.objective == "throughput":
-        primary = np.broadcast_to(stages[0], latency.shape)
-        for stage in stages[1:]:
-            primary = np.maximum(primary, stage)
-    hops = (group.edge is not None) + (group.cloud is not None)
+    value = np.broadcast_to(problem.objective.score(figures), latency.shape)[where]
     return Candidates(
-        primary[where], latency[where], np.full(len(where[0]), hops), accuracy[where], _plans(costs, group, where)
+        value if problem.objective.sign > 0 else -value,
+        latency[where],
+        np.full(len(where[0]), len(figures.sent)),
+        accuracy[where],
+        _plans(costs, group, where),
     )
 
 
-def _stages(costs: Costs, group: _Group) -> tuple[list[Floats], Floats, Floats]:
-    """Seconds of each stage, the device's joules, and the accuracy lost; all broadcast to the group's axes."""
+def _figures(costs: Costs, group: _Group) -> PlanArrays:
+    """What the plans of a group cost; all broadcast to the group's axes."""
     v, e, c = group.variant, group.edge, group.cloud
+    accuracy, drop, sent = costs.accuracy[v], costs.offers.drop, costs.bits[v, 0] / 8
     if e is None and c is None:
-        return [costs.alone[v : v + 1]], costs.alone_joules[v : v + 1], np.zeros(1)
+        alone, joules = costs.alone[v : v + 1], costs.alone_joules[v : v + 1]
+        return PlanArrays([alone], alone, accuracy[None], joules, {})
     station = e if e is not None else costs.edges + (c or 0)
-    drop = costs.offers.drop
     if e is None or c is None:  # (O)
         stages = [costs.device[v], costs.first[v, station], costs.finish[v, station]]
-        return stages, costs.first_joules[v, station], drop
+        to: Tier = "cloud" if e is None else "edge"
+        return PlanArrays(stages, _sum(stages), accuracy - drop, costs.first_joules[v, station], {to: sent})
     device, first, joules = (each[:, None] for each in (costs.device[v], costs.first[v, e], costs.first_joules[v, e]))
-    return (
-        [device, first, _middle(costs, v, e), costs.second[v, e, c], costs.finish[v, costs.edges + c]],
-        joules,
-        drop[:, None] + drop,
-    )
+    stages = [device, first, _middle(costs, v, e), costs.second[v, e, c], costs.finish[v, costs.edges + c]]
+    lost = drop[:, None] + drop
+    return PlanArrays(stages, _sum(stages), accuracy - lost, joules, {"edge": sent[:, None], "cloud": sent})
+
+
+def _sum(stages: list[Floats]) -> Floats:
+    return np.asarray(sum(stages[1:], stages[0]))
 
 
 def _middle(costs: Costs, variant: int, edge: int) -> Floats:
@@ -184,7 +196,7 @@ def _join(parts: list[Candidates]) -> Candidates:
     )
 
 
-def _choice(plan: list[int]) -> Choice:
+def _index(plan: list[int]) -> PlanIndex:
     variant, edge, cloud, first_codec, second_codec, first_cut, second_cut = plan
     codecs = tuple(codec for codec in (first_codec, second_codec) if codec >= 0)
-    return Choice(variant, None if edge < 0 else edge, None if cloud < 0 else cloud, codecs, first_cut, second_cut)
+    return PlanIndex(variant, None if edge < 0 else edge, None if cloud < 0 else cloud, codecs, first_cut, second_cut)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from tiercut.planner.problem import Codec, Link, Node, Problem, Variant
+from tiercut.planner.answer import Answer, Choice, Stage, Violation
+from tiercut.planner.problem import Codec, Link, Node, Problem
 
 #: Two values are equal when they differ by no more than ``TIE_ABSOLUTE + TIE_RELATIVE * value``: far more than sums in
 #: another order differ by (1e-14), far less than anything that can be measured.
@@ -15,7 +15,7 @@ TIE_ABSOLUTE = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class PlanIndex:
     """A plan by positions in the problem's lists: what the search finds."""
 
     variant: int
@@ -25,24 +25,25 @@ class Choice:
     first_cut: int
     second_cut: int
 
+    def choice(self, problem: Problem) -> Choice:
+        """The same by names."""
+        return Choice(
+            variant=problem.variants[self.variant].name,
+            edge=None if self.edge is None else problem.edges[self.edge].id,
+            cloud=None if self.cloud is None else problem.clouds[self.cloud].id,
+            first_cut=self.first_cut,
+            second_cut=self.second_cut,
+            codecs=tuple(problem.codecs[index].name for index in self.codecs),
+        )
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One stage of a plan.
-
-    Attributes:
-        kind: ``compute`` or ``transfer``.
-        where: Node id, or both with an arrow.
-        seconds: What a frame takes.
-        busy_seconds: Those of them that node or line can do nothing else: without queue, latency and coding.
-        watts: What the sender draws while it transmits.
-    """
-
-    kind: str
-    where: str
-    seconds: float
-    busy_seconds: float
-    watts: float = 0.0
+    def route(self, problem: Problem) -> list[tuple[Node, int, int]]:
+        """The nodes that take part, each with the first and last cut of its segment."""
+        route = [(problem.device, 0, self.first_cut)]
+        if self.edge is not None:
+            route.append((problem.edges[self.edge], self.first_cut, self.second_cut))
+        if self.cloud is not None:
+            route.append((problem.clouds[self.cloud], self.second_cut, problem.variants[self.variant].blocks))
+        return route
 
 
 def slack(value: float) -> float:
@@ -58,92 +59,75 @@ def usable(codec: Codec, cut: int, blocks: int) -> bool:
     return first <= cut <= last
 
 
-def score(problem: Problem, choice: Choice) -> dict[str, Any]:
-    """The answer for one plan, ``feasible`` or with what it ``violates``.
+def price(problem: Problem, plan: PlanIndex) -> Answer:
+    """What one plan costs, with what it violates.
 
     The plan must be possible (`best.evaluate` checks one from elsewhere).
     """
-    variant = problem.variants[choice.variant]
-    codecs = [problem.codecs[index] for index in choice.codecs]
-    stages = stages_of(problem, choice)
-    answer: dict[str, Any] = {
-        "feasible": True,
-        "variant": variant.name,
-        "device": problem.device.id,
-        "edge": None if choice.edge is None else problem.edges[choice.edge].id,
-        "cloud": None if choice.cloud is None else problem.clouds[choice.cloud].id,
-        "first_cut": choice.first_cut,
-        "second_cut": choice.second_cut,
-        "codecs": [codec.name for codec in codecs],
-        "latency_seconds": sum(stage.seconds for stage in stages),
-        "accuracy": variant.accuracy - sum(codec.accuracy_drop for codec in codecs),
-        "energy_joules": _energy(problem.device, stages),
-        "bottleneck_seconds": max((stage.seconds for stage in stages), default=0.0),
-        "stages": [{"kind": stage.kind, "where": stage.where, "seconds": stage.seconds} for stage in stages],
-    }
-    violated = list(violations(problem, answer, codecs))
-    return {**answer, "feasible": False, "violates": violated} if violated else answer
+    variant = problem.variants[plan.variant]
+    codecs = [problem.codecs[index] for index in plan.codecs]
+    stages = stages_of(problem, plan)
+    latency_seconds = sum(stage.seconds for stage in stages)
+    accuracy = variant.accuracy - sum(codec.accuracy_drop for codec in codecs)
+    return Answer(
+        device=problem.device.id,
+        choice=plan.choice(problem),
+        latency_seconds=latency_seconds,
+        accuracy=accuracy,
+        energy_joules=_energy(problem.device, stages),
+        longest_stage_seconds=max((stage.seconds for stage in stages), default=0.0),
+        stages=stages,
+        violates=tuple(_violations(problem, plan.first_cut, codecs, latency_seconds, accuracy)),
+    )
 
 
-def no_answer(problem: Problem) -> dict[str, Any]:
+def no_answer(problem: Problem) -> Answer:
     """The answer when no plan is possible at all, whatever is given up."""
-    numbers = ("first_cut", "second_cut", "latency_seconds", "accuracy", "energy_joules", "bottleneck_seconds")
-    return {
-        "feasible": False,
-        "variant": None,
-        "device": problem.device.id,
-        "edge": None,
-        "cloud": None,
-        "codecs": [],
-        **dict.fromkeys(numbers),
-        "stages": [],
-        "violates": [{"constraint": "nodes and links", "limit": "a way through the network", "value": None}],
-    }
+    nothing = Violation("nodes and links", "a way through the network", None)
+    return Answer(device=problem.device.id, choice=None, violates=(nothing,))
 
 
-def violations(problem: Problem, answer: dict[str, Any], codecs: Sequence[Codec]) -> Iterable[dict[str, Any]]:
-    """What a plan with these codecs violates: the constraint, its limit, and the plan's value."""
-    if answer["first_cut"] < problem.min_first_cut:
-        yield {"constraint": "min_first_cut", "limit": problem.min_first_cut, "value": answer["first_cut"]}
+def _violations(
+    problem: Problem, first_cut: int, codecs: Sequence[Codec], latency_seconds: float, accuracy: float
+) -> Iterable[Violation]:
+    if first_cut < problem.min_first_cut:
+        yield Violation("min_first_cut", problem.min_first_cut, first_cut)
     least = problem.min_noise
     if least is not None and codecs and codecs[0].noise < least - slack(least):
-        yield {"constraint": "min_noise", "limit": least, "value": codecs[0].noise}
+        yield Violation("min_noise", least, codecs[0].noise)
     deadline = problem.deadline_seconds
-    if deadline is not None and answer["latency_seconds"] > deadline + slack(deadline):
-        yield {"constraint": "deadline_seconds", "limit": deadline, "value": answer["latency_seconds"]}
+    if deadline is not None and latency_seconds > deadline + slack(deadline):
+        yield Violation("deadline_seconds", deadline, latency_seconds)
     limit = problem.max_accuracy_drop
-    drop = problem.best_accuracy - answer["accuracy"]
+    drop = problem.best_accuracy - accuracy
     if limit is not None and drop > limit + slack(1.0):
-        yield {"constraint": "max_accuracy_drop", "limit": limit, "value": drop}
+        yield Violation("max_accuracy_drop", limit, drop)
 
 
-def stages_of(problem: Problem, choice: Choice) -> tuple[Stage, ...]:
+def stages_of(problem: Problem, plan: PlanIndex) -> tuple[Stage, ...]:
     """The stages of a plan, in order."""
-    codecs = [problem.codecs[index] for index in choice.codecs]
-    return tuple(_stages(problem, problem.variants[choice.variant], choice, codecs))
+    return tuple(_stages(problem, plan))
 
 
-def _stages(problem: Problem, variant: Variant, choice: Choice, codecs: Sequence[Codec]) -> Iterable[Stage]:
-    route: list[tuple[Node, int, int]] = [(problem.device, 0, choice.first_cut)]
-    if choice.edge is not None:
-        route.append((problem.edges[choice.edge], choice.first_cut, choice.second_cut))
-    if choice.cloud is not None:
-        route.append((problem.clouds[choice.cloud], choice.second_cut, variant.blocks))
+def _stages(problem: Problem, plan: PlanIndex) -> Iterable[Stage]:
+    variant, route = problem.variants[plan.variant], plan.route(problem)
     for hop, (node, start, end) in enumerate(route):
         if end > start:
             busy = node.slowdown * sum(node.block_seconds[variant.name][start:end].tolist())
             yield Stage("compute", node.id, busy + node.queue_seconds, busy)
-        if hop < len(codecs):
-            receiver = route[hop + 1][0]
-            yield transfer(node, receiver, problem.links[node.id, receiver.id], codecs[hop], variant.cut_bytes[end])
+        if hop < len(plan.codecs):
+            receiver, codec = route[hop + 1][0], problem.codecs[plan.codecs[hop]]
+            yield _transfer(node, receiver, problem.links[node.id, receiver.id], codec, float(variant.cut_bytes[end]))
 
 
-def transfer(sender: Node, receiver: Node, link: Link, codec: Codec, size_bytes: float) -> Stage:
+def _transfer(sender: Node, receiver: Node, link: Link, codec: Codec, size_bytes: float) -> Stage:
     """The stage that carries so many bytes (before the codec) over a link."""
-    transmit = float(size_bytes) / codec.ratio * 8 / (link.mbps * 1e6)
-    coding = float(size_bytes) / 1e6 * (codec.encode_seconds_per_mb + codec.decode_seconds_per_mb)
+    sent_bytes = size_bytes / codec.ratio
+    transmit = sent_bytes * 8 / (link.mbps * 1e6)
+    coding = size_bytes / 1e6 * (codec.encode_seconds_per_mb + codec.decode_seconds_per_mb)
     seconds = link.latency_seconds + transmit + coding
-    return Stage("transfer", f"{sender.id} -> {receiver.id}", seconds, transmit, link.watts)
+    where = f"{sender.id} -> {receiver.id}"
+    return Stage("transfer", where, seconds, transmit, link.watts, receiver.tier, sent_bytes)
 
 
 def _energy(device: Node, stages: Sequence[Stage]) -> float:

@@ -2,81 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from tiercut.planner.fields import a_list, a_map, integer, refuse
-from tiercut.planner.plan_cost import Choice, usable
+from tiercut.planner.answer import Choice
+from tiercut.planner.plan_cost import PlanIndex, usable
 from tiercut.planner.problem import Node, Problem
+from tiercut.planner.reading import Reader
+
+READER = Reader("planning problem")
 
 
-def choice_of(problem: Problem, plan: Mapping[str, Any]) -> Choice:
+def index_of(problem: Problem, choice: Choice) -> PlanIndex:
     """Find a plan's names in a problem.
 
     Raises:
         SettingsError: a name is unknown, the cuts do not fit the variant, a link is missing, a node cannot run its
             segment, or a codec may not be used at its cut.
     """
-    plan = a_map(plan, "plan")
-    variant = _position(plan, "variant", [item.name for item in problem.variants])
-    names = a_list(plan.get("codecs", []), "plan.codecs")
     known = [codec.name for codec in problem.codecs]
-    if variant is None:
-        refuse("plan.variant", f"one of {', '.join(item.name for item in problem.variants)}", None)
-    choice = Choice(
-        variant=variant,
-        edge=_position(plan, "edge", [node.id for node in problem.edges]),
-        cloud=_position(plan, "cloud", [node.id for node in problem.clouds]),
-        codecs=tuple(_index(name, known, f"plan.codecs[{hop}]") for hop, name in enumerate(names)),
-        first_cut=integer(plan, "first_cut", "plan"),
-        second_cut=integer(plan, "second_cut", "plan"),
+    found = PlanIndex(
+        variant=_position(choice.variant, [variant.name for variant in problem.variants], "plan.variant"),
+        edge=_node_position(choice.edge, problem.edges, "plan.edge"),
+        cloud=_node_position(choice.cloud, problem.clouds, "plan.cloud"),
+        codecs=tuple(_position(name, known, f"plan.codecs[{hop}]") for hop, name in enumerate(choice.codecs)),
+        first_cut=choice.first_cut,
+        second_cut=choice.second_cut,
     )
-    _check_cuts(problem, choice)
-    _check_route(problem, choice)
-    return choice
+    _check_cuts(problem, found)
+    _check_route(problem, found)
+    return found
 
 
-def _check_cuts(problem: Problem, choice: Choice) -> None:
+def _check_cuts(problem: Problem, plan: PlanIndex) -> None:
     """The cuts fit the variant and the tiers that take part."""
-    end, first, second = problem.variants[choice.variant].blocks, choice.first_cut, choice.second_cut
+    end, first, second = problem.variants[plan.variant].blocks, plan.first_cut, plan.second_cut
     rules = [
-        (first <= second <= end, f"0 <= first_cut <= second_cut <= {end}"),
-        (choice.edge is not None or first == second, "first_cut equal to second_cut where no edge takes part"),
-        (choice.cloud is not None or second == end, f"second_cut {end} where no cloud takes part"),
-        (choice.cloud is None or second < end, f"second_cut below {end} where a cloud takes part"),
-        (choice.edge is None or first < end, f"first_cut below {end} where an edge takes part"),
+        (0 <= first <= second <= end, f"0 <= first_cut <= second_cut <= {end}"),
+        (plan.edge is not None or first == second, "first_cut equal to second_cut where no edge takes part"),
+        (plan.cloud is not None or second == end, f"second_cut {end} where no cloud takes part"),
+        (plan.cloud is None or second < end, f"second_cut below {end} where a cloud takes part"),
+        (plan.edge is None or first < end, f"first_cut below {end} where an edge takes part"),
     ]
     for holds, expected in rules:
         if not holds:
-            refuse("plan.second_cut", expected, f"first_cut {first}, second_cut {second}", "correct the cuts")
+            READER.refuse("plan.second_cut", expected, f"first_cut {first}, second_cut {second}", "correct the cuts")
 
 
-def _check_route(problem: Problem, choice: Choice) -> None:
+def _check_route(problem: Problem, plan: PlanIndex) -> None:
     """Links exist, nodes can run their segments, codecs may be used."""
-    variant = problem.variants[choice.variant]
-    route: list[tuple[Node, int, int]] = [(problem.device, 0, choice.first_cut)]
-    if choice.edge is not None:
-        route.append((problem.edges[choice.edge], choice.first_cut, choice.second_cut))
-    if choice.cloud is not None:
-        route.append((problem.clouds[choice.cloud], choice.second_cut, variant.blocks))
+    variant, route = problem.variants[plan.variant], plan.route(problem)
     for node, start, end in route:
         if end > start and variant.name not in node.block_seconds:
-            refuse("plan", f"nodes that can run '{variant.name}'", node.id, "choose another node or variant")
-    if len(choice.codecs) != len(route) - 1:
-        refuse("plan.codecs", f"one per hop, {len(route) - 1} in all", f"{len(choice.codecs)} codecs")
-    for (sender, _, cut), (receiver, _, _), index in zip(route, route[1:], choice.codecs, strict=False):
+            READER.refuse("plan", f"nodes that can run '{variant.name}'", node.id, "choose another node or variant")
+    if len(plan.codecs) != len(route) - 1:
+        READER.refuse("plan.codecs", f"one per hop, {len(route) - 1} in all", f"{len(plan.codecs)} codecs")
+    for (sender, _, cut), (receiver, _, _), index in zip(route, route[1:], plan.codecs, strict=False):
         codec = problem.codecs[index]
         if (sender.id, receiver.id) not in problem.links:
-            refuse("plan", "a link for every hop", f"none from {sender.id} to {receiver.id}", "choose another route")
+            missing = f"none from {sender.id} to {receiver.id}"
+            READER.refuse("plan", "a link for every hop", missing, "choose another route")
         if not usable(codec, cut, variant.blocks):
-            refuse("plan.codecs", f"a codec that may be used at cut {cut}", codec.name, "choose another codec")
+            READER.refuse("plan.codecs", f"a codec that may be used at cut {cut}", codec.name, "choose another codec")
 
 
-def _position(plan: Mapping[str, Any], key: str, known: Sequence[str]) -> int | None:
-    return None if plan.get(key) is None else _index(plan[key], known, f"plan.{key}")
+def _node_position(name: str | None, nodes: Sequence[Node], field: str) -> int | None:
+    return None if name is None else _position(name, [node.id for node in nodes], field)
 
 
-def _index(name: object, known: Sequence[str], field: str) -> int:
+def _position(name: str, known: Sequence[str], field: str) -> int:
     if name not in known:
-        refuse(field, f"one of {', '.join(known)}" if known else "nothing", name)
-    return known.index(str(name))
+        READER.refuse(field, f"one of {', '.join(known)}" if known else "nothing", name)
+    return known.index(name)

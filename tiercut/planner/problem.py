@@ -1,39 +1,31 @@
-"""A planning problem, version 1, read and checked."""
+"""A planning problem: all that a choice of cuts depends on. `document` reads one from JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast, get_args
+from typing import Annotated, NoReturn
 
-from tiercut.plan import TIERS, Tier
-from tiercut.planner.fields import (
-    Floats,
-    a_list,
-    a_map,
-    a_text,
-    integer,
-    no_misspelling,
-    number,
-    numbers,
-    one_of,
-    refuse,
-)
+from msgspec import Meta
 
-FORMAT = "tiercut-plan-problem/1"
+from tiercut.errors import SettingsError
+from tiercut.plan import Tier
+from tiercut.planner.objectives import Floats, Objective
 
-Objective = Literal["latency", "accuracy", "energy", "throughput"]
-OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+#: Greatest number that a problem may hold: sums of such are finite.
+MAX_NUMBER = 1e300
 
-_PROBLEM = ("format", "model", "nodes", "links", "codecs", "objective", "constraints")
-_VARIANT = ("name", "accuracy", "cut_bytes")
-_NODE = ("id", "tier", "block_seconds", "slowdown", "queue_seconds", "power_watts")
-_LINK = ("from", "to", "latency_seconds", "mbps", "watts")
-_CODEC = ("name", "ratio", "encode_seconds_per_mb", "decode_seconds_per_mb", "accuracy_drop", "cuts", "noise")
-_CONSTRAINTS = ("min_first_cut", "deadline_seconds", "max_accuracy_drop", "min_noise")
+Amount = Annotated[float, Meta(ge=0, le=MAX_NUMBER, description="a number at least 0")]
+Positive = Annotated[float, Meta(gt=0, le=MAX_NUMBER, description="a number greater than 0")]
+Share = Annotated[float, Meta(ge=0, le=1, description="a number at least 0 and at most 1")]
+Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
+Count = Annotated[int, Meta(ge=0, description="a whole number, at least 0")]
+CutRange = Annotated[tuple[Count, Count] | None, Meta(description="two cuts, [first, last], with 0 <= first <= last")]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Variant:
     """One way through the network; ``cut_bytes`` has one entry more than there are blocks."""
 
@@ -47,25 +39,34 @@ class Variant:
         return len(self.cut_bytes) - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Node:
     """One node; ``block_seconds`` by variant name, of those variants it can run."""
 
     id: str
     tier: Tier
     block_seconds: Mapping[str, Floats]
-    slowdown: float
-    queue_seconds: float
-    power_watts: float
+    slowdown: float = 1.0
+    queue_seconds: float = 0.0
+    power_watts: float = 0.0
+
+    def __post_init__(self) -> None:
+        fits = 0 < self.slowdown < math.inf and 0 <= self.queue_seconds < math.inf and 0 <= self.power_watts < math.inf
+        if not fits:
+            _refuse(f"the node '{self.id}'", "a slowdown above 0; queue_seconds and power_watts of 0 or more", self)
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
     """One directed link."""
 
-    latency_seconds: float
-    mbps: float
-    watts: float
+    latency_seconds: Amount
+    mbps: Positive
+    watts: Amount = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.latency_seconds <= math.inf and 0 < self.mbps < math.inf and 0 <= self.watts < math.inf):
+            _refuse("a link", "mbps above 0; latency_seconds and watts of 0 or more", self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +83,38 @@ class Codec:
         noise: Scale of the noise that it adds to what it encodes.
     """
 
-    name: str
-    ratio: float = 1.0
-    encode_seconds_per_mb: float = 0.0
-    decode_seconds_per_mb: float = 0.0
-    accuracy_drop: float = 0.0
-    cuts: tuple[int, int] | None = None
-    noise: float = 0.0
+    name: Text
+    ratio: Positive
+    encode_seconds_per_mb: Amount = 0.0
+    decode_seconds_per_mb: Amount = 0.0
+    accuracy_drop: Share = 0.0
+    cuts: CutRange = None
+    noise: Amount = 0.0
 
 
 #: What always exists; usable at every cut that is sent.
-RAW = Codec("raw")
+RAW = Codec("raw", 1.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Problem:
-    """All that a choice of cuts depends on. ``codecs`` begins with `RAW`; ``max_first_cut`` serves the baselines."""
+    """All that a choice of cuts depends on.
+
+    Attributes:
+        name: The model's, for people.
+        variants: At least one.
+        device: Where frames come from.
+        edges: In the order that decides between equal plans.
+        clouds: The same.
+        links: By (from, to).
+        codecs: Begins with `RAW`.
+        objective: What is best.
+        min_first_cut: Blocks that the device must run.
+        deadline_seconds: Latency that plans keep to.
+        max_accuracy_drop: Accuracy that plans may lose, below the best variant.
+        min_noise: Noise that the codec of the first hop must add.
+        max_first_cut: Blocks that the device may run; serves the baselines.
+    """
 
     name: str
     variants: tuple[Variant, ...]
@@ -114,152 +131,34 @@ class Problem:
     max_first_cut: int | None = None
 
     @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The device, the edges, the clouds."""
+        return (self.device, *self.edges, *self.clouds)
+
+    @property
     def best_accuracy(self) -> float:
         """Accuracy of the best variant, from which ``max_accuracy_drop`` counts."""
         return max(variant.accuracy for variant in self.variants)
 
+    def with_nodes(self, changed: Callable[[Node], Node]) -> Problem:
+        """The problem with other figures of its nodes."""
+        return replace(
+            self,
+            device=changed(self.device),
+            edges=tuple(map(changed, self.edges)),
+            clouds=tuple(map(changed, self.clouds)),
+        )
 
-def parse(document: Mapping[str, Any]) -> Problem:
-    """Read a problem.
-
-    Raises:
-        SettingsError: a field is missing, of the wrong type or out of range, or the parts contradict each other.
-    """
-    document = a_map(document, "the problem")
-    one_of(document, "format", "", (FORMAT,))
-    no_misspelling(document, "", _PROBLEM)
-    model = a_map(document.get("model"), "model")
-    variants = tuple(_variants(model))
-    nodes = tuple(_nodes(document, {variant.name: variant.blocks for variant in variants}))
-    constraints = a_map(document.get("constraints", {}), "constraints")
-    for name in constraints:
-        if name not in _CONSTRAINTS:
-            refuse(f"constraints.{name}", f"one of {', '.join(_CONSTRAINTS)}", str(name))
-    return Problem(
-        name=a_text(model, "name", "model", "model"),
-        variants=variants,
-        device=_the_device(nodes),
-        edges=tuple(node for node in nodes if node.tier == "edge"),
-        clouds=tuple(node for node in nodes if node.tier == "cloud"),
-        links=dict(_links(document, {node.id for node in nodes})),
-        codecs=(RAW, *_codecs(document)),
-        objective=cast("Objective", one_of(document, "objective", "", OBJECTIVES)),
-        min_first_cut=integer(constraints, "min_first_cut", "constraints", 0),
-        deadline_seconds=_optional(constraints, "deadline_seconds"),
-        max_accuracy_drop=_optional(constraints, "max_accuracy_drop"),
-        min_noise=_optional(constraints, "min_noise"),
-    )
-
-
-def _variants(model: Mapping[str, Any]) -> Iterable[Variant]:
-    entries = a_list(model.get("variants"), "model.variants")
-    if not entries:
-        refuse("model.variants", "at least one variant", entries)
-    seen: set[str] = set()
-    for index, item in enumerate(entries):
-        where = f"model.variants[{index}]"
-        entry = a_map(item, where)
-        no_misspelling(entry, where, _VARIANT)
-        name = a_text(entry, "name", where)
-        _once(name, seen, f"{where}.name")
-        cut_bytes = numbers(entry.get("cut_bytes"), f"{where}.cut_bytes")
-        if len(cut_bytes) < 2:  # noqa: PLR2004 - one block has two ends
-            refuse(f"{where}.cut_bytes", "one entry more than there are blocks, so at least 2", entry["cut_bytes"])
-        yield Variant(name, number(entry, "accuracy", where, default=1.0, most=1.0), cut_bytes)
-
-
-def _nodes(document: Mapping[str, Any], blocks: Mapping[str, int]) -> Iterable[Node]:
-    seen: set[str] = set()
-    for index, item in enumerate(a_list(document.get("nodes"), "nodes")):
-        where = f"nodes[{index}]"
-        entry = a_map(item, where)
-        no_misspelling(entry, where, _NODE)
-        node = a_text(entry, "id", where)
-        _once(node, seen, f"{where}.id")
-        yield Node(
-            id=node,
-            tier=cast("Tier", one_of(entry, "tier", where, TIERS)),
-            block_seconds=dict(_block_seconds(entry, where, blocks)),
-            slowdown=number(entry, "slowdown", where, default=1.0, above=0.0),
-            queue_seconds=number(entry, "queue_seconds", where, default=0.0),
-            power_watts=number(entry, "power_watts", where, default=0.0),
+    def without(self, nodes: AbstractSet[str]) -> Problem:
+        """The problem without some edges and clouds, and without their links; the device stays."""
+        nodes = nodes - {self.device.id}
+        return replace(
+            self,
+            edges=tuple(node for node in self.edges if node.id not in nodes),
+            clouds=tuple(node for node in self.clouds if node.id not in nodes),
+            links={ends: link for ends, link in self.links.items() if nodes.isdisjoint(ends)},
         )
 
 
-def _block_seconds(entry: Mapping[str, Any], where: str, blocks: Mapping[str, int]) -> Iterable[tuple[str, Floats]]:
-    table = a_map(entry.get("block_seconds", {}), f"{where}.block_seconds")
-    no_misspelling(table, f"{where}.block_seconds", blocks)
-    for name, count in blocks.items():
-        if name in table:
-            field = f"{where}.block_seconds.{name}"
-            seconds = numbers(table[name], field)
-            if len(seconds) != count:
-                refuse(field, f"{count} numbers, one per block of the variant", f"{len(seconds)} numbers")
-            yield name, seconds
-
-
-def _the_device(nodes: tuple[Node, ...]) -> Node:
-    devices = [node for node in nodes if node.tier == "device"]
-    if len(devices) != 1:
-        refuse("nodes", "exactly one with tier 'device'", [node.id for node in devices])
-    return devices[0]
-
-
-def _links(document: Mapping[str, Any], nodes: set[str]) -> Iterable[tuple[tuple[str, str], Link]]:
-    seen: set[str] = set()
-    for index, item in enumerate(a_list(document.get("links", []), "links")):
-        where = f"links[{index}]"
-        entry = a_map(item, where)
-        no_misspelling(entry, where, _LINK)
-        ends = tuple(one_of(entry, key, where, sorted(nodes)) for key in ("from", "to"))
-        _once(f"{ends[0]} to {ends[1]}", seen, where)
-        yield (
-            (ends[0], ends[1]),
-            Link(
-                latency_seconds=number(entry, "latency_seconds", where),
-                mbps=number(entry, "mbps", where, above=0.0),
-                watts=number(entry, "watts", where, default=0.0),
-            ),
-        )
-
-
-def _codecs(document: Mapping[str, Any]) -> Iterable[Codec]:
-    seen: set[str] = set()
-    for index, item in enumerate(a_list(document.get("codecs", []), "codecs")):
-        where = f"codecs[{index}]"
-        entry = a_map(item, where)
-        no_misspelling(entry, where, _CODEC)
-        codec = Codec(
-            name=a_text(entry, "name", where),
-            ratio=number(entry, "ratio", where, above=0.0),
-            encode_seconds_per_mb=number(entry, "encode_seconds_per_mb", where, default=0.0),
-            decode_seconds_per_mb=number(entry, "decode_seconds_per_mb", where, default=0.0),
-            accuracy_drop=number(entry, "accuracy_drop", where, default=0.0, most=1.0),
-            cuts=_cuts(entry.get("cuts"), f"{where}.cuts"),
-            noise=number(entry, "noise", where, default=0.0),
-        )
-        _once(codec.name, seen, f"{where}.name")
-        if codec.name != RAW.name:
-            yield codec
-        elif replace(codec, cuts=None) != RAW:
-            refuse(where, "another name: 'raw' always exists, with ratio 1, no cost and no noise", item)
-
-
-def _cuts(value: object, field: str) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    cuts = a_list(value, field)
-    whole = all(isinstance(cut, int) and not isinstance(cut, bool) for cut in cuts)
-    if not whole or len(cuts) != 2 or not 0 <= cuts[0] <= cuts[1]:  # noqa: PLR2004 - first and last
-        refuse(field, "two cuts, [first, last], with 0 <= first <= last", value)
-    return cuts[0], cuts[1]
-
-
-def _optional(constraints: Mapping[str, Any], key: str) -> float | None:
-    return None if constraints.get(key) is None else number(constraints, key, "constraints")
-
-
-def _once(name: str, seen: set[str], field: str) -> None:
-    if name in seen:
-        refuse(field, "a name that no other has", name, "rename one of the two")
-    seen.add(name)
+def _refuse(what: str, expected: str, came: object) -> NoReturn:
+    raise SettingsError(f"{what} is wrong", expected=expected, came=str(came)[:200], fix="correct the problem")

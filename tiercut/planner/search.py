@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiercut.planner.costs import Costs, Ints, Offers
-from tiercut.planner.fields import Floats
+from tiercut.planner.objectives import Floats
 
 Bools = npt.NDArray[np.bool_]
 

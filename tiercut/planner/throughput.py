@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tiercut.planner.costs import Costs, Ints
-from tiercut.planner.fields import Floats
+from tiercut.planner.objectives import Floats
 from tiercut.planner.plan_cost import slack
 from tiercut.planner.search import Tables, allowances, halves, join, min_by_level, one_hop
 

@@ -12,12 +12,12 @@ from itertools import groupby
 import numpy as np
 
 from tiercut.planner.costs import Costs, Ints
-from tiercut.planner.fields import Floats
-from tiercut.planner.plan_cost import Choice, slack
+from tiercut.planner.objectives import Floats
+from tiercut.planner.plan_cost import PlanIndex, slack
 from tiercut.planner.search import Tables
 
 
-def first_of_equals(costs: Costs, latency: Tables, limit: float = np.inf) -> Choice:
+def first_of_equals(costs: Costs, latency: Tables, limit: float = np.inf) -> PlanIndex:
     """The plan that goes first.
 
     Args:
@@ -31,7 +31,7 @@ def first_of_equals(costs: Costs, latency: Tables, limit: float = np.inf) -> Cho
         equals = np.flatnonzero(latency.none <= bound)
         first = equals[_most(costs.accuracy[equals])][0]
         end = int(costs.blocks[first])
-        return Choice(int(costs.variants[first]), None, None, (), end, end)
+        return PlanIndex(int(costs.variants[first]), None, None, (), end, end)
     if latency.one.min(initial=np.inf) <= bound:
         return _one_hop(costs, *np.nonzero(latency.one <= bound))
     return _two_hops(costs, np.argwhere(latency.two <= bound).tolist(), bound, limit)
@@ -42,7 +42,7 @@ def _most(accuracy: Floats) -> Ints:
     return np.flatnonzero(accuracy >= accuracy.max() - slack(1.0))
 
 
-def _one_hop(costs: Costs, v: Ints, station: Ints, offer: Ints) -> Choice:
+def _one_hop(costs: Costs, v: Ints, station: Ints, offer: Ints) -> PlanIndex:
     most = _most(costs.accuracy[v] - costs.offers.drop[offer])
     v, station, offer = v[most], station[most], offer[most]
     codec, cut = costs.offers.codec[offer], costs.offers.cut[offer]
@@ -50,15 +50,15 @@ def _one_hop(costs: Costs, v: Ints, station: Ints, offer: Ints) -> Choice:
     variant, place, at = int(v[first]), int(station[first]), int(cut[first])
     chosen, codecs = int(costs.variants[variant]), (int(codec[first]),)
     if place < costs.edges:
-        return Choice(chosen, place, None, codecs, at, int(costs.blocks[variant]))
-    return Choice(chosen, None, place - costs.edges, codecs, at, at)
+        return PlanIndex(chosen, place, None, codecs, at, int(costs.blocks[variant]))
+    return PlanIndex(chosen, None, place - costs.edges, codecs, at, at)
 
 
 #: What orders plans with two hops: variant, edge, codecs, first cut, cloud, second cut.
 _Place = tuple[int, int, int, int, int, int, int]
 
 
-def _two_hops(costs: Costs, groups: list[list[int]], bound: float, limit: float) -> Choice:
+def _two_hops(costs: Costs, groups: list[list[int]], bound: float, limit: float) -> PlanIndex:
     """The first of all plans of some groups (variant, edge, first offer) within a bound on the latency."""
     # Where a stage is as long as the limit to the last bit, another sum may put it above.
     plans = list(_firsts(costs, groups, bound, limit)) or list(_firsts(costs, groups, bound, limit + slack(limit)))
@@ -68,7 +68,7 @@ def _two_hops(costs: Costs, groups: list[list[int]], bound: float, limit: float)
     variant, edge, codec, second_codec, first_cut, cloud, second_cut = min(
         place for latency, accuracy, place in plans if latency <= bound and accuracy >= most - slack(1.0)
     )
-    return Choice(int(costs.variants[variant]), edge, cloud, (codec, second_codec), first_cut, second_cut)
+    return PlanIndex(int(costs.variants[variant]), edge, cloud, (codec, second_codec), first_cut, second_cut)
 
 
 def _firsts(costs: Costs, groups: list[list[int]], bound: float, limit: float) -> Iterable[tuple[float, float, _Place]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from tiercut.codecs import codec
+from tiercut.codecs.table import codec
 
 Pixels = NDArray[np.uint8]
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiercut.codecs import codec, decode_tensor, encode_tensor
+from tiercut.codecs.encode import decode_tensor, encode_tensor
+from tiercut.codecs.table import codec
 from tiercut.errors import CutError
 from tiercut.exits.batches import Features, Inputs, Probe
 from tiercut.exits.recipe import Note

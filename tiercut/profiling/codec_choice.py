@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from tiercut.codecs.noise import without_noise
+from tiercut.planner.problem import Codec
 from tiercut.profiling.codec_table import CodecRow, CodecTable
 from tiercut.profiling.profile import CodecPoint, Profile, codec_row
 
@@ -22,8 +22,8 @@ def problem_codecs(
     names: Collection[str] | None = None,
     max_accuracy_drop: float | None = None,
     keep: Collection[str] = (),
-) -> list[dict[str, Any]]:
-    """The planning problem's ``codecs``: one entry per codec and cut that can pay, called ``<codec>@<cut>``.
+) -> list[Codec]:
+    """The planning problem's codecs: one per codec and cut that can pay, called ``<codec>@<cut>``.
 
     Bytes and accuracy are the table's. Times are those of the nodes' own profiles; for what a profile does not have,
     the table's, times how much longer that node takes for the codecs that both have.
@@ -39,7 +39,7 @@ def problem_codecs(
     encoding = _points(sender)
     decoding = _points(receiver or sender)
     slower = _times_as_long(table, encoding, "encode_seconds"), _times_as_long(table, decoding, "decode_seconds")
-    chosen: list[dict[str, Any]] = []
+    chosen: list[Codec] = []
     for cut in table.cuts:
         if cut >= len(sender.cut_bytes):
             continue
@@ -88,7 +88,7 @@ def _beaten(i: int, costs: Sequence[tuple[float, ...]]) -> bool:
     )
 
 
-def _entry(row: CodecRow, cut_bytes: int) -> dict[str, Any]:
+def _entry(row: CodecRow, cut_bytes: int) -> Codec:
     point = CodecPoint(
         codec=f"{row.codec}@{row.cut}",
         cut=row.cut,
@@ -96,8 +96,7 @@ def _entry(row: CodecRow, cut_bytes: int) -> dict[str, Any]:
         encode_seconds=row.encode_seconds,
         decode_seconds=row.decode_seconds,
     )
-    entry = codec_row(point, cut_bytes, accuracy_drop=max(0.0, row.accuracy_drop))
-    return entry | {"noise": row.noise} if row.noise else entry
+    return replace(codec_row(point, cut_bytes, accuracy_drop=max(0.0, row.accuracy_drop)), noise=row.noise)
 
 
 def _points(profile: Profile) -> _Points:

@@ -17,8 +17,9 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from tiercut.codecs import CODECS, codec, decode_tensor, encode_tensor, noise_of, with_noise, without_noise
-from tiercut.codecs.noise import add_noise, takes_noise
+from tiercut.codecs.encode import decode_tensor, encode_tensor
+from tiercut.codecs.noise import add_noise, noise_of, takes_noise, with_noise, without_noise
+from tiercut.codecs.table import CODECS, codec
 from tiercut.datasets.samples import Frame, Samples, for_model, need
 from tiercut.errors import DataError, SettingsError
 from tiercut.model.bundle import Bundle
@@ -26,6 +27,7 @@ from tiercut.plan import FULL
 from tiercut.profiling.codec_table import CodecRow, CodecTable, Reference
 from tiercut.profiling.cut_sampling import candidate_cuts
 from tiercut.profiling.machine import this_machine
+from tiercut.results.reading import Reading, read_outputs
 
 Tensors = Mapping[str, NDArray[np.generic]]
 #: Seconds on a clock that never jumps.
@@ -65,8 +67,8 @@ def measure_codecs(
 ) -> CodecTable:
     """Measure a bundle's codec table on this machine.
 
-    With labels, a codec costs the top-1 accuracy that is lost. Without, it costs the part of frames for which the
-    largest element of the model's first output is another one than without the codec.
+    With labels, a codec costs the top-1 accuracy that is lost. Without, it costs the part of frames whose result is
+    another one than without the codec, as the model's kind of result has it.
 
     Args:
         bundle: The model.
@@ -178,18 +180,21 @@ class _Bench:
         for cut, piece in self._pieces.items():
             tensors = alive[cut] = piece.run(tensors)
         answer = self._answer(tensors)
-        truth = answer if label is None else label
-        self.right[FULL].append(answer == truth)
+
+        def right(reading: Reading) -> bool:
+            return reading.agrees_with(answer) if label is None else reading.class_index == label
+
+        self.right[FULL].append(right(answer))
         for name, (start, segment) in self._others.items():
             inputs = alive[start] if start else self._bundle.to_inputs(frame, name)
-            self.right[name].append(self._answer(segment.run(inputs), name) == truth)
+            self.right[name].append(right(self._answer(segment.run(inputs), name)))
         for cut, trials in self._trials.items():
-            self._codecs(trials, alive[cut], truth)
+            self._codecs(trials, alive[cut], right)
 
-    def _codecs(self, trials: Iterable[_Trial], tensors: Tensors, truth: int) -> None:
+    def _codecs(self, trials: Iterable[_Trial], tensors: Tensors, right: Callable[[Reading], bool]) -> None:
         """Try the codecs of one cut; those with noise all meet the same noise."""
         inputs: dict[float, tuple[Tensors, float]] = {0.0: (tensors, 0.0)}
-        answers: dict[tuple[bytes, ...], int] = {}
+        known: dict[tuple[bytes, ...], bool] = {}
         for trial in trials:
             if trial.noise not in inputs:
                 start_s = self._clock()
@@ -199,9 +204,9 @@ class _Bench:
             if trial.lossless:
                 continue
             key = tuple(array.tobytes() for array in back.values())
-            if key not in answers:  # codecs that differ in their compressor alone give the same arrays
-                answers[key] = self._answer(self._tails[trial.cut].run(back))
-            trial.right.append(answers[key] == truth)
+            if key not in known:  # codecs that differ in their compressor alone give the same arrays
+                known[key] = right(self._answer(self._tails[trial.cut].run(back)))
+            trial.right.append(known[key])
 
     def _code(self, trial: _Trial, tensors: Tensors, noise_s: float) -> Tensors:
         name, own = without_noise(trial.name), self._bundle.learned
@@ -214,9 +219,8 @@ class _Bench:
         trial.sizes.append(sum(len(tensor.data) for tensor in coded))
         return back
 
-    def _answer(self, outputs: Tensors, variant: str = FULL) -> int:
-        """Where the first output is largest."""
-        return int(np.argmax(outputs[self._bundle.variant(variant).outputs[0].name]))
+    def _answer(self, outputs: Tensors, variant: str = FULL) -> Reading:
+        return read_outputs(0, outputs, self._bundle, self._bundle.variant(variant))
 
 
 def _labelled(bundle: Bundle, samples: Samples) -> Samples:

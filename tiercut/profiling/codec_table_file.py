@@ -7,16 +7,15 @@ identity: it may be measured again, on other data, without a new model.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tiercut.errors import BundleError, SettingsError
+from tiercut.declared import read
+from tiercut.errors import BadEnvelope, BundleError, SettingsError
 from tiercut.files import write_whole
 from tiercut.model.bundle import Bundle
-from tiercut.profiling.codec_table import REFERENCES, CodecRow, CodecTable, bad_table
-from tiercut.profiling.machine import Machine
+from tiercut.profiling.codec_table import CodecTable, bad_table
 
 FORMAT = "tiercut-codecs/1"
 FILE = "codecs.json"
@@ -82,36 +81,13 @@ def from_document(document: object) -> CodecTable:
     Raises:
         BundleError: a field is missing, of another type or out of bounds.
     """
-    fields = _map(document, "the document")
-    if fields.get("format") != FORMAT:
-        raise bad_table(f"'format': '{FORMAT}'", repr(fields.get("format"))[:80])
-    machine = _map(fields.get("machine"), "machine")
-    variants = _map(fields.get("variants", {}), "variants")
-    rows = fields.get("rows")
-    if not isinstance(rows, list):
-        raise bad_table("a list 'rows'", type(rows).__name__)
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        came = document.get("format") if isinstance(document, dict) else type(document).__name__
+        raise bad_table(f"'format': '{FORMAT}'", repr(came)[:80])
     try:
-        where = Machine(
-            cpu=_text(machine, "cpu"),
-            cores=_number(machine, "cores"),
-            arch=_text(machine, "arch"),
-            runtime=_text(machine, "runtime"),
-            threads=_whole(machine, "threads"),
-        )
-    except SettingsError as error:
+        return read(CodecTable, document)
+    except BadEnvelope as error:
         raise bad_table(error.expected, error.came) from error
-    reference = _text(fields, "reference")
-    return CodecTable(
-        model=_text(fields, "model"),
-        model_name=_text(fields, "model_name"),
-        rows=tuple(_row(_map(row, f"rows[{i}]")) for i, row in enumerate(rows)),
-        frames=_whole(fields, "frames"),
-        reference=next((each for each in REFERENCES if each == reference), reference),  # type: ignore[arg-type]
-        accuracy=_number(fields, "accuracy"),
-        date=_text(fields, "date"),
-        machine=where,
-        variants={name: _number(variants, name) for name in variants},
-    )
 
 
 def _check_belongs(table: CodecTable, bundle: Bundle) -> None:
@@ -125,43 +101,3 @@ def _check_belongs(table: CodecTable, bundle: Bundle) -> None:
     beyond = [row.cut for row in table.rows if row.cut >= bundle.end]
     if beyond:
         raise bad_table(f"cuts below {bundle.end}", str(beyond[0]), bundle.folder / FILE)
-
-
-def _row(fields: Mapping[str, Any]) -> CodecRow:
-    return CodecRow(
-        codec=_text(fields, "codec"),
-        cut=_whole(fields, "cut"),
-        bytes=_whole(fields, "bytes"),
-        encode_seconds=_number(fields, "encode_seconds"),
-        decode_seconds=_number(fields, "decode_seconds"),
-        accuracy_drop=_number(fields, "accuracy_drop"),
-        accuracy_drop_std=_number(fields, "accuracy_drop_std"),
-        noise=_number(fields, "noise"),
-    )
-
-
-def _map(value: object, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise bad_table(f"an object at '{where}'", type(value).__name__)
-    return value
-
-
-def _text(fields: Mapping[str, Any], key: str) -> str:
-    value = fields.get(key)
-    if not isinstance(value, str):
-        raise bad_table(f"a text '{key}'", repr(value)[:40])
-    return value
-
-
-def _number(fields: Mapping[str, Any], key: str) -> float:
-    value = fields.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e300:  # noqa: PLR2004
-        raise bad_table(f"a finite number '{key}'", repr(value)[:40])
-    return float(value)
-
-
-def _whole(fields: Mapping[str, Any], key: str) -> int:
-    value = fields.get(key)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise bad_table(f"a whole number '{key}'", repr(value)[:40])
-    return value

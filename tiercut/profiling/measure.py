@@ -11,7 +11,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
@@ -19,7 +19,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tiercut.codecs import CODECS, codec, decode_tensor, encode_tensor
+from tiercut.codecs.encode import decode_tensor, encode_tensor
+from tiercut.codecs.table import CODECS, codec
 from tiercut.model.bundle import Bundle
 from tiercut.model.segments import SegmentCache
 from tiercut.model.variants import Variant
@@ -61,7 +62,7 @@ class Options:
     threads: int = 1
     seconds: float = 20.0
     max_cuts: int = MAX_CUTS
-    codecs: tuple[str, ...] = tuple(name for name in CODECS if name != "raw")
+    codecs: tuple[str, ...] = field(default_factory=lambda: tuple(name for name in CODECS if name != "raw"))
 
 
 def measure_profile(

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tiercut.codecs import CODECS
+from tiercut.codecs.table import CODECS
 from tiercut.errors import SettingsError
 from tiercut.model.bundle import Bundle
 from tiercut.model.variants import Variant

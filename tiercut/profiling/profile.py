@@ -2,7 +2,7 @@
 
 Times are of segments ``[0, k)``, never of single operators: a runtime fuses neighbours, so parts do not add up to the
 whole (Neurosurgeon, ASPLOS 2017, sums per-layer times; on fused graphs that overstates). How they are measured is
-`measure`'s matter, how they are kept `profile_store`'s, how they are guessed where nobody measured `predict`'s.
+`measure`'s matter, how they are kept `store`'s, how they are guessed where nobody measured `predictor`'s.
 """
 
 from __future__ import annotations
@@ -11,14 +11,20 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Annotated, Literal, get_args
+
+from msgspec import Meta
 
 from tiercut.errors import SettingsError
+from tiercut.fields import ModelId
 from tiercut.model.cuts import CutPoint
 from tiercut.plan import FULL
+from tiercut.planner.problem import Codec
 from tiercut.profiling.machine import Machine
 
 Source = Literal["measured", "predicted"]
+#: For readers of the schema: the constructor refuses others, with a sentence.
+_AT_LEAST_0 = Meta(extra_json_schema={"minimum": 0})
 SOURCES: tuple[Source, ...] = get_args(Source)
 
 
@@ -92,12 +98,12 @@ class Profile:
         versions: Packages that the times depend on.
     """
 
-    model: str
+    model: ModelId
     model_name: str
     machine: Machine
     source: Source
-    cut_seconds: tuple[float, ...]
-    cut_bytes: tuple[int, ...]
+    cut_seconds: tuple[Annotated[float, _AT_LEAST_0], ...]
+    cut_bytes: tuple[Annotated[int, _AT_LEAST_0], ...]
     measured_cuts: tuple[int, ...] = ()
     spread: float = 0.0
     frames: str = ""
@@ -180,8 +186,8 @@ def block_seconds(profile: Profile, variant: str = FULL) -> tuple[float, ...]:
 
 def codec_row(
     point: CodecPoint, cut_bytes: int, *, receiver: CodecPoint | None = None, accuracy_drop: float = 0.0
-) -> dict[str, Any]:
-    """One entry of the planning problem's ``codecs``, good for one cut.
+) -> Codec:
+    """One codec of a planning problem, good for one cut.
 
     Args:
         point: Measured on the sender.
@@ -189,15 +195,19 @@ def codec_row(
         receiver: The same codec and cut measured on the receiver, for the time to decode.
         accuracy_drop: What it costs, 0..1.
     """
-    decode_seconds = (receiver or point).decode_seconds
-    return {
-        "name": point.codec,
-        "ratio": cut_bytes / max(1, point.bytes),
-        "encode_seconds_per_mb": point.encode_seconds / max(1, cut_bytes) * 1e6,
-        "decode_seconds_per_mb": decode_seconds / max(1, cut_bytes) * 1e6,
-        "accuracy_drop": accuracy_drop,
-        "cuts": [point.cut, point.cut],
-    }
+    return Codec(
+        name=point.codec,
+        ratio=cut_bytes / max(1, point.bytes),
+        encode_seconds_per_mb=point.encode_seconds / max(1, cut_bytes) * 1e6,
+        decode_seconds_per_mb=(receiver or point).decode_seconds / max(1, cut_bytes) * 1e6,
+        accuracy_drop=accuracy_drop,
+        cuts=(point.cut, point.cut),
+    )
+
+
+def named_by_cut(row: Codec) -> Codec:
+    """A row of `codec_rows` under a name that no other has: ``<codec>@<cut>``."""
+    return row if row.cuts is None else replace(row, name=f"{row.name}@{row.cuts[0]}")
 
 
 def codec_rows(
@@ -206,12 +216,12 @@ def codec_rows(
     cuts: Iterable[int] | None = None,
     receiver: Profile | None = None,
     accuracy_drop: Mapping[str, float] | None = None,
-) -> list[dict[str, Any]]:
-    """The planning problem's ``codecs`` for the cuts worth choosing: one entry per codec and cut.
+) -> list[Codec]:
+    """The planning problem's codecs for the cuts worth choosing: one per codec and cut.
 
     A codec's ratio depends on the cut (after a ReLU half the values are 0), so one entry for all cuts would mislead.
-    An entry that shrinks nothing is left out: ``raw`` always exists. ``name`` is the codec's, so it repeats; a problem
-    wants unique names, and whoever builds one adds ``@cut``.
+    One that shrinks nothing is left out: ``raw`` always exists. ``name`` is the codec's, so it repeats; a problem wants
+    unique names (`named_by_cut`).
 
     Args:
         sender: Profile of the node that encodes.

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tiercut.errors import SettingsError
+from tiercut.declared import read
+from tiercut.errors import BadEnvelope, SettingsError
 from tiercut.files import write_whole
-from tiercut.profiling.machine import Machine
-from tiercut.profiling.profile import CodecPoint, Profile, bad_profile
+from tiercut.profiling.profile import Profile, bad_profile
 
 FORMAT = "tiercut-profile/1"
 #: A model of 10,000 nodes with 9 codecs at each takes 15 MB; more is no profile.
@@ -100,74 +99,7 @@ def from_document(document: object) -> Profile:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         came = document.get("format") if isinstance(document, dict) else type(document).__name__
         raise bad_profile(f"'format': '{FORMAT}'", repr(came)[:80])
-    machine = _object(document, "machine")
     try:
-        return Profile(
-            model=_text(document, "model"),
-            model_name=_text(document, "model_name"),
-            machine=Machine(
-                cpu=_text(machine, "cpu"),
-                cores=_number(machine.get("cores")),
-                arch=_text(machine, "arch"),
-                runtime=_text(machine, "runtime"),
-                threads=_whole(machine.get("threads")),
-            ),
-            source=document["source"],
-            cut_seconds=tuple(map(_number, document["cut_seconds"])),
-            cut_bytes=tuple(map(_whole, document["cut_bytes"])),
-            measured_cuts=tuple(map(_whole, document.get("measured_cuts", ()))),
-            spread=_number(document.get("spread", 0)),
-            frames=str(document.get("frames", "")),
-            codecs=tuple(map(_codec, document.get("codecs", ()))),
-            date=str(document.get("date", "")),
-            variants={
-                str(name): tuple(map(_number, chain))
-                for name, chain in _object({"variants": {}} | document, "variants").items()
-            },
-            versions={str(k): str(v) for k, v in _object({"versions": {}} | document, "versions").items()},
-        )
-    except KeyError as error:
-        raise bad_profile(f"a field {error}", "none") from error
-    except TypeError as error:
-        raise bad_profile("lists of numbers", str(error)[:80]) from error
-
-
-def _codec(entry: object) -> CodecPoint:
-    fields = _object({"codecs[]": entry}, "codecs[]")
-    return CodecPoint(
-        codec=_text(fields, "codec"),
-        cut=_whole(fields.get("cut")),
-        bytes=_whole(fields.get("bytes")),
-        encode_seconds=_number(fields.get("encode_seconds")),
-        decode_seconds=_number(fields.get("decode_seconds")),
-        lossless=fields.get("lossless") is True,
-    )
-
-
-def _object(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = document.get(name)
-    if not isinstance(value, dict):
-        raise bad_profile(f"an object '{name}'", type(value).__name__)
-    return value
-
-
-def _text(document: Mapping[str, Any], name: str) -> str:
-    value = document.get(name)
-    if not isinstance(value, str):
-        raise bad_profile(f"a text '{name}'", type(value).__name__)
-    return value
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise bad_profile("a number", repr(value)[:40])
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise bad_profile("a number that a float holds", f"{str(value)[:20]}…") from error
-
-
-def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise bad_profile("a whole number", repr(value)[:40])
-    return value
+        return read(Profile, document)
+    except BadEnvelope as error:
+        raise bad_profile(error.expected, error.came) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from tiercut.declared import load_json
 from tiercut.errors import SettingsError, refuse
 from tiercut.profiling.profile import Profile
 from tiercut.profiling.store import from_document, to_document
@@ -19,11 +20,7 @@ def encode_profile(profile: Profile) -> bytes:
 
 def decode_profile(data: bytes) -> Profile:
     """The profile in such a JSON; ``BadEnvelope`` for anything else."""
-    if len(data) > MAX_PROFILE_BYTES:
-        raise refuse("envelope_too_big", expected=f"at most {MAX_PROFILE_BYTES} bytes of JSON", came=len(data))
     try:
-        return from_document(json.loads(data))
-    except (ValueError, RecursionError) as error:
-        raise refuse("not_json", expected="a profile as JSON", came=str(error)) from error
+        return from_document(load_json(data, limit=MAX_PROFILE_BYTES))
     except SettingsError as error:
         raise refuse("bad_profile", expected=error.expected, came=error.came) from error

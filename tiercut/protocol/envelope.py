@@ -6,75 +6,56 @@ takes absent ones by the rules of the specification. Anything else asks for anot
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from functools import lru_cache
+from typing import Annotated, Any
 
-import msgpack
+import msgspec
+from msgspec import Meta, Raw, Struct
+from msgspec.msgpack import Decoder, Encoder
 
-from tiercut.codecs import DTYPES, declared_bytes
+from tiercut.codecs.base import declared_bytes
 from tiercut.codecs.encoded import EncodedTensor
-from tiercut.errors import BadTensor, refuse
-from tiercut.limits import MAX_DIMENSIONS, MAX_STAGES, MAX_TENSOR_BYTES, MAX_TENSORS, MAX_TEXT
-from tiercut.protocol.frames import ClockStamp, Stage, Work
-from tiercut.protocol.wirefields import ENVELOPE_REASONS, Fields, check_codec, finite, plan_from_map, plan_to_map
+from tiercut.declared import plain
+from tiercut.errors import BadEnvelope, BadTensor, SettingsError, refuse
+from tiercut.limits import MAX_TENSOR_BYTES, MAX_TENSORS
+from tiercut.plan import Plan
+from tiercut.protocol.frames import VERSION, Work
+from tiercut.refusal import Steps, bad_plan, missing, refusal
 
-__all__ = ["ENVELOPE_REASONS", "MAX_ENVELOPE_BYTES", "VERSION", "decode_work", "encode_work"]
-
-VERSION = 1
-
+#: All of an envelope but its tensors' bytes, unknown fields included.
+MAX_HEAD_BYTES = 1024 * 1024
 #: An envelope holds its tensors, whose encoded form may be a little larger than the decoded, and not much else.
-MAX_ENVELOPE_BYTES = MAX_TENSOR_BYTES + 1024 * 1024
+MAX_ENVELOPE_BYTES = MAX_TENSOR_BYTES + MAX_HEAD_BYTES
 MAX_KEYS = 64
-MAX_LIST = max(MAX_TENSORS, MAX_STAGES)
-#: Maps: the root, the plan and the tensors. Lists: tensors, stages, codecs, two clocks, every shape and every stage.
-#: Twice what version 1 uses, for what it may still grow.
-MAX_MAPS = 2 * (MAX_TENSORS + 2)
-MAX_LISTS = 2 * (MAX_TENSORS + MAX_STAGES + 5)
+#: Nothing longer is shown in a refusal, and no longer plan is remembered.
+MAX_SHOWN_BYTES = 1024
+
+
+class _Data(Struct):
+    data: Raw = Raw(b"")
+
+
+class _Bulk(Struct):
+    """What is large in an envelope, as it stands there: finding it takes no memory, whatever stands beside it."""
+
+    tensors: Annotated[tuple[_Data, ...], Meta(max_length=MAX_TENSORS)] = ()
+
+
+class _Unread(Work, frozen=True, tag=VERSION):
+    """The frame with its plan as it stands there."""
+
+    plan: Raw  # type: ignore[assignment]
+
+
+_UNREAD, _PLAN, _BULK, _ANY, _RAW = Decoder(_Unread), Decoder(Plan), Decoder(_Bulk), Decoder(), Decoder(Raw)
+_MAP, _LIST = Decoder(dict[str, Raw]), Decoder(list[Raw])
+_encode = Encoder(enc_hook=plain).encode
 
 
 def encode_work(work: Work) -> bytes:
-    """The envelope of a frame; copies each tensor's bytes once.
-
-    The tensors' bytes are joined in here, as msgpack's own buffer would copy them three times (200 kB: 0.16 ms).
-    """
-    fields = {
-        "v": VERSION,
-        "site": work.site,
-        "stream": work.stream,
-        "seq": work.seq,
-        "model": work.model,
-        "plan": plan_to_map(work.plan),
-        "delivery": work.delivery,
-        "cut": work.cut,
-        "captured_unix_s": work.captured_unix_s,
-        "captured": [work.captured.clock_id, work.captured.seconds],
-        "sent": [work.sent.clock_id, work.sent.seconds],
-        "stages": [[s.where, s.kind, s.seconds, s.emulated, s.payload_bytes] for s in work.stages],
-        "deadline_s": work.deadline_s,
-        "label": work.label,
-        "return_to": work.return_to,
-        "emulated": work.emulated,
-    }
-    packer = msgpack.Packer(autoreset=False, buf_size=4096)
-    packer.pack_map_header(len(fields) + 1)
-    for key, value in fields.items():
-        packer.pack(key)
-        packer.pack(value)
-    packer.pack("tensors")
-    packer.pack_array_header(len(work.tensors))
-    pieces: list[bytes] = []
-    for each in work.tensors:
-        packer.pack_map_header(5)
-        for text in ("name", each.name, "dtype", each.dtype, "codec", each.codec, "shape", each.shape, "data"):
-            packer.pack(text)
-        pieces += (packer.bytes(), _bytes_header(len(each.data)), each.data)
-        packer.reset()
-    return b"".join((*pieces, packer.bytes()))
-
-
-def _bytes_header(length: int) -> bytes:
-    """The header of msgpack's bin type."""
-    size = next(size for size in (1, 2, 4) if length >> (8 * size) == 0)
-    return bytes([{1: 0xC4, 2: 0xC5, 4: 0xC6}[size]]) + length.to_bytes(size)
+    """The envelope of a frame; copies each tensor's bytes once."""
+    return _encode(work)
 
 
 def decode_work(data: bytes, *, max_tensor_bytes: int = MAX_TENSOR_BYTES) -> Work:
@@ -85,129 +66,144 @@ def decode_work(data: bytes, *, max_tensor_bytes: int = MAX_TENSOR_BYTES) -> Wor
         max_tensor_bytes: What the tensors may declare together, decoded.
 
     Raises:
-        BadEnvelope: with a ``reason`` of `ENVELOPE_REASONS`.
+        BadEnvelope: with a ``reason`` of `refusal.ENVELOPE_REASONS`.
     """
-    root = Fields(_unpack(data), "envelope")
-    version = root.integer("v")
-    if version != VERSION:
-        raise refuse("unknown_version", expected=f"version {VERSION} (upgrade the older node)", came=version)
+    if len(data) > MAX_ENVELOPE_BYTES:
+        raise refuse("envelope_too_big", expected=f"at most {MAX_ENVELOPE_BYTES} bytes", came=len(data))
+    within: Steps = ()
+    try:
+        _check_maps(data)
+        said = _UNREAD.decode(data)
+        within = ("plan",)
+        plan = _plan(bytes(said.plan))
+    except (msgspec.DecodeError, SettingsError, RecursionError) as error:
+        raise _refusal(data, error, within) from error
+    _check_size(said.tensors, max_tensor_bytes)
     return Work(
-        site=root.text("site"),
-        stream=root.text("stream"),
-        seq=root.integer("seq"),
-        model=root.text("model"),
-        plan=plan_from_map(root.child("plan")),
-        delivery=root.text("delivery"),  # type: ignore[arg-type] # the constructor checks it
-        cut=root.integer("cut"),
-        tensors=_tensors(root.sequence("tensors", limit=MAX_TENSORS), max_tensor_bytes),
-        captured_unix_s=root.number("captured_unix_s"),
-        captured=_stamp(root, "captured"),
-        sent=_stamp(root, "sent"),
-        stages=tuple(_stage(each) for each in root.sequence("stages", limit=MAX_STAGES)),
-        deadline_s=root.optional_number("deadline_s"),
-        label=root.optional_text("label"),
-        return_to=root.optional_text("return_to"),
-        emulated=root.flag("emulated"),
+        site=said.site,
+        stream=said.stream,
+        seq=said.seq,
+        model=said.model,
+        plan=plan,
+        delivery=said.delivery,
+        cut=said.cut,
+        captured_unix_s=said.captured_unix_s,
+        captured=said.captured,
+        sent=said.sent,
+        stages=said.stages,
+        deadline_s=said.deadline_s,
+        label=said.label,
+        return_to=said.return_to,
+        emulated=said.emulated,
+        tensors=said.tensors,
     )
 
 
-class _Census:
-    """Counts the containers while msgpack makes them: a byte on the wire can be an empty map of 64 bytes.
-
-    Limits on a container's length alone do not help, as there may be many. Nesting is bounded by msgpack itself.
-    """
-
-    __slots__ = ("lists", "maps")
-
-    def __init__(self) -> None:
-        self.maps = MAX_MAPS
-        self.lists = MAX_LISTS
-
-    def map(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        self.maps -= 1
-        if self.maps < 0:
-            raise refuse("too_many", expected=f"at most {MAX_MAPS} maps", came="more")
-        made = dict(pairs)
-        if len(made) != len(pairs):
-            raise refuse("duplicate_key", expected="each key once in a map", came="one twice")
-        return made
-
-    def list(self, items: list[Any]) -> list[Any]:
-        self.lists -= 1
-        if self.lists < 0:
-            raise refuse("too_many", expected=f"at most {MAX_LISTS} lists", came="more")
-        return items
+def _plan(raw: bytes) -> Plan:
+    """A stream's frames carry the same plan over and over: it is read once."""
+    return _known_plan(raw) if len(raw) <= MAX_SHOWN_BYTES else _new_plan(raw)
 
 
-def _no_extension(code: int, data: bytes) -> None:
-    raise refuse("not_msgpack", expected="no extension types", came=(code, len(data)))
+def _new_plan(raw: bytes) -> Plan:
+    if deadline := _map(raw).get("deadline"):
+        _map(deadline)
+    return _PLAN.decode(raw)
 
 
-def _unpack(data: bytes) -> object:
-    if len(data) > MAX_ENVELOPE_BYTES:
-        raise refuse("envelope_too_big", expected=f"at most {MAX_ENVELOPE_BYTES} bytes", came=len(data))
-    census = _Census()
+_known_plan = lru_cache(maxsize=256)(_new_plan)
+
+
+def _check_size(tensors: tuple[EncodedTensor, ...], max_bytes: int) -> None:
+    """Refuse tensors that are too much when they are decoded."""
     try:
-        unpacked: object = msgpack.unpackb(
-            data,
-            raw=False,
-            strict_map_key=True,
-            object_pairs_hook=census.map,
-            list_hook=census.list,
-            ext_hook=_no_extension,
-            max_map_len=MAX_KEYS,
-            max_array_len=MAX_LIST,
-            max_str_len=4 * MAX_TEXT,
-            max_bin_len=MAX_ENVELOPE_BYTES,
-            max_ext_len=0,
-        )
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-        raise refuse("not_msgpack", expected="one msgpack map within the limits", came=str(error)) from error
-    return unpacked
+        total = sum([declared_bytes(each.dtype, each.shape) for each in tensors])
+    except BadTensor as error:
+        raise refuse("tensors_too_big", expected=error.expected, came=error.came) from error
+    if total > max_bytes:
+        raise refuse("tensors_too_big", expected=f"at most {max_bytes} bytes decoded", came=total)
 
 
-def _stamp(root: Fields, key: str) -> ClockStamp:
-    pair = root.sequence(key, limit=MAX_KEYS)
-    if len(pair) < 2 or not isinstance(pair[0], str) or not _is_number(pair[1]):  # noqa: PLR2004 - a pair
-        raise root.bad_type(key, pair)
-    return ClockStamp(pair[0], finite(pair[1], key))
+def _check_maps(data: bytes) -> None:
+    """Refuse a key that stands twice, of which msgspec takes the last; and much that is no tensor's data."""
+    head_bytes = len(data) - sum([len(memoryview(each.data)) for each in _BULK.decode(data).tensors])
+    if head_bytes > MAX_HEAD_BYTES:
+        raise refuse("envelope_too_big", expected=f"at most {MAX_HEAD_BYTES} bytes besides data", came=head_bytes)
+    root = _map(data)
+    if "v" not in root:
+        raise missing("v", ())
+    if tensors := root.get("tensors"):
+        for each in _LIST.decode(tensors):
+            _map(each)
 
 
-def _stage(entry: object) -> Stage:
-    if not isinstance(entry, list) or len(entry) < 4:  # noqa: PLR2004 - where, kind, seconds, emulated
-        raise refuse("bad_stage", expected="[where, kind, seconds, emulated, bytes]", came=type(entry).__name__)
-    where, kind, seconds, emulated, size = (*entry[:5], 0)[:5]
-    types = isinstance(where, str) and isinstance(kind, str) and isinstance(emulated, bool) and type(size) is int
-    if not (types and _is_number(seconds)):
-        raise refuse(
-            "bad_stage", expected="[text, text, number, flag, integer]", came=[type(e).__name__ for e in entry]
-        )
-    return Stage(where, kind, finite(seconds, "stages"), emulated, size)
+def _map(raw: bytes | Raw) -> dict[str, Raw]:
+    """The fields of a map, each once; none of anything else, which the declaration refuses."""
+    count = _entries(raw, fixed=0x80, long=0xDE)
+    if count is None:
+        return {}
+    if count > MAX_KEYS:
+        raise refuse("not_msgpack", expected=f"at most {MAX_KEYS} keys in a map", came=count)
+    made = _MAP.decode(raw)
+    if len(made) != count:
+        raise refuse("duplicate_key", expected="each key once in a map", came="one twice")
+    return made
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _entries(raw: bytes | Raw, *, fixed: int, long: int) -> int | None:
+    """How many entries a map or list says it has (``fixed`` and ``long`` are its first bytes), ``None`` for others."""
+    head = memoryview(raw)
+    first = head[0] if head else 0
+    if first & 0xF0 == fixed:
+        return first & 0x0F
+    return int.from_bytes(head[1 : 3 if first == long else 5]) if first in {long, long + 1} else None
 
 
-def _tensors(entries: list[Any], max_tensor_bytes: int) -> tuple[EncodedTensor, ...]:
-    tensors = tuple(_tensor(Fields(entry, "tensor")) for entry in entries)
-    total = 0
-    for each in tensors:
-        try:
-            total += declared_bytes(each.dtype, each.shape)
-        except BadTensor as error:
-            raise refuse("tensors_too_big", expected=error.expected, came=error.came) from error
-    if total > max_tensor_bytes:
-        raise refuse("tensors_too_big", expected=f"at most {max_tensor_bytes} bytes decoded", came=total)
-    return tensors
+def _refusal(data: bytes, error: Exception, within: Steps) -> BadEnvelope:
+    """What is wrong with an envelope; takes little memory, whatever it holds."""
+    if isinstance(error, SettingsError):
+        return bad_plan(error)
+    try:
+        _RAW.decode(data)
+    except (msgspec.DecodeError, RecursionError) as damage:
+        error = damage
+    if not isinstance(error, msgspec.ValidationError) or ", got `ext`" in str(error):
+        return refuse("not_msgpack", expected="one msgpack map", came=str(error))
+    if " - at `key` in `" in str(error):
+        return refuse("missing_field", expected="keys that are text", came=str(error))
+    if (version := _version(data)) != VERSION:
+        return refuse("unknown_version", expected=f"version {VERSION} (upgrade the older node)", came=version)
+    return refusal(error, Plan if within else Work, lambda steps: _value_at(data, steps), within=within)
 
 
-def _tensor(fields: Fields) -> EncodedTensor:
-    shape = fields.sequence("shape", limit=MAX_DIMENSIONS)
-    if any(not isinstance(n, int) or isinstance(n, bool) for n in shape):
-        raise fields.bad_type("shape", shape)
-    dtype, codec_name = fields.text("dtype"), fields.text("codec")
-    if dtype not in DTYPES:
-        raise refuse("unknown_dtype", expected=f"one of {', '.join(DTYPES)}", came=dtype)
-    check_codec(codec_name)
-    return EncodedTensor(fields.text("name"), dtype, tuple(shape), codec_name, fields.data("data"))
+def _version(data: bytes) -> int:
+    """What an envelope says of its version; ours where it says no number."""
+    with suppress(msgspec.DecodeError, LookupError):
+        version = _value_at(data, ("v",))
+        return version if type(version) is int else VERSION
+    return VERSION
+
+
+def _value_at(data: bytes, steps: Steps) -> object:
+    """A value that can be shown.
+
+    Raises:
+        LookupError: it is not there, too long, or among too many.
+    """
+    raw: bytes | Raw = data
+    for step in steps:
+        if isinstance(step, str):
+            raw = getattr(_field(step).decode(raw), step)
+        elif (_entries(raw, fixed=0x90, long=0xDC) or 0) > MAX_TENSORS:
+            raise LookupError
+        else:
+            raw = _LIST.decode(raw)[step]
+    if not 0 < len(memoryview(raw)) <= MAX_SHOWN_BYTES:
+        raise LookupError
+    value: object = _ANY.decode(raw)
+    return value
+
+
+@lru_cache(maxsize=64)
+def _field(name: str) -> Decoder[Any]:
+    """Finds one field of a map and leaves the others unread."""
+    return Decoder(msgspec.defstruct("Field", [(name, Raw, Raw(b""))]))

@@ -1,35 +1,45 @@
-"""What nodes say of frames: frozen, checked in its constructor. How it becomes bytes is `wire`'s matter."""
+"""What nodes say of frames: each message one declaration. The envelope around a frame is `envelope`'s matter."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self, get_args
+
+from msgspec import Meta, Struct, field
 
 from tiercut.codecs.encoded import EncodedTensor
-from tiercut.errors import refuse
-from tiercut.limits import MAX_PAYLOAD_BYTES, MAX_SECONDS, MAX_STAGES, MAX_TENSORS, MAX_TEXT, MAX_UNIX_S
-from tiercut.names import check_name
-from tiercut.plan import DELIVERY_MODES, DeliveryMode, Plan
+from tiercut.declared import cut_sentence
+from tiercut.fields import (
+    Count,
+    Milliseconds,
+    ModelId,
+    Name,
+    Seconds,
+    Sentence,
+    ShortText,
+    UnixTime,
+    always,
+    reason,
+)
+from tiercut.limits import MAX_PAYLOAD_BYTES, MAX_SECONDS, MAX_STAGES, MAX_TENSORS, MAX_TEXT
+from tiercut.plan import DeliveryMode, Plan
+
+#: Version of the wire format.
+VERSION = 1
 
 StageKind = Literal["prepare", "queue", "decode", "compute", "encode", "wire"]
 STAGE_KINDS: tuple[StageKind, ...] = get_args(StageKind)
+_PayloadBytes = Annotated[int, Meta(ge=0, le=MAX_PAYLOAD_BYTES)]
 
 
-@dataclass(frozen=True, slots=True)
-class ClockStamp:
+class ClockStamp(Struct, frozen=True, array_like=True):
     """A time on a named monotonic clock: only readers of the same clock, or with an offset to it, may use it."""
 
-    clock_id: str
-    seconds: float
-
-    def __post_init__(self) -> None:
-        if not 0 < len(self.clock_id) <= MAX_TEXT or not abs(self.seconds) <= MAX_SECONDS:
-            raise refuse("bad_clock", expected="a clock's id and finite seconds", came=(self.clock_id, self.seconds))
+    clock_id: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT), reason("bad_clock")]
+    seconds: Annotated[float, Meta(ge=-MAX_SECONDS, le=MAX_SECONDS), reason("bad_clock")]
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(Struct, frozen=True, array_like=True):
     """Time that a frame spent on one thing.
 
     Attributes:
@@ -42,25 +52,54 @@ class Stage:
         payload_bytes: What crossed the wire; 0 for other kinds.
     """
 
-    where: str
+    where: Name
     kind: StageKind
-    seconds: float
+    seconds: Seconds
     emulated: bool = False
-    payload_bytes: int = 0
-
-    def __post_init__(self) -> None:
-        check_name(self.where, field_name="stage.where")
-        if self.kind not in STAGE_KINDS:
-            raise refuse("bad_stage", expected=f"a kind of {STAGE_KINDS}", came=self.kind)
-        if not 0 <= self.seconds <= MAX_SECONDS:
-            raise refuse("bad_stage", expected="seconds >= 0", came=self.seconds)
-        if not 0 <= self.payload_bytes <= MAX_PAYLOAD_BYTES:
-            expected = f"payload_bytes of 0 to {MAX_PAYLOAD_BYTES}"
-            raise refuse("bad_stage", expected=expected, came=self.payload_bytes)
+    payload_bytes: _PayloadBytes = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+Stages = Annotated[tuple[Annotated[Stage, reason("bad_stage")], ...], Meta(max_length=MAX_STAGES)]
+
+
+class StageReport(Struct, frozen=True, kw_only=True):
+    """A stage as people read it.
+
+    Attributes:
+        where: Node id; for ``wire`` the node that received.
+        kind: What it was spent on.
+        ms: Length.
+        payload_bytes: What crossed the wire.
+        emulated: An emulated link or a slowed node: no measurement.
+    """
+
+    where: Name
+    kind: StageKind
+    ms: Milliseconds
+    payload_bytes: _PayloadBytes = field(name="bytes", default=0)
+    emulated: bool = False
+
+    @classmethod
+    def of(cls, stage: Stage) -> Self:
+        """What is said of a stage."""
+        return cls(
+            where=stage.where,
+            kind=stage.kind,
+            ms=round(stage.seconds * 1e3, 3),
+            payload_bytes=stage.payload_bytes,
+            emulated=stage.emulated,
+        )
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that it is said of."""
+        return Stage(self.where, self.kind, self.ms / 1e3, self.emulated, self.payload_bytes)
+
+
+StageReports = Annotated[tuple[Annotated[StageReport, reason("bad_stage")], ...], Meta(max_length=MAX_STAGES)]
+
+
+class Work(Struct, frozen=True, kw_only=True, tag_field="v", tag=VERSION):
     """One frame on its way, with all that a node needs to do its part.
 
     Attributes:
@@ -83,85 +122,76 @@ class Work:
         emulated: The link of the last hop is emulated.
     """
 
-    site: str
-    stream: str
-    seq: int
-    model: str
+    site: Name
+    stream: Name
+    seq: Count
+    model: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z"), reason("bad_model")]
     plan: Plan
-    delivery: DeliveryMode
-    cut: int
-    tensors: tuple[EncodedTensor, ...]
-    captured_unix_s: float
+    delivery: Annotated[DeliveryMode, reason("bad_delivery")]
+    cut: Count
+    captured_unix_s: UnixTime
     captured: ClockStamp
     sent: ClockStamp
-    stages: tuple[Stage, ...] = ()
-    deadline_s: float | None = None
-    label: str | None = None
-    return_to: str | None = None
+    stages: Stages = ()
+    deadline_s: Annotated[float, Meta(gt=0, le=MAX_SECONDS), reason("bad_deadline")] | None = None
+    label: ShortText | None = None
+    return_to: ShortText | None = None
     emulated: bool = False
-
-    def __post_init__(self) -> None:
-        check_name(self.site, field_name="site")
-        check_name(self.stream, field_name="stream")
-        if self.seq < 0 or self.cut < 0:
-            raise refuse("bad_number", expected="seq and cut >= 0", came=(self.seq, self.cut))
-        if not re.fullmatch(r"[0-9a-f]{64}", self.model):
-            raise refuse("bad_model", expected="64 hex digits", came=self.model)
-        if self.delivery not in DELIVERY_MODES:
-            raise refuse("bad_delivery", expected=f"one of {DELIVERY_MODES}", came=self.delivery)
-        if len(self.tensors) > MAX_TENSORS or len(self.stages) > MAX_STAGES:
-            raise refuse(
-                "too_many",
-                expected=f"at most {MAX_TENSORS} tensors and {MAX_STAGES} stages",
-                came=(len(self.tensors), len(self.stages)),
-            )
-        if not 0 <= self.captured_unix_s <= MAX_UNIX_S:
-            raise refuse("bad_clock", expected="captured_unix_s from 1970 to 9999", came=self.captured_unix_s)
-        if self.deadline_s is not None and not 0 < self.deadline_s <= MAX_SECONDS:
-            raise refuse("bad_deadline", expected="deadline_s > 0", came=self.deadline_s)
-        for text in (self.label, self.return_to):
-            if text is not None and len(text) > MAX_TEXT:
-                raise refuse("bad_text", expected=f"at most {MAX_TEXT} characters", came=text)
+    tensors: Annotated[tuple[EncodedTensor, ...], Meta(max_length=MAX_TENSORS)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DroppedWay:
+class DroppedWay(Struct, frozen=True, kw_only=True):
     """The way of a frame until it was dropped.
 
     Attributes:
         model: Identity of its model.
         plan: The plan it followed.
         cut: Cut point it had got to.
-        stages: What took how long so far, in order.
-        age_s: Seconds since capture.
+        reports: What took how long so far, in order.
+        age_ms: Milliseconds since capture.
     """
 
-    model: str
+    model: ModelId
     plan: Plan
-    cut: int
-    stages: tuple[Stage, ...]
-    age_s: float
+    cut: Count
+    reports: StageReports = field(name="stages")
+    age_ms: Milliseconds
 
-    def __post_init__(self) -> None:
-        if self.cut < 0 or not 0 <= self.age_s <= MAX_SECONDS or len(self.stages) > MAX_STAGES:
-            expected = f"a cut and an age >= 0, and at most {MAX_STAGES} stages"
-            raise refuse("bad_outcome", expected=expected, came=(self.cut, self.age_s, len(self.stages)))
+    @classmethod
+    def of(cls, *, model: str, plan: Plan, cut: int, stages: Sequence[Stage], age_s: float) -> DroppedWay:
+        """What is said of the way of a frame that is ``age_s`` old."""
+        reports = tuple(map(StageReport.of, stages))
+        return cls(model=model, plan=plan, cut=cut, reports=reports, age_ms=round(age_s * 1e3, 3))
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What took how long so far, in order."""
+        return tuple(each.stage for each in self.reports)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since capture."""
+        return self.age_ms / 1e3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dropped:
+class Dropped(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A frame that will have no result, and why: JSON on the stream's ``dropped`` topic.
 
     Attributes:
+        stream: Stream name.
+        seq: Number of the frame in its stream, from 0 at each start of its sensor.
         where: Node id that dropped it.
         reason: Name of the counter, ``lower_snake_case``.
         message: One sentence for a person.
         way: How far it had come, for a frame that was too late: what takes long is in no result.
     """
 
-    stream: str
-    seq: int
-    where: str
-    reason: str
-    message: str = ""
+    stream: Name
+    seq: Count
+    where: Name
+    reason: Name
+    message: Sentence = always("")
     way: DroppedWay | None = None
+
+    def __post_init__(self) -> None:
+        cut_sentence(self, "message")

@@ -1,13 +1,15 @@
-"""What nodes and the hub say to each other besides frames: frozen, checked in its constructor, JSON by `jsonwire`."""
+"""What nodes and the hub say to each other besides frames, in JSON: each message one declaration."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
+from msgspec import Meta, Struct, field
+
+from tiercut.declared import cut_sentence
 from tiercut.errors import refuse
-from tiercut.limits import MAX_PAYLOAD_BYTES, MAX_SECONDS, MAX_TEXT, MAX_UNIX_S
-from tiercut.names import check_name
+from tiercut.fields import Count, Finite, ModelId, Name, Sentence, ShortText, UnixTime, always, reason
+from tiercut.limits import MAX_PAYLOAD_BYTES, MAX_SECONDS
 from tiercut.plan import FULL, TIERS, Plan, Tier
 
 #: Nothing is sent or run for so long without being given up.
@@ -16,10 +18,15 @@ MAX_TRANSFER_S = 3600.0
 MAX_PROBES, MAX_PROBE_BYTES = 4, 60_000
 #: Power of one node: a small power station.
 MAX_WATTS = 1e6
+#: Models, figures, transfers or running segments that one message may name.
+MAX_ENTRIES = 1024
+
+_TransferSeconds = Annotated[float, Meta(ge=0, le=MAX_TRANSFER_S)]
+_ClockSeconds = Annotated[float, Meta(ge=-MAX_SECONDS, le=MAX_SECONDS), reason("bad_clock")]
+_KnownTier = Annotated[Tier, reason("bad_name")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamPlan:
+class StreamPlan(Struct, frozen=True, kw_only=True):
     """What the retained plan topic of a stream says: the plan and what the stream is.
 
     Attributes:
@@ -30,19 +37,22 @@ class StreamPlan:
         reason: Why this plan, for people.
     """
 
-    stream: str
-    model: str
-    model_name: str
+    stream: Name
+    model: ModelId
+    model_name: ShortText
     plan: Plan
-    reason: str = field(default="given by hand")
+    reason: Sentence = "given by hand"
+
+    def __post_init__(self) -> None:
+        cut_sentence(self, "reason")
 
 
 NodeState = Literal["online", "offline"]
 NODE_STATES: tuple[NodeState, ...] = get_args(NodeState)
+StatusTier = Literal["device", "edge", "cloud", "hub"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeStatus:
+class NodeStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Presence, capacity and load of a node: retained JSON on its status topic.
 
     Attributes:
@@ -61,32 +71,22 @@ class NodeStatus:
         gateway: A device-tier node inside an edge: it can read any sensor that publishes on the bus.
     """
 
-    node: str
-    tier: str
-    state: NodeState
-    version: str
-    clock_id: str = ""
-    models: dict[str, str] = field(default_factory=dict)
-    load: dict[str, float] = field(default_factory=dict)
-    emulated_link: str | None = None
-    reaches_cloud: bool = True
-    power_watts: float = 0.0
-    instance: str = ""
-    sent_unix_s: float = 0.0
+    node: Name
+    tier: Annotated[StatusTier, reason("bad_status")]
+    state: Annotated[NodeState, reason("bad_status")]
+    version: ShortText
+    clock_id: ShortText = always("")
+    models: Annotated[dict[str, ModelId], Meta(max_length=MAX_ENTRIES)] = always({})
+    load: Annotated[dict[str, Finite], Meta(max_length=MAX_ENTRIES)] = always({})
+    emulated_link: Sentence | None = always(None)
+    reaches_cloud: bool = always(True)
+    power_watts: Annotated[float, Meta(ge=0, le=MAX_WATTS), reason("bad_status")] = always(0.0)
+    instance: ShortText = always("")
+    sent_unix_s: UnixTime = always(0.0)
     gateway: bool = False
 
-    def __post_init__(self) -> None:
-        check_name(self.node, field_name="node")
-        if not 0 <= self.power_watts <= MAX_WATTS:
-            raise refuse("bad_status", expected=f"power_watts of 0 to {MAX_WATTS:g}", came=self.power_watts)
-        if not 0 <= self.sent_unix_s <= MAX_UNIX_S:
-            raise refuse("bad_clock", expected="sent_unix_s from 1970 to 9999", came=self.sent_unix_s)
-        if self.tier not in (*TIERS, "hub") or self.state not in NODE_STATES:
-            raise refuse("bad_status", expected="a known tier and state", came=(self.tier, self.state))
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClockProbe:
+class ClockProbe(Struct, frozen=True, kw_only=True):
     """A question for a node's clock, or the answer to one (times on the answering node's monotonic clock).
 
     Attributes:
@@ -96,19 +96,23 @@ class ClockProbe:
         answered_s: When the answer was sent, on the answerer's clock; ``None`` in a question.
     """
 
-    clock_id: str
-    asked_s: float
-    heard_s: float | None = None
-    answered_s: float | None = None
-
-    def __post_init__(self) -> None:
-        times = [each for each in (self.asked_s, self.heard_s, self.answered_s) if each is not None]
-        if not all(abs(each) <= MAX_SECONDS for each in times):
-            raise refuse("bad_clock", expected=f"times of at most {MAX_SECONDS:g} s", came=times)
+    clock_id: ShortText
+    asked_s: _ClockSeconds
+    heard_s: _ClockSeconds | None = None
+    answered_s: _ClockSeconds | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer:
+class EchoProbe(ClockProbe, frozen=True, kw_only=True):
+    """A question for a node's clock that measures the link to it.
+
+    Attributes:
+        padding: Makes the message as large as it is to be.
+    """
+
+    padding: str
+
+
+class Transfer(Struct, frozen=True, kw_only=True):
     """Bytes between two nodes besides frames' own reports: a probe that has crossed, or a frame that is late.
 
     Attributes:
@@ -119,21 +123,14 @@ class Transfer:
         arrived: It has crossed; if not, it is still under way.
     """
 
-    tier: Tier
-    node: str
-    payload_bytes: int
-    seconds: float
+    tier: _KnownTier
+    node: Name
+    payload_bytes: Annotated[int, Meta(ge=0, le=MAX_PAYLOAD_BYTES)] = field(name="bytes")
+    seconds: _TransferSeconds
     arrived: bool
 
-    def __post_init__(self) -> None:
-        check_name(self.node, field_name="node")
-        if not 0 <= self.seconds <= MAX_TRANSFER_S or not 0 <= self.payload_bytes <= MAX_PAYLOAD_BYTES:
-            expected = f"0 to {MAX_TRANSFER_S:g} seconds and bytes >= 0"
-            raise refuse("bad_number", expected=expected, came=(self.seconds, self.payload_bytes))
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class Running(Struct, frozen=True, kw_only=True):
     """A segment that a node has been running for long.
 
     Attributes:
@@ -144,20 +141,22 @@ class Running:
         variant: Whose cuts these are.
     """
 
-    model: str
-    start: int
-    stop: int
-    seconds: float
-    variant: str = FULL
+    model: ModelId
+    start: Count
+    stop: Count
+    seconds: _TransferSeconds
+    variant: ShortText = FULL
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start <= self.stop or not 0 <= self.seconds <= MAX_TRANSFER_S:
-            expected = f"0 <= start <= stop and 0 to {MAX_TRANSFER_S:g} seconds"
-            raise refuse("bad_number", expected=expected, came=(self.start, self.stop, self.seconds))
+        _check_segment(self.start, self.stop)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+def _check_segment(start: int, stop: int) -> None:
+    if not 0 <= start <= stop:
+        raise refuse("bad_number", expected="0 <= start <= stop", came=(start, stop))
+
+
+class Progress(Struct, frozen=True, kw_only=True):
     """What a node says between frames' own reports: probes that have crossed, and what takes long.
 
     Attributes:
@@ -165,12 +164,11 @@ class Progress:
         running: On its threads.
     """
 
-    transfers: tuple[Transfer, ...] = ()
-    running: tuple[Running, ...] = ()
+    transfers: Annotated[tuple[Transfer, ...], Meta(max_length=MAX_ENTRIES)] = ()
+    running: Annotated[tuple[Running, ...], Meta(max_length=MAX_ENTRIES)] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
+class Probe(Struct, frozen=True, kw_only=True):
     """Asks a node to send small messages to another, and to say how long they took.
 
     Attributes:
@@ -179,23 +177,18 @@ class Probe:
         sizes: Bytes of each message, sent one after the other.
     """
 
-    tier: Tier
-    node: str
-    sizes: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        check_name(self.node, field_name="node")
-        if not 0 < len(self.sizes) <= MAX_PROBES or not all(0 <= size <= MAX_PROBE_BYTES for size in self.sizes):
-            expected = f"1 to {MAX_PROBES} sizes of at most {MAX_PROBE_BYTES} bytes"
-            raise refuse("bad_number", expected=expected, came=self.sizes)
+    tier: _KnownTier
+    node: Name
+    sizes: Annotated[
+        tuple[Annotated[int, Meta(ge=0, le=MAX_PROBE_BYTES)], ...], Meta(min_length=1, max_length=MAX_PROBES)
+    ]
 
 
 ControlMode = Literal["auto", "freeze", "plan"]
 CONTROL_MODES: tuple[ControlMode, ...] = get_args(ControlMode)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamControl:
+class StreamControl(Struct, frozen=True, kw_only=True):
     """What a person wants of a stream's plan: retained, so it outlives a restart of the hub.
 
     Attributes:
@@ -204,20 +197,17 @@ class StreamControl:
         id: Drawn by who says it, echoed by the explanation (``control_id``); empty where nobody waits for that.
     """
 
-    mode: ControlMode
+    mode: Annotated[ControlMode, reason("bad_control")]
     plan: Plan | None = None
-    id: str = ""
+    id: ShortText = ""
 
     def __post_init__(self) -> None:
-        if len(self.id) > MAX_TEXT:
-            raise refuse("bad_text", expected=f"an id of at most {MAX_TEXT} characters", came=self.id)
-        if self.mode not in CONTROL_MODES or (self.plan is None) != (self.mode != "plan"):
+        if (self.plan is None) != (self.mode != "plan"):
             expected = f"a mode of {CONTROL_MODES}, and a plan with 'plan' only"
             raise refuse("bad_control", expected=expected, came=(self.mode, self.plan is not None))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrepareSegment:
+class PrepareSegment(Struct, frozen=True, kw_only=True):
     """Asks a node to load the segment that a plan to come will need.
 
     Attributes:
@@ -232,25 +222,21 @@ class PrepareSegment:
         codec: Codec of what it sends, for a node that has conditions; empty where nothing is sent.
     """
 
-    site: str
-    stream: str
-    epoch: int
-    model: str
-    start: int
-    stop: int
-    variant: str = FULL
+    site: Name
+    stream: Name
+    epoch: Count
+    model: ModelId
+    start: Count
+    stop: Count
+    variant: ShortText = FULL
     leaves_early: bool = False
-    codec: str = ""
+    codec: ShortText = ""
 
     def __post_init__(self) -> None:
-        check_name(self.site, field_name="site")
-        check_name(self.stream, field_name="stream")
-        if self.epoch < 0 or not 0 <= self.start <= self.stop:
-            raise refuse("bad_number", expected="0 <= start <= stop", came=(self.epoch, self.start, self.stop))
+        _check_segment(self.start, self.stop)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
+class Ready(Struct, frozen=True, kw_only=True):
     """A node's answer: the segment is loaded, or will not be, and why.
 
     Attributes:
@@ -262,13 +248,12 @@ class Ready:
         tier: Tier of the node; empty where it is not said.
     """
 
-    stream: str
-    epoch: int
-    node: str
+    stream: Name
+    epoch: Count
+    node: Name
     ok: bool
-    message: str = ""
-    tier: str = ""
+    message: Sentence = ""
+    tier: Annotated[ShortText, Meta(extra_json_schema={"enum": [*TIERS, ""]})] = ""
 
     def __post_init__(self) -> None:
-        check_name(self.stream, field_name="stream")
-        check_name(self.node, field_name="node")
+        cut_sentence(self, "message")

@@ -13,7 +13,7 @@ from typing import Literal
 from tiercut.errors import BadMessage, SettingsError
 from tiercut.names import check_name
 from tiercut.plan import MAX_DEADLINE_S, DeliveryMode
-from tiercut.planner.objectives import Objective
+from tiercut.planner.objectives import ObjectiveName, named
 from tiercut.settings import check_names, setting
 
 PayloadFormat = Literal["image", "json", "pcm", "npy"]
@@ -106,7 +106,7 @@ class StreamSettings(SourceSettings):
     in_flight: int = setting("frames that may be under way to their results", default=6)
     timeout_s: float = setting("seconds after which a frame without outcome is given up, or sent again", default=10.0)
     deadline_ms: float | None = setting("age after which a result is of no use: plans keep to it", default=None)
-    objective: Objective = setting("what is best: latency, throughput, energy or accuracy", default="latency")
+    objective: ObjectiveName = setting(f"what is best: {named()}", default="latency")
     max_accuracy_drop: float | None = setting(
         "accuracy that exits and codecs together may cost, below the best variant, 0..1 "
         "(default: 0.01 where they were measured; with objective accuracy no limit)",

@@ -1,36 +1,69 @@
-"""Every topic, in one table: pattern, message, QoS, retain, who publishes, who listens."""
+"""Every topic, in one table: its pattern, the class of its messages, QoS, retain, who publishes, who listens."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from types import UnionType
 
 from tiercut.errors import refuse
 from tiercut.names import NAME
+from tiercut.protocol.explanations import Explanation
+from tiercut.protocol.frames import Dropped, Work
+from tiercut.protocol.nodes import (
+    ClockProbe,
+    EchoProbe,
+    NodeStatus,
+    PrepareSegment,
+    Probe,
+    Progress,
+    Ready,
+    StreamControl,
+    StreamPlan,
+)
+from tiercut.protocol.results import Result
+from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.protocol.streams import Assigned, SourceReport, StreamStatus
 
 ROOT = "tiercut/v1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Topic:
     """One row of the table.
 
     Attributes:
+        name: What it is called in `docs/asyncapi.yaml`.
         pattern: Topic with ``{site}``, ``{tier}``, ``{node}``, ``{stream}`` where those names stand.
-        message: What is on it.
+        message: The class of its messages, in JSON but for `Work`.
+        note: What has to be said of it besides.
         qos: Quality of service of its messages.
         retain: The broker keeps the last message.
+        event: Its messages have CloudEvents attributes as user properties.
         publisher: Who may publish.
         listeners: Who subscribes.
     """
 
-    pattern: str
-    message: str
-    qos: int
-    retain: bool
+    name: str = field(kw_only=False)
+    pattern: str = field(kw_only=False)
+    message: type | UnionType | None = field(kw_only=False)
+    note: str = ""
+    qos: int = 1
+    retain: bool = False
+    event: bool = False
     publisher: str
     listeners: str
+
+    @property
+    def for_people(self) -> bool:
+        """Anybody may read it, or say it."""
+        return self.from_people or "people" in self.listeners
+
+    @property
+    def from_people(self) -> bool:
+        """People publish on it, and the site listens."""
+        return self.publisher.startswith("people")
 
     def of(self, **names: str) -> str:
         """The topic for these names (all that the pattern has)."""
@@ -66,185 +99,199 @@ class Topic:
 
 
 WORK = Topic(
+    "work",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/work/{{stream}}",
-    "Work: an envelope, or a chunk of one",
-    qos=1,
-    retain=False,
+    Work,
+    note="an envelope, or a chunk of one",
     publisher="the node of the tier before",
     listeners="the node",
 )
 STATUS = Topic(
+    "status",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/status",
-    "NodeStatus, JSON; the will says offline",
-    qos=1,
+    NodeStatus,
+    note="the will says offline",
     retain=True,
     publisher="the node",
     listeners="hub, nodes of the site, people",
 )
 CLOCK = Topic(
+    "clock",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/clock",
-    "ClockProbe, JSON: a question (with a response topic) or its answer",
+    ClockProbe,
+    note="a question (with a response topic) or its answer",
     qos=0,
-    retain=False,
     publisher="nodes that receive frames from the node, and the node in answer",
     listeners="the node",
 )
 ECHO = Topic(
+    "echo",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/echo",
-    "ClockProbe, JSON, of any size: it measures the link to the node, which answers on the response topic",
+    EchoProbe,
+    note="it measures the link to the node, which answers on the response topic",
     qos=0,
-    retain=False,
     publisher="nodes that send frames to the node",
     listeners="the node",
 )
 RETURN = Topic(
+    "return",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/return",
-    "what the cloud made of a frame: the JSON of RESULT or DROPPED, for the node that forwarded it from a site's bus",
-    qos=1,
-    retain=False,
+    Result | Dropped,
+    note="what the cloud made of a frame, for the node that forwarded it from a site's bus",
+    event=True,
     publisher="cloud nodes",
     listeners="the node, which publishes it again on its site's bus",
 )
 PROFILE = Topic(
+    "profile",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/profile/{{model}}",
-    "Profile, JSON of the form tiercut-profile/1",
-    qos=1,
+    None,
+    note="how long each part of a model takes on the node: the JSON of a profile's file",
     retain=True,
     publisher="the node",
     listeners="hub",
 )
 PREPARE = Topic(
+    "prepare",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/prepare",
-    "PrepareSegment, JSON",
-    qos=1,
-    retain=False,
+    PrepareSegment,
     publisher="hub",
     listeners="the node",
 )
 PROBE = Topic(
+    "probe",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/probe",
-    "Probe, JSON: a link that nothing has crossed for long is to be measured",
+    Probe,
+    note="a link that nothing has crossed for long is to be measured",
     qos=0,
-    retain=False,
     publisher="hub",
     listeners="the node",
 )
 PROGRESS = Topic(
+    "progress",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/progress",
-    "Progress, JSON: probes that have crossed, frames that are under way or on a thread for long",
+    Progress,
+    note="probes that have crossed, frames that are under way or on a thread for long",
     qos=0,
-    retain=False,
     publisher="the node",
     listeners="hub",
 )
 CONTROL = Topic(
+    "control",
     f"{ROOT}/{{site}}/stream/{{stream}}/control",
-    "StreamControl, JSON: a plan by hand, a frozen one, or the coordinator's",
-    qos=1,
+    StreamControl,
+    note="a plan by hand, a frozen one, or the coordinator's; empty: the coordinator's",
     retain=True,
     publisher="people, tiercut control",
     listeners="hub",
 )
 READY = Topic(
+    "ready",
     f"{ROOT}/{{site}}/stream/{{stream}}/ready",
-    "Ready, JSON",
-    qos=1,
-    retain=False,
+    Ready,
     publisher="the node that was asked, on the bus where it was asked",
     listeners="hub",
 )
 EXPLAIN = Topic(
+    "explain",
     f"{ROOT}/{{site}}/stream/{{stream}}/explain",
-    "why a stream has its plan, and what is known of its nodes and links, JSON",
-    qos=1,
+    Explanation,
+    note="why a stream has its plan, and what is known of its nodes and links",
     retain=True,
     publisher="hub",
     listeners="people, tiercut watch",
 )
 PLAN = Topic(
+    "plan",
     f"{ROOT}/{{site}}/stream/{{stream}}/plan",
-    "StreamPlan, JSON",
-    qos=1,
+    StreamPlan,
     retain=True,
     publisher="hub",
     listeners="the stream's device, people",
 )
 RESULT = Topic(
+    "result",
     f"{ROOT}/{{site}}/stream/{{stream}}/result",
-    "Result, JSON with CloudEvents attributes as user properties",
-    qos=1,
-    retain=False,
+    Result,
+    event=True,
     publisher="whoever finishes the frame on the site's bus",
     listeners="the stream's device (a place on the way is free again), edges that keep answers, people",
 )
 WANTED = Topic(
+    "wanted",
     f"{ROOT}/{{site}}/stream/{{stream}}/wanted",
-    "the registry: a stream's settings as JSON, the same as in its TOML file; empty: it is removed",
-    qos=1,
+    StreamSettings,
+    note="the registry has the stream's settings here, as in its TOML file; empty: it is removed",
     retain=True,
     publisher="people, tiercut stream, the hub's HTTP API",
     listeners="hub",
 )
 STREAM_STATUS = Topic(
+    "streamStatus",
     f"{ROOT}/{{site}}/stream/{{stream}}/state",
-    "StreamStatus, JSON: whether it runs, where its sensor is read, what is wrong",
-    qos=1,
+    StreamStatus,
+    note="whether it runs, where its sensor is read, what is wrong",
     retain=True,
     publisher="hub",
     listeners="people, tiercut stream",
 )
 SOURCE = Topic(
+    "source",
     f"{ROOT}/{{site}}/stream/{{stream}}/source",
-    "SourceReport, JSON: how its sensor does, what was dropped before it set out",
-    qos=1,
+    SourceReport,
+    note="how its sensor does, what was dropped before it set out",
     retain=True,
     publisher="the node that reads the sensor",
     listeners="hub",
 )
 STREAMS = Topic(
+    "streams",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/streams",
-    "Assigned, JSON: settings of the streams whose sensors the node is to read",
-    qos=1,
+    Assigned,
+    note="settings of the streams whose sensors the node is to read",
     retain=True,
     publisher="hub",
     listeners="the node",
 )
 LAST = Topic(
+    "last",
     f"{ROOT}/{{site}}/stream/{{stream}}/last",
-    "the last result, for streams with retain_last",
-    qos=1,
+    Result,
+    note="the last result, for streams with retain_last",
     retain=True,
+    event=True,
     publisher="hub",
     listeners="people",
 )
 DROPPED = Topic(
+    "dropped",
     f"{ROOT}/{{site}}/stream/{{stream}}/dropped",
-    "Dropped, JSON with CloudEvents attributes as user properties",
-    qos=1,
-    retain=False,
+    Dropped,
+    event=True,
     publisher="whoever drops the frame",
     listeners="the stream's device (a place on the way is free again), edges that keep answers, people",
 )
 
+#: Those for people first.
 TOPICS = (
-    WORK,
-    STATUS,
-    CLOCK,
-    ECHO,
-    RETURN,
-    PROFILE,
-    PREPARE,
-    PROBE,
-    PROGRESS,
-    READY,
-    EXPLAIN,
-    PLAN,
-    CONTROL,
     RESULT,
     DROPPED,
     LAST,
-    WANTED,
     STREAM_STATUS,
+    PLAN,
+    EXPLAIN,
+    STATUS,
+    WANTED,
+    CONTROL,
+    WORK,
+    RETURN,
     SOURCE,
     STREAMS,
+    PROFILE,
+    PREPARE,
+    READY,
+    PROBE,
+    PROGRESS,
+    CLOCK,
+    ECHO,
 )

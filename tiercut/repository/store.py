@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tiercut.errors import BundleError
 from tiercut.model.bundle import Bundle
-from tiercut.model.bundle_fields import JSON_FILE
+from tiercut.model.bundle_format import JSON_FILE
 from tiercut.model.segments import Segment, SegmentCache
 from tiercut.plan import FULL
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tiercut.plan import Plan
 from tiercut.protocol.frames import Stage, StageKind
-from tiercut.results.result_json import Journey
+from tiercut.protocol.results import Journey
 
 RESULT = "result"
 

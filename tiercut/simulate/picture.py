@@ -63,7 +63,7 @@ def _module(name: str) -> Any:
             "the picture cannot be drawn",
             expected="the package matplotlib",
             came="none",
-            fix="run 'pip install matplotlib', or leave --out away",
+            fix="run 'pip install matplotlib', or omit --out",
         ) from error
 
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 from tiercut.coordinator.actions import Action, Measure, Prepare, PublishPlan
 from tiercut.coordinator.core import Coordinator
+from tiercut.coordinator.events import (
+    ProfileHeard,
+    ProgressHeard,
+    ReadyHeard,
+    ResultHeard,
+    StatusHeard,
+    StreamWanted,
+    Tick,
+)
 from tiercut.coordinator.problem import as_plan, build
 from tiercut.coordinator.site_view import SiteView, along
 from tiercut.coordinator.spans import spans
 from tiercut.plan import Plan, node_id
-from tiercut.planner import solve
+from tiercut.planner import Answer, Problem, solve
 from tiercut.protocol.nodes import Progress, Ready
-from tiercut.results.result_json import Journey
+from tiercut.protocol.results import Journey
 from tiercut.simulate.site import SimNode, Site
 from tiercut.simulate.truth import Truth, one_server, regressed
 from tiercut.simulate.world import TICK_S, World
@@ -68,12 +77,12 @@ class Tiercut:
         self._plan: Plan | None = None
         self._loading: list[tuple[float, Ready]] = []
         self._last_tick_s = -WARM_UP_S - TICK_S
-        self.coordinator.stream_wanted(site.goal)
+        self.coordinator.handle(StreamWanted(site.goal))
         self._world: World | None = None
         self._tiers = {node.id: node.tier for node in site.nodes}
         for node in site.nodes:
             self._status(node, online=True, now_s=-WARM_UP_S)
-            self.coordinator.profile_heard(node.tier, node.id, node.profile, site="simulated")
+            self.coordinator.handle(ProfileHeard(tier=node.tier, node=node.id, profile=node.profile, site="simulated"))
 
     def see(self, world: World) -> None:
         """Its probes go into this world, where the site has been up for a while."""
@@ -93,17 +102,17 @@ class Tiercut:
 
     def _status(self, node: SimNode, *, online: bool, now_s: float, pace: float | None = None) -> None:
         status = self._site.status(node, online=online, pace=pace)
-        self.coordinator.status_heard(status, site="simulated", now_s=now_s, unix_s=0.0)
+        self.coordinator.handle(StatusHeard(status=status, site="simulated", now_s=now_s, unix_s=0.0))
 
     def result(self, result: Journey, now_s: float) -> None:
         """A result."""
         self.passes(now_s)
-        self._carry_out(self.coordinator.result_heard(result, now_s), now_s)
+        self._carry_out(self.coordinator.handle(ResultHeard(result, now_s)), now_s)
 
     def progress(self, node: str, progress: Progress, now_s: float) -> None:
         """A probe, or what is late."""
         self.passes(now_s)
-        self._carry_out(self.coordinator.progress_heard((self._tiers[node], node), progress, now_s), now_s)
+        self._carry_out(self.coordinator.handle(ProgressHeard((self._tiers[node], node), progress, now_s)), now_s)
 
     def passes(self, now_s: float) -> None:
         """Ticks and answers of nodes, each at its time."""
@@ -115,10 +124,10 @@ class Tiercut:
             if ready_s <= tick_s:
                 due = next(entry for entry in self._loading if entry[0] == ready_s)
                 self._loading.remove(due)
-                self._carry_out(self.coordinator.ready_heard(due[1], ready_s), ready_s)
+                self._carry_out(self.coordinator.handle(ReadyHeard(due[1], ready_s)), ready_s)
             else:
                 self._last_tick_s = tick_s
-                self._carry_out(self.coordinator.tick(tick_s), tick_s)
+                self._carry_out(self.coordinator.handle(Tick(tick_s)), tick_s)
 
     def choose(self, now_s: float) -> Plan | None:  # noqa: ARG002 - what was published last
         """The plan that was published last."""
@@ -150,7 +159,7 @@ class Live(Quiet):
         narrow: What is left of the problem for it to choose from.
     """
 
-    def __init__(self, site: Site, narrow: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    def __init__(self, site: Site, narrow: Callable[[Problem], Problem]) -> None:
         self._site = site
         self._view = SiteView()
         self._narrow = narrow
@@ -174,7 +183,7 @@ class Live(Quiet):
         problem = build(self._site.goal, self._view, now_s)
         if problem is not None:
             answer = solve(self._narrow(problem))
-            if answer["feasible"]:
+            if answer.feasible:
                 self._plan = renewed(self._plan, answer)
         return self._plan
 
@@ -193,14 +202,12 @@ class Edgent(Live):
             if stage.kind == "wire" and sender is not None and stage.seconds > 0 and stage.payload_bytes:
                 self._mbps[node_id(*sender), node_id(*receiver)] = stage.payload_bytes * 8e-6 / stage.seconds
 
-    def _as_it_sees(self, problem: dict[str, Any]) -> dict[str, Any]:
-        links = [
-            link | {"mbps": self._mbps[link["from"], link["to"]], "latency_seconds": 0.0}
-            if (link["from"], link["to"]) in self._mbps
-            else link
-            for link in problem["links"]
-        ]
-        return one_server(regressed(problem | {"links": links}), "edge")
+    def _as_it_sees(self, problem: Problem) -> Problem:
+        links = {
+            ends: replace(link, mbps=self._mbps[ends], latency_seconds=0.0) if ends in self._mbps else link
+            for ends, link in problem.links.items()
+        }
+        return one_server(regressed(replace(problem, links=links)), "edge")
 
 
 class Random(Quiet):
@@ -267,7 +274,7 @@ class Oracle(Quiet):
         return self._plan
 
 
-def renewed(plan: Plan | None, answer: Mapping[str, Any]) -> Plan:
+def renewed(plan: Plan | None, answer: Answer) -> Plan:
     """The answer as a plan: the one before if it is the same, else with the next epoch."""
     again = as_plan(answer, epoch=0 if plan is None else plan.epoch)
     return again if plan == again else as_plan(answer, epoch=again.epoch + 1)

@@ -6,11 +6,10 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from tiercut.coordinator.problem import as_plan
 from tiercut.errors import SettingsError
-from tiercut.planner import alternatives, solve
+from tiercut.planner import Answer, Problem, alternatives, solve
 from tiercut.simulate.flights import RESULT, Flight
 from tiercut.simulate.policies import Edgent, Fixed, Live, Oracle, Random, Tiercut
 from tiercut.simulate.scenario import Scenario
@@ -78,15 +77,15 @@ def _bad(name: str, expected: str) -> SettingsError:
     return SettingsError("a policy", expected=expected, came=f"'{name}'", fix="choose another with --policies")
 
 
-def _fixed(answer: Mapping[str, Any]) -> Policy | None:
-    return Fixed(as_plan(answer, epoch=1)) if answer["feasible"] else None
+def _fixed(answer: Answer) -> Policy | None:
+    return Fixed(as_plan(answer, epoch=1)) if answer.feasible else None
 
 
 def _only(kind: str, scenario: Scenario) -> Policy | None:
     return _fixed(alternatives(Truth(scenario).mean())[kind])
 
 
-def _neurosurgeon(problem: dict[str, Any]) -> dict[str, Any]:
+def _neurosurgeon(problem: Problem) -> Problem:
     return one_server(problem, "cloud")
 
 

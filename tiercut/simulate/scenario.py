@@ -6,25 +6,91 @@ import itertools
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta
 
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.plan import Tier
-from tiercut.planner.objectives import OBJECTIVES, Objective
-from tiercut.simulate.fields import integer, number, one_of, only, refuse, table_of, tables, text
-from tiercut.simulate.site import SimNode, Site, cuts_of, from_problem, from_profile, with_power
-from tiercut.simulate.traces import Trace, constant, trace_of
+from tiercut.planner.document import TierName, read_problem
+from tiercut.planner.objectives import OBJECTIVES
+from tiercut.planner.problem import Amount, Count, Positive, Problem, Text
+from tiercut.profiling.profile import Profile
+from tiercut.profiling.store import read_profile
+from tiercut.simulate.site import SimNode, Site, Synthetic, cuts_of, from_problem, node_name
+from tiercut.simulate.traces import READER, Trace, constant, trace_of
 
-FORMAT = "tiercut-scenario/1"
 STREAM = "simulated"
 
-_TIMES = ("duration_seconds", "frames_per_second", "timeout_seconds", "load_seconds", "detect_seconds", "noise")
-_FIELDS = ("format", "name", "about", "seed", "objective", "min_first_cut", "in_flight", "deadline_seconds", *_TIMES)
-_NODE = ("id", "tier", "times", "slowdown", "power_watts")
-_LINK = ("from", "to", "mbps", "latency_seconds")
 _HOPS: tuple[tuple[Tier, Tier], ...] = (("device", "edge"), ("edge", "cloud"), ("device", "cloud"))
+
+
+class NodeForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``nodes[]``: a node, or what changes of one that the planning problem has."""
+
+    id: Text
+    tier: TierName | None = None
+    times: Positive = 1.0
+    slowdown: Any = UNSET
+    power_watts: Amount | None = None
+
+
+class LinkForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
+    """``links[]``; ends are names or tiers."""
+
+    start: Text
+    end: Text
+    mbps: Any = UNSET
+    latency_seconds: Any = UNSET
+
+
+class ProfileForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``profile``: one of a planning problem, a profile's file, and a network that is drawn."""
+
+    problem: Text | None = None
+    variant: Text = "full"
+    file: Text | None = None
+    synthetic: Synthetic | None = None
+
+
+class ScenarioForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A scenario as its file says it."""
+
+    format: Literal["tiercut-scenario/1"]
+    name: Text
+    duration_seconds: Positive
+    frames_per_second: Positive
+    profile: ProfileForm
+    about: Text = "no word about it"
+    seed: Count = 0
+    objective: Text = "latency"
+    min_first_cut: Count = 0
+    in_flight: Annotated[int, Meta(ge=1, description="a whole number, at least 1")] = 6
+    deadline_seconds: Positive | None = None
+    timeout_seconds: Positive = 10.0
+    load_seconds: Amount = 0.2
+    detect_seconds: Amount = 1.5
+    noise: Amount = 0.05
+    nodes: list[NodeForm] = []
+    links: list[LinkForm] = []
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """One link between two nodes; the specs of its traces are as in the file."""
+
+    start: str
+    end: str
+    mbps: Any
+    latency_seconds: Any
+    said: str
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        return self.start, self.end
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,40 +148,39 @@ def load_scenario(path: Path, *, seed: int | None = None) -> Scenario:
     Raises:
         SettingsError: it cannot be read, or a field is wrong.
     """
+    return scenario_of(_document(path, "file"), folder=path.parent, seed=seed)
+
+
+def _document(path: Path, field: str) -> Any:
+    """TOML, or JSON where the file's name ends so."""
     try:
         content = path.read_text(encoding="utf-8")
-        document = json.loads(content) if path.suffix == ".json" else tomllib.loads(content)
-    except (OSError, ValueError) as error:
-        refuse("file", f"TOML or JSON at '{path}'", error)
-    return scenario_of(document, folder=path.parent, seed=seed)
+        return json.loads(content) if path.suffix == ".json" else tomllib.loads(content)
+    except (OSError, ValueError, RecursionError) as error:
+        READER.refuse(field, f"TOML or JSON at '{path}'", str(error))
 
 
 def scenario_of(document: Mapping[str, Any], *, folder: Path, seed: int | None = None) -> Scenario:
     """The scenario that a document says; see `load_scenario`."""
-    document = table_of(document, "file")
-    only(document, "", (*_FIELDS, "profile", "nodes", "links"))
-    if document.get("format") != FORMAT:
-        refuse("format", f"'{FORMAT}'", document.get("format"))
-    chosen = integer(document, "seed", default=0) if seed is None else seed
-    duration_s = number(document, "duration_seconds", above=0.0)
-    reader = _Traces(chosen, duration_s, folder)
-    nodes, links = _parts(document, folder)
-    site = _site(document, nodes, {(str(link.get("from")), str(link.get("to"))) for link in links})
-    changes = {str(each.get("id")): each for each in tables(document.get("nodes", []), "nodes")}
+    form = READER.read(document, ScenarioForm)
+    chosen = form.seed if seed is None else seed
+    reader = _Traces(chosen, form.duration_seconds, folder)
+    nodes, links = _parts(form, folder)
+    changes = {each.id: each for each in form.nodes}
     return Scenario(
-        name=text(document, "name"),
-        about=text(document, "about", default="no word about it"),
-        site=site,
-        links={(link["from"], link["to"]): reader.link(link) for link in links},
-        slowdowns={node.id: reader.slowdown(node.id, changes.get(node.id, {})) for node in nodes},
-        duration_s=duration_s,
-        fps=number(document, "frames_per_second", above=0.0),
-        timeout_s=number(document, "timeout_seconds", default=10.0, above=0.0),
-        load_s=number(document, "load_seconds", default=0.2),
-        detect_s=number(document, "detect_seconds", default=1.5),
-        noise=number(document, "noise", default=0.05),
-        in_flight=integer(document, "in_flight", default=6, least=1),
-        deadline_s=number(document, "deadline_seconds", above=0.0) if "deadline_seconds" in document else None,
+        name=form.name,
+        about=form.about,
+        site=_site(form, nodes, {link.ends for link in links}),
+        links={link.ends: reader.link(link) for link in links},
+        slowdowns={node.id: reader.slowdown(node.id, changes.get(node.id)) for node in nodes},
+        duration_s=form.duration_seconds,
+        fps=form.frames_per_second,
+        timeout_s=form.timeout_seconds,
+        load_s=form.load_seconds,
+        detect_s=form.detect_seconds,
+        noise=form.noise,
+        in_flight=form.in_flight,
+        deadline_s=form.deadline_seconds,
         seed=chosen,
     )
 
@@ -130,68 +195,89 @@ class _Traces:
         seed = f"{self.seed} {where}"
         return trace_of(spec, where, seed=seed, duration_s=self.duration_s, folder=self.folder)
 
-    def link(self, table: Mapping[str, Any]) -> LinkTraces:
-        where = f"links.{table.get('said', table['from'] + '.' + table['to'])}"
-        latency = self.read(table.get("latency_seconds", 0.0), f"{where}.latency_seconds")
-        return LinkTraces(self.read(table.get("mbps"), f"{where}.mbps"), latency)
+    def link(self, link: _Link) -> LinkTraces:
+        where = f"links.{link.said}"
+        mbps = None if link.mbps is UNSET else link.mbps
+        latency = 0.0 if link.latency_seconds is UNSET else link.latency_seconds
+        return LinkTraces(self.read(mbps, f"{where}.mbps"), self.read(latency, f"{where}.latency_seconds"))
 
-    def slowdown(self, node: str, table: Mapping[str, Any]) -> Trace:
-        trace = self.read(table["slowdown"], f"nodes.{node}.slowdown") if "slowdown" in table else constant(1.0)
+    def slowdown(self, node: str, form: NodeForm | None) -> Trace:
+        where = f"nodes.{node}.slowdown"
+        trace = constant(1.0) if form is None or form.slowdown is UNSET else self.read(form.slowdown, where)
         if min(trace.values) <= 0:
-            refuse(f"nodes.{node}.slowdown", "factors > 0", min(trace.values))
+            READER.refuse(where, "factors > 0", min(trace.values))
         return trace
 
 
-def _parts(document: Mapping[str, Any], folder: Path) -> tuple[list[SimNode], list[Mapping[str, Any]]]:
+def _parts(form: ScenarioForm, folder: Path) -> tuple[list[SimNode], list[_Link]]:
     """Nodes and links, with what the scenario changes of those of a planning problem."""
-    said_nodes = tables(document.get("nodes", []), "nodes")
-    said_links = tables(document.get("links", []), "links")
-    for where, known, said in (("nodes", _NODE, said_nodes), ("links", _LINK, said_links)):
-        for index, each in enumerate(said):
-            only(each, f"{where}[{index}]", known)
-    profile = table_of(document.get("profile"), "profile")
-    if "problem" not in profile:
-        nodes = from_profile(document, folder)
-        return nodes, list(_expanded(said_links, nodes))
-    only(profile, "profile", ("problem", "variant"))
-    nodes, links = from_problem(
-        folder / text(profile, "problem", "profile"), text(profile, "variant", "profile", default="full")
-    )
-    watts = {each["id"]: number(each, "power_watts", "nodes") for each in said_nodes if "power_watts" in each}
-    _known_names("nodes", {str(each.get("id")) for each in said_nodes}, {node.id for node in nodes})
-    by_ends = {(link["from"], link["to"]): link for link in links}
-    for link in _expanded(said_links, nodes):
-        ends = (link["from"], link["to"])
-        if ends not in by_ends:
-            refuse("links", f"links of the problem: {sorted(by_ends)}", ends)
-        by_ends[ends] = {**by_ends[ends], **link}
-    return [with_power(node, watts.get(node.id, node.power_watts)) for node in nodes], list(by_ends.values())
+    source = form.profile
+    if sum(each is not None for each in (source.problem, source.file, source.synthetic)) != 1:
+        READER.refuse("profile", "one of problem, file, synthetic", source)
+    if source.problem is None:
+        whole = (
+            read_profile(folder / source.file)
+            if source.file is not None
+            else (source.synthetic or Synthetic()).profile()
+        )
+        nodes = list(_scaled(whole, form.nodes))
+        return nodes, list(_expanded(form.links, nodes))
+    document = _document(folder / source.problem, "profile.problem")
+    problem = read_problem(document.get("problem", document) if isinstance(document, dict) else document)
+    variant = next((each for each in problem.variants if each.name == source.variant), None)
+    if variant is None:
+        READER.refuse("profile.variant", f"one of {[each.name for each in problem.variants]}", source.variant)
+    nodes = from_problem(problem, variant)
+    watts = {each.id: each.power_watts for each in form.nodes if each.power_watts is not None}
+    said, known = {each.id for each in form.nodes}, {node.id for node in nodes}
+    if said - known:
+        READER.refuse("nodes", f"some of {sorted(known)}", sorted(said - known))
+    links = {link.ends: link for link in _problem_links(problem)}
+    for link in _expanded(form.links, nodes):
+        if link.ends not in links:
+            READER.refuse("links", f"links of the problem: {sorted(links)}", link.ends)
+        old = links[link.ends]
+        mbps = old.mbps if link.mbps is UNSET else link.mbps
+        latency_seconds = old.latency_seconds if link.latency_seconds is UNSET else link.latency_seconds
+        links[link.ends] = replace(link, mbps=mbps, latency_seconds=latency_seconds)
+    return [replace(node, power_watts=watts.get(node.id, node.power_watts)) for node in nodes], list(links.values())
 
 
-def _expanded(links: Iterable[Mapping[str, Any]], nodes: list[SimNode]) -> Iterable[Mapping[str, Any]]:
+def _scaled(profile: Profile, nodes: Iterable[NodeForm]) -> Iterable[SimNode]:
+    """Nodes that are each ``times`` as slow as a profile."""
+    for index, node in enumerate(nodes):
+        if node.tier is None:
+            READER.refuse(f"nodes[{index}].tier", "one of device, edge, cloud", None)
+        yield SimNode(node.id, node.tier, profile.scaled(node.times), node.power_watts or 0.0)
+
+
+def _problem_links(problem: Problem) -> Iterable[_Link]:
+    for ends, link in problem.links.items():
+        start, end = map(node_name, ends)
+        yield _Link(start, end, link.mbps, link.latency_seconds, f"{start}.{end}")
+
+
+def _expanded(links: Iterable[LinkForm], nodes: list[SimNode]) -> Iterable[_Link]:
     """Links with the name of a tier as one per node of it; they share a trace, each with a line of its own."""
     for index, link in enumerate(links):
-        ends = [text(link, key, f"links[{index}]") for key in ("from", "to")]
+        ends = (link.start, link.end)
         starts, stops = ([node.id for node in nodes if end in {node.id, node.tier}] for end in ends)
         if not starts or not stops:
-            refuse(f"links[{index}]", f"names or tiers of {sorted(node.id for node in nodes)}", ends)
+            READER.refuse(f"links[{index}]", f"names or tiers of {sorted(node.id for node in nodes)}", ends)
         for start, stop in itertools.product(starts, stops):
-            yield {**link, "from": start, "to": stop, "said": ".".join(ends)}
+            yield _Link(start, stop, link.mbps, link.latency_seconds, ".".join(ends))
 
 
-def _known_names(where: str, said: set[str], known: set[str]) -> None:
-    if said - known:
-        refuse(where, f"some of {sorted(known)}", sorted(said - known))
-
-
-def _site(document: Mapping[str, Any], nodes: list[SimNode], ends: set[tuple[str, str]]) -> Site:
+def _site(form: ScenarioForm, nodes: list[SimNode], ends: set[tuple[str, str]]) -> Site:
     if len({node.id for node in nodes}) != len(nodes) or [node.tier for node in nodes].count("device") != 1:
-        refuse("nodes", "exactly one device, and names that no two share", [node.id for node in nodes])
+        READER.refuse("nodes", "exactly one device, and names that no two share", [node.id for node in nodes])
     wanted = {hop: {(a.id, b.id) for a in nodes for b in nodes if (a.tier, b.tier) == hop} for hop in _HOPS}
     direct = bool(ends & wanted["device", "cloud"])
     needed = wanted["device", "edge"] | wanted["edge", "cloud"] | (wanted["device", "cloud"] if direct else set())
     if ends != needed:  # the coordinator takes it that all of a tier are reached, or none
-        refuse("links", "one for every hop, those from device to cloud all or none", sorted(ends ^ needed))
+        READER.refuse("links", "one for every hop, those from device to cloud all or none", sorted(ends ^ needed))
+    if form.objective not in OBJECTIVES:
+        READER.refuse("objective", f"one of {', '.join(OBJECTIVES)}", form.objective)
     device = next(node for node in nodes if node.tier == "device")
     goal = StreamGoal(
         name=STREAM,
@@ -199,8 +285,8 @@ def _site(document: Mapping[str, Any], nodes: list[SimNode], ends: set[tuple[str
         model_name=device.profile.model_name,
         cuts=cuts_of(device.profile),
         device=device.id,
-        objective=cast("Objective", one_of(document, "objective", OBJECTIVES, default="latency")),
-        min_first_cut=integer(document, "min_first_cut", default=0),
+        objective=form.objective,
+        min_first_cut=form.min_first_cut,
         codecs=tuple(sorted({point.codec for point in device.profile.codecs})),
     )
     return Site(tuple(nodes), goal, direct)

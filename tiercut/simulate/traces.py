@@ -7,13 +7,24 @@ import csv
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from tiercut.errors import SettingsError
-from tiercut.simulate.fields import number, numbers, only, pairs, refuse
+from tiercut.planner.problem import Amount, Positive
+from tiercut.planner.reading import Reader
+
+READER = Reader("scenario")
+
+Points = Annotated[
+    list[tuple[Amount, Amount]],
+    Meta(min_length=1, description="a list of pairs [seconds, value] or [start, end]"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +86,36 @@ def constant(value: float) -> Trace:
     return Trace((0.0,), (value,))
 
 
+@dataclass(frozen=True, slots=True)
+class Making:
+    """What generators of traces are given.
+
+    Attributes:
+        where: Name of the field, for errors.
+        seed: Of this trace alone, so that traces are independent of each other and of their order.
+        duration_s: How far generators go.
+        folder: Where a file is looked for.
+    """
+
+    where: str
+    seed: str
+    duration_s: float
+    folder: Path
+
+    def draw(self) -> random.Random:
+        """Chance, repeatable."""
+        return random.Random(self.seed)  # noqa: S311 - a model of chance
+
+
 def trace_of(spec: object, where: str, *, seed: str, duration_s: float, folder: Path) -> Trace:
     """The trace that a scenario's field describes: a number, or a table with ``kind``.
 
     Args:
         spec: What the file says.
-        where: Name of the field, for errors.
-        seed: Of this trace alone, so that traces are independent of each other and of their order.
-        duration_s: How far generators go.
-        folder: Where a ``file`` is looked for.
+        where: As of `Making`, like the others.
+        seed: The same.
+        duration_s: The same.
+        folder: The same.
 
     Raises:
         SettingsError: it describes none.
@@ -91,16 +123,9 @@ def trace_of(spec: object, where: str, *, seed: str, duration_s: float, folder: 
     if isinstance(spec, (int, float)) and not isinstance(spec, bool):
         return constant(float(spec))
     if not isinstance(spec, dict) or spec.get("kind") not in KINDS:
-        refuse(where, f"a number, or a table with kind = one of {', '.join(KINDS)}", spec)
-    if spec["kind"] == "outage":
-        only(spec, where, ("kind", "of", "during"))
-        inner = trace_of(spec.get("of"), f"{where}.of", seed=seed, duration_s=duration_s, folder=folder)
-        return cut_out(inner, pairs(spec.get("during"), f"{where}.during"))
-    if spec["kind"] == "file":
-        only(spec, where, ("kind", "path"))
-        return read_trace(folder / str(spec.get("path")))
-    draw = random.Random(seed)  # noqa: S311 - a model of chance, repeatable
-    return KINDS[spec["kind"]](spec, where, draw, duration_s)
+        READER.refuse(where, f"a number, or a table with kind = one of {', '.join(KINDS)}", spec)
+    generator = READER.read(spec, KINDS[spec["kind"]], where)
+    return generator.trace(Making(where, seed, duration_s, folder))
 
 
 def cut_out(trace: Trace, spans: Sequence[tuple[float, float]]) -> Trace:
@@ -121,24 +146,115 @@ def read_trace(path: Path) -> Trace:
         with path.open(encoding="utf-8", newline="") as file:
             rows = [(float(row[0]), float(row[1])) for row in itertools.islice(csv.reader(file), 1, None) if row]
     except (OSError, ValueError, IndexError) as error:
-        refuse(str(path), "a CSV file with a header and the columns seconds, value", error)
+        READER.refuse(str(path), "a CSV file with a header and the columns seconds, value", str(error))
     return Trace(tuple(time for time, _ in rows), tuple(value for _, value in rows))
 
 
-def _steps(spec: Mapping[str, Any], where: str, _: random.Random, __: float) -> Trace:
+class Generator(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag=str.lower):
+    """What a scenario may say of a trace."""
+
+    def trace(self, making: Making) -> Trace:
+        """The trace."""
+        raise NotImplementedError
+
+
+class Steps(Generator, frozen=True):
     """``points``: [seconds, value], each until the next."""
-    only(spec, where, ("kind", "points"))
-    points = pairs(spec.get("points"), f"{where}.points")
-    return Trace(tuple(time for time, _ in points), tuple(value for _, value in points))
+
+    points: Points
+
+    def trace(self, making: Making) -> Trace:
+        """Those points."""
+        points = _in_order(self.points, making.where)
+        return Trace(tuple(time for time, _ in points), tuple(value for _, value in points))
 
 
-def _ramp(spec: Mapping[str, Any], where: str, _: random.Random, duration_s: float) -> Trace:
+class Ramp(Generator, frozen=True):
     """``points``: [seconds, value], straight lines between, in steps of ``every`` seconds."""
-    only(spec, where, ("kind", "points", "every"))
-    points = pairs(spec.get("points"), f"{where}.points")
-    every_s = number(spec, "every", where, default=1.0, above=0.0)
-    times = [step * every_s for step in range(math.ceil(duration_s / every_s))]
-    return Trace(tuple(times), tuple(_between(points, time) for time in times))
+
+    points: Points
+    every: Positive = 1.0
+
+    def trace(self, making: Making) -> Trace:
+        """Values on those lines."""
+        points = _in_order(self.points, making.where)
+        times = [step * self.every for step in range(math.ceil(making.duration_s / self.every))]
+        return Trace(tuple(times), tuple(_between(points, time) for time in times))
+
+
+class Fluctuating(Generator, frozen=True):
+    """An Ornstein-Uhlenbeck process of the logarithm: ``median``, ``sigma``, ``relax`` seconds, ``least``, ``most``.
+
+    Its exact discretisation (Gillespie, Phys. Rev. E 54, 1996, eq. 3.1), so that ``every`` does not change its law.
+    """
+
+    median: Positive
+    sigma: Amount = 0.5
+    relax: Positive = 10.0
+    every: Positive = 1.0
+    least: Amount | None = None
+    most: Amount | None = None
+
+    def trace(self, making: Making) -> Trace:
+        """Drawn from the seed."""
+        least = self.median / 10 if self.least is None else self.least
+        most = self.median * 10 if self.most is None else self.most
+        draw, keep = making.draw(), math.exp(-self.every / self.relax)
+        log = self.sigma * draw.gauss(0, 1)
+        values: list[float] = []
+        for _ in range(math.ceil(making.duration_s / self.every)):
+            values.append(min(most, max(least, self.median * math.exp(log))))
+            log = keep * log + self.sigma * math.sqrt(1 - keep**2) * draw.gauss(0, 1)
+        return Trace(tuple(step * self.every for step in range(len(values))), tuple(values))
+
+
+class Markov(Generator, frozen=True):
+    """A Markov chain in continuous time: ``values``, and the mean seconds that it ``stay``-s in each."""
+
+    values: list[Amount]
+    stay: list[Positive]
+
+    def trace(self, making: Making) -> Trace:
+        """Drawn from the seed."""
+        if len(self.values) != len(self.stay) or len(self.values) < 2:  # noqa: PLR2004 - a chain needs two states
+            READER.refuse(making.where, "at least two values and as many mean stays", [self.values, self.stay])
+        points = list(_jumps(self.values, self.stay, making.draw(), making.duration_s))
+        return Trace(tuple(time for time, _ in points), tuple(value for _, value in points))
+
+
+class Outage(Generator, frozen=True):
+    """A trace (``of``) that is 0 ``during`` some spans [start, end)."""
+
+    of: Any
+    during: Points
+
+    def trace(self, making: Making) -> Trace:
+        """The trace with holes."""
+        seed, duration_s, folder = making.seed, making.duration_s, making.folder
+        inner = trace_of(self.of, f"{making.where}.of", seed=seed, duration_s=duration_s, folder=folder)
+        return cut_out(inner, _in_order(self.during, f"{making.where}.during"))
+
+
+class File(Generator, frozen=True):
+    """A recorded trace, at a ``path`` beside the scenario."""
+
+    path: str
+
+    def trace(self, making: Making) -> Trace:
+        """What the file says."""
+        return read_trace(making.folder / self.path)
+
+
+#: By the name in scenarios.
+KINDS: Mapping[str, type[Generator]] = {
+    kind.__name__.lower(): kind for kind in (Steps, Ramp, Fluctuating, Markov, Outage, File)
+}
+
+
+def _in_order(pairs: Sequence[tuple[float, float]], where: str) -> Sequence[tuple[float, float]]:
+    if any(a >= b for (a, _), (b, _) in itertools.pairwise(pairs)):
+        READER.refuse(where, "pairs in the order of time", list(pairs))
+    return pairs
 
 
 def _between(points: Sequence[tuple[float, float]], time: float) -> float:
@@ -146,35 +262,6 @@ def _between(points: Sequence[tuple[float, float]], time: float) -> float:
         if start_s <= time < end_s:
             return start + (end - start) * (time - start_s) / (end_s - start_s)
     return points[0][1] if time < points[0][0] else points[-1][1]
-
-
-def _fluctuating(spec: Mapping[str, Any], where: str, draw: random.Random, duration_s: float) -> Trace:
-    """An Ornstein-Uhlenbeck process of the logarithm: ``median``, ``sigma``, ``relax`` seconds, ``least``, ``most``.
-
-    Its exact discretisation (Gillespie, Phys. Rev. E 54, 1996, eq. 3.1), so that ``every`` does not change its law.
-    """
-    only(spec, where, ("kind", "median", "sigma", "relax", "every", "least", "most"))
-    median = number(spec, "median", where, above=0.0)
-    sigma, relax_s = number(spec, "sigma", where, default=0.5), number(spec, "relax", where, default=10.0, above=0.0)
-    every_s = number(spec, "every", where, default=1.0, above=0.0)
-    least, most = number(spec, "least", where, default=median / 10), number(spec, "most", where, default=median * 10)
-    keep = math.exp(-every_s / relax_s)
-    log = sigma * draw.gauss(0, 1)
-    values: list[float] = []
-    for _ in range(math.ceil(duration_s / every_s)):
-        values.append(min(most, max(least, median * math.exp(log))))
-        log = keep * log + sigma * math.sqrt(1 - keep**2) * draw.gauss(0, 1)
-    return Trace(tuple(step * every_s for step in range(len(values))), tuple(values))
-
-
-def _markov(spec: Mapping[str, Any], where: str, draw: random.Random, duration_s: float) -> Trace:
-    """A Markov chain in continuous time: ``values``, and the mean seconds that it ``stay``-s in each."""
-    only(spec, where, ("kind", "values", "stay"))
-    values, stay_s = numbers(spec.get("values"), f"{where}.values"), numbers(spec.get("stay"), f"{where}.stay")
-    if len(values) != len(stay_s) or len(values) < 2 or min(stay_s) <= 0:  # noqa: PLR2004 - a chain needs two states
-        refuse(where, "at least two values and as many mean stays > 0", spec)
-    points = list(_jumps(values, stay_s, draw, duration_s))
-    return Trace(tuple(time for time, _ in points), tuple(value for _, value in points))
 
 
 def _jumps(
@@ -185,16 +272,3 @@ def _jumps(
         yield now_s, values[state]
         now_s += max(1e-3, draw.expovariate(1 / stay_s[state]))
         state = draw.choice([other for other in range(len(values)) if other != state])
-
-
-_Generator = Callable[[Mapping[str, Any], str, random.Random, float], Trace]
-
-#: What a scenario may say of a trace; ``outage`` and ``file`` are made by `trace_of` itself.
-KINDS: Mapping[str, _Generator] = {
-    "steps": _steps,
-    "ramp": _ramp,
-    "fluctuating": _fluctuating,
-    "markov": _markov,
-    "outage": _steps,
-    "file": _steps,
-}

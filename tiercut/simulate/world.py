@@ -1,7 +1,7 @@
 """The discrete-event model of a site: frames from the sensor through nodes and links to an outcome each.
 
 Latency follows from contention: whatever a plan promises, a frame waits for those before it. The sensor's window and
-the decisions on a frame are those of the real programs (`InFlightWindow`, `frame.decide`); delivery is ``latest``.
+the decisions on a frame are those of the real programs (`InFlightWindow`, `pipeline.decide`); delivery is ``latest``.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Protocol
 from tiercut.pipeline.window import InFlightWindow
 from tiercut.plan import Plan
 from tiercut.protocol.nodes import Progress, Transfer
-from tiercut.results.result_json import Journey
+from tiercut.protocol.results import Journey
 from tiercut.simulate.flights import RESULT, Flight, journey
 from tiercut.simulate.scenario import Scenario
 from tiercut.simulate.stations import SimLink, SimStation
 
 #: How often a policy hears that time passes: the period of the hub's coordinator.
 TICK_S = 0.25
-#: Messages that are under way for so long are spoken of, as by the real nodes.
+#: Messages in flight for so long are reported, as by the real nodes.
 LATE_S = 0.15
 #: How often nodes say how they are, as the real ones by default.
 STATUS_S = 5.0

@@ -1,0 +1,78 @@
+"""What streams do to each other: every node and every link is shared, and slower the more of its time is taken.
+
+A stream that sends r frames a second, each of which keeps a node (or a line) busy for s seconds, takes the part r·s of
+its time. With the part u taken by the *other* streams, a stage lasts s / (1 - u): the mean of a processor that serves
+all its jobs in turns (M/G/1 processor sharing; Kleinrock, Queueing Systems II, chapter 4). A stream's own frames come
+one after the other and do not stand in each other's way. Above u = 0.9 the curve goes on as a straight line, so that
+what is overloaded is always worse than what is not, and more overloaded is worse still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from tiercut.planner.answer import Choice
+from tiercut.planner.plan_cost import PlanIndex, stages_of
+from tiercut.planner.plan_lookup import index_of
+from tiercut.planner.problem import Link, Node, Problem
+
+#: Part of the time taken from which the curve is straight.
+STRAIGHT_FROM = 0.9
+
+#: What is taken, by node id or by both ids of a link with an arrow, as in ``stages[].where``.
+Load = Mapping[str, float]
+
+
+def stretch(taken: float) -> float:
+    """How much longer a stage lasts where the others take so much (1 is all of the time)."""
+    if taken <= STRAIGHT_FROM:
+        return 1 / (1 - taken)
+    free = 1 - STRAIGHT_FROM
+    return 1 / free + (taken - STRAIGHT_FROM) / free**2
+
+
+def taken_by(problem: Problem, choice: Choice, frames_per_second: float) -> dict[str, float]:
+    """The part of its time that a plan takes of each node (id) and link (``from -> to``) that it has to itself.
+
+    Raises:
+        SettingsError: the plan is not possible in the problem.
+    """
+    return load_of(problem, index_of(problem, choice), frames_per_second)
+
+
+def load_of(problem: Problem, plan: PlanIndex | None, frames_per_second: float) -> dict[str, float]:
+    """The same of a plan that is known to be possible; ``None`` takes nothing."""
+    stages = () if plan is None else stages_of(problem, plan)
+    return {stage.where: frames_per_second * stage.busy_seconds for stage in stages}
+
+
+def loaded(problem: Problem, others: Load, without: Collection[str] = ()) -> Problem:
+    """The problem as one stream sees it beside the others; nodes and links in ``without`` cannot be used."""
+
+    def seen(node: Node) -> Node:
+        if node.id in without:
+            return replace(node, block_seconds={})
+        taken = others.get(node.id)
+        return replace(node, slowdown=node.slowdown * stretch(taken)) if taken else node
+
+    def crossed(where: str, link: Link) -> Link:
+        taken = others.get(where)
+        return replace(link, mbps=link.mbps / stretch(taken)) if taken else link
+
+    links = {
+        (start, end): crossed(where, link)
+        for (start, end), link in problem.links.items()
+        if (where := f"{start} -> {end}") not in without
+    }
+    return replace(problem.with_nodes(seen), links=links)
+
+
+def beside(problem: Problem, others: Load) -> Problem:
+    """The problem with nodes and links slowed by what others take of them.
+
+    What others take is modelled here, so the wait that was measured at their nodes is not counted once more.
+    """
+    return loaded(problem, others).with_nodes(
+        lambda node: replace(node, queue_seconds=0.0) if others.get(node.id) else node
+    )

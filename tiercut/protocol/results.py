@@ -1,0 +1,243 @@
+"""A frame's result: JSON on the stream's ``result`` topic, for people and other systems.
+
+What the model made of the frame is said in fields of its kind of result, beside these: `tiercut.results`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from tiercut.declared import decode_json, iso_time, unix_time
+from tiercut.errors import refuse
+from tiercut.fields import Confidence, Count, IsoTime, Milliseconds, ModelId, Name, ShortText, always, reason
+from tiercut.limits import MAX_STAGES
+from tiercut.names import check_name
+from tiercut.plan import FULL, Plan
+from tiercut.protocol.frames import Stage, StageKind, StageReport, Work
+
+MAX_OUTCOME_BYTES = 256 * 1024
+#: The fields of the kind stand in front of this one.
+_BEHIND_KIND = "confidence"
+
+
+class ResultStage(StageReport, frozen=True, kw_only=True, omit_defaults=True):
+    """Time that a frame spent on one thing.
+
+    Attributes:
+        where: Node id; for ``wire`` the node that received.
+        kind: What it was spent on.
+        ms: Length.
+        payload_bytes: What crossed the wire.
+        emulated: An emulated link or a slowed node: no measurement.
+    """
+
+
+class NamedModel(Struct, frozen=True, kw_only=True):
+    """The model.
+
+    Attributes:
+        name: What people call it.
+        sha256: Its identity.
+    """
+
+    name: str = ""
+    sha256: ModelId
+
+
+class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a model has made of a frame, and the frame's way. It has the fields of one kind of result besides.
+
+    Attributes:
+        stream: The stream.
+        seq: Number of the frame in its stream, from 0 at each start of its sensor.
+        label: What the sensor calls the frame, such as a file's name.
+        captured_at: When the device captured it, on its wall clock.
+        confidence: How sure the model is; null where that is not known.
+        exit: The variant at whose end the frame has left: full, an early exit, or another input size.
+        plan: The plan it has followed.
+        finished_by: Node id.
+        fallback: Why a node ran more than the plan says; null where none did.
+        cached: An edge has answered with what it remembers of a frame just like this one.
+        cached_from: Number of that frame.
+        stages: What took how long, in order.
+        latency_ms: Capture to result; null while clocks are not known.
+        deadline_ms: The frame's deadline, where it has one.
+        deadline_met: Whether it came in time; null while clocks are not known.
+        emulated_links: Nodes with an emulated link before them.
+        emulated_nodes: Nodes that were slowed on purpose.
+        model: The model.
+    """
+
+    stream: Name
+    seq: Count
+    label: str | None = always(None)
+    captured_at: IsoTime
+    confidence: Confidence | None = always(None)
+    exit: ShortText = always(FULL)
+    plan: Plan
+    finished_by: Name = always("?")
+    fallback: str | None = always(None)
+    cached: bool = False
+    cached_from: Count | UnsetType = UNSET
+    stages: Annotated[tuple[Annotated[ResultStage, reason("bad_stage")], ...], Meta(max_length=MAX_STAGES)]
+    latency_ms: Milliseconds | None = always(None)
+    deadline_ms: Milliseconds | UnsetType = UNSET
+    deadline_met: bool | UnsetType | None = UNSET
+    emulated_links: tuple[str, ...] = always(())
+    emulated_nodes: tuple[str, ...] = always(())
+    model: NamedModel
+
+
+def result_of(
+    work: Work,
+    model_name: str,
+    *,
+    left_at: str,
+    confidence: float | None,
+    stages: Sequence[Stage],
+    finished_by: str,
+    latency_s: float | None,
+    fallback: str | None = None,
+    cached_from: int | None = None,
+) -> Result:
+    """The result of a frame, but for the fields of its kind.
+
+    Args:
+        work: The frame's envelope as it came.
+        model_name: What people call the model.
+        left_at: The variant at whose end it has left.
+        confidence: How sure the model is.
+        stages: What took how long, in order.
+        finished_by: Node id.
+        latency_s: Capture to now, ``None`` while the offset to the device's clock is unknown.
+        fallback: Why a node ran more than its plan says.
+        cached_from: Number of the frame whose answer it is, where that is another frame.
+    """
+    deadline_s = work.deadline_s
+    return Result(
+        stream=work.stream,
+        seq=work.seq,
+        label=work.label,
+        captured_at=iso_time(work.captured_unix_s, digits="microseconds"),
+        confidence=confidence,
+        exit=left_at,
+        plan=work.plan,
+        finished_by=finished_by,
+        fallback=fallback,
+        cached=cached_from is not None,
+        cached_from=UNSET if cached_from is None else cached_from,
+        stages=tuple(map(ResultStage.of, stages)),
+        latency_ms=None if latency_s is None else _ms(latency_s),
+        deadline_ms=UNSET if deadline_s is None else _ms(deadline_s),
+        deadline_met=UNSET if deadline_s is None else None if latency_s is None else latency_s <= deadline_s,
+        emulated_links=_emulated(stages, "wire"),
+        emulated_nodes=_emulated(stages, "compute"),
+        model=NamedModel(name=model_name, sha256=work.model),
+    )
+
+
+def encode_result(result: Result, said: Mapping[str, Any]) -> bytes:
+    """A result's JSON, with the fields of its kind; ASCII alone, as many readers take no other."""
+    fields: dict[str, Any] = {}
+    for name, value in msgspec.to_builtins(result).items():
+        if name == _BEHIND_KIND:
+            fields |= said
+        fields[name] = value
+    return json.dumps(fields, separators=(",", ":"), allow_nan=False).encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journey:
+    """What a result says of its frame's way: all but what the model made of it.
+
+    Attributes:
+        stream: Its stream.
+        seq: Its number there.
+        model: Identity of the model.
+        plan: The plan it has followed.
+        stages: What took how long, in order.
+        captured_unix_s: When the device captured it, on its wall clock.
+        latency_s: Capture to result; ``None`` where the device's clock was not known.
+        fallback: Why a node ran more than the plan says.
+        exit: The variant at whose end it has left.
+        deadline_met: Whether it came in time; ``None`` for a frame without a deadline, or of unknown age.
+        cached: It was answered by what an edge remembers.
+    """
+
+    stream: str
+    seq: int
+    model: str
+    plan: Plan
+    stages: tuple[Stage, ...]
+    captured_unix_s: float
+    latency_s: float | None
+    fallback: str | None
+    exit: str = FULL
+    deadline_met: bool | None = None
+    cached: bool = False
+
+
+def read_journey(payload: bytes) -> Journey:
+    """The way of a result's frame.
+
+    Raises:
+        BadEnvelope: it is no result, or a time or size is beyond its limit.
+    """
+    return journey_of(decode_json(Result, payload, limit=MAX_OUTCOME_BYTES))
+
+
+def journey_of(result: Result) -> Journey:
+    """The way of a result's frame.
+
+    Raises:
+        BadEnvelope: its time of capture is none.
+    """
+    return Journey(
+        stream=result.stream,
+        seq=result.seq,
+        model=result.model.sha256,
+        plan=result.plan,
+        stages=tuple(each.stage for each in result.stages),
+        captured_unix_s=unix_time(result.captured_at),
+        latency_s=None if result.latency_ms is None else result.latency_ms / 1e3,
+        fallback=result.fallback,
+        exit=result.exit,
+        deadline_met=None if result.deadline_met is UNSET else result.deadline_met,
+        cached=result.cached,
+    )
+
+
+class _Outcome(Struct):
+    stream: str
+    seq: int
+
+
+def read_outcome(payload: bytes) -> tuple[str, int]:
+    """Stream and seq of a result or a drop.
+
+    Raises:
+        BadEnvelope: it is neither.
+    """
+    if len(payload) > MAX_OUTCOME_BYTES:
+        raise refuse("too_large", expected=f"an outcome of at most {MAX_OUTCOME_BYTES} bytes", came=len(payload))
+    try:
+        outcome = msgspec.json.decode(payload, type=_Outcome)
+    except (ValueError, RecursionError) as error:
+        expected = "a JSON object with stream as text and seq as a whole number"
+        raise refuse("bad_outcome", expected=expected, came=payload[:60]) from error
+    check_name(outcome.stream, field_name="stream")
+    return outcome.stream, outcome.seq
+
+
+def _emulated(stages: Sequence[Stage], kind: StageKind) -> tuple[str, ...]:
+    return tuple(sorted({stage.where for stage in stages if stage.emulated and stage.kind == kind}))
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1e3, 3)
