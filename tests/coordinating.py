@@ -10,6 +10,16 @@ from tests.profiles import profile_of
 from tiercut import __version__
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
 from tiercut.coordinator.core import Coordinator
+from tiercut.coordinator.events import (
+    Event,
+    ProfileHeard,
+    ProgressHeard,
+    ReadyHeard,
+    ResultHeard,
+    StatusHeard,
+    StreamWanted,
+    Tick,
+)
 from tiercut.coordinator.problem import HANDOVER_S
 from tiercut.coordinator.spans import spans
 from tiercut.coordinator.stream_goal import StreamGoal
@@ -68,11 +78,26 @@ def exits_goal(**more: Any) -> StreamGoal:
     return replace(plain, variants=tuple(exit_variant(spec, trunk) for spec in specs), accuracy=ACCURACY)
 
 
+class Checked(Coordinator):
+    """A coordinator whose state is checked after each event, and that remembers what it heard and said."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.said: list[list[Action]] = []
+        super().__init__("home", log=self.events)
+
+    def handle(self, event: Event) -> list[Action]:
+        actions = super().handle(event)
+        self.validate_state()
+        self.said.append(actions)
+        return actions
+
+
 @dataclass
 class Told:
     """A coordinator at work; nodes get ready at once unless they are in ``unready``, and probes are answered."""
 
-    coordinator: Coordinator = field(default_factory=lambda: Coordinator("home"))
+    coordinator: Checked = field(default_factory=Checked)
     now_s: float = 100.0
     plans: dict[str, Plan] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
@@ -88,17 +113,17 @@ class Told:
         """A node says how it is."""
         said: dict[str, Any] = {"state": "online", "version": __version__, "models": {"m": MODEL}, **more}
         status = NodeStatus(node=node, tier=tier, **said)
-        self.coordinator.status_heard(status, site="home", now_s=self.now_s, unix_s=1e9)
+        self.coordinator.handle(StatusHeard(status=status, site="home", now_s=self.now_s, unix_s=1e9))
 
     def node(self, tier: Tier, node: str, factor: float) -> None:
         """A node comes up, with its profile."""
         self.status(tier, node)
-        self.coordinator.profile_heard(tier, node, times(factor), site="home")
+        self.coordinator.handle(ProfileHeard(tier=tier, node=node, profile=times(factor), site="home"))
 
     def site(self, *streams: StreamGoal) -> Told:
         """A device, two edges and a cloud node, and the first plan."""
         for stream in streams or (goal(),):
-            self.coordinator.stream_wanted(stream)
+            self.coordinator.handle(StreamWanted(stream))
             self.node("device", stream.device, 1.0)
         self.node("edge", "e", 0.1)
         self.node("edge", "f", 0.15)
@@ -115,7 +140,7 @@ class Told:
     def tick(self) -> None:
         """The coordinator looks at its streams."""
         self.ticked_s = self.now_s
-        self.do(self.coordinator.tick(self.now_s))
+        self.do(self.coordinator.handle(Tick(self.now_s)))
 
     def do(self, actions: list[Action]) -> None:
         """Carry out what the coordinator says."""
@@ -144,12 +169,12 @@ class Told:
                 case Explain():
                     self.explained[action.message.stream] = json.loads(encode_explanation(action.message))
         for answer in answers:
-            self.do(self.coordinator.ready_heard(answer, self.now_s))
+            self.do(self.coordinator.handle(ReadyHeard(answer, self.now_s)))
 
     def crossed(self, tier: Tier, node: str, to: Probe, size: int, seconds: float, *, arrived: bool = True) -> None:
         """A node says how long a message took, or has been under way."""
         transfer = Transfer(tier=to.tier, node=to.node, payload_bytes=size, seconds=seconds, arrived=arrived)
-        self.do(self.coordinator.progress_heard((tier, node), Progress(transfers=(transfer,)), self.now_s))
+        self.do(self.coordinator.handle(ProgressHeard((tier, node), Progress(transfers=(transfer,)), self.now_s)))
 
     def frames(self, count: int, stream: str = "cam", *, slow: dict[str, float] | None = None, **more: Any) -> None:
         """Frames of a stream arrive, ten a second or as fast as they can, as its plan says; some nodes are slower."""
@@ -157,7 +182,7 @@ class Told:
             self.seq += 1
             journey = self.journey(stream, slow or {}, **more)
             self.now_s += max(0.1, *(stage.seconds for stage in journey.stages))
-            self.do(self.coordinator.result_heard(journey, self.now_s))
+            self.do(self.coordinator.handle(ResultHeard(journey, self.now_s)))
             if self.now_s - self.ticked_s > 0.25 - 1e-9:
                 self.tick()
 

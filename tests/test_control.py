@@ -22,6 +22,7 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.cli import control, main
 from tiercut.clock import SystemClock
+from tiercut.coordinator.events import ControlHeard
 from tiercut.declared import decode_json, encode_json
 from tiercut.model.bundle import Bundle
 from tiercut.plan import Plan
@@ -269,12 +270,12 @@ def test_variant_or_device_that_the_stream_does_not_have_is_refused(wrong: dict[
     told = Told().site()
     first = told.plans["cam"]
     said: dict[str, Any] = {"epoch": 0, "first_cut": 2, "second_cut": 4, "device": "d", "edge": "f", "codecs": ("raw",)}
-    told.coordinator.control_heard("cam", StreamControl(mode="plan", plan=Plan(**(said | wrong)), id="x"))
+    told.coordinator.handle(ControlHeard("cam", StreamControl(mode="plan", plan=Plan(**(said | wrong)), id="x")))
     told.passes(1)
     assert words in told.said("control_trouble")
     assert told.said("control_id") == "x"
     assert told.plans["cam"] == first
-    told.coordinator.control_heard("cam", StreamControl(mode="plan", plan=Plan(**said), id="y"))
+    told.coordinator.handle(ControlHeard("cam", StreamControl(mode="plan", plan=Plan(**said), id="y")))
     told.passes(1)
     assert (told.said("control_id"), told.said("control_trouble")) == ("y", "None")
     assert told.plans["cam"].edge == "f"

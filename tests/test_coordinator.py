@@ -12,6 +12,18 @@ from tests.coordinating import MODEL, Told, goal, times
 from tests.profiles import profile_of
 from tiercut.coordinator import core, problem
 from tiercut.coordinator.actions import Measure
+from tiercut.coordinator.core import Coordinator
+from tiercut.coordinator.events import (
+    ControlHeard,
+    DroppedHeard,
+    PlanHeard,
+    ProfileHeard,
+    ProgressHeard,
+    StreamUnwanted,
+    StreamWanted,
+    Tick,
+    UplinkHeard,
+)
 from tiercut.plan import Plan
 from tiercut.protocol.frames import Dropped
 from tiercut.protocol.nodes import Probe, Progress, Running, StreamControl, StreamPlan
@@ -27,18 +39,18 @@ def test_first_plan_waits_for_probes_and_then_uses_what_is_fastest() -> None:
 
 def test_first_plan_does_not_wait_for_ever() -> None:
     told = Told()
-    told.coordinator.stream_wanted(goal())
+    told.coordinator.handle(StreamWanted(goal()))
     told.node("device", "d", 1.0)
     told.node("edge", "e", 0.1)
     for _ in range(14):
         told.now_s += 0.25
-        told.do([each for each in told.coordinator.tick(told.now_s) if not isinstance(each, Measure)])
+        told.do([each for each in told.coordinator.handle(Tick(told.now_s)) if not isinstance(each, Measure)])
     assert "cam" in told.plans
 
 
 def test_nodes_of_different_tiers_may_have_one_name() -> None:
     told = Told()
-    told.coordinator.stream_wanted(goal(device="x"))
+    told.coordinator.handle(StreamWanted(goal(device="x")))
     for tier, factor in (("device", 1.0), ("edge", 0.1), ("cloud", 0.01)):
         told.node(tier, "x", factor)  # type: ignore[arg-type]
     told.passes(2)
@@ -85,7 +97,7 @@ def test_segment_that_runs_for_long_gives_a_new_plan_before_it_is_done() -> None
     told = Told().site()
     told.frames(20)
     running = Running(model=MODEL, start=0, stop=4, seconds=0.5)
-    told.do(told.coordinator.progress_heard(("cloud", "c"), Progress(running=(running,)), told.now_s))
+    told.do(told.coordinator.handle(ProgressHeard(("cloud", "c"), Progress(running=(running,)), told.now_s)))
     assert told.plans["cam"].cloud is None
     assert "cloud/c: slowdown" in told.reasons[-1]
 
@@ -116,7 +128,7 @@ def test_noise_changes_nothing() -> None:
 
 def test_other_hops_to_the_cloud_are_doubted_when_one_gets_slow() -> None:
     told = Told()
-    told.coordinator.stream_wanted(goal(min_first_cut=1))
+    told.coordinator.handle(StreamWanted(goal(min_first_cut=1)))
     told.node("device", "d", 1.0)
     told.status("device", "d", reaches_cloud=False)
     for edge in ("e", "f"):
@@ -134,10 +146,10 @@ def test_other_hops_to_the_cloud_are_doubted_when_one_gets_slow() -> None:
 
 def test_uplink_that_is_gone_is_planned_without() -> None:
     told = Told().site()
-    told.coordinator.uplink_heard(connected=False)
+    told.coordinator.handle(UplinkHeard(connected=False))
     told.passes(1)
     assert told.plans["cam"].cloud is None
-    told.coordinator.uplink_heard(connected=True)
+    told.coordinator.handle(UplinkHeard(connected=True))
     told.passes(3)
     assert told.plans["cam"].cloud == "c"
 
@@ -146,7 +158,7 @@ def test_streams_that_share_edges_do_not_all_take_the_better_one() -> None:
     streams = [goal(f"s{n}", device=f"d{n}") for n in range(4)]
     told = Told()
     for stream in streams:
-        told.coordinator.stream_wanted(stream)
+        told.coordinator.handle(StreamWanted(stream))
         told.node("device", stream.device, 1.0)
     told.node("edge", "e", 0.1)
     told.node("edge", "f", 0.11)
@@ -164,7 +176,7 @@ def test_streams_that_share_edges_do_not_all_take_the_better_one() -> None:
             told.frames(1, stream.name)
             told.now_s -= 0.1
         told.now_s += 0.1
-        told.do(told.coordinator.tick(told.now_s))
+        told.do(told.coordinator.handle(Tick(told.now_s)))
     assert len(told.reasons) == changes, "settled"
 
 
@@ -173,9 +185,13 @@ def test_streams_that_share_edges_do_not_all_take_the_better_one() -> None:
 
 def test_constraints_that_cannot_be_met_are_said_and_the_last_plan_stays() -> None:
     told = Told()
-    told.coordinator.stream_wanted(goal(min_first_cut=5))
-    told.coordinator.plan_heard(
-        StreamPlan(stream="cam", model=MODEL, model_name="m", plan=Plan(epoch=7, first_cut=4, second_cut=4, device="d"))
+    told.coordinator.handle(StreamWanted(goal(min_first_cut=5)))
+    told.coordinator.handle(
+        PlanHeard(
+            StreamPlan(
+                stream="cam", model=MODEL, model_name="m", plan=Plan(epoch=7, first_cut=4, second_cut=4, device="d")
+            )
+        )
     )
     told.node("device", "d", 1.0)
     told.passes(2)
@@ -186,7 +202,7 @@ def test_constraints_that_cannot_be_met_are_said_and_the_last_plan_stays() -> No
 
 def test_device_without_the_model_is_named() -> None:
     told = Told()
-    told.coordinator.stream_wanted(goal())
+    told.coordinator.handle(StreamWanted(goal()))
     told.passes(1)
     assert "has not been heard of" in told.said("trouble")
     told.status("device", "d", models={"other": "cd" * 32})
@@ -197,7 +213,7 @@ def test_device_without_the_model_is_named() -> None:
 
 def test_model_that_only_the_device_has_is_said() -> None:
     told = Told()
-    told.coordinator.stream_wanted(goal())
+    told.coordinator.handle(StreamWanted(goal()))
     told.node("device", "d", 1.0)
     told.status("edge", "e", models={})
     told.passes(2)
@@ -207,7 +223,7 @@ def test_model_that_only_the_device_has_is_said() -> None:
 
 def test_profile_of_other_cuts_is_not_used() -> None:
     told = Told().site()
-    told.coordinator.profile_heard("edge", "e", profile_of((0.0, 0.1)), site="home")
+    told.coordinator.handle(ProfileHeard(tier="edge", node="e", profile=profile_of((0.0, 0.1)), site="home"))
     told.passes(2)
     assert "edge/e" in told.said("warnings")
     assert "another model" in told.said("warnings")
@@ -256,7 +272,7 @@ def test_node_that_refuses_leaves_the_last_plan_and_why_is_said() -> None:
     told.frames(20)
     first = told.plans["cam"]
     told.unready = {"e": "no memory", "f": "no memory"}
-    told.coordinator.uplink_heard(connected=False)
+    told.coordinator.handle(UplinkHeard(connected=False))
     told.passes(1)
     assert told.plans["cam"] == first
     assert "edge/e refuses: no memory" in told.said("trouble")
@@ -266,18 +282,20 @@ def test_node_that_says_ready_and_is_not_is_left_and_the_last_plan_that_worked_c
     told = Told().site()
     told.frames(20)
     worked = told.plans["cam"]
-    told.coordinator.control_heard(
-        "cam",
-        StreamControl(
-            mode="plan", plan=Plan(epoch=0, first_cut=0, second_cut=4, device="d", edge="e", codecs=("raw",))
-        ),
+    told.coordinator.handle(
+        ControlHeard(
+            "cam",
+            StreamControl(
+                mode="plan", plan=Plan(epoch=0, first_cut=0, second_cut=4, device="d", edge="e", codecs=("raw",))
+            ),
+        )
     )
     told.passes(1)
     assert told.plans["cam"].edge == "e"
-    told.coordinator.control_heard("cam", StreamControl(mode="auto"))
+    told.coordinator.handle(ControlHeard("cam", StreamControl(mode="auto")))
     for seq in range(3):
-        told.coordinator.dropped_heard(
-            Dropped(stream="cam", seq=seq, where="e", reason="segment_failed", message="boom"), told.now_s
+        told.coordinator.handle(
+            DroppedHeard(Dropped(stream="cam", seq=seq, where="e", reason="segment_failed", message="boom"), told.now_s)
         )
     told.passes(1)
     now = told.plans["cam"]
@@ -289,7 +307,9 @@ def test_node_that_says_ready_and_is_not_is_left_and_the_last_plan_that_worked_c
 def test_frames_that_are_dropped_for_usual_reasons_say_nothing_of_a_plan() -> None:
     told = Told().site()
     for seq in range(9):
-        told.coordinator.dropped_heard(Dropped(stream="cam", seq=seq, where="c", reason="newer_frame"), told.now_s)
+        told.coordinator.handle(
+            DroppedHeard(Dropped(stream="cam", seq=seq, where="c", reason="newer_frame"), told.now_s)
+        )
     told.passes(2)
     assert len(told.reasons) == 1
 
@@ -328,13 +348,13 @@ def by_hand(**more: object) -> StreamControl:
 
 def test_plan_by_hand_is_prepared_followed_and_kept() -> None:
     told = Told().site()
-    told.coordinator.control_heard("cam", by_hand())
+    told.coordinator.handle(ControlHeard("cam", by_hand()))
     told.passes(1)
     assert (told.plans["cam"].first_cut, told.plans["cam"].edge, told.plans["cam"].epoch) == (2, "f", 2)
     told.frames(20)
     told.passes(5)
     assert told.plans["cam"].epoch == 2
-    told.coordinator.control_heard("cam", StreamControl(mode="auto"))
+    told.coordinator.handle(ControlHeard("cam", StreamControl(mode="auto")))
     told.passes(2)
     assert told.plans["cam"].cloud == "c"
 
@@ -343,7 +363,7 @@ def test_plan_by_hand_is_prepared_followed_and_kept() -> None:
 def test_plan_by_hand_that_is_not_possible_is_refused_with_words(wrong: dict[str, object]) -> None:
     told = Told().site()
     first = told.plans["cam"]
-    told.coordinator.control_heard("cam", by_hand(**wrong))
+    told.coordinator.handle(ControlHeard("cam", by_hand(**wrong)))
     told.passes(2)
     assert "given by hand is not possible" in told.said("trouble")
     assert told.plans["cam"] == first
@@ -352,12 +372,41 @@ def test_plan_by_hand_that_is_not_possible_is_refused_with_words(wrong: dict[str
 def test_frozen_stream_keeps_its_plan_whatever_happens() -> None:
     told = Told().site()
     first = told.plans["cam"]
-    told.coordinator.control_heard("cam", StreamControl(mode="freeze"))
-    told.coordinator.uplink_heard(connected=False)
+    told.coordinator.handle(ControlHeard("cam", StreamControl(mode="freeze")))
+    told.coordinator.handle(UplinkHeard(connected=False))
     told.passes(5)
     assert told.plans["cam"] == first
     assert "cloud 'c' is gone" in told.said("trouble")
     assert told.said("control") == "freeze"
+
+
+# ---------------------------------------------------------------------- events
+
+
+def test_same_events_again_give_the_same_actions() -> None:
+    told = Told().site(goal("a", device="d1"), goal("b", device="d2", objective="throughput", deadline_s=0.5))
+    for stream in ("a", "b"):
+        told.frames(8, stream)
+    told.mbps = {("d1", "e"): 1.0, ("e", "c"): 0.5}
+    told.frames(12, "a", slow={"e": 3.0})
+    told.status("edge", "e", state="offline")
+    told.unready = {"f": "boom"}
+    told.passes(3)
+    told.coordinator.handle(StreamUnwanted("b"))
+    told.passes(1)
+    again = Coordinator("home")
+    assert [again.handle(event) for event in told.coordinator.events] == told.coordinator.said
+    assert len(told.coordinator.events) > 100
+    assert len(told.reasons) > 2
+
+
+def test_broken_state_is_noticed() -> None:
+    told = Told().site()
+    told.coordinator.validate_state()
+    stream = told.coordinator._streams["cam"]
+    stream.plan, stream.proved = None, told.plans["cam"]
+    with pytest.raises(AssertionError, match="'cam': without a plan nothing is on trial"):
+        told.coordinator.handle(Tick(told.now_s))
 
 
 # ---------------------------------------------------------------------- cost

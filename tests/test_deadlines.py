@@ -11,6 +11,7 @@ from msgspec import structs
 
 from tests.coordinating import ACCURACY, DEVICE_S, EXITS, HEAD_S, MODEL, Told, exits_goal, times
 from tiercut.coordinator.deadline import FEW, FIRST_MARGIN, Punctuality
+from tiercut.coordinator.events import ControlHeard, DroppedHeard, PlanHeard, ProfileHeard, StreamWanted
 from tiercut.coordinator.problem import build
 from tiercut.coordinator.spans import spans
 from tiercut.coordinator.stream_goal import StreamGoal, leaving_at
@@ -28,7 +29,7 @@ from tiercut.protocol.nodes import StreamControl, StreamPlan
 def alone(stream: StreamGoal) -> Told:
     """A device without other nodes: 400 ms for the whole model, 210 and 110 ms up to its exits."""
     told = Told()
-    told.coordinator.stream_wanted(stream)
+    told.coordinator.handle(StreamWanted(stream))
     told.node("device", "d", 1.0)
     told.passes(2.0)
     return told
@@ -92,7 +93,7 @@ def test_share_of_met_deadlines_is_measured_and_drops_count_as_missed() -> None:
     told = alone(accurate(0.7))
     told.frames(9)
     for seq in range(3):
-        told.coordinator.dropped_heard(Dropped(stream="cam", seq=seq, where="d", reason="too_late"), told.now_s)
+        told.coordinator.handle(DroppedHeard(Dropped(stream="cam", seq=seq, where="d", reason="too_late"), told.now_s))
     told.passes(1.5)
     deadline = told.explained["cam"]["deadline"]
     assert (deadline["met_share"], deadline["frames"]) == (0.75, 12)
@@ -212,7 +213,7 @@ def test_spans_say_what_each_node_has_run() -> None:
 def test_node_without_a_profile_of_the_exits_is_planned_without_them() -> None:
     told = alone(accurate(0.3))
     bare = replace(times(1.0), variants={})
-    told.coordinator.profile_heard("device", "d", bare, site="home")
+    told.coordinator.handle(ProfileHeard(tier="device", node="d", profile=bare, site="home"))
     problem = build(exits_goal(), told.coordinator.view, told.now_s)
     assert problem is not None
     assert set(problem.device.block_seconds) == {"full"}
@@ -224,11 +225,11 @@ def test_node_without_a_profile_of_the_exits_is_planned_without_them() -> None:
 def test_plan_by_hand_may_name_an_exit_and_no_other_variant() -> None:
     told = alone(exits_goal())
     wanted = Plan(epoch=0, first_cut=3, second_cut=3, exit="middle", device="d")
-    told.coordinator.control_heard("cam", StreamControl(mode="plan", plan=wanted))
+    told.coordinator.handle(ControlHeard("cam", StreamControl(mode="plan", plan=wanted)))
     told.passes(1)
     assert told.plans["cam"].exit == "full"  # it gives away more than the stream may
     assert "max_accuracy_drop" in told.said("trouble")
-    told.coordinator.control_heard("cam", StreamControl(mode="plan", plan=structs.replace(wanted, exit="last")))
+    told.coordinator.handle(ControlHeard("cam", StreamControl(mode="plan", plan=structs.replace(wanted, exit="last"))))
     told.passes(1.5)
     assert "no variant 'last'" in told.said("trouble")
 
@@ -242,7 +243,7 @@ def late(told: Told, *, compute_s: float, age_s: float) -> None:
     stages = (Stage("d", "compute", compute_s),)
     way = DroppedWay.of(model=MODEL, plan=plan, cut=plan.first_cut, stages=stages, age_s=age_s)
     message = Dropped(stream="cam", seq=told.seq, where="d", reason="past_deadline", way=way)
-    told.do(told.coordinator.dropped_heard(message, told.now_s))
+    told.do(told.coordinator.handle(DroppedHeard(message, told.now_s)))
 
 
 def test_frames_that_are_dropped_as_too_late_teach_what_takes_so_long() -> None:
@@ -287,7 +288,7 @@ def test_plan_that_is_adopted_is_the_one_that_has_time_to_spare() -> None:
 
 def test_retained_plan_stands_until_its_hops_are_measured() -> None:
     told = Told()
-    told.coordinator.stream_wanted(accurate(0.05))
+    told.coordinator.handle(StreamWanted(accurate(0.05)))
     plan = Plan(
         epoch=7,
         first_cut=0,
@@ -297,7 +298,7 @@ def test_retained_plan_stands_until_its_hops_are_measured() -> None:
         codecs=("raw",),
         deadline=Deadline(seconds=0.05),
     )
-    told.coordinator.plan_heard(StreamPlan(stream="cam", model=MODEL, model_name="m", plan=plan))
+    told.coordinator.handle(PlanHeard(StreamPlan(stream="cam", model=MODEL, model_name="m", plan=plan)))
     for tier, name, factor in (("device", "d", 1.0), ("edge", "e", 0.1), ("cloud", "c", 0.01)):
         told.node(tier, name, factor)  # type: ignore[arg-type]
     told.mbps = {(a, b): 400.0 for a in "de" for b in "ec"}
@@ -308,7 +309,7 @@ def test_retained_plan_stands_until_its_hops_are_measured() -> None:
 def test_profile_with_odd_variants_is_used_without_them_and_says_so() -> None:
     told = Told().site(exits_goal())
     odd = replace(times(0.1), variants={"early": (0.0, 0.1), "middle": times(0.1).variants["middle"]})
-    told.coordinator.profile_heard("edge", "e", odd, site="home")
+    told.coordinator.handle(ProfileHeard(tier="edge", node="e", profile=odd, site="home"))
     told.frames(5)
     told.passes(1.5)
     assert told.explained["cam"]["trouble"] is None

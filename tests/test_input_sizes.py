@@ -23,6 +23,7 @@ from tests.sites import Outcomes, by_hand, new_site
 from tests.test_codec_table import table_of
 from tests.test_exits_site import expected, grey, publish
 from tiercut.clock import ManualClock
+from tiercut.coordinator.events import ProfileHeard, StreamWanted
 from tiercut.model.bundle import Bundle
 from tiercut.pipeline.jobs import Job
 from tiercut.plan import Plan
@@ -212,9 +213,9 @@ def planned(measured: Bundle, **wanted: Any) -> Told:
         variants=chains,
     )
     told = Told()
-    told.coordinator.stream_wanted(goal)
+    told.coordinator.handle(StreamWanted(goal))
     told.status("device", "d", models={measured.name: measured.model})
-    told.coordinator.profile_heard("device", "d", profile, site="home")
+    told.coordinator.handle(ProfileHeard(tier="device", node="d", profile=profile, site="home"))
     told.passes(2.0)
     return told
 

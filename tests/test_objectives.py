@@ -15,6 +15,7 @@ from tests.brute_force import every_plan, within_constraints
 from tests.coordinating import Told, goal
 from tests.plan_problems import random_problem
 from tiercut.cli import main
+from tiercut.coordinator.events import StreamWanted
 from tiercut.planner import solve
 from tiercut.planner.document import read_problem
 from tiercut.planner.objectives import OBJECTIVES, Objective, ObjectiveName, Search
@@ -83,7 +84,7 @@ def test_coordinator_plans_by_a_made_up_objective_and_says_what_a_change_gains()
     assert told.explained["cam"]["objective"] == "uplink"
     slow = Told().site(goal())
     assert slow.plans["cam"].cloud is not None
-    slow.coordinator.stream_wanted(goal(objective="uplink"))
+    slow.coordinator.handle(StreamWanted(goal(objective="uplink")))
     slow.frames(5)
     slow.passes(6)
     assert slow.plans["cam"].cloud is None

@@ -61,7 +61,7 @@ def test_work_comes_back_as_it_was(codec: str) -> None:
 
 
 def test_work_without_optional_fields_comes_back() -> None:
-    work = replace(sample_work("raw"), deadline_s=None, label=None, stages=(), tensors=(), emulated=True)
+    work = structs.replace(sample_work("raw"), deadline_s=None, label=None, stages=(), tensors=(), emulated=True)
     assert decode_work(encode_work(work)) == work
 
 
@@ -70,7 +70,7 @@ def test_golden_envelope_decodes(codec: str) -> None:
     work = decode_work((GOLDEN / f"work-{codec}.msgpack").read_bytes())
     array, wanted = decode_tensor(work.tensors[0]), MAKE["sample_array"](codec)
     assert work.tensors[0].codec == codec
-    assert replace(work, tensors=()) == replace(sample_work(codec), tensors=())
+    assert structs.replace(work, tensors=()) == structs.replace(sample_work(codec), tensors=())
     assert array.dtype == wanted.dtype
     off = {"jpeg": 16, "webp": 16, "png": 0, "int4+zstd": 0.14, "sparse4+zstd": 0.14, "int2+zstd": 0.7}.get(codec, 0.01)
     assert np.allclose(array, wanted, atol=off, rtol=0)
@@ -85,6 +85,15 @@ def test_unknown_keys_of_a_newer_sender_are_ignored() -> None:
     assert decode_work(changed(colour="red", more={"a": [1, 2]})) == sample_work("raw")
     assert decode_work(changed_tensor(colour="red")) == sample_work("raw")
     assert decode_work(changed(captured=["cam-1", 12.5, "more"])) == sample_work("raw")
+
+
+@pytest.mark.parametrize("said", [None, ...])
+def test_optional_fields_may_be_nil_or_absent(said: object) -> None:
+    optional = ("deadline_s", "label", "return_to", "emulated")
+    bare = replace(sample_work("raw"), deadline_s=None, label=None, return_to=None, emulated=False)
+    assert decode_work(changed(**dict.fromkeys(optional, said))) == bare
+    plan = msgpack.unpackb(encode_work(sample_work("raw")))["plan"] | {"threshold": None, "deadline": None}
+    assert decode_work(changed(plan=plan)) == sample_work("raw")
 
 
 @pytest.mark.parametrize(
@@ -294,8 +303,8 @@ def test_field_that_stands_twice_is_refused_wherever_it_is() -> None:
         with pytest.raises(BadEnvelope) as caught:
             decode_work(data)
         assert caught.value.reason == "duplicate_key"
-    due = replace(sample_work("raw").plan, deadline=Deadline(seconds=0.5))
-    packed = encode_work(replace(sample_work("raw"), plan=due))
+    due = structs.replace(sample_work("raw").plan, deadline=Deadline(seconds=0.5))
+    packed = encode_work(structs.replace(sample_work("raw"), plan=due))
     with pytest.raises(BadEnvelope, match="each key once"):
         decode_work(packed.replace(b"\xa8deadline\x84", b"\xa8deadline\x85\xa4drop\xc3"))
 
@@ -360,6 +369,15 @@ def test_status_out_of_its_limits_is_refused_with_its_reason(text: str, reason: 
     with pytest.raises(BadEnvelope) as caught:
         decode_json(NodeStatus, (text + ',"node":"n","tier":"edge","state":"online","version":"1"}').encode())
     assert caught.value.reason == reason
+
+
+def test_numbers_and_texts_of_other_libraries_are_said_as_plain_ones() -> None:
+    said = NodeStatus(node=np.str_("n"), tier="edge", state="online", version="1", load={"busy": np.float64(0.5)})
+    assert decode_json(NodeStatus, encode_json(said)).load == {"busy": 0.5}
+    late = structs.replace(sample_work("raw"), captured_unix_s=np.float64(2.5))
+    assert decode_work(encode_work(late)).captured_unix_s == 2.5
+    with pytest.raises(NotImplementedError, match="no message can say a complex"):
+        encode_json(replace(said, load={"busy": 1j}))
 
 
 def test_null_in_json_is_the_same_as_nothing() -> None:

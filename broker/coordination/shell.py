@@ -13,6 +13,21 @@ from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
 from tiercut.coordinator.core import Coordinator
+from tiercut.coordinator.events import (
+    ControlHeard,
+    DroppedHeard,
+    PlanHeard,
+    ProfileHeard,
+    ProgressHeard,
+    PublishFailed,
+    ReadyHeard,
+    ResultHeard,
+    StatusHeard,
+    StreamUnwanted,
+    StreamWanted,
+    Tick,
+    UplinkHeard,
+)
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BusError
@@ -114,15 +129,15 @@ class CoordinatorShell:
 
     def want(self, goal: StreamGoal) -> None:
         """Plan a stream from now on; what was heard of it before counts."""
-        self._coordinator.stream_wanted(goal)
+        self._coordinator.handle(StreamWanted(goal))
         if (plan := self._plans.get(goal.name)) is not None:
-            self._coordinator.plan_heard(plan)
+            self._coordinator.handle(PlanHeard(plan))
         if (control := self._controls.get(goal.name)) is not None:
-            self._coordinator.control_heard(goal.name, control)
+            self._coordinator.handle(ControlHeard(goal.name, control))
 
     def unwant(self, stream: str) -> None:
         """Plan it no more."""
-        self._coordinator.stream_unwanted(stream)
+        self._coordinator.handle(StreamUnwanted(stream))
         for table in (self._plans, self._controls, self._troubles):
             table.pop(stream, None)
 
@@ -184,49 +199,51 @@ class CoordinatorShell:
         if known is not None and heard.plan.epoch < known.plan.epoch:  # a broker with an old memory: `retained`
             return
         self._plans[heard.stream] = heard
-        self._coordinator.plan_heard(heard)
+        self._coordinator.handle(PlanHeard(heard))
 
     def _control(self, delivery: Delivery) -> None:
         names = CONTROL.parse(delivery.topic)
         if names is not None:  # an empty retained message takes the last one back
             control = decode_json(StreamControl, delivery.payload) if delivery.payload else StreamControl(mode="auto")
             self._controls[names["stream"]] = control
-            self._coordinator.control_heard(names["stream"], control)
+            self._coordinator.handle(ControlHeard(names["stream"], control))
 
     def _status(self, delivery: Delivery) -> None:
         status = decode_json(NodeStatus, delivery.payload)
         names = STATUS.check(delivery.topic, tier=status.tier, node=status.node)
         now_s, unix_s = self._clock.monotonic_s(), self._clock.unix_s()
-        self._coordinator.status_heard(status, site=names["site"], now_s=now_s, unix_s=unix_s)
+        self._coordinator.handle(StatusHeard(status=status, site=names["site"], now_s=now_s, unix_s=unix_s))
 
     def _profile(self, delivery: Delivery) -> None:
         names = PROFILE.parse(delivery.topic)
         if names is not None:
             profile = decode_profile(delivery.payload)
-            self._coordinator.profile_heard(names["tier"], names["node"], profile, site=names["site"])
+            self._coordinator.handle(
+                ProfileHeard(tier=names["tier"], node=names["node"], profile=profile, site=names["site"])
+            )
 
     def _ready(self, delivery: Delivery) -> None:
         ready = decode_json(Ready, delivery.payload)
         READY.check(delivery.topic, stream=ready.stream)
-        self._put(self._coordinator.ready_heard(ready, self._clock.monotonic_s()))
+        self._put(self._coordinator.handle(ReadyHeard(ready, self._clock.monotonic_s())))
 
     def _result(self, delivery: Delivery) -> None:
         self._also(delivery)
         journey = read_journey(delivery.payload)
         RESULT.check(delivery.topic, stream=journey.stream)
-        self._put(self._coordinator.result_heard(journey, delivery.received_s))
+        self._put(self._coordinator.handle(ResultHeard(journey, delivery.received_s)))
 
     def _dropped(self, delivery: Delivery) -> None:
         dropped = decode_json(Dropped, delivery.payload)
         DROPPED.check(delivery.topic, stream=dropped.stream)
-        self._put(self._coordinator.dropped_heard(dropped, delivery.received_s))
+        self._put(self._coordinator.handle(DroppedHeard(dropped, delivery.received_s)))
 
     def _progress(self, delivery: Delivery) -> None:
         names = PROGRESS.parse(delivery.topic)
         tier: Tier | None = None if names is None else known_tier(names["tier"])
         if names is not None and tier is not None:
             progress = decode_json(Progress, delivery.payload)
-            self._put(self._coordinator.progress_heard((tier, names["node"]), progress, delivery.received_s))
+            self._put(self._coordinator.handle(ProgressHeard((tier, names["node"]), progress, delivery.received_s)))
 
     # ------------------------------------------------------------------ out
 
@@ -240,9 +257,9 @@ class CoordinatorShell:
             now_s = self._clock.monotonic_s()
             if self._uplink.connected:
                 self._connected_s = now_s
-            self._coordinator.uplink_heard(connected=now_s - self._connected_s < UPLINK_AWAY_S)
+            self._coordinator.handle(UplinkHeard(connected=now_s - self._connected_s < UPLINK_AWAY_S))
             if self._todo.empty():  # while the site's own broker is away nothing can be said, and nothing is decided
-                self._put(self._coordinator.tick(now_s))
+                self._put(self._coordinator.handle(Tick(now_s)))
             await asyncio.sleep(TICK_S)
 
     async def _act(self, todo: asyncio.Queue[Action], *, timeout_s: float | None) -> None:
@@ -258,7 +275,7 @@ class CoordinatorShell:
             except BusError as error:
                 self._counters["publishes_refused"] += 1
                 if isinstance(action, PublishPlan):
-                    self._coordinator.publish_failed(action.message.stream, str(error))
+                    self._coordinator.handle(PublishFailed(action.message.stream, str(error)))
                 if self._throttle.allows(type(action).__name__, self._clock.monotonic_s()):
                     log.error("not published", extra={"action": type(action).__name__, "reason": str(error)})  # noqa: TRY400 - the sentence says it all
 

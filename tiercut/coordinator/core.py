@@ -11,28 +11,43 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections import defaultdict
-from dataclasses import replace
 
 from msgspec import structs
 
 from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
 from tiercut.coordinator.best_plan import best_of
+from tiercut.coordinator.events import (
+    ControlHeard,
+    DroppedHeard,
+    Event,
+    PlanHeard,
+    ProfileHeard,
+    ProgressHeard,
+    PublishFailed,
+    ReadyHeard,
+    ResultHeard,
+    StatusHeard,
+    StreamUnwanted,
+    StreamWanted,
+    Tick,
+    UplinkHeard,
+)
 from tiercut.coordinator.explain import explanation
+from tiercut.coordinator.invariants import validate
 from tiercut.coordinator.problem import as_choice, build, hops, missing
+from tiercut.coordinator.profiles import take_profile
 from tiercut.coordinator.replanning import Replanning
+from tiercut.coordinator.sharing import beside_others, taken
 from tiercut.coordinator.site_view import NodeKey, SiteView
 from tiercut.coordinator.spans import spans
 from tiercut.coordinator.stream import Pending, PlannedStream, route
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.errors import SettingsError
 from tiercut.logs import Throttle
-from tiercut.plan import Plan, known_tier, name_of, node_id
-from tiercut.planner import Answer, Problem, beside, evaluate, taken_by
-from tiercut.planner.problem import Node
-from tiercut.profiling.profile import Profile, check_profile_fits, fitting_variants
+from tiercut.plan import Plan, known_tier, node_id
+from tiercut.planner import Answer, Problem, evaluate
 from tiercut.protocol.frames import Dropped
-from tiercut.protocol.nodes import NodeStatus, PrepareSegment, Probe, Progress, Ready, StreamControl, StreamPlan
+from tiercut.protocol.nodes import PrepareSegment, Probe, Progress, Ready, StreamControl, StreamPlan
 from tiercut.protocol.results import Journey
 
 log = logging.getLogger(__name__)
@@ -52,37 +67,75 @@ class Coordinator:
 
     Args:
         site: Its name.
+        log: Gets every event before it is handled: handled by another coordinator in the same order, they give the
+            same actions.
     """
 
-    def __init__(self, site: str) -> None:
+    def __init__(self, site: str, *, log: list[Event] | None = None) -> None:
+        self._log = log
         self.view = SiteView()
         self._replanning = Replanning(self.view)
         self._site = site
         self._streams: dict[str, PlannedStream] = {}
-        #: (tier, node, model) → that node's profile, and its site
-        self._profiles: dict[tuple[str, str, str], tuple[Profile, str]] = {}
+        #: (tier, node, model) → the node's last profile of it
+        self._profiles: dict[tuple[str, str, str], ProfileHeard] = {}
         self._throttle = Throttle(60.0)
 
-    # ------------------------------------------------------------------ events
+    def handle(self, event: Event) -> list[Action]:  # noqa: C901, PLR0912 - one line per kind of event
+        """Take note of what has happened; what is to be done about it."""
+        if self._log is not None:
+            self._log.append(event)
+        match event:
+            case Tick(now_s):
+                return self._tick(now_s)
+            case ResultHeard(journey, now_s):
+                return self._result_heard(journey, now_s)
+            case ProgressHeard(node, progress, now_s):
+                return self._progress_heard(node, progress, now_s)
+            case DroppedHeard(message, now_s):
+                return self._dropped_heard(message, now_s)
+            case ReadyHeard(ready, now_s):
+                return self._ready_heard(ready, now_s)
+            case StatusHeard():
+                self._status_heard(event)
+            case ProfileHeard():
+                self._profile_heard(event)
+            case PlanHeard(message):
+                self._plan_heard(message)
+            case ControlHeard(stream, control):
+                self._control_heard(stream, control)
+            case StreamWanted(goal):
+                self._stream_wanted(goal)
+            case StreamUnwanted(stream):
+                self._streams.pop(stream, None)
+            case PublishFailed(stream, why):
+                self._publish_failed(stream, why)
+            case UplinkHeard(connected):
+                self.view.uplink = connected
+        return []
 
-    def stream_wanted(self, goal: StreamGoal) -> None:
-        """A stream is to be planned (again, with another goal)."""
-        known = self._streams.get(goal.name)
-        self._streams[goal.name] = PlannedStream(goal, plan=known.plan if known else None)
-        for (tier, node, model), (profile, site) in list(self._profiles.items()):
-            if model == goal.model:  # heard before anybody asked for the model
-                self.profile_heard(tier, node, profile, site=site)
+    def validate_state(self) -> None:
+        """Check what holds after every event.
 
-    def stream_unwanted(self, name: str) -> None:
-        """A stream is not to be planned any more."""
-        self._streams.pop(name, None)
+        Raises:
+            AssertionError: something does not hold.
+        """
+        validate(self._streams, self.view)
 
     def goal(self, name: str) -> StreamGoal:
         """What a stream wants; ``KeyError`` for one that was never wanted."""
         return self._streams[name].goal
 
-    def plan_heard(self, message: StreamPlan) -> None:
-        """A retained plan from before the coordinator started: the stream follows it, and so do we."""
+    # ------------------------------------------------------------------ events
+
+    def _stream_wanted(self, goal: StreamGoal) -> None:
+        known = self._streams.get(goal.name)
+        self._streams[goal.name] = PlannedStream(goal, plan=known.plan if known else None)
+        for event in list(self._profiles.values()):
+            if event.profile.model == goal.model:  # heard before anybody asked for the model
+                self._profile_heard(event)
+
+    def _plan_heard(self, message: StreamPlan) -> None:
         stream = self._streams.get(message.stream)
         if stream is None or message.model != stream.goal.model:
             return
@@ -90,45 +143,29 @@ class Coordinator:
             stream.retained = stream.plan is None
             stream.plan = stream.proved = message.plan
 
-    def control_heard(self, name: str, control: StreamControl) -> None:
-        """A person wants a plan, or to keep what there is, or leaves it to us again."""
+    def _control_heard(self, name: str, control: StreamControl) -> None:
         stream = self._streams.get(name)
         if stream is not None:
             stream.control = control
             stream.paused_until_s = stream.explained_s = float("-inf")
 
-    def status_heard(self, status: NodeStatus, *, site: str, now_s: float, unix_s: float) -> None:
-        """A node's presence."""
-        tier = known_tier(status.tier)
+    def _status_heard(self, event: StatusHeard) -> None:
+        status, tier = event.status, known_tier(event.status.tier)
         if tier is not None:
-            self.view.node(tier, status.node, site=site).heard(status, now_s, unix_s)
+            self.view.node(tier, status.node, site=event.site).heard(status, event.now_s, event.unix_s)
 
-    def profile_heard(self, tier_name: str, node: str, profile: Profile, *, site: str) -> None:
-        """A node's profile of a model; one that does not fit the model is not taken, and why is said."""
-        tier = known_tier(tier_name)
+    def _profile_heard(self, event: ProfileHeard) -> None:
+        tier = known_tier(event.tier)
         if tier is None:
             return
-        self._profiles[tier_name, node, profile.model] = profile, site
-        known = self.view.node(tier, node, site=site)
-        try:
-            for stream in self._streams.values():
-                if stream.goal.model == profile.model:
-                    check_profile_fits(profile, stream.goal.model, stream.goal.cuts)
-        except SettingsError as error:
-            known.warnings["profile"] = f"{known.id}: {error}"
-            return
-        known.warnings.pop("profile", None)
-        goals = [stream.goal for stream in self._streams.values() if stream.goal.model == profile.model]
-        fitting, odd = fitting_variants(profile, {each.name: each.end for goal in goals for each in goal.variants})
-        if odd:
-            known.warnings["profile"] = (
-                f"{known.id}: its profile of '{profile.model_name}' is of other variants ({', '.join(odd)}), which are "
-                "not planned there; run 'tiercut profile' again"
-            )
-        known.profiles[profile.model] = fitting
+        self._profiles[tier, event.node, event.profile.model] = event
+        take_profile(self.view.node(tier, event.node, site=event.site), event.profile, self._goals(event.profile.model))
 
-    def result_heard(self, journey: Journey, now_s: float) -> list[Action]:
-        """A result: its stage times correct what is known of nodes and links."""
+    def _goals(self, model: str) -> list[StreamGoal]:
+        return [stream.goal for stream in self._streams.values() if stream.goal.model == model]
+
+    def _result_heard(self, journey: Journey, now_s: float) -> list[Action]:
+        """Its stage times correct what is known of nodes and links."""
         stream = self._streams.get(journey.stream)
         if stream is None or journey.model != stream.goal.model:
             return []
@@ -136,17 +173,15 @@ class Coordinator:
         ran = {} if journey.cached else spans(journey.plan, journey.exit, stream.goal)
         return self._changed(self.view.result_came(journey, ran, now_s), now_s)
 
-    def progress_heard(self, node: NodeKey, progress: Progress, now_s: float) -> list[Action]:
-        """Probes that have crossed a hop, and frames that are late on one or on a thread."""
+    def _progress_heard(self, node: NodeKey, progress: Progress, now_s: float) -> list[Action]:
         doubted = self.view.doubts(now_s)
         changes = [change for each in progress.transfers for change in self.view.transferred(node, each, now_s)]
         changes += [change for each in progress.running for change in self.view.runs_long(node, each, now_s)]
         if doubted and not changes and not self.view.doubts(now_s):  # all has been measured that a change waits for
-            return self.tick(now_s)
+            return self._tick(now_s)
         return self._changed(changes, now_s)
 
-    def dropped_heard(self, message: Dropped, now_s: float) -> list[Action]:
-        """A frame has no result. One that was too late says how long it took so far, which no result does."""
+    def _dropped_heard(self, message: Dropped, now_s: float) -> list[Action]:
         stream = self._streams.get(message.stream)
         if stream is None:
             return []
@@ -157,18 +192,12 @@ class Coordinator:
         ran = spans(way.plan, way.plan.exit, stream.goal, reached=way.cut)
         return self._changed(self.view.went(way.plan, way.model, way.stages, ran, now_s), now_s)
 
-    def publish_failed(self, name: str, why: str) -> None:
-        """A plan could not be published: the broker refuses it."""
+    def _publish_failed(self, name: str, why: str) -> None:
         stream = self._streams.get(name)
         if stream is not None:
             stream.given_up = f"the plan was not published: {why}"
 
-    def uplink_heard(self, *, connected: bool) -> None:
-        """Whether the way to the cloud's broker is there: without it the site's plans do without cloud nodes."""
-        self.view.uplink = connected
-
-    def ready_heard(self, ready: Ready, now_s: float) -> list[Action]:
-        """A node has loaded a segment, or says that it will not."""
+    def _ready_heard(self, ready: Ready, now_s: float) -> list[Action]:
         stream = self._streams.get(ready.stream)
         pending = None if stream is None else stream.pending
         if stream is None or pending is None or pending.plan.epoch != ready.epoch:
@@ -181,8 +210,8 @@ class Coordinator:
         pending.waiting.discard(key)
         return self._adopt(stream, pending) if not pending.waiting else []
 
-    def tick(self, now_s: float) -> list[Action]:
-        """Evaluate the streams that have waited longest; call it a few times a second."""
+    def _tick(self, now_s: float) -> list[Action]:
+        """Evaluate the streams that have waited longest."""
         actions: list[Action] = []
         for stream in sorted(self._streams.values(), key=PlannedStream.turn)[:PER_TICK]:
             stream.evaluated_s = now_s
@@ -190,7 +219,7 @@ class Coordinator:
                 margin_s = stream.punctuality.margin_s(stream.goal.deadline_s or 0.0)
                 problem = build(stream.goal, self.view, now_s, margin_s=margin_s, plans=stream.plans())
                 actions += self._look_at(stream, problem, now_s)
-                stream.taken = _taken_by(stream, problem, now_s) if len(self._streams) > 1 else {}
+                stream.taken = taken(stream, problem, now_s) if len(self._streams) > 1 else {}
             except Exception as error:  # a fault in one stream's figures must not end the others' planning
                 stream.step = None
                 stream.trouble = f"a fault in the coordinator: {type(error).__name__}: {error}"
@@ -207,7 +236,7 @@ class Coordinator:
             return []
         for each in self._streams.values():
             each.step = "; ".join(changes)
-        return self.tick(now_s)
+        return self._tick(now_s)
 
     def _look_at(self, stream: PlannedStream, problem: Problem | None, now_s: float) -> list[Action]:
         pending = stream.pending
@@ -218,13 +247,8 @@ class Coordinator:
             stream.step = None
             stream.trouble = missing(stream.goal, self.view)
             return self._explain(stream, None, None, now_s)
-        shunned = {node_id(*key) for key in stream.shunned if stream.is_shunned(key, now_s)}
-        seen = _without_own_queues(problem.without(shunned), stream, now_s)
-        others: defaultdict[str, float] = defaultdict(float)
-        for other in self._streams.values():
-            for where, part in other.taken.items() if other is not stream else ():
-                others[where] += part
-        best = best_of(beside(seen, others) if others else seen, stream.goal)
+        others = [other for other in self._streams.values() if other is not stream]
+        best = best_of(beside_others(stream, problem, others, now_s), stream.goal)
         self._promise(stream, best.problem)
         change = None if stream.pending else self._replanning.change(stream, best, now_s)
         asked = [] if change is None else self._prepare(stream, *change, now_s)
@@ -300,29 +324,3 @@ class Coordinator:
                 message = Probe(tier=receiver.tier, node=receiver.node, sizes=sizes)
                 asked.append(Measure(sender.tier, sender.node, sender.site, message))
         return asked
-
-
-def _taken_by(stream: PlannedStream, problem: Problem | None, now_s: float) -> dict[str, float]:
-    """What a stream takes of nodes and links by the plan that it follows, or is about to."""
-    plan = stream.pending.plan if stream.pending else stream.plan
-    rate = stream.rate(now_s)
-    if problem is None or plan is None or rate <= 0:
-        return {}
-    try:
-        return taken_by(problem, as_choice(plan), rate)
-    except SettingsError:  # a plan that is not possible any more takes nothing
-        return {}
-
-
-def _without_own_queues(problem: Problem, stream: PlannedStream, now_s: float) -> Problem:
-    """The problem without the wait for a stream's own frames, as after a change, where the node keeps up with them.
-
-    Other streams of the site are planned beside this one; only cloud nodes have other sites' frames as well.
-    """
-
-    def seen(node: Node) -> Node:
-        if node.tier == "cloud" or stream.fills((node.tier, name_of(node.id)), now_s):
-            return node
-        return replace(node, queue_seconds=0.0)
-
-    return problem.with_nodes(seen)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from tiercut.coordinator.problem import as_choice, hops
 from tiercut.coordinator.site_view import NodeKey, SiteView
@@ -36,7 +35,7 @@ def explanation(
         now_s: When.
     """
     goal, plan = stream.goal, stream.plan
-    return Explanation(
+    said = Explanation(
         stream=goal.name,
         objective=goal.objective,
         control=stream.control.mode,
@@ -51,22 +50,17 @@ def explanation(
         deadline=_deadline(stream),
         exits={name: round(share, 4) for name, share in sorted(stream.exits.items()) if share >= MIN_SHARE},
         changes=stream.history[-SHOWN:],
-        **({} if problem is None or best is None else _compared(stream, view, problem, best, now_s)),
     )
-
-
-def _compared(stream: PlannedStream, view: SiteView, problem: Problem, best: Answer, now_s: float) -> dict[str, Any]:
-    """The figures of a problem, and what other plans would take: fields of `Explanation`."""
-    more: dict[str, Any] = {
-        "best": form_of(best),
-        "alternatives": {kind: form_of(answer) for kind, answer in alternatives(problem).items()},
-        "links": list(_links(problem, view, now_s)),
-        "nodes": list(_nodes(problem, view)),
-    }
-    if stream.plan is not None:
-        with contextlib.suppress(SettingsError):  # not possible any more: the reason of a change to come
-            more["predicted"] = _predicted(evaluate(problem, as_choice(stream.plan)), stream.overhead_s or 0.0)
-    return more
+    if problem is None or best is None:
+        return said
+    return msgspec.structs.replace(
+        said,
+        best=form_of(best),
+        alternatives={kind: form_of(answer) for kind, answer in alternatives(problem).items()},
+        links=list(_links(problem, view, now_s)),
+        nodes=list(_nodes(problem, view)),
+        predicted=_predicted(stream, problem),
+    )
 
 
 def _followed(plan: Plan) -> FollowedPlan:
@@ -94,8 +88,15 @@ def _deadline(stream: PlannedStream) -> DeadlineKept | None:
     )
 
 
-def _predicted(answer: Answer, overhead_s: float) -> AnswerForm:
+def _predicted(stream: PlannedStream, problem: Problem) -> AnswerForm | UnsetType:
     """What the plan promises and what every frame takes besides, whichever plan it follows."""
+    if stream.plan is None:
+        return UNSET
+    try:
+        answer = evaluate(problem, as_choice(stream.plan))
+    except SettingsError:  # not possible any more: the reason of a change to come
+        return UNSET
+    overhead_s = stream.overhead_s or 0.0
     latency_seconds = answer.latency_seconds + overhead_s
     return msgspec.structs.replace(form_of(answer), latency_seconds=latency_seconds, beside_seconds=overhead_s)
 

@@ -16,8 +16,8 @@ from tiercut.coordinator.stream_goal import StreamGoal, leaving_at
 from tiercut.estimate.nodes import LoadEstimator
 from tiercut.model.variants import Variant
 from tiercut.plan import FULL
-from tiercut.planner import problem as planner
 from tiercut.planner.objectives import Floats
+from tiercut.planner.problem import Variant as PlannedVariant
 from tiercut.profiling.profile import Profile
 
 
@@ -39,9 +39,9 @@ class Chain:
     reach: tuple[float, ...]
     tried: dict[int, str]
 
-    def variant(self) -> planner.Variant:
+    def variant(self) -> PlannedVariant:
         """As planning problems have it."""
-        return planner.Variant(self.name, self.accuracy, np.array(self.cut_bytes, dtype=np.float64))
+        return PlannedVariant(self.name, self.accuracy, np.array(self.cut_bytes, dtype=np.float64))
 
     def block_seconds(self, profile: Profile, load: LoadEstimator, goal: StreamGoal) -> Floats | None:
         """Seconds of each block on a node; ``None`` where its profile does not say."""

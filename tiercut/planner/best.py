@@ -19,7 +19,7 @@ from tiercut.planner.plan_cost import PlanIndex, no_answer, price, slack
 from tiercut.planner.plan_lookup import index_of
 from tiercut.planner.problem import Problem
 from tiercut.planner.search import Tables, best_accuracy, energies, min_latency
-from tiercut.planner.throughput import Stages
+from tiercut.planner.throughput import LongestStages
 from tiercut.planner.tie_break import first_of_equals
 
 #: Stands for no deadline where what is impossible must not count.
@@ -100,7 +100,7 @@ def best_plan(problem: Problem) -> PlanIndex | None:
 
 def _max_frames(costs: Costs, deadline: float, latency: Tables) -> PlanIndex:
     """The plan of the shortest longest stage."""
-    stages = Stages(costs, latency.least())
+    stages = LongestStages(costs, latency.least())
     limit = stages.shortest(deadline, latency)
     limit += slack(limit)
     return first_of_equals(costs, stages.min_latency(limit), limit)

@@ -25,7 +25,7 @@ CLOSE = 1e-10
 NARROW = 1e-3
 
 
-class Stages:
+class LongestStages:
     """The plans of a problem seen by their longest stage.
 
     Args:

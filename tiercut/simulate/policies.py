@@ -8,6 +8,15 @@ from dataclasses import replace
 
 from tiercut.coordinator.actions import Action, Measure, Prepare, PublishPlan
 from tiercut.coordinator.core import Coordinator
+from tiercut.coordinator.events import (
+    ProfileHeard,
+    ProgressHeard,
+    ReadyHeard,
+    ResultHeard,
+    StatusHeard,
+    StreamWanted,
+    Tick,
+)
 from tiercut.coordinator.problem import as_plan, build
 from tiercut.coordinator.site_view import SiteView, along
 from tiercut.coordinator.spans import spans
@@ -68,12 +77,12 @@ class Tiercut:
         self._plan: Plan | None = None
         self._loading: list[tuple[float, Ready]] = []
         self._last_tick_s = -WARM_UP_S - TICK_S
-        self.coordinator.stream_wanted(site.goal)
+        self.coordinator.handle(StreamWanted(site.goal))
         self._world: World | None = None
         self._tiers = {node.id: node.tier for node in site.nodes}
         for node in site.nodes:
             self._status(node, online=True, now_s=-WARM_UP_S)
-            self.coordinator.profile_heard(node.tier, node.id, node.profile, site="simulated")
+            self.coordinator.handle(ProfileHeard(tier=node.tier, node=node.id, profile=node.profile, site="simulated"))
 
     def see(self, world: World) -> None:
         """Its probes go into this world, where the site has been up for a while."""
@@ -93,17 +102,17 @@ class Tiercut:
 
     def _status(self, node: SimNode, *, online: bool, now_s: float, pace: float | None = None) -> None:
         status = self._site.status(node, online=online, pace=pace)
-        self.coordinator.status_heard(status, site="simulated", now_s=now_s, unix_s=0.0)
+        self.coordinator.handle(StatusHeard(status=status, site="simulated", now_s=now_s, unix_s=0.0))
 
     def result(self, result: Journey, now_s: float) -> None:
         """A result."""
         self.passes(now_s)
-        self._carry_out(self.coordinator.result_heard(result, now_s), now_s)
+        self._carry_out(self.coordinator.handle(ResultHeard(result, now_s)), now_s)
 
     def progress(self, node: str, progress: Progress, now_s: float) -> None:
         """A probe, or what is late."""
         self.passes(now_s)
-        self._carry_out(self.coordinator.progress_heard((self._tiers[node], node), progress, now_s), now_s)
+        self._carry_out(self.coordinator.handle(ProgressHeard((self._tiers[node], node), progress, now_s)), now_s)
 
     def passes(self, now_s: float) -> None:
         """Ticks and answers of nodes, each at its time."""
@@ -115,10 +124,10 @@ class Tiercut:
             if ready_s <= tick_s:
                 due = next(entry for entry in self._loading if entry[0] == ready_s)
                 self._loading.remove(due)
-                self._carry_out(self.coordinator.ready_heard(due[1], ready_s), ready_s)
+                self._carry_out(self.coordinator.handle(ReadyHeard(due[1], ready_s)), ready_s)
             else:
                 self._last_tick_s = tick_s
-                self._carry_out(self.coordinator.tick(tick_s), tick_s)
+                self._carry_out(self.coordinator.handle(Tick(tick_s)), tick_s)
 
     def choose(self, now_s: float) -> Plan | None:  # noqa: ARG002 - what was published last
         """The plan that was published last."""

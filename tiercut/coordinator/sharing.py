@@ -1,0 +1,51 @@
+"""One stream on a site that it shares: what its plan takes, and its problem as it is beside the other streams."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+
+from tiercut.coordinator.problem import as_choice
+from tiercut.coordinator.stream import PlannedStream
+from tiercut.errors import SettingsError
+from tiercut.plan import name_of, node_id
+from tiercut.planner import Problem, beside, taken_by
+from tiercut.planner.problem import Node
+
+
+def taken(stream: PlannedStream, problem: Problem | None, now_s: float) -> dict[str, float]:
+    """What a stream takes of nodes and links by the plan that it follows, or is about to."""
+    plan = stream.pending.plan if stream.pending else stream.plan
+    rate = stream.rate(now_s)
+    if problem is None or plan is None or rate <= 0:
+        return {}
+    try:
+        return taken_by(problem, as_choice(plan), rate)
+    except SettingsError:  # a plan that is not possible any more takes nothing
+        return {}
+
+
+def beside_others(stream: PlannedStream, problem: Problem, others: Iterable[PlannedStream], now_s: float) -> Problem:
+    """A stream's problem without the nodes that it shuns, its own frames' wait, and what the others take."""
+    shunned = {node_id(*key) for key in stream.shunned if stream.is_shunned(key, now_s)}
+    seen = _without_own_queues(problem.without(shunned), stream, now_s)
+    load: defaultdict[str, float] = defaultdict(float)
+    for other in others:
+        for where, part in other.taken.items():
+            load[where] += part
+    return beside(seen, load) if load else seen
+
+
+def _without_own_queues(problem: Problem, stream: PlannedStream, now_s: float) -> Problem:
+    """The problem without the wait for a stream's own frames, as after a change, where the node keeps up with them.
+
+    Other streams of the site are planned beside this one; only cloud nodes have other sites' frames as well.
+    """
+
+    def seen(node: Node) -> Node:
+        if node.tier == "cloud" or stream.fills((node.tier, name_of(node.id)), now_s):
+            return node
+        return replace(node, queue_seconds=0.0)
+
+    return problem.with_nodes(seen)
