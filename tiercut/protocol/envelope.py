@@ -45,7 +45,8 @@ class _Bulk(Struct):
 class _Unread(Work, frozen=True, tag=VERSION):
     """The frame with its plan as it stands there."""
 
-    plan: Raw  # type: ignore[assignment]
+    plan: Raw  # type: ignore[assignment] # of the same names, but not as they are when all is read
+    emulated: bool | None = False  # type: ignore[assignment]
 
 
 _UNREAD, _PLAN, _BULK, _ANY, _RAW = Decoder(_Unread), Decoder(Plan), Decoder(_Bulk), Decoder(), Decoder(Raw)
@@ -94,7 +95,7 @@ def decode_work(data: bytes, *, max_tensor_bytes: int = MAX_TENSOR_BYTES) -> Wor
         deadline_s=said.deadline_s,
         label=said.label,
         return_to=said.return_to,
-        emulated=said.emulated,
+        emulated=bool(said.emulated),
         tensors=said.tensors,
     )
 
