@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import uuid
 from collections import Counter
 from contextlib import AsyncExitStack
 
@@ -24,17 +22,16 @@ from broker.registry.events import ModelsFound, StreamFixed
 from broker.registry.followers import Discovery, Last
 from broker.registry.shell import Follower, RegistryShell
 from broker.settings import Settings
-from tiercut import __version__
 from tiercut.bus import Bus
-from tiercut.clock import Clock, SystemClock
+from tiercut.bus.node_buses import OpenBus
+from tiercut.clock import Clock
 from tiercut.coordinator.core import Coordinator
 from tiercut.declared import encode_json
 from tiercut.errors import BusError, SettingsError
 from tiercut.heartbeat import Heartbeat
 from tiercut.model.bundle import Bundle
+from tiercut.node.context import NodeContext
 from tiercut.node.identity import identity_of
-from tiercut.node.node import OpenBus
-from tiercut.node.refusals import Refusals
 from tiercut.node.stopping import Stopped, unless
 from tiercut.protocol.nodes import NodeState, NodeStatus
 from tiercut.protocol.topics import PLAN, STATUS
@@ -55,9 +52,8 @@ class Hub:
     """
 
     def __init__(self, settings: Settings, *, open_bus: OpenBus, clock: Clock | None = None) -> None:
+        self.context = NodeContext.of(settings, "hub", open_bus=open_bus, clock=clock)
         self.settings = settings
-        self.clock: Clock = clock or SystemClock()
-        self.log = logging.getLogger(settings.node)
         self._models = models = ModelStore(settings.bundles)
         self.plans = [plan_by_hand(wanted, models.named(wanted.model)) for wanted in settings.plans]
         self.coordinator = Coordinator(settings.site)
@@ -66,12 +62,13 @@ class Hub:
         for wanted in settings.streams:
             models.named(wanted.model)
             self.registry.handle(StreamFixed(wanted))
-        self.counters: Counter[str] = Counter()
         self._heartbeat = Heartbeat(settings.heartbeat, settings.node)
-        self._refusals = Refusals(counters=self.counters, clock=self.clock, logger=self.log)
-        self._instance = uuid.uuid4().hex
-        self._open_bus = open_bus
-        self._topic = STATUS.of(site=settings.site, tier="hub", node=settings.node)
+        self._topic = STATUS.of(**self.context.names)
+
+    @property
+    def counters(self) -> Counter[str]:
+        """All that it counts."""
+        return self.context.counters
 
     async def run(self, stop: asyncio.Event) -> None:
         """Publish the plans given by hand, choose the others, until ``stop`` is set. The plans stay on the bus."""
@@ -80,34 +77,15 @@ class Hub:
             if broker is not None:
                 stack.enter_context(broker)
             will = (self._topic, encode_json(self._status("offline")))
-            home = await stack.enter_async_context(self._open_bus(self.settings.broker_url, will=will))
-            uplink, cloud_url = home, self.settings.cloud_broker_url
-            if cloud_url and cloud_url != self.settings.broker_url:
-                uplink = await stack.enter_async_context(self._open_bus(cloud_url, will=will))
-            last = LastResults(site=self.settings.site, bus=home, counters=self.counters, refusals=self._refusals)
-            shell = CoordinatorShell(
-                site=self.settings.site,
-                coordinator=self.coordinator,
-                clock=self.clock,
-                home=home,
-                uplink=uplink,
-                counters=self.counters,
-                also=last.heard,
-            )
-            registry_shell = RegistryShell(
-                site=self.settings.site,
-                registry=self.registry,
-                models=self._bundles,
-                coordination=shell,
-                clock=self.clock,
-                home=home,
-                counters=self.counters,
-                refusals=self._refusals,
-                followers=self._followers(home, last, cloud_here=uplink is home),
-            )
+            await self.context.buses.open(stack, will=will)
+            last, shell, registry = self._on_the_buses()
             server = self._server(
                 RegistryApi(
-                    site=self.settings.site, registry=self.registry, shell=registry_shell, clock=self.clock, home=home
+                    site=self.settings.site,
+                    registry=self.registry,
+                    shell=registry,
+                    clock=self.context.clock,
+                    home=self.context.buses.home,
                 )
             )
             if server is not None:
@@ -115,23 +93,52 @@ class Hub:
             async with asyncio.TaskGroup() as group:
                 tasks = [] if broker is None else [group.create_task(broker.watch(), name="embedded broker")]
                 try:
-                    await unless(stop, self._set_up(home, shell, registry_shell))
+                    await unless(stop, self._set_up(shell, registry))
                 except Stopped:
-                    self.log.info("stopped before its broker was there")
+                    self.context.log.info("stopped before its broker was there")
                 else:
                     tasks += [group.create_task(task, name=name) for name, task in shell.tasks()]
-                    tasks.append(group.create_task(self._report(home), name="status"))
-                    tasks.append(group.create_task(registry_shell.run(), name="registry"))
-                    tasks.append(group.create_task(registry_shell.keep_right(), name="retained"))
+                    tasks.append(group.create_task(self._report(), name="status"))
+                    tasks.append(group.create_task(registry.run(), name="registry"))
+                    tasks.append(group.create_task(registry.keep_right(), name="retained"))
                     tasks.append(group.create_task(last.keep(), name="last results"))
                     tasks.append(group.create_task(self._look_for_models(), name="models"))
                     counts = {"plans": len(self.plans), "streams": len(self.settings.streams)}
-                    self.log.info("ready", extra={"broker": masked_url(self.settings.broker_url), **counts})
+                    home = masked_url(self.context.buses.home_url)
+                    self.context.log.info("ready", extra={"broker": home, **counts})
                     await stop.wait()
                 for task in tasks:
                     task.cancel()
 
-    async def _set_up(self, home: Bus, shell: CoordinatorShell, registry: RegistryShell) -> None:
+    def _on_the_buses(self) -> tuple[LastResults, CoordinatorShell, RegistryShell]:
+        """What works on the buses, now that they are open."""
+        site, context = self.settings.site, self.context
+        home, uplink = context.buses.home, context.buses.uplink
+        last = LastResults(site=site, bus=home, counters=context.counters, refusals=context.refusals)
+        shell = CoordinatorShell(
+            site=site,
+            coordinator=self.coordinator,
+            clock=context.clock,
+            home=home,
+            uplink=uplink,
+            counters=context.counters,
+            also=last.heard,
+        )
+        registry = RegistryShell(
+            site=site,
+            registry=self.registry,
+            models=self._bundles,
+            coordination=shell,
+            clock=context.clock,
+            home=home,
+            counters=context.counters,
+            refusals=context.refusals,
+            followers=self._followers(home, last, cloud_here=uplink is home),
+        )
+        return last, shell, registry
+
+    async def _set_up(self, shell: CoordinatorShell, registry: RegistryShell) -> None:
+        home = self.context.buses.home
         await self._discovery.subscribe()
         await registry.subscribe()
         await shell.subscribe()
@@ -140,14 +147,14 @@ class Hub:
             await home.announce(PLAN.of(site=self.settings.site, stream=plan.stream), encode_json(numbered))
         await home.announce(self._topic, encode_json(self._status("online")))
 
-    async def _report(self, home: Bus) -> None:
+    async def _report(self) -> None:
         while True:
             await asyncio.sleep(self.settings.status_every_s)
             try:
-                await home.announce(self._topic, encode_json(self._status("online")))
+                await self.context.buses.home.announce(self._topic, encode_json(self._status("online")))
                 self._heartbeat.beat()
             except BusError as error:
-                self.log.warning("status not published", extra={"reason": str(error)})
+                self.context.log.warning("status not published", extra={"reason": str(error)})
 
     async def _look_for_models(self) -> None:
         """Read the bundles folder again and again, on a thread: a large model takes a while to be checked."""
@@ -164,9 +171,9 @@ class Hub:
             hub=settings.node,
             prefix=settings.home_assistant_prefix,
             on=settings.home_assistant,
-            refusals=self._refusals,
+            refusals=self.context.refusals,
         )
-        kept = Last(last, home, site=settings.site, refusals=self._refusals)
+        kept = Last(last, home, site=settings.site, refusals=self.context.refusals)
         if settings.acl_file is None:
             return kept, self._discovery
         if settings.identity is None:
@@ -211,14 +218,5 @@ class Hub:
         return EmbeddedBroker.at(settings.broker_url, port_v311=settings.embedded_port_v311)
 
     def _status(self, state: NodeState) -> NodeStatus:
-        return NodeStatus(
-            node=self.settings.node,
-            tier="hub",
-            state=state,
-            version=__version__,
-            clock_id=self.clock.id,
-            models=self._models.names(),
-            load={name: float(count) for name, count in sorted(self.counters.items())} if state == "online" else {},
-            instance=self._instance,
-            sent_unix_s=self.clock.unix_s() if state == "online" else 0.0,
-        )
+        counted = {name: float(count) for name, count in sorted(self.counters.items())}
+        return self.context.status(state, models=self._models.names(), load=counted)

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
-from tiercut.node.node import Node, Tasks
+from cloud_node.settings import Settings
+from tiercut.bus.node_buses import OpenBus
+from tiercut.clock import Clock
+from tiercut.node.frame_pipeline import WorkTopic
+from tiercut.node.node import Node
 from tiercut.plan import Tier
-from tiercut.protocol.topics import WORK
 
 
 class CloudNode(Node):
-    """A cloud node: its home bus is the cloud's."""
+    """A cloud node: its home bus is the cloud's, and any site sends to it; its own only says where it is found."""
 
     tier: ClassVar[Tier] = "cloud"
 
-    @property
-    def home_url(self) -> str:
-        """The cloud's broker; the site's where there is only one."""
-        return self.uplink_url
-
-    @property
-    def served_site(self) -> str | None:
-        """Any: the topics of its own site only say where it is found."""
-        return None
-
-    @property
-    def asked_as(self) -> Mapping[str, str]:
-        """Edges and devices ask under the name of their site, whichever that is."""
-        return {"tier": self.tier, "node": self.settings.node}
-
-    async def tasks(self) -> Tasks:
-        """The common tasks, and the frames that any site sends to this node."""
-        await self.home.subscribe(WORK.filter(tier=self.tier, node=self.settings.node), handler=self.receive_work)
-        return await super().tasks()
+    def __init__(self, settings: Settings, *, open_bus: OpenBus, clock: Clock | None = None) -> None:
+        super().__init__(settings, open_bus=open_bus, clock=clock)
+        self.parts.insert(0, WorkTopic(self.context, self.frames))

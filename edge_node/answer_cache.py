@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_node.in_flight import Ahead, Stream
+from edge_node.in_flight import FramesInFlight, Stream
 from edge_node.tensor_distance import ComparableTensors
 from tiercut.pipeline.jobs import Arrays
 from tiercut.protocol import events
@@ -84,7 +84,7 @@ class AnswerCache:
         self._kept: OrderedDict[tuple[Stream, str], Kept] = OrderedDict()
         #: the same, per stream
         self._streams: dict[Stream, OrderedDict[str, Kept]] = {}
-        self._ahead = Ahead()
+        self._ahead = FramesInFlight()
         self.nbytes = 0
 
     def __len__(self) -> int:

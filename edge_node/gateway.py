@@ -15,8 +15,8 @@ from edge_node.node import EdgeNode
 from edge_node.settings import Settings
 from iot_node.node import IotNode
 from iot_node.settings import Settings as DeviceSettings
+from tiercut.bus.node_buses import OpenBus
 from tiercut.clock import Clock
-from tiercut.node.node import OpenBus
 from tiercut.node.settings import NodeSettings
 
 
@@ -32,8 +32,9 @@ class Gateway(IotNode):
     gateway: ClassVar[bool] = True
 
     def __init__(self, edge: EdgeNode, *, open_bus: OpenBus, clock: Clock | None = None) -> None:
-        super().__init__(device_settings(edge.settings), open_bus=open_bus, clock=clock, models=edge.models)
-        edge.siblings.append(self)
+        settings = device_settings(edge.context.settings)
+        super().__init__(settings, open_bus=open_bus, clock=clock, models=edge.models)
+        edge.updates.listeners.append(self.model_came)
 
 
 def device_settings(edge: NodeSettings) -> DeviceSettings:
@@ -64,4 +65,4 @@ class EdgeBox:
         """Work until ``stop`` is set."""
         async with asyncio.TaskGroup() as group:
             for node in self._nodes:
-                group.create_task(node.run(stop), name=f"{node.tier} {node.settings.node}")
+                group.create_task(node.run(stop), name=f"{node.tier} {node.context.settings.node}")

@@ -12,11 +12,14 @@ from iot_node.settings import Settings
 from iot_node.stream import Stream
 from iot_node.stream_manager import StreamManager
 from tiercut.bus import Delivery
+from tiercut.bus.node_buses import OpenBus
 from tiercut.clock import Clock
 from tiercut.declared import decode_json
 from tiercut.errors import BadMessage, SettingsError, TiercutError
 from tiercut.model.bundle import Bundle
-from tiercut.node.node import Node, OpenBus, Tasks
+from tiercut.node.context import NodeContext
+from tiercut.node.node import Node
+from tiercut.node.part import Part, Tasks
 from tiercut.node.preparation import NotHere
 from tiercut.plan import Plan, Tier
 from tiercut.protocol.nodes import PrepareSegment, StreamPlan
@@ -43,17 +46,19 @@ class IotNode(Node):
     def __init__(
         self, settings: Settings, *, open_bus: OpenBus, clock: Clock | None = None, models: ModelStore | None = None
     ) -> None:
-        super().__init__(settings, open_bus=open_bus, clock=clock, models=models)
+        super().__init__(
+            settings, open_bus=open_bus, clock=clock, models=models, sends_to_cloud=settings.direct_to_cloud
+        )
         self._owner = settings
-        self.direct_to_cloud = settings.direct_to_cloud
+        context = self.context
         self.manager = StreamManager(
             site=settings.site,
             node=settings.node,
             models=self.models,
-            bus=lambda: self.home,
-            clock=self.clock,
-            counters=self.counters,
-            refusals=self._refusals,
+            bus=lambda: context.buses.home,
+            clock=context.clock,
+            counters=context.counters,
+            refusals=context.refusals,
             open_stream=self._open_assigned,
             follow=self._follow_plans,
             heard=self._outcome_heard,
@@ -62,6 +67,7 @@ class IotNode(Node):
             to_come = settings.hub_url and stream.model not in self.models.names()
             opened = None if to_come else self._open_stream(stream, self.models.named(stream.model))
             self.manager.own(stream, opened)
+        self.parts.append(AssignedStreams(context, self.manager))
 
     @property
     def streams(self) -> Mapping[str, Stream]:
@@ -85,34 +91,19 @@ class IotNode(Node):
     def _open_stream(self, stream: StreamSettings, bundle: Bundle) -> Stream:
         return Stream(
             stream,
-            site=self.settings.site,
-            node=self.settings.node,
+            site=self._owner.site,
+            node=self._owner.node,
             bundle=bundle,
-            clock=self.clock,
+            clock=self.context.clock,
             counters=self.counters,
-            submit=self.worker.submit,
+            submit=self.frames.worker.submit,
         )
-
-    async def tasks(self) -> Tasks:
-        """The common tasks, and the streams."""
-        tasks = await super().tasks()
-        await self._refusals.subscribe(self.home, STREAMS.of(**self._names), handler=self.manager.assigned)
-        return [*tasks, ("streams", self.manager.run)]
-
-    @property
-    def reaches_cloud(self) -> bool:
-        """As any node, unless its owner has it send to edges only."""
-        return self.direct_to_cloud and super().reaches_cloud
-
-    async def _hear_clouds(self) -> None:
-        if self.direct_to_cloud:
-            await super()._hear_clouds()
 
     def refuses(self, asked: PrepareSegment) -> str | None:
         """A plan that would send raw frames of a stream that keeps them here."""
         stream = self.streams.get(asked.stream)
         if stream is None:
-            return NotHere(f"device '{self.settings.node}' has no stream '{asked.stream}'")
+            return NotHere(f"device '{self._owner.node}' has no stream '{asked.stream}'")
         return sends_too_early(asked.stop, stream.settings.min_first_cut) or sends_too_clear(
             asked.codec, stream.settings.min_noise
         )
@@ -132,7 +123,7 @@ class IotNode(Node):
                 await asyncio.to_thread(self.models.segment, stream.bundle.model, 0, plan.first_cut, plan.exit)
             except TiercutError as error:
                 self.counters["plans_refused"] += 1
-                self.log.error("plan refused", extra={"stream": stream.settings.name, "reason": str(error)})  # noqa: TRY400 - the sentence says it all
+                self.context.log.error("plan refused", extra={"stream": stream.settings.name, "reason": str(error)})  # noqa: TRY400 - the sentence says it all
                 continue
             if stream.plan is None:
                 await self._wait_for_next(offered.plan)
@@ -140,10 +131,10 @@ class IotNode(Node):
 
     def _is_old(self, stream: Stream, offered: StreamPlan) -> bool:
         """A plan for another node that reads the sensor, before this one or after it."""
-        return stream.settings.from_bus and offered.plan.device != self.settings.node
+        return stream.settings.from_bus and offered.plan.device != self._owner.node
 
     def _check_route(self, plan: Plan) -> None:
-        if not self.direct_to_cloud and ("device", "cloud") in plan.hops:
+        if not self._owner.direct_to_cloud and ("device", "cloud") in plan.hops:
             raise SettingsError(
                 "a plan is refused",
                 expected="an edge between this device and the cloud (direct_to_cloud = false)",
@@ -153,10 +144,10 @@ class IotNode(Node):
 
     async def _wait_for_next(self, plan: Plan) -> None:
         """At the start, retained statuses may come after the plan: wait a little before falling back for ever."""
-        until_s = self.clock.monotonic_s() + FIRST_PEER_S
+        until_s = self.context.clock.monotonic_s() + FIRST_PEER_S
         for _, tier in plan.hops[:1]:
             node = plan.node(tier)
-            while node is not None and not self.peers.online(tier, node) and self.clock.monotonic_s() < until_s:  # noqa: ASYNC110 - statuses come to a table
+            while node is not None and not self.peers.online(tier, node) and self.context.clock.monotonic_s() < until_s:  # noqa: ASYNC110 - statuses come to a table
                 await asyncio.sleep(FIRST_PEER_POLL_S)
 
     def _outcome_heard(self, stream: Stream, delivery: Delivery, *, dropped: bool) -> None:
@@ -164,7 +155,29 @@ class IotNode(Node):
         try:
             name, seq = read_outcome(delivery.payload)
         except BadMessage as error:
-            self.counters[f"bad.{error.reason}"] += 1
+            self.context.set_aside(error)
             return
         if name == stream.settings.name:
             stream.outcome(seq, dict(delivery.properties).get("id"), dropped=dropped)
+
+
+class AssignedStreams(Part):
+    """The streams of a device: its own, and those that the hub has it read.
+
+    Args:
+        context: The device's.
+        manager: Runs them.
+    """
+
+    def __init__(self, context: NodeContext, manager: StreamManager) -> None:
+        self._context = context
+        self._manager = manager
+
+    async def subscribe(self) -> None:
+        """Hear which streams the hub assigns."""
+        topic, buses = STREAMS.of(**self._context.names), self._context.buses
+        await self._context.refusals.subscribe(buses.home, topic, handler=self._manager.assigned)
+
+    def tasks(self) -> Tasks:
+        """One, that runs them all."""
+        return [("streams", self._manager.run)]

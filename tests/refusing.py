@@ -63,5 +63,5 @@ def guard(site: Site, node: Node, refuses: dict[str, Callable[[str], bool]] | No
         buses[url] = bus
         return bus
 
-    node._open_bus = open_bus
+    node.context.buses.open_bus = open_bus
     return buses

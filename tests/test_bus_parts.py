@@ -43,7 +43,7 @@ async def test_lost_messages_go_back_in_front_without_announcements() -> None:
     waiting = message(1)
     outbox.add(waiting)
     outbox.requeue(0.0, unacked=True)
-    assert (outbox.unacked, outbox.under_way_bytes) == (0, 0)
+    assert (outbox.unacked, outbox.in_flight_bytes) == (0, 0)
     assert [outbox.next() for _ in range(4)] == [messages[0], messages[2], waiting, None]
     assert messages[1].taken.done()
 

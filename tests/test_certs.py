@@ -16,7 +16,7 @@ import pytest
 
 from tests.brokers import program
 from tests.secured import claiming_to_serve
-from tiercut.bus.settings import tls_context
+from tiercut.bus.client_tls import tls_context
 from tiercut.cli import main
 from tiercut.errors import SettingsError
 from tiercut.node.program import MqttOpener

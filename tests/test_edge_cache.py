@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_node.answer_cache import FRAME_BYTES, MAX_NOTED, AnswerCache
-from edge_node.in_flight import MAX_WAIT_S, Ahead, Stream
+from edge_node.in_flight import MAX_WAIT_S, FramesInFlight, Stream
 from edge_node.settings import Settings
 from edge_node.tensor_distance import ComparableTensors
 from tests.aio import async_test, until
@@ -256,7 +256,7 @@ def test_frame_that_comes_again_is_not_taken_for_its_own_twin() -> None:
 
 
 def test_frames_ahead_are_those_without_an_outcome() -> None:
-    ahead = Ahead()
+    ahead = FramesInFlight()
     for seq in range(3):
         ahead.sent_on(CAM, event(seq), float(seq))
     ahead.outcome(CAM, event(0))
@@ -267,7 +267,7 @@ def test_frames_ahead_are_those_without_an_outcome() -> None:
     assert ahead.of(CAM, event(9), 2.0 + MAX_WAIT_S)
     assert not ahead.of(CAM, event(9), 2.1 + MAX_WAIT_S)
     assert not ahead._order
-    assert not ahead._under_way
+    assert not ahead._in_flight
 
 
 @pytest.mark.parametrize(
@@ -331,13 +331,13 @@ def pictures(folder: Path, order: str) -> StreamSettings:
 
 def slowed(node: Node, seconds: float) -> None:
     """Let a node take so long for a frame, on its thread."""
-    process = node._processor.process
+    process = node.frames.processor.process
 
     def slow(job: Job) -> Processed:
         time.sleep(seconds)  # the slowness that is tested, on the worker's thread
         return process(job)
 
-    node._processor.process = slow  # type: ignore[method-assign]
+    node.frames.processor.process = slow  # type: ignore[method-assign]
 
 
 def letters(said: Sequence[dict[str, Any]]) -> str:
@@ -393,7 +393,7 @@ async def test_known_answers_do_not_overtake_frames_under_way(
     device = site.device(replace(pictures(tmp_path, order), in_flight=6))
     async with site.running(site.hub(by_hand(chain)), cloud, edge, device) as outcomes:
         await outcomes.until(results=len(order))
-        assert edge.worker.waiting == 0
+        assert edge.frames.worker.waiting == 0
     check_outcomes(outcomes, order)
     assert edge.counters["cache_hits"] >= 20
     assert cloud.counters["frames_arrived"] == edge.counters["cache_misses"] < 20
@@ -431,7 +431,7 @@ async def test_without_the_setting_nothing_is_kept(bundles: Path, chain: Bundle,
     nodes = site.hub(by_hand(chain)), site.cloud(), edge, site.device(pictures(tmp_path, "aaaa"))
     async with site.running(*nodes) as outcomes:
         await outcomes.until(results=4)
-    assert edge._processor.answers is None
+    assert edge.frames.processor.answers is None
     assert {result["finished_by"] for result in outcomes.results} == {"c"}
 
 
@@ -474,7 +474,7 @@ async def test_dropped_frame_is_not_kept(bundles: Path, chain: Bundle, tmp_path:
     nodes = site.hub(by_hand(chain)), cloud, edge, site.device(pictures(tmp_path, "aaa"))
     async with site.running(*nodes) as outcomes:
         await outcomes.until(dropped=3)
-        await until(lambda: len(edge._answers) == 0)
+        await until(lambda: len(edge.answers) == 0)
     assert not outcomes.results
     assert edge.counters["cache_misses"] == 3
 

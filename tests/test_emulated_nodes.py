@@ -31,10 +31,10 @@ def test_slowed_segment_takes_a_multiple_of_its_quickest_run(
     clock, left = ManualClock(), list(runs_s)
     settings = EdgeSettings(**site.common("e", emulated_slowdown=slowdown))
     edge = EdgeNode(settings, open_bus=site.opener("e"), clock=clock)
-    monkeypatch.setattr("tiercut.pipeline.processor.time.sleep", clock.advance)
+    monkeypatch.setattr("tiercut.pipeline.segment_runner.time.sleep", clock.advance)
     started_s = clock.monotonic_s()
     clock.advance(left.pop(0))
-    edge._processor._take_longer(lambda: clock.advance(left.pop(0)), started_s)
+    edge.frames.segments.take_longer(lambda: clock.advance(left.pop(0)), started_s)
     assert clock.monotonic_s() - started_s == pytest.approx(takes_s)
 
 
@@ -44,5 +44,5 @@ async def test_pace_counts_the_slowdown_unless_the_profile_has_it(
     site: Site, *, profiled: bool, least: float, most: float
 ) -> None:
     edge = site.edge(emulated_slowdown=100.0, emulated_profile=profiled)
-    await edge.condition.measure()
-    assert least <= edge.condition.figures()["pace"] < most
+    await edge.load.measure()
+    assert least <= edge.load.figures()["pace"] < most

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import iot_node.source
-import tiercut.node.node
+import tiercut.node.frame_pipeline
 from edge_node.node import EdgeNode
 from edge_node.settings import Settings as EdgeSettings
 from tests.aio import async_test
@@ -99,8 +99,8 @@ def test_frame_with_too_many_stages_is_set_aside(bundles: Path, chain: Bundle, s
     edge = new_site(bundles).edge()
     acked: list[int] = []
     many = tuple(Stage("x", "queue", 0.0) for _ in range(stages))
-    work = frame_for_edge(chain, stages=many, sent=ClockStamp(edge.clock.id, edge.clock.monotonic_s()))
-    edge.receive_work(Delivery(to_edge(), encode_work(work), 0.0, ack=lambda: acked.append(1)))
+    work = frame_for_edge(chain, stages=many, sent=ClockStamp(edge.context.clock.id, edge.context.clock.monotonic_s()))
+    edge.frames.receive(Delivery(to_edge(), encode_work(work), 0.0, ack=lambda: acked.append(1)))
     assert edge.counters["bad.too_many"] == 1
     assert acked
 
@@ -136,10 +136,10 @@ async def test_frames_that_wait_for_a_lost_cloud_do_not_stop_other_streams(bundl
     async with site.running(edge) as outcomes:
         await send_to_edge(site, chain, waiting=10, honest=200)
         await until(lambda: len(outcomes.seqs("honest")) == 200)
-        await until(lambda: edge.condition.figures()["acknowledged_early_unfinished"] == 10)
+        await until(lambda: edge.load.figures()["acknowledged_early_unfinished"] == 10)
         site.brokers[CLOUD_URL].restore(site.buses["e", CLOUD_URL])
-        await until(lambda: edge.condition.figures()["acknowledged_early_unfinished"] == 0)
-    assert edge.condition.figures()["acknowledged_early"] == 10
+        await until(lambda: edge.load.figures()["acknowledged_early_unfinished"] == 0)
+    assert edge.load.figures()["acknowledged_early"] == 10
 
 
 @async_test
@@ -150,25 +150,25 @@ async def test_more_waiting_frames_than_half_the_credit_stop_other_streams_until
     edge = impatient_edge(site, fall_back=False)
     async with site.running(edge) as outcomes:
         await send_to_edge(site, chain, waiting=40, honest=200)
-        await until(lambda: edge.condition.figures()["acknowledged_early_unfinished"] == 32)
+        await until(lambda: edge.load.figures()["acknowledged_early_unfinished"] == 32)
         await asyncio.sleep(0.5)
         stopped = len(outcomes.seqs("honest"))
         site.brokers[CLOUD_URL].restore(site.buses["e", CLOUD_URL])
         await until(lambda: len(outcomes.seqs("honest")) == 200 and edge.counters["frames_forwarded"] == 40)
     assert 0 < stopped < 200
-    assert edge.condition.figures()["acknowledged_early_unfinished"] == 0
+    assert edge.load.figures()["acknowledged_early_unfinished"] == 0
 
 
 @async_test
 async def test_stopped_node_says_what_the_broker_keeps_and_what_is_lost(
     bundles: Path, chain: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tiercut.node.node, "DRAIN_S", 0.05)
+    monkeypatch.setattr(tiercut.node.frame_pipeline, "DRAIN_S", 0.05)
     site = new_site(bundles, two_brokers=True)
     edge = impatient_edge(site, fall_back=False)
     async with site.running(edge):
         await send_to_edge(site, chain, waiting=40, honest=60)
-        await until(lambda: edge.condition.figures()["acknowledged_early_unfinished"] == 32)
+        await until(lambda: edge.load.figures()["acknowledged_early_unfinished"] == 32)
     (said,) = [vars(record) for record in caplog.records if record.message == "frames not finished"]
     assert (said["kept_by_broker"], said["lost"]) == (8, 32)
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.aio import virtual_time
 from tiercut.bus import Message, Sent
-from tiercut.bus.emulated_link import LinkedBus
+from tiercut.bus.emulated_link import EmulatedBus
 from tiercut.bus.link_model import Link, LinkSettings
 from tiercut.bus.memory import MemoryBus
 from tiercut.bus.memory_broker import MemoryBroker
@@ -68,7 +68,7 @@ def test_link_says_what_it_is() -> None:
     assert str(LinkSettings(loss=0.01)) == "emulated link: unlimited rate, 0 ms, 1 % loss"
 
 
-async def publish_all(bus: LinkedBus, topic: str, *sizes: int) -> list[Sent]:
+async def publish_all(bus: EmulatedBus, topic: str, *sizes: int) -> list[Sent]:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(bus.publish(Message(topic, bytes(size)))) for size in sizes]
     return [task.result() for task in tasks]
@@ -77,7 +77,7 @@ async def publish_all(bus: LinkedBus, topic: str, *sizes: int) -> list[Sent]:
 @virtual_time
 async def test_publish_takes_the_links_time_and_the_way_of_the_acknowledgement(clock: ManualClock) -> None:
     broker = MemoryBroker(clock=clock)
-    async with LinkedBus(MemoryBus(broker), LinkSettings(rate_mbps=8.0, delay_s=2.0), clock=clock) as bus:
+    async with EmulatedBus(MemoryBus(broker), LinkSettings(rate_mbps=8.0, delay_s=2.0), clock=clock) as bus:
         subscription = await bus.subscribe("a")
         sent = await publish_all(bus, "a", 1_000_000, 1_000_000)
         received = [await anext(aiter(subscription)) for _ in range(2)]
@@ -88,7 +88,7 @@ async def test_publish_takes_the_links_time_and_the_way_of_the_acknowledgement(c
 @virtual_time
 async def test_other_topics_bypass_the_link(clock: ManualClock) -> None:
     slow = LinkSettings(rate_mbps=0.008)
-    async with LinkedBus(
+    async with EmulatedBus(
         MemoryBus(MemoryBroker(clock=clock)), slow, clock=clock, applies_to=lambda topic: topic.startswith("far/")
     ) as bus:
         far = asyncio.create_task(bus.publish(Message("far/a", bytes(1000))))
@@ -99,7 +99,7 @@ async def test_other_topics_bypass_the_link(clock: ManualClock) -> None:
 
 @virtual_time
 async def test_messages_keep_their_order_when_the_link_changes_under_way(clock: ManualClock) -> None:
-    async with LinkedBus(MemoryBus(MemoryBroker(clock=clock)), LinkSettings(delay_s=5.0), clock=clock) as bus:
+    async with EmulatedBus(MemoryBus(MemoryBroker(clock=clock)), LinkSettings(delay_s=5.0), clock=clock) as bus:
         subscription = await bus.subscribe("a")
         slow = [asyncio.create_task(bus.publish(Message("a", bytes([number])))) for number in range(3)]
         await asyncio.sleep(0.1)
@@ -113,14 +113,14 @@ async def test_messages_keep_their_order_when_the_link_changes_under_way(clock: 
 @virtual_time
 async def test_budget_holds_callers_back_before_the_link(clock: ManualClock) -> None:
     settings = LinkSettings(rate_mbps=8.0)
-    async with LinkedBus(MemoryBus(MemoryBroker(clock=clock)), settings, clock=clock, budget_bytes=1_500_000) as bus:
+    async with EmulatedBus(MemoryBus(MemoryBroker(clock=clock)), settings, clock=clock, budget_bytes=1_500_000) as bus:
         sent = await publish_all(bus, "a", 1_000_000, 1_000_000, 2_000_000)
     assert [each.seconds for each in sent] == pytest.approx([1.0, 1.0, 2.0])  # each had the link to itself
 
 
 @virtual_time
 async def test_close_does_not_wait_for_what_is_on_the_link(clock: ManualClock) -> None:
-    bus = LinkedBus(MemoryBus(MemoryBroker(clock=clock)), LinkSettings(delay_s=1000.0), clock=clock, budget_bytes=1)
+    bus = EmulatedBus(MemoryBus(MemoryBroker(clock=clock)), LinkSettings(delay_s=1000.0), clock=clock, budget_bytes=1)
     async with bus:
         calls = [asyncio.create_task(bus.publish(Message("a", bytes(10)))) for _ in range(2)]
         await asyncio.sleep(1.0)

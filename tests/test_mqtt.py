@@ -221,7 +221,7 @@ async def test_session_is_resumed_after_a_broken_connection(tmp_path: Path) -> N
 
 
 @async_test
-async def test_publish_under_way_is_sent_again_after_a_broken_connection(tmp_path: Path) -> None:
+async def test_publish_in_flight_is_sent_again_after_a_broken_connection(tmp_path: Path) -> None:
     with Mosquitto(tmp_path) as broker:
         async with breakable_way(broker) as (url, writers), bus_to(broker) as receiver:
             work = await receiver.subscribe("work")
@@ -277,7 +277,7 @@ async def test_brokers_receive_maximum_is_kept(tmp_path: Path) -> None:
         async with bus_to(broker) as bus:
             calls = [asyncio.create_task(bus.publish(Message("a", bytes(100_000)))) for _ in range(50)]
             await asyncio.sleep(0)
-            assert bus.under_way_bytes <= 3 * 100_000
+            assert bus.in_flight_bytes <= 3 * 100_000
             await asyncio.gather(*calls)
 
 
@@ -289,11 +289,11 @@ async def test_byte_budget_holds_publishes_back_in_order(tmp_path: Path) -> None
             sizes = [100_000, 100_000, 100_000, 1_000_000, 10, 20]
             calls = [asyncio.create_task(bus.publish(Message("a", bytes(size)))) for size in sizes]
             await asyncio.sleep(0)
-            assert bus.under_way_bytes == 200_000
+            assert bus.in_flight_bytes == 200_000
             await asyncio.gather(*calls)
             got = [len((await anext(aiter(subscription))).payload) for _ in sizes]
     assert got == sizes
-    assert bus.under_way_bytes == 0
+    assert bus.in_flight_bytes == 0
 
 
 @async_test

@@ -13,7 +13,7 @@ from tests.aio import async_test
 from tests.given_sensors import first_frame
 from tests.sites import CLOUD_URL, SITE_URL, Outcomes, by_hand, new_site, noise
 from tiercut.bus import Message
-from tiercut.bus.emulated_link import LinkedBus
+from tiercut.bus.emulated_link import EmulatedBus
 from tiercut.bus.link_model import LinkSettings
 from tiercut.bus.memory import MemoryBus
 from tiercut.clock import SystemClock
@@ -207,10 +207,10 @@ async def test_emulated_link_is_told_in_status_and_results(bundles: Path, chain:
     device = site.device(noise(chain, frames=3), emulated_delay_ms=30.0)
     inner = site.opener("d")
 
-    def slow(url: str, *, will: tuple[str, bytes]) -> LinkedBus:
-        return LinkedBus(inner(url, will=will), LinkSettings(delay_s=0.03), clock=SystemClock())
+    def slow(url: str, *, will: tuple[str, bytes]) -> EmulatedBus:
+        return EmulatedBus(inner(url, will=will), LinkSettings(delay_s=0.03), clock=SystemClock())
 
-    device._open_bus = slow
+    device.context.buses.open_bus = slow
     async with site.running(site.hub(by_hand(chain)), site.cloud(), site.edge(), device) as outcomes:
         await outcomes.until(results=3)
     assert outcomes.results[0]["emulated_links"] == ["e"]

@@ -51,13 +51,13 @@ async def test_each_status_gives_the_busy_share_of_one_period(bundles: Path, mon
     site = new_site(bundles, two_brokers=True)
     edge = site.edge()
     calls: list[dict[str, float]] = []
-    load = edge.condition.figures
+    load = edge.load.figures
 
     def counted() -> dict[str, float]:
         calls.append(load())
         return calls[-1]
 
-    monkeypatch.setattr(edge.condition, "figures", counted)
+    monkeypatch.setattr(edge.load, "figures", counted)
     async with MemoryBus(site.brokers[SITE_URL]) as hub, site.running(edge):
         statuses = aiter(await hub.subscribe(STATUS.filter(site="home")))
         for _ in range(4):
@@ -67,11 +67,11 @@ async def test_each_status_gives_the_busy_share_of_one_period(bundles: Path, mon
 
 @async_test
 async def test_unfinished_messages_expire_while_no_bus_answers(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tiercut.node.node.EXPIRE_EVERY_S", 0.05)
+    monkeypatch.setattr("tiercut.node.frame_pipeline.EXPIRE_EVERY_S", 0.05)
     site = new_site(bundles)
     edge = site.edge()
     expired: list[int] = []
-    monkeypatch.setattr(edge.intake, "expire", lambda: expired.append(1))
+    monkeypatch.setattr(edge.frames.intake, "expire", lambda: expired.append(1))
     buses = guard(site, edge)
     async with site.running(edge):
         buses[SITE_URL].answers.clear()

@@ -54,10 +54,10 @@ async def test_fault_in_asking_for_a_clock_costs_no_frame_and_acknowledges_none_
     waiting: list[int] = []
 
     def broken(_clock_id: str) -> bool:
-        waiting.append(edge.worker.waiting + edge.counters["frames_arrived"])
+        waiting.append(edge.frames.worker.waiting + edge.counters["frames_arrived"])
         raise RuntimeError
 
-    monkeypatch.setattr(edge._clocks, "wants", broken)
+    monkeypatch.setattr(edge.clocks.exchange, "wants", broken)
     async with site.running(edge) as outcomes, MemoryBus(site.brokers[SITE_URL]) as device:
         await device.publish(Message(TO_EDGE, frame(chain, AT_EDGE)))
         await outcomes.until(results=1)
@@ -70,9 +70,9 @@ async def test_fault_in_asking_for_a_clock_costs_no_frame_and_acknowledges_none_
 async def test_frame_of_a_clock_that_lied_is_forwarded_with_its_own_time(bundles: Path, chain: Bundle) -> None:
     site = new_site(bundles, two_brokers=True)
     edge = site.edge()
-    edge.offsets.add("far", asked_s=0.0, heard_s=-2 * MAX_SECONDS, answered_s=-2 * MAX_SECONDS, back_s=0.001)
+    edge.clocks.offsets.add("far", asked_s=0.0, heard_s=-2 * MAX_SECONDS, answered_s=-2 * MAX_SECONDS, back_s=0.001)
     async with site.running(site.cloud(), edge) as outcomes, MemoryBus(site.brokers[SITE_URL]) as device:
-        await until(lambda: edge._sending.reachable("cloud", "c"))
+        await until(lambda: edge.frames.outlet.reachable("cloud", "c"))
         await device.publish(Message(TO_EDGE, frame(chain, AT_CLOUD)))
         await outcomes.until(results=1)
     assert outcomes.results[0]["finished_by"] == "c"
@@ -83,7 +83,7 @@ async def test_frame_of_a_clock_that_lied_is_forwarded_with_its_own_time(bundles
 async def test_frame_sent_at_an_impossible_time_is_worked_on(bundles: Path, chain: Bundle) -> None:
     site = new_site(bundles, two_brokers=True)
     edge = site.edge()
-    edge.offsets.add("far", asked_s=0.0, heard_s=MAX_SECONDS, answered_s=MAX_SECONDS, back_s=0.001)
+    edge.clocks.offsets.add("far", asked_s=0.0, heard_s=MAX_SECONDS, answered_s=MAX_SECONDS, back_s=0.001)
     sent = ClockStamp("far", -MAX_SECONDS)
     async with site.running(edge) as outcomes, MemoryBus(site.brokers[SITE_URL]) as device:
         await device.publish(Message(TO_EDGE, frame(chain, AT_EDGE, sent=sent, captured=ClockStamp("other", 1.0))))
@@ -99,7 +99,7 @@ async def test_fault_in_forwarding_a_frame_is_said_to_its_device(
     edge = site.edge()
     monkeypatch.setattr("tiercut.pipeline.outlet.encode_work", lambda _work: 1 // 0)
     async with site.running(site.cloud(), edge) as outcomes, MemoryBus(site.brokers[SITE_URL]) as device:
-        await until(lambda: edge._sending.reachable("cloud", "c"))
+        await until(lambda: edge.frames.outlet.reachable("cloud", "c"))
         await device.publish(Message(TO_EDGE, frame(chain, AT_CLOUD)))
         await outcomes.until(dropped=1)
     assert outcomes.dropped[0]["reason"] == "fault"

@@ -106,13 +106,13 @@ async def test_edge_that_is_slower_than_the_timeout_computes_few_frames_twice(
     monkeypatch.setattr(iot_node.stream, "OVERDUE_EVERY_S", 0.05)
     site = new_site(bundles)
     edge = site.edge()
-    process = edge._processor.process
+    process = edge.frames.processor.process
 
     def slow(job: Job) -> Processed:
         time.sleep(0.1)  # the slowness that is tested, on the worker's thread
         return process(job)
 
-    monkeypatch.setattr(edge._processor, "process", slow)
+    monkeypatch.setattr(edge.frames.processor, "process", slow)
     device = site.device(noise(chain, frames=18, in_flight=6, timeout_s=0.2))  # six frames take 0.6 s there
     async with site.running(site.hub(by_hand(chain)), site.cloud(), edge, device) as outcomes:
         await until(lambda: device.counters["frames_done"] == 18)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -57,7 +58,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
 HEAD = """
 import numpy as np
-from tiercut.sensing.sensor_format import Captured, Channel, SensorForm, Spoiled
+from tiercut.sensors import Captured, Channel, SensorForm, Spoiled
 
 class Base:
     form = SensorForm(kind="image")
@@ -213,3 +214,10 @@ def test_our_own_sensor_wins_over_a_plugin_of_its_name(install: Install) -> None
     item = next(iter(open_sensor(install("noise", GOOD, "value=7"))))
     assert isinstance(item, Captured)
     assert item.label == "noise"
+
+
+def test_example_needs_nothing_of_tiercut_but_its_sensors() -> None:
+    for file in TEMPLATE.glob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+        assert {module for module in modules if module.startswith("tiercut")} == {"tiercut.sensors"}

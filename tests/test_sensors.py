@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from PIL import Image
 
 from tests.given_sensors import frames_of
 from tiercut.errors import SensorError, SettingsError
+from tiercut.model.bundle import Bundle
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.sensors import BUILT_IN, Captured, check_source, open_sensor, plugins
+from tiercut.sensors import BUILT_IN, Captured, check_source, known, open_sensor, plugins
+from tiercut.sensors.base import DeviceSensor, options_of
+from tiercut.sensors.contract import check_stream
 from tiercut.settings import from_table
 
 
@@ -103,6 +107,22 @@ def test_stream_settings_that_make_no_sense_are_refused(wrong: dict[str, object]
 def test_sensor_without_a_source_is_refused() -> None:
     with pytest.raises(SettingsError, match="has no source"):
         check_source(stream("images"))
+
+
+class Black(DeviceSensor):
+    """Black pictures."""
+
+    def _items(self) -> Iterator[Captured]:
+        side = int(options_of(self.source)["side"])
+        yield Captured(np.zeros((side, side, 3), np.uint8))
+
+
+def test_new_sensor_is_one_class_and_one_row(monkeypatch: pytest.MonkeyPatch, chain: Bundle) -> None:
+    monkeypatch.setitem(BUILT_IN, "black", Black)
+    settings = StreamSettings(name="s", model="m", sensor="black", device="d", options=("side=4",))
+    check_stream(settings, chain)
+    assert known()["black"] == "Black pictures."
+    assert [each.frame.shape for each in captured(settings)] == [(4, 4, 3)]
 
 
 def documented() -> list[dict[str, Any]]:

@@ -163,7 +163,7 @@ async def test_device_skips_still_frames_before_the_work_and_counts_them(
         await until(lambda: device.counters["frames_captured"] == 6)
     assert outcomes.seqs() == [0, 3, 5]
     assert len(made) == 3
-    assert device.condition.figures()["dropped.unchanged"] == 3
+    assert device.load.figures()["dropped.unchanged"] == 3
     assert device.counters["frames_done"] == 3
 
 

@@ -87,7 +87,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         processor: Any = self.processor
-        self.worker = Worker(node="e", processor=processor, outlets=self.outlets, counters=self.counters)
+        self.worker = Worker(node="e", processor=processor, outlet=self.outlets, counters=self.counters)
 
     def submit(self, frame: Work, name: str) -> None:
         self.worker.submit(Job(work=frame, arrived_s=0.0, ack=lambda: self.acked.append(name)))

@@ -32,7 +32,7 @@ from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BusError
 from tiercut.logs import Throttle
-from tiercut.node.message_guard import LOG_EVERY_S, Handler, Hearing
+from tiercut.node.message_guard import LOG_EVERY_S, Handler, MessageGuard
 from tiercut.plan import Tier, known_tier
 from tiercut.profiling.wire import decode_profile
 from tiercut.protocol.explanations import Explanation, encode_explanation
@@ -102,7 +102,7 @@ class CoordinatorShell:
         self._uplink = uplink
         self._counters = counters
         self._throttle = Throttle(LOG_EVERY_S)
-        self._hearing = Hearing(counters, clock)
+        self._guard = MessageGuard(counters, clock)
         #: what is to be published, per bus
         self._todo: asyncio.Queue[Action] = asyncio.Queue()
         self._todo_uplink: asyncio.Queue[Action] = asyncio.Queue()
@@ -188,7 +188,7 @@ class CoordinatorShell:
         await self._listen(bus, PROGRESS.filter(**names), self._progress)
 
     async def _listen(self, bus: Bus, topic_filter: str, handler: Handler) -> None:
-        await bus.subscribe(topic_filter, handler=self._hearing.guarded(handler))
+        await bus.subscribe(topic_filter, handler=self._guard.guarded(handler))
 
     def _plan(self, delivery: Delivery) -> None:
         if not delivery.payload:  # its stream was removed

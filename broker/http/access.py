@@ -33,7 +33,7 @@ TLS_KEY = web.AppKey("tls", bool)
 
 
 class Refusal(Exception):
-    """A request that is not answered as it wished.
+    """A request that is refused.
 
     Args:
         status: Of HTTP.
@@ -76,7 +76,7 @@ class ListedIdentities:
 
 
 def peer_of(request: web.Request) -> IdentityName | None:
-    """Who asks; ``None`` where the certificate is of no identity."""
+    """Who asks; ``None`` where the certificate belongs to no identity."""
     if not request.app[TLS_KEY]:
         return IdentityName(request.app[SITE_KEY], LOCAL_ROLE, "local")
     certificate = request.get_extra_info("peercert") or {}

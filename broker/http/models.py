@@ -1,4 +1,4 @@
-"""The hub's models for its nodes: what there is, and the files of each. Who gets them checks their identity."""
+"""Serves the hub's models to its nodes: a list, and the files of each; nodes check the files' identity."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tiercut.model.bundle import Bundle
 from tiercut.model.bundle_format import JSON_FILE, FileMark
 from tiercut.repository.store import ModelStore
 
-#: A client that takes less than this is cut off, and may go on with a Range request, bytes per second.
+#: A client that reads more slowly than this is cut off, and may go on with a Range request, bytes per second.
 MIN_RATE = 16 * 1024
-#: What the smallest file may take.
+#: Time for the smallest file.
 MIN_TIME_S = 30.0
 
 
@@ -32,7 +32,7 @@ class _Offered:
     files: dict[str, FileMark]
 
 
-class ModelFiles:
+class ModelRoutes:
     """Handlers for the models.
 
     What else is in a bundle's folder stays here: a table of codecs is for who plans.
@@ -48,7 +48,7 @@ class ModelFiles:
         self._reading = asyncio.Lock()
 
     def routes(self) -> list[web.RouteDef]:
-        """What is answered."""
+        """The routes and who may use them."""
         nodes = allowed_to(NODE_ROLES | OPERATORS, of_any_site=CLOUDS)
         return [
             web.get("/v1/models", nodes(self._list)),
@@ -84,7 +84,7 @@ class ModelFiles:
         return offered
 
     def _mark(self, path: Path, model: str) -> FileMark | None:
-        """Of ``bundle.json``, which has no mark in itself; ``None`` where another model has come there."""
+        """The mark of ``bundle.json``, which does not contain its own; ``None`` where another model has come there."""
         try:
             stamp_ns = path.stat().st_mtime_ns
             known = self._marks.get(path)
@@ -98,7 +98,7 @@ class ModelFiles:
 
 
 class _TimedFile(web.FileResponse):
-    """A file that a client must have taken in time."""
+    """A file that a client must read in time."""
 
     def __init__(self, path: Path, max_s: float) -> None:
         super().__init__(path)

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 from broker.http.access import LISTED_KEY, NODE_ROLES, READERS, SITE_KEY, TLS_KEY, Handler, Refusal, allowed_to
-from broker.http.models import ModelFiles
-from broker.http.streams import MAX_SETTINGS_BYTES, Streams, StreamsApi
+from broker.http.models import ModelRoutes
+from broker.http.streams import MAX_SETTINGS_BYTES, StreamRoutes, StreamsApi
 from tiercut import __version__
 from tiercut.errors import BusError, SettingsError, TiercutError
 from tiercut.repository.store import ModelStore
@@ -25,11 +25,11 @@ __all__ = ["HubServer", "StreamsApi"]
 
 log = logging.getLogger(__name__)
 
-#: From the first byte of a connection to the last one of its first request's head.
+#: From the first byte of a connection to the end of its first request's head.
 HEAD_S = 10.0
 #: A connection without a request is closed after this.
 KEPT_S = 30.0
-#: The rest of a body that is refused is read for so long, so that the client hears why.
+#: The rest of a refused body is read for this long, so that the client hears why.
 LINGER_S = 2.0
 #: Connections at one time, a few per node; more are closed at once.
 MAX_CONNECTIONS = 256
@@ -124,7 +124,7 @@ class HubServer:
         await asyncio.sleep(0)  # aiohttp has cancelled its tasks, which end now
 
     def _connected(self) -> asyncio.BaseProtocol:
-        """A protocol for one more connection; aiohttp itself knows no limit on them, nor on the wait for a request."""
+        """A protocol for one more connection; aiohttp limits neither their number nor the wait for a request."""
         server = self._runner.server
         if server is None or len(server.connections) >= MAX_CONNECTIONS:
             return _Refused()
@@ -153,7 +153,7 @@ def _application(*, site: str, models: ModelStore, streams: StreamsApi, tls: boo
     app = web.Application(client_max_size=MAX_SETTINGS_BYTES, middlewares=[_answer_json, _from_here])
     app[SITE_KEY] = site
     app[TLS_KEY] = tls
-    app.add_routes([*ModelFiles(models).routes(), *Streams(streams).routes()])
+    app.add_routes([*ModelRoutes(models).routes(), *StreamRoutes(streams).routes()])
     app.router.add_get("/v1/health", allowed_to(NODE_ROLES | READERS)(_health))
     return app
 
@@ -164,7 +164,7 @@ async def _health(request: web.Request) -> web.StreamResponse:
 
 @web.middleware
 async def _answer_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every answer that is an error is JSON of one sentence; what went wrong inside stays in the log."""
+    """Make every error a JSON answer of one sentence; what went wrong inside stays in the log."""
     try:
         return await _in_time(request, handler)
     except (Refusal, web.HTTPException, TiercutError, TimeoutError) as error:
@@ -203,7 +203,7 @@ async def _in_time(request: web.Request, handler: Handler) -> web.StreamResponse
 
 @web.middleware
 async def _from_here(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Without certificates a page in a browser could ask under a name of its own that leads to 127.0.0.1."""
+    """Refuse foreign host names: without TLS a web page could use one that resolves to 127.0.0.1."""
     if not request.app[TLS_KEY] and urlsplit(f"//{request.host}").hostname not in _LOCAL:
         sentence = f"expected the address 127.0.0.1 or localhost, got '{request.host[:100]}'; use one of them"
         raise Refusal(HTTPStatus.FORBIDDEN, sentence)

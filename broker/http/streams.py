@@ -44,7 +44,7 @@ class StreamsApi(Protocol):
         ...
 
 
-class Streams:
+class StreamRoutes:
     """Handlers for the registry.
 
     Args:
@@ -55,7 +55,7 @@ class Streams:
         self._api = api
 
     def routes(self) -> list[web.RouteDef]:
-        """What is answered."""
+        """The routes and who may use them."""
         readers, operators = allowed_to(READERS), allowed_to(OPERATORS)
         one = "/v1/streams/{name}"
         return [
@@ -82,7 +82,7 @@ class Streams:
         known = self._api.show(name) is not None
         if known and request.headers.get("If-None-Match") == "*":
             sentence = f"the stream '{name}' is there already: expected a new name, got '{name}'"
-            raise Refusal(HTTPStatus.PRECONDITION_FAILED, f"{sentence}; leave If-None-Match away to replace it")
+            raise Refusal(HTTPStatus.PRECONDITION_FAILED, f"{sentence}; omit If-None-Match to replace it")
         return web.json_response(await self._api.add(name, settings), status=200 if known else 201)
 
     async def _delete(self, request: web.Request) -> web.StreamResponse:
@@ -93,7 +93,7 @@ class Streams:
 
 
 async def _settings(request: web.Request, name: str) -> dict[str, Any]:
-    """The settings in a request's body, with the name of its address."""
+    """The settings in a request's body, with the name in its address."""
     if (request.content_length or 0) > MAX_SETTINGS_BYTES:  # before any of it is read
         raise _too_large(request.content_length)
     try:
@@ -116,7 +116,7 @@ async def _settings(request: web.Request, name: str) -> dict[str, Any]:
 
 
 def _named(handler: Handler) -> Handler:
-    """Let only names through that a stream may have: no wildcards of MQTT, no slashes."""
+    """Accept only names that a stream may have: no MQTT wildcards, no slashes."""
 
     async def checked(request: web.Request) -> web.StreamResponse:
         try:

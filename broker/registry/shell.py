@@ -29,7 +29,7 @@ from tiercut.bus import Delivery, ManagedBus, Message
 from tiercut.clock import Clock
 from tiercut.declared import decode_json, encode_json
 from tiercut.model.bundle import Bundle
-from tiercut.node.message_guard import Hearing
+from tiercut.node.message_guard import MessageGuard
 from tiercut.node.refusals import REFUSED, Refusals
 from tiercut.protocol.nodes import NodeStatus
 from tiercut.protocol.streams import SourceReport, decode_assigned, encode_assigned
@@ -89,7 +89,7 @@ class RegistryShell:
         self._home = home
         self._refusals = refusals
         self._followers = followers
-        self._hearing = Hearing(counters, clock)
+        self._guard = MessageGuard(counters, clock)
         self._followed: Sequence[RunningStream] | None = None
         #: what the registry was last told of models, and of troubles with plans
         self._told_models: Mapping[str, Bundle] = {}
@@ -170,7 +170,7 @@ class RegistryShell:
             handler(delivery)
             self.wake()
 
-        await self._refusals.subscribe(self._home, topic_filter, handler=self._hearing.guarded(taken))
+        await self._refusals.subscribe(self._home, topic_filter, handler=self._guard.guarded(taken))
 
     def _wanted(self, delivery: Delivery) -> None:
         names = WANTED.parse(delivery.topic)

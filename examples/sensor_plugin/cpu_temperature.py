@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tiercut.protocol.stream_settings import SourceSettings
-from tiercut.sensing.sensor_format import Captured, Channel, SensorForm, Spoiled
+from tiercut.sensors import Captured, Channel, SensorForm, SourceSettings, Spoiled
 
 
 class CpuTemperature:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tiercut.protocol.stream_settings import SourceSettings
-from tiercut.sensing.sensor_format import Captured, Spoiled
-from tiercut.sensors import form_of, open_sensor
+from tiercut.sensors import Captured, SourceSettings, Spoiled, form_of, open_sensor
 
 
 def settings(file: Path) -> SourceSettings:

@@ -1,186 +1,25 @@
-"""What a role needs of a bus, whatever carries it: MQTT (`mqtt`), one process (`memory`), a slowed one (`link`)."""
+"""Buses that carry messages: over MQTT 5, in one process, or slowed. What the messages say is in `protocol`."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Protocol, Self
+from tiercut.bus.base import (
+    Bus,
+    Delivery,
+    Handler,
+    ManagedBus,
+    Message,
+    Properties,
+    Sent,
+    Subscription,
+)
 
-#: User properties of MQTT 5: pairs, order kept, names may repeat.
-Properties = Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message to publish.
-
-    Attributes:
-        topic: Where to: at least one character, no wildcard.
-        payload: At most `Bus.max_payload_bytes`.
-        qos: 1, or 0 for what may be lost.
-        retain: The broker keeps it for who subscribes later; an empty payload takes back what it keeps.
-        expiry_s: Seconds after which the broker forgets it; ``None``: never.
-        properties: User properties (MQTT 5 §3.3.2.3.7).
-        content_type: What the payload is, for readers.
-        response_topic: Where an answer is to go.
-        correlation: Tells the asker which question an answer is to.
-    """
-
-    topic: str
-    payload: bytes
-    qos: int = 1
-    retain: bool = False
-    expiry_s: int | None = None
-    properties: Properties = ()
-    content_type: str | None = None
-    response_topic: str | None = None
-    correlation: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A message that the bus has taken.
-
-    Attributes:
-        seconds: From the call of ``publish`` until the broker's acknowledgement, waiting for credit excluded.
-        payload_bytes: Size of the payload.
-    """
-
-    seconds: float
-    payload_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message that arrived, to be acknowledged when the work on it is done.
-
-    Attributes:
-        received_s: ``Clock.monotonic_s`` when its last byte was read.
-        duplicate: The broker says it may have sent it before.
-        ack: Tell the broker that it may forget the message. Idempotent, cheap, callable in any order and after a
-            reconnect (then it does nothing): the bus puts acknowledgements in the order the protocol asks for.
-    """
-
-    topic: str
-    payload: bytes
-    received_s: float
-    retain: bool = False
-    duplicate: bool = False
-    properties: Properties = ()
-    content_type: str | None = None
-    response_topic: str | None = None
-    correlation: bytes | None = None
-    ack: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
-
-
-#: Takes a delivery on the event loop.
-Handler = Callable[[Delivery], None]
-
-
-class Subscription(Protocol):
-    """Messages of one topic filter, in order of arrival."""
-
-    def __aiter__(self) -> AsyncIterator[Delivery]:
-        """Iterate until the subscription or the bus is closed."""
-        ...
-
-    async def close(self) -> None:
-        """Unsubscribe; the iteration ends after what has already arrived."""
-        ...
-
-
-class Bus(Protocol):
-    """A connection to one broker. Open it with ``async with``; it reconnects by itself until it is closed."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether the broker is there now."""
-        ...
-
-    @property
-    def max_payload_bytes(self) -> int:
-        """Largest payload the broker takes with the longest topic and properties we use."""
-        ...
-
-    @property
-    def emulated(self) -> str | None:
-        """A sentence about the emulated link in front of this bus, ``None`` when the link is the real one."""
-        ...
-
-    async def publish(self, message: Message) -> Sent:
-        """Send, and wait until the broker has taken it (QoS 0: until it is written to the socket).
-
-        Calls are sent in the order in which they are made. A call waits while too many bytes or messages are under
-        way. Through a lost connection it goes on waiting and is sent again after the reconnect.
-
-        Raises:
-            PacketTooLarge: its payload is over ``max_payload_bytes``.
-            PublishRefused: the broker answered with an error code.
-            BusError: the bus was closed before the message was taken.
-        """
-        ...
-
-    async def subscribe(self, topic_filter: str, *, qos: int = 1, handler: Handler | None = None) -> Subscription:
-        """Subscribe, and wait until the broker has agreed. Renewed by itself after a reconnect.
-
-        A ``handler`` is called with each delivery at once, on the event loop, where 0.1 ms per message counts; it must
-        neither block nor raise. Without one, iterate over the subscription.
-
-        Raises:
-            BrokerRefused: the broker does not allow it.
-        """
-        ...
-
-    async def announce(self, topic: str, payload: bytes, *, properties: Properties = ()) -> None:
-        """Publish retained now and again after every reconnect: presence, which the will takes back."""
-        ...
-
-
-class ManagedBus(Bus, Protocol):
-    """A bus for whoever opens and closes it; all buses of this package are one."""
-
-    @property
-    def counters(self) -> Counter[str]:
-        """Messages, bytes, reconnects and ``acknowledged_early`` so far, and ``dropped_<reason>``."""
-        ...
-
-    @property
-    def early_unfinished(self) -> int:
-        """Messages acknowledged before their work was done, and not done yet: lost if the process dies now.
-
-        The broker keeps all others that are not done. See `tiercut.bus.acks`.
-        """
-        ...
-
-    async def __aenter__(self) -> Self:
-        """Connect.
-
-        Raises:
-            BrokerUnreachable: nothing answers.
-            BrokerRefused: the broker says no.
-        """
-        ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        ...
-
-    async def close(self, *, goodbye: tuple[str, bytes] | None = None) -> None:
-        """Publish ``goodbye`` (topic, payload; else the will) retained, and disconnect; idempotent.
-
-        Publishes under way raise ``BusError``; subscriptions end after what has arrived.
-        """
-        ...
-
-
-def early_figures(buses: Iterable[ManagedBus]) -> dict[str, float]:
-    """How many messages were acknowledged early on some buses, ever and now, for a node's status."""
-    ever, now = 0, 0
-    for bus in buses:
-        ever += bus.counters["acknowledged_early"]
-        now += bus.early_unfinished
-    return {"acknowledged_early": float(ever), "acknowledged_early_unfinished": float(now)}
+__all__ = [
+    "Bus",
+    "Delivery",
+    "Handler",
+    "ManagedBus",
+    "Message",
+    "Properties",
+    "Sent",
+    "Subscription",
+]

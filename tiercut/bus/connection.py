@@ -18,9 +18,10 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from tiercut.bus.client_tls import NewestTls
 from tiercut.bus.handshake import Accepted, Events, Refused
 from tiercut.bus.open_socket import in_daemon_thread, tune
-from tiercut.bus.settings import MqttSettings, tls_context
+from tiercut.bus.settings import MqttSettings
 
 #: Packets read in one turn of the loop, so that a flood leaves time for other work.
 _PACKETS_PER_TURN = 32
@@ -65,7 +66,7 @@ class Connection:
         client.username = settings.username
         client.password = settings.password
         if settings.tls:
-            client.tls_set_context(cast("ssl.SSLContext", _NewestTls(settings)))
+            client.tls_set_context(cast("ssl.SSLContext", NewestTls(settings)))
         if will is not None:
             client.will_set(will[0], will[1], qos=1, retain=True)
         client.on_connect = self._on_connect
@@ -147,7 +148,7 @@ class Connection:
         self.flush()
 
     def drop_unacked(self) -> None:
-        """Keep paho from sending un-acknowledged messages again; only within `Events.on_accepted`."""
+        """Keep paho from resending unacknowledged messages; only within `Events.on_accepted`."""
         self._client.drop_out_messages()
 
     def flush(self) -> None:
@@ -281,25 +282,6 @@ class Connection:
             self._misc.cancel()
             self._misc = None
         self._closed.set()
-
-
-class _NewestTls:
-    """What paho takes for its context: each connection is made with the TLS files as they are then.
-
-    Raises:
-        SettingsError: at first, when a file is not right; later the last good one serves on.
-    """
-
-    check_hostname = True
-
-    def __init__(self, settings: MqttSettings) -> None:
-        self._files = settings.ca_file, settings.cert_file, settings.key_file
-        self._server = settings.server
-        tls_context(*self._files, server=self._server)
-
-    def wrap_socket(self, sock: socket.socket, **options: Any) -> ssl.SSLSocket:
-        """As `ssl.SSLContext.wrap_socket`."""
-        return tls_context(*self._files, server=self._server).wrap_socket(sock, **options)
 
 
 def _ignore(*_: Any) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from tiercut.bus import Handler, ManagedBus, Message, Properties, Sent, Subscription
+from tiercut.bus.base import Handler, ManagedBus, Message, Properties, Sent, Subscription
 from tiercut.bus.link_model import Link, LinkSettings
 from tiercut.bus.settings import OUTGOING_BUDGET_BYTES
 from tiercut.clock import Clock
@@ -20,7 +20,7 @@ def all_topics(_topic: str) -> bool:
     return True
 
 
-class LinkedBus:
+class EmulatedBus:
     """A bus whose publishes cross an emulated link before they reach the real one.
 
     A QoS 1 publish waits for its acknowledgement to come back over the same delay; ``Sent.seconds`` counts all of it,
@@ -29,7 +29,7 @@ class LinkedBus:
 
     Args:
         applies_to: Topics that cross the link; the others bypass it.
-        budget_bytes: Payload bytes that may be on the link and un-acknowledged behind it.
+        budget_bytes: Payload bytes that may be on the link and unacknowledged behind it.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class LinkedBus:
         self._clock = clock
         self._applies_to = applies_to
         self._budget_bytes = budget_bytes
-        self._under_way_bytes = 0
+        self._in_flight_bytes = 0
         #: calls that wait for room, in order
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         #: messages on the link, in order; the event of the first one is set
@@ -94,7 +94,7 @@ class LinkedBus:
         while self._waiting:
             size, room = self._waiting.popleft()
             if not room.done():
-                self._under_way_bytes += size
+                self._in_flight_bytes += size
                 room.set_result(None)  # on to the bus, which says that it is closed
         await self._bus.close(goodbye=goodbye)
 
@@ -153,7 +153,7 @@ class LinkedBus:
 
     async def _take_room(self, size: int) -> None:
         if not self._waiting and self._fits(size):
-            self._under_way_bytes += size
+            self._in_flight_bytes += size
             return
         room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((size, room))
@@ -165,12 +165,12 @@ class LinkedBus:
             raise
 
     def _give_room(self, size: int) -> None:
-        self._under_way_bytes -= size
+        self._in_flight_bytes -= size
         while self._waiting and (self._waiting[0][1].done() or self._fits(self._waiting[0][0])):
             next_size, room = self._waiting.popleft()
             if not room.done():
-                self._under_way_bytes += next_size
+                self._in_flight_bytes += next_size
                 room.set_result(None)
 
     def _fits(self, size: int) -> bool:
-        return not self._under_way_bytes or self._under_way_bytes + size <= self._budget_bytes
+        return not self._in_flight_bytes or self._in_flight_bytes + size <= self._budget_bytes

@@ -9,7 +9,7 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from tiercut.bus.settings import PROTOCOL_MAX_BYTES
+from tiercut.bus.settings import MAX_PROTOCOL_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Accepted:
 
     session_present: bool = False
     receive_maximum: int = 65_535
-    max_packet_bytes: int = PROTOCOL_MAX_BYTES
+    max_packet_bytes: int = MAX_PROTOCOL_BYTES
     max_qos: int = 1
     retain_available: bool = True
     subscription_ids: bool = True
@@ -53,7 +53,7 @@ class Events(Protocol):
     """What a connection tells; all of it on the loop's thread, in the order in which it happens."""
 
     def on_accepted(self, accepted: Accepted) -> None:
-        """CONNACK came; paho sends what is un-acknowledged again after this returns."""
+        """CONNACK came; paho resends what is unacknowledged after this returns."""
 
     def on_message(self, message: MQTTMessage) -> None:
         """PUBLISH came."""

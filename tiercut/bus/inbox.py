@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from tiercut.bus import Delivery, Handler
+from tiercut.bus.base import Delivery, Handler
 from tiercut.logs import Throttle
 
 log = logging.getLogger(__name__)

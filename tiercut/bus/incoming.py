@@ -9,8 +9,8 @@ from collections import Counter
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
-from tiercut.bus import Delivery, Handler, Subscription
 from tiercut.bus.acks import AckOrder
+from tiercut.bus.base import Delivery, Handler, Subscription
 from tiercut.bus.connection import Connection
 from tiercut.bus.error_mapping import subscribe_error
 from tiercut.bus.handshake import Accepted
@@ -28,7 +28,7 @@ class Incoming:
     """Keeps subscriptions over reconnects, and hands out messages.
 
     With ``clean_start`` off, the broker begins with messages for subscriptions of an earlier process, before this one
-    can have subscribed: they are held, un-acknowledged, until it does.
+    can have subscribed: they are held, unacknowledged, until it does.
     """
 
     def __init__(self, settings: MqttSettings, *, clock: Clock, counters: Counter[str], logger: logging.Logger) -> None:

@@ -15,13 +15,13 @@ from tiercut.errors import SettingsError
 #: TCP's usual segment on Ethernet with timestamps, bytes.
 _SEGMENT_BYTES = 1448
 #: Linux' TCP_RTO_MIN, seconds: the least that a loss costs which no later segment reveals.
-_TIMEOUT_MIN_S = 0.2
+_MIN_TIMEOUT_S = 0.2
 #: Segments behind a lost one that make TCP send it again at once (RFC 5681 §3.2: 3 duplicate ACKs).
 _FAST_RETRANSMIT_SEGMENTS = 4
 #: Mathis et al. 1997, eq. 3: rate = C · segment / (round trip · √loss), C = √(3/2) without delayed ACKs.
 _MATHIS_C = math.sqrt(1.5)
 #: A loopback's round trip, so that loss without delay stays finite.
-_ROUND_TRIP_MIN_S = 0.001
+_MIN_ROUND_TRIP_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class LinkSettings:
         """What gets through: the rate, or what loss leaves of it (see ``_MATHIS_C``)."""
         rate = math.inf if self.rate_mbps is None else self.rate_mbps * 1e6 / 8
         if self.loss:
-            round_trip_s = max(2 * self.delay_s, _ROUND_TRIP_MIN_S)
+            round_trip_s = max(2 * self.delay_s, _MIN_ROUND_TRIP_S)
             rate = min(rate, _MATHIS_C * _SEGMENT_BYTES / (round_trip_s * math.sqrt(self.loss)))
         return rate
 
@@ -96,4 +96,4 @@ class Link:
         if self._random.random() >= 1 - (1 - settings.loss) ** segments:
             return 0.0
         round_trip_s = 2 * settings.delay_s
-        return round_trip_s if segments >= _FAST_RETRANSMIT_SEGMENTS else max(_TIMEOUT_MIN_S, round_trip_s)
+        return round_trip_s if segments >= _FAST_RETRANSMIT_SEGMENTS else max(_MIN_TIMEOUT_S, round_trip_s)

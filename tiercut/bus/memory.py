@@ -1,7 +1,7 @@
 """A broker in one process, with MQTT's rules: wildcards, retained messages, wills, credit, redelivery.
 
 Deterministic: a publish reaches its subscriptions before it returns, in the order of the calls. For a slow link put a
-`tiercut.bus.emulated_link.LinkedBus` in front.
+`tiercut.bus.emulated_link.EmulatedBus` in front.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Self
 
 from paho.mqtt.client import topic_matches_sub
 
-from tiercut.bus import Delivery, Handler, Message, Properties, Sent, Subscription
 from tiercut.bus.acks import STUCK_S, AckOrder
+from tiercut.bus.base import Delivery, Handler, Message, Properties, Sent, Subscription
 from tiercut.bus.error_mapping import closed_error, too_large_error
 from tiercut.bus.inbox import Inbox, nothing
 from tiercut.bus.memory_broker import Held, MemoryBroker, retained

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from paho.mqtt.client import topic_matches_sub
 
-from tiercut.bus import Message, Properties
-from tiercut.bus.settings import PACKET_OVERHEAD_BYTES, PROTOCOL_MAX_BYTES
+from tiercut.bus.base import Message, Properties
+from tiercut.bus.settings import MAX_PROTOCOL_BYTES, PACKET_OVERHEAD_BYTES
 from tiercut.clock import Clock
 
 
@@ -55,7 +55,7 @@ class MemoryBroker:
         max_payload_bytes: Larger ones are refused, as by a Maximum Packet Size.
     """
 
-    def __init__(self, *, clock: Clock, max_payload_bytes: int = PROTOCOL_MAX_BYTES - PACKET_OVERHEAD_BYTES) -> None:
+    def __init__(self, *, clock: Clock, max_payload_bytes: int = MAX_PROTOCOL_BYTES - PACKET_OVERHEAD_BYTES) -> None:
         self.clock = clock
         self.max_payload_bytes = max_payload_bytes
         self._buses: list[Client] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import Counter
 from types import TracebackType
 from typing import Self
@@ -12,7 +11,8 @@ from typing import Self
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
-from tiercut.bus import Handler, Message, Properties, Sent, Subscription
+from tiercut.backoff import Backoff
+from tiercut.bus.base import Handler, Message, Properties, Sent, Subscription
 from tiercut.bus.connection import Connection
 from tiercut.bus.error_mapping import closed_error, connect_error
 from tiercut.bus.handshake import Accepted, Refused
@@ -25,7 +25,6 @@ from tiercut.errors import BusError
 
 #: The longest that saying goodbye may take, per step; a node has 5 s to stop.
 _GOODBYE_S = 1.0
-_MAX_DOUBLINGS = 30
 
 
 class MqttBus:
@@ -93,9 +92,9 @@ class MqttBus:
         return None
 
     @property
-    def under_way_bytes(self) -> int:
+    def in_flight_bytes(self) -> int:
         """Payload bytes sent and not yet acknowledged."""
-        return self._outgoing.under_way_bytes
+        return self._outgoing.in_flight_bytes
 
     @property
     def early_unfinished(self) -> int:
@@ -126,7 +125,7 @@ class MqttBus:
     async def close(self, *, goodbye: tuple[str, bytes] | None = None) -> None:
         """Publish ``goodbye`` (else the will) retained, disconnect, and end all that waits; idempotent.
 
-        Publishes that are still under way raise ``BusError``: await them before, where they matter.
+        Publishes that are still in flight raise ``BusError``: await them before, where they matter.
         """
         if self._closed:
             return
@@ -208,7 +207,8 @@ class MqttBus:
             connection: Opened again and again.
             first: Resolved after the first try.
         """
-        settings, failures, told = self.settings, 0, ""
+        settings, told = self.settings, ""
+        backoff = Backoff(first_s=settings.backoff_min_s, max_s=settings.backoff_max_s, jitter=1.0)
         while True:
             self._lost.clear()
             try:
@@ -228,14 +228,12 @@ class MqttBus:
                 await self._lost.wait()
                 self._log.warning("%s: %s. Reconnecting", settings.url, self._lost_reason)
                 if self._clock.monotonic_s() - since_s > settings.backoff_max_s:
-                    failures = 0
+                    backoff.reset()
             _resolve(first)
-            limit_s = min(settings.backoff_max_s, settings.backoff_min_s * 2 ** min(failures, _MAX_DOUBLINGS))
-            failures += 1
-            await asyncio.sleep(random.uniform(0, limit_s))  # noqa: S311 - jitter is no secret
+            await asyncio.sleep(backoff.take_s())
 
     def _on_run_ended(self, run: asyncio.Task[None]) -> None:
-        """Whoever waits must not wait for ever for a bus that tries no longer."""
+        """Nobody must wait for ever for a bus that no longer tries."""
         error = None if run.cancelled() else run.exception()
         if error is not None and not isinstance(error, BusError):  # that one is raised on entering
             self._log.critical("the bus at %s has failed", self.settings.url, exc_info=error)

@@ -59,7 +59,7 @@ async def in_daemon_thread(connect: Callable[[], object], *, late: Callable[[], 
 
 
 class WholeSocket(ssl.SSLSocket):
-    """Sends and receives as much as there is, as a plain socket does; and looks whose the server is.
+    """Sends and receives as much as there is, as a plain socket does, and checks the server's name.
 
     OpenSSL hands over one record (16 KiB) per call, and before each of them paho copies the rest of its packet: 0.8 MB
     of copies for a packet of 150 kB, 2 GB for one of 8 MB.

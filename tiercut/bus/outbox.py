@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tiercut.bus import Message, Sent
+from tiercut.bus.base import Message, Sent
 
 if TYPE_CHECKING:
     from paho.mqtt.properties import Properties
@@ -54,16 +54,16 @@ class Queued:
 
 
 class Outbox:
-    """Messages waiting and under way; knows no connection.
+    """Messages waiting and in flight; knows no connection.
 
     Args:
-        budget_bytes: Payload bytes that may be under way; one larger message may go when nothing else is.
+        budget_bytes: Payload bytes that may be in flight; one larger message may go when nothing else is.
     """
 
     def __init__(self, *, budget_bytes: int) -> None:
         self._budget_bytes = budget_bytes
-        self._under_way_bytes = 0
-        #: QoS 1 messages that may be under way: the server's Receive Maximum (MQTT 5 §4.9)
+        self._in_flight_bytes = 0
+        #: QoS 1 messages that may be in flight: the server's Receive Maximum (MQTT 5 §4.9)
         self.credit = 65_535
         self._waiting: deque[Queued] = deque()
         #: packet identifier → QoS 1 message
@@ -72,9 +72,9 @@ class Outbox:
         self._unwritten: dict[int, Queued] = {}
 
     @property
-    def under_way_bytes(self) -> int:
+    def in_flight_bytes(self) -> int:
         """Payload bytes handed over and not yet taken."""
-        return self._under_way_bytes
+        return self._in_flight_bytes
 
     @property
     def unacked(self) -> int:
@@ -99,14 +99,14 @@ class Outbox:
         message = waiting[0]
         if message.qos and len(self._unacked) >= self.credit:
             return None
-        if self._under_way_bytes and self._under_way_bytes + message.payload_bytes > self._budget_bytes:
+        if self._in_flight_bytes and self._in_flight_bytes + message.payload_bytes > self._budget_bytes:
             return None
         return waiting.popleft()
 
     def sent(self, packet_id: int, message: Queued) -> None:
         """It was handed to the connection under this identifier."""
         (self._unacked if message.qos else self._unwritten)[packet_id] = message
-        self._under_way_bytes += message.payload_bytes
+        self._in_flight_bytes += message.payload_bytes
 
     def acked(self, packet_id: int) -> Queued | None:
         """The broker answered for a QoS 1 message; ``None`` when we know no such message."""
@@ -117,7 +117,7 @@ class Outbox:
         return self._leave(self._unwritten, packet_id)
 
     def requeue(self, now_s: float, *, unacked: bool) -> None:
-        """Back in front, in the old order: QoS 0 messages never written and, with ``unacked``, all under way.
+        """Back in front, in the old order: QoS 0 messages never written and, with ``unacked``, all in flight.
 
         Without ``unacked``, those are sent again by the connection, from now on.
 
@@ -130,7 +130,7 @@ class Outbox:
             self._unacked.clear()
         for message in self._unacked.values():
             message.sent_s = now_s
-        self._under_way_bytes = sum(message.payload_bytes for message in self._unacked.values())
+        self._in_flight_bytes = sum(message.payload_bytes for message in self._unacked.values())
         for message in (*lost, *self._waiting):
             if message.announcement:
                 message.finish(message.sent_s)
@@ -144,10 +144,10 @@ class Outbox:
         self._unacked.clear()
         self._unwritten.clear()
         self._waiting.clear()
-        self._under_way_bytes = 0
+        self._in_flight_bytes = 0
 
     def _leave(self, group: dict[int, Queued], packet_id: int) -> Queued | None:
         message = group.pop(packet_id, None)
         if message is not None:
-            self._under_way_bytes -= message.payload_bytes
+            self._in_flight_bytes -= message.payload_bytes
         return message

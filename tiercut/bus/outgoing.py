@@ -7,7 +7,7 @@ from collections import Counter
 
 from paho.mqtt.reasoncodes import ReasonCode
 
-from tiercut.bus import Message, Properties, Sent
+from tiercut.bus.base import Message, Properties, Sent
 from tiercut.bus.connection import Connection
 from tiercut.bus.error_mapping import publish_error, too_large_error
 from tiercut.bus.handshake import Accepted
@@ -38,9 +38,9 @@ class Outgoing:
         return min(self._settings.max_packet_bytes, self._broker.max_packet_bytes)
 
     @property
-    def under_way_bytes(self) -> int:
+    def in_flight_bytes(self) -> int:
         """Payload bytes sent and not yet acknowledged."""
-        return self._outbox.under_way_bytes
+        return self._outbox.in_flight_bytes
 
     async def publish(self, message: Message) -> Sent:
         """Queue up, and wait until the broker has taken it."""
@@ -76,7 +76,7 @@ class Outgoing:
             await queued.taken
 
     def accepted(self, connection: Connection, accepted: Accepted) -> None:
-        """Take the broker's limits; decide who sends the un-acknowledged messages again.
+        """Take the broker's limits; decide who sends the unacknowledged messages again.
 
         In the session that knows them, the connection does, with DUP (MQTT 5 §4.4). A new session does not know them,
         and they are new messages there.
@@ -94,7 +94,7 @@ class Outgoing:
         self._outbox.add_first(_announcement(topic, *what) for topic, what in self._announced.items())
 
     def lost(self) -> None:
-        """The connection is gone; what is under way waits for the next one."""
+        """The connection is gone; what is in flight waits for the next one."""
         self._connection = None
 
     def pump(self) -> None:

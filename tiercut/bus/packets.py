@@ -7,7 +7,7 @@ from typing import Any
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties as PahoProperties
 
-from tiercut.bus import Message
+from tiercut.bus.base import Message
 
 _MAX_TOPIC_BYTES = 65_535
 #: Fixed header (5), topic length (2), packet identifier (2), length of the properties (4).

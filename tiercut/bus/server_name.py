@@ -1,4 +1,4 @@
-"""Whose a server's certificate is: an authority vouches for brokers, hubs and many others, each for its own part."""
+"""Checks the name in a server's certificate: an authority signs those of brokers, hubs and many others."""
 
 from __future__ import annotations
 

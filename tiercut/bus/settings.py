@@ -1,22 +1,18 @@
-"""How to reach a broker, and how much may be under way on the connection."""
+"""How to reach a broker, and how much may be in flight on the connection."""
 
 from __future__ import annotations
 
-import ssl
 import uuid
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from tiercut.bus.acks import STUCK_S
-from tiercut.bus.open_socket import WholeSocket
-from tiercut.bus.server_name import NamedServer, ServerContext
-from tiercut.bus.tls_files import current
 from tiercut.errors import SettingsError
 
-#: Payloads un-acknowledged at one time; three frames of a large activation, well under a second on 100 Mbps.
+#: Payloads unacknowledged at one time; three frames of a large activation, well under a second on 100 Mbps.
 OUTGOING_BUDGET_BYTES = 8 * 1024 * 1024
 #: The protocol's largest Remaining Length: MQTT 5 §1.5.5.
-PROTOCOL_MAX_BYTES = 268_435_455
+MAX_PROTOCOL_BYTES = 268_435_455
 #: Largest packet sent unless told otherwise: what the embedded broker takes.
 MAX_PACKET_BYTES = 8 * 1024 * 1024
 #: Room for topic and properties in a packet.
@@ -43,12 +39,12 @@ class MqttSettings:
             authority and host name are all that counts.
         keepalive_s: A silent broker is given up after at most twice this time. One packet must get through the link
             within it: at 1 Mbps, 60 s are 7.5 MB.
-        receive_maximum: QoS 1 messages the broker may have under way to us (MQTT 5 §3.1.2.11.3).
+        receive_maximum: QoS 1 messages the broker may have in flight to us (MQTT 5 §3.1.2.11.3).
         stuck_s: How long the oldest message may hold back the acknowledgements of finished ones before it is
             acknowledged early (`tiercut.bus.acks`).
         session_expiry_s: How long the broker keeps what is queued for us after a lost connection.
         clean_start: Forget what an earlier process with this ``client_id`` left; reconnects always resume.
-        outgoing_budget_bytes: Payload bytes that may be un-acknowledged; a single larger message passes alone.
+        outgoing_budget_bytes: Payload bytes that may be unacknowledged; a single larger message passes alone.
         max_packet_bytes: Cap on what we send; a lower limit of the broker's counts, where the broker says it. rumqttd
             and Mosquitto 2.0 do not, and rumqttd closes the connection on a larger packet.
         max_incoming_bytes: Largest packet the broker may send us; it drops larger ones (MQTT 5 §3.1.2.11.4).
@@ -105,12 +101,12 @@ class MqttSettings:
         _check_range("stuck_s", self.stuck_s, 0.001, None)
         _check_range("session_expiry_s", self.session_expiry_s, 0, 0xFFFFFFFF)
         _check_range("outgoing_budget_bytes", self.outgoing_budget_bytes, 1, None)
-        _check_range("max_incoming_bytes", self.max_incoming_bytes, 2 * PACKET_OVERHEAD_BYTES, PROTOCOL_MAX_BYTES)
+        _check_range("max_incoming_bytes", self.max_incoming_bytes, 2 * PACKET_OVERHEAD_BYTES, MAX_PROTOCOL_BYTES)
         _check_range("qos0_queue", self.qos0_queue, 1, None)
         _check_range("connect_timeout_s", self.connect_timeout_s, 0.001, None)
         _check_range("backoff_min_s", self.backoff_min_s, 0.001, None)
         _check_range("backoff_max_s", self.backoff_max_s, self.backoff_min_s, None)
-        _check_range("max_packet_bytes", self.max_packet_bytes, 2 * PACKET_OVERHEAD_BYTES, PROTOCOL_MAX_BYTES)
+        _check_range("max_packet_bytes", self.max_packet_bytes, 2 * PACKET_OVERHEAD_BYTES, MAX_PROTOCOL_BYTES)
 
     def _check_pairs(self) -> None:
         if self.password is not None and self.username is None:
@@ -160,46 +156,3 @@ def _check_range(name: str, value: float, low: float, high: float | None) -> Non
     if value < low or (high is not None and value > high):
         limits = f"at least {low}" if high is None else f"{low} to {high}"
         raise SettingsError(name, expected=limits, came=str(value), fix=f"set {name} within the limits")
-
-
-def tls_context(
-    ca_file: str | None, cert_file: str | None, key_file: str | None, *, server: str | None = None
-) -> ssl.SSLContext:
-    """The context for these files as they are now; the same one until a file changes.
-
-    Args:
-        ca_file: PEM of the authorities; ``None``: the system's.
-        cert_file: PEM of our own certificate.
-        key_file: PEM of its key.
-        server: Whose the server's certificate must be, see `MqttSettings`.
-
-    Raises:
-        SettingsError: a file is missing or is no PEM.
-    """
-    files = (ca_file or "", cert_file or "", key_file or "")
-    try:
-        kind = f"client of {server}"
-        return current(kind, files, lambda: _client_context(ca_file, cert_file, key_file, server))
-    except OSError as error:  # ssl.SSLError is one
-        raise SettingsError(
-            "the TLS files",
-            expected=f"readable PEM in {', '.join(map(repr, filter(None, files)))}",
-            came=str(error),
-            fix="correct the path or the file",
-        ) from error
-
-
-def _client_context(
-    ca_file: str | None, cert_file: str | None, key_file: str | None, server: str | None
-) -> ssl.SSLContext:
-    context = ServerContext(ssl.PROTOCOL_TLS_CLIENT)
-    if ca_file is None:
-        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-    else:  # trust this authority alone
-        context.load_verify_locations(ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class, context.sslobject_class = WholeSocket, NamedServer
-    context.server = server
-    if cert_file is not None:
-        context.load_cert_chain(cert_file, key_file)
-    return context

@@ -1,4 +1,4 @@
-"""Asks other nodes for their clocks and answers those who ask (`offsets` does the arithmetic)."""
+"""Asks other nodes for their clocks, and answers when asked (`offsets` does the arithmetic)."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ log = logging.getLogger(__name__)
 ASK_EVERY_S = 0.2
 #: … and then again after this long, because crystals drift.
 ASK_AGAIN_S = 30.0
-#: A message that measures is lost after so long.
-MEASURE_S = 3.0
-#: An offset between clocks is better than this.
+#: A probe that is not answered within this time is lost.
+PROBE_TIMEOUT_S = 3.0
+#: The error of an offset between clocks is below this.
 OFFSET_ERROR_S = 1.0
-#: A question for a clock may be answered for so long: on a slow link the answer stands behind frames.
+#: A question may be answered within this time: on a slow link the answer waits behind frames.
 OPEN_S = 30.0
-#: Questions that may be open; the oldest makes room.
+#: Questions that are kept open; the oldest makes room.
 MAX_OPEN = 512
-#: Questions are numbered at random, in the place of a time: whole multiples of 2^-32, so that JSON keeps every digit.
+#: Questions are numbered at random, in place of a time: whole multiples of 2^-32, so that JSON keeps every digit.
 _NUMBER_BITS, _NUMBER_SCALE = 52, 2.0**-32
 
 #: Says which clocks a node has, by site, tier and node; empty: that is not known.
@@ -48,16 +48,16 @@ class _Question:
     Attributes:
         topic: Where it was asked.
         sent_s: When, on our clock.
-        measuring: Who waits for the answer to a message that measures.
+        probing: Who waits for the answer to a probe.
     """
 
     topic: str
     sent_s: float
-    measuring: asyncio.Future[ClockProbe] | None = None
+    probing: asyncio.Future[ClockProbe] | None = None
 
 
-class ClockService:
-    """One node's side of the exchange.
+class ClockExchange:
+    """A node's side of the exchange of clocks.
 
     Many may publish on a node's clock topic, so only what was asked for counts: an answer repeats the number of a
     question, which nobody knows but the node that was asked, and each question has one answer.
@@ -103,19 +103,19 @@ class ClockService:
             self._open.pop(number, None)
             raise
 
-    async def measure(self, bus: Bus, names: Mapping[str, str], payload_bytes: int) -> tuple[int, float] | None:
+    async def probe(self, bus: Bus, names: Mapping[str, str], payload_bytes: int) -> tuple[int, float] | None:
         """Send a message to a node: its size and how long it took there, one way.
 
         Args:
             bus: The bus that the node is on.
             names: Its site, tier and node.
-            payload_bytes: Size of the message; a little more at the least.
+            payload_bytes: Size of the message; at least that of an empty probe.
 
         Returns:
             ``None`` while the node's clock is not known: it is then asked for.
 
         Raises:
-            TimeoutError: no answer came within `MEASURE_S`.
+            TimeoutError: no answer came within `PROBE_TIMEOUT_S`.
         """
         answer: asyncio.Future[ClockProbe] = asyncio.get_running_loop().create_future()
         topic, sent_s = ECHO.of(**names), self._clock.monotonic_s()
@@ -124,7 +124,7 @@ class ClockService:
         padding_bytes = min(payload_bytes, bus.max_payload_bytes) - len(encode_json(question))
         payload = encode_json(structs.replace(question, padding="x" * max(1, padding_bytes)))
         try:
-            async with asyncio.timeout(MEASURE_S):
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
                 await bus.publish(Message(topic, payload, qos=0, response_topic=self._own_topic))
                 heard = await answer
         finally:
@@ -135,7 +135,7 @@ class ClockService:
         if offset is None or heard.heard_s is None:
             return None
         seconds = heard.heard_s + offset.seconds - sent_s
-        if not -OFFSET_ERROR_S <= seconds <= MEASURE_S:  # no true answer
+        if not -OFFSET_ERROR_S <= seconds <= PROBE_TIMEOUT_S:  # no true answer
             return None
         return len(payload), max(0.0, seconds)
 
@@ -143,7 +143,7 @@ class ClockService:
         """Answer questions and take in answers until the bus is closed."""
         async for delivery in deliveries:
             delivery.ack()
-            if delivery.retain:  # exchanges are of now: nobody retains them in good faith
+            if delivery.retain:  # an exchange is about this moment: nobody retains it in good faith
                 self._counters["bad.clock_retained"] += 1
                 continue
             try:
@@ -174,9 +174,9 @@ class ClockService:
             self._counters["bad.clock_unasked"] += 1
         elif not self._may_answer(question.topic, probe.clock_id):
             self._counters["bad.clock_of_another"] += 1
-        elif question.measuring is not None:
-            if not question.measuring.done():
-                question.measuring.set_result(probe)
+        elif question.probing is not None:
+            if not question.probing.done():
+                question.probing.set_result(probe)
         elif probe.heard_s is not None and probe.answered_s is not None:
             self._offsets.add(
                 probe.clock_id,

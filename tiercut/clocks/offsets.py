@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-#: Exchanges kept per clock; the one with the shortest round trip counts (RFC 5905's clock filter keeps 8).
-SAMPLES = 8
-#: A crystal drifts by up to this much: an old exchange is worth less by so many seconds per second.
+#: Exchanges kept per clock; the one with the shortest round trip is used (RFC 5905's clock filter keeps 8).
+MAX_SAMPLES = 8
+#: A crystal drifts by up to this much: an old exchange grows uncertain by this many seconds per second.
 DRIFT_S_PER_S = 50e-6
-#: Clocks kept; the one heard of longest ago makes room, so that invented ids cannot fill the memory.
+#: Clocks kept; the least recently heard makes room, so that invented ids cannot fill the memory.
 MAX_CLOCKS = 256
 
 
@@ -45,7 +45,7 @@ class ClockOffsets:
         if round_trip_s < 0:  # impossible with true times: a clock was stepped, or the answer is forged
             return
         offset_s = ((asked_s - heard_s) + (back_s - answered_s)) / 2
-        samples = self._samples.pop(clock_id, None) or deque(maxlen=SAMPLES)
+        samples = self._samples.pop(clock_id, None) or deque(maxlen=MAX_SAMPLES)
         samples.append(_Sample(offset_s, round_trip_s, back_s))
         self._samples[clock_id] = samples
         while len(self._samples) > MAX_CLOCKS:
@@ -66,4 +66,4 @@ class ClockOffsets:
         if clock_id == self._own:
             return False
         samples = self._samples.get(clock_id)
-        return not samples or len(samples) < SAMPLES or now_s - samples[-1].at_s > after_s
+        return not samples or len(samples) < MAX_SAMPLES or now_s - samples[-1].at_s > after_s

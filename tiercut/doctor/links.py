@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from tiercut.bus import Bus
 from tiercut.clock import Clock
-from tiercut.clocks.exchange import ClockService
+from tiercut.clocks.exchange import ClockExchange
 from tiercut.clocks.offsets import ClockOffsets
 from tiercut.doctor.findings import Finding, good, warning
 from tiercut.errors import BusError
@@ -47,7 +47,7 @@ class Links:
         self._offsets = ClockOffsets(clock.id)
         #: node → its clock, by its status
         self._clock_ids: dict[tuple[str, str], str] = {}
-        self._service = ClockService(
+        self._service = ClockExchange(
             own_topic=own_topic, clock=clock, offsets=self._offsets, clocks_of=lambda _, *node: self._said(node)
         )
 
@@ -108,5 +108,5 @@ class Links:
 
     async def _quickest(self, names: dict[str, str], size: int) -> tuple[int, float] | None:
         """The shortest of a few: what is in the way of one is not the link."""
-        times = [await self._service.measure(self._bus, names, size) for _ in range(TIMES)]
+        times = [await self._service.probe(self._bus, names, size) for _ in range(TIMES)]
         return min((took for took in times if took is not None), key=lambda took: took[1], default=None)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
-from tiercut.bus.settings import PACKET_OVERHEAD_BYTES, MqttSettings, tls_context
+from tiercut.bus.client_tls import tls_context
+from tiercut.bus.settings import PACKET_OVERHEAD_BYTES, MqttSettings
 from tiercut.doctor.findings import Finding, failed, good, problem, warning
 from tiercut.errors import SettingsError
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-#: A program that was told to stop has as long; somewhat more than `tiercut.launch.processes` gives it.
+#: How long a program has to stop; somewhat more than `tiercut.launch.processes` gives it.
 STOP_S = 6.0
 
 

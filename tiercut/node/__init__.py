@@ -1,4 +1,4 @@
-"""What every node is, whatever its tier: its program, presence, load and refusals.
+"""What every node is, whatever its tier: parts that share a `context`, put together in `node`, and its `program`.
 
 What happens to a frame is in `pipeline`.
 """

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from tiercut.bus.client_tls import tls_context
 from tiercut.bus.server_name import ANY_HUB
-from tiercut.bus.settings import tls_context
 from tiercut.node.settings import UNNAMED, NodeSettings
 from tiercut.security.identity import Identity, claim, wait_for
 from tiercut.security.identity_list import Role

@@ -1,120 +1,118 @@
-"""What a node tells the hub between results: links that it was asked to measure, and what takes long here."""
+"""What a node tells the hub between results: links that it was asked to probe, and what takes long here."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Mapping
 
-from tiercut.bus import Bus, Delivery, Message
-from tiercut.clocks.exchange import MEASURE_S, ClockService
+from tiercut.bus import Delivery, Message
+from tiercut.clocks.exchange import PROBE_TIMEOUT_S, ClockExchange
 from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadMessage
-from tiercut.node.refusals import REFUSED, Refusals
+from tiercut.node.context import NodeContext
+from tiercut.node.part import Part, Tasks
+from tiercut.node.refusals import REFUSED
 from tiercut.pipeline.in_transit import LATE_S
-from tiercut.pipeline.outlet import Sending
-from tiercut.pipeline.processor import Processor
+from tiercut.pipeline.outlet import BusOutlet
+from tiercut.pipeline.segment_runner import SegmentRunner
 from tiercut.protocol.nodes import Probe, Progress, Transfer
-from tiercut.protocol.topics import PROGRESS
+from tiercut.protocol.topics import PROBE, PROGRESS
 
 #: Requests that may wait; the hub asks again for those that are not answered.
 MAX_ASKED = 32
 
 
-class Measuring:
-    """Measures links when asked, one after the other, and says what is late.
+class LinkProbes(Part):
+    """Probes links when asked, one after the other, and says what is late.
+
+    It counts ``probes``, ``probes_skipped`` and ``probes_lost``.
 
     Args:
-        names: The node's own: site, tier, node.
-        clocks: Sends the messages that measure.
-        sending: Where frames leave: a link with frames on it is not measured, they do so themselves.
-        processor: What runs segments.
-        refusals: Counts what the broker does not take.
-        counters: Counts ``probes``, ``probes_skipped``, ``probes_lost`` and ``bad.<reason>``.
+        context: The node's.
+        exchange: Sends the messages that probe.
+        outlet: Where frames leave: a link with frames on it is not probed, they measure it themselves.
+        segments: What runs segments.
     """
 
     def __init__(
-        self,
-        *,
-        names: Mapping[str, str],
-        clocks: ClockService,
-        sending: Sending,
-        processor: Processor,
-        refusals: Refusals,
-        counters: Counter[str],
+        self, context: NodeContext, *, exchange: ClockExchange, outlet: BusOutlet, segments: SegmentRunner
     ) -> None:
-        self._site = names["site"]
-        self._topic = PROGRESS.of(**names)
-        self._clocks = clocks
-        self._sending = sending
-        self._processor = processor
-        self._refusals = refusals
-        self._counters = counters
+        self._context = context
+        self._topic = PROGRESS.of(**context.names)
+        self._exchange = exchange
+        self._outlet = outlet
+        self._segments = segments
         self._asked: asyncio.Queue[Probe] = asyncio.Queue(MAX_ASKED)
 
-    def asked(self, delivery: Delivery) -> None:
-        """The hub wants a link measured: the handler of the probe topic."""
+    async def subscribe(self) -> None:
+        """Hear requests."""
+        await self._context.buses.home.subscribe(PROBE.of(**self._context.names), qos=0, handler=self._hear)
+
+    def tasks(self) -> Tasks:
+        """Probing, and saying what is late."""
+        return [("probes", self._answer_all), ("progress", self._report)]
+
+    def _hear(self, delivery: Delivery) -> None:
         delivery.ack()
         try:
             self._asked.put_nowait(decode_json(Probe, delivery.payload))
         except BadMessage as error:
-            self._counters[f"bad.{error.reason}"] += 1
+            self._context.set_aside(error)
         except asyncio.QueueFull:
-            self._counters["probes_skipped"] += 1
+            self._context.counters["probes_skipped"] += 1
 
-    async def answer(self) -> None:
-        """Measure what was asked for, for ever."""
+    async def _answer_all(self) -> None:
         while True:
             probe = await self._asked.get()
             for size in probe.sizes:
-                if not await self._measure(probe, size):
+                if not await self._send(probe, size):
                     break
 
-    async def _measure(self, probe: Probe, size: int) -> bool:
+    async def _send(self, probe: Probe, size: int) -> bool:
         """Send one message; false when the others of its probe need not be sent."""
-        under_way, bus = self._sending.under_way, self._sending.bus_to(probe.tier)
-        if under_way.busy(id(bus)) or not self._sending.reachable(probe.tier, probe.node):
-            self._counters["probes_skipped"] += 1
+        in_transit, bus = self._outlet.in_transit, self._outlet.bus_to(probe.tier)
+        if in_transit.busy(id(bus)) or not self._outlet.reachable(probe.tier, probe.node):
+            self._context.counters["probes_skipped"] += 1
             return False
-        started = under_way.started(id(bus))
-        names = {"site": self._site, "tier": probe.tier, "node": probe.node}
+        started = in_transit.started(id(bus))
+        names = {"site": self._context.settings.site, "tier": probe.tier, "node": probe.node}
         try:
-            took = await self._clocks.measure(bus, names, size)
-        except TimeoutError:  # the hub is to know that it takes so long, or it would ask for the same again
-            self._counters["probes_lost"] += 1
-            late = Transfer(tier=probe.tier, node=probe.node, payload_bytes=size, seconds=MEASURE_S, arrived=False)
-            await self._say(Progress(transfers=(late,)))
+            took = await self._exchange.probe(bus, names, size)
+        except TimeoutError:  # the hub must know that it takes this long, or it would ask for the same again
+            self._context.counters["probes_lost"] += 1
+            await self._say_transfer(probe, size, PROBE_TIMEOUT_S, arrived=False)
             return False
         except REFUSED as error:
-            self._refusals.note("probe", error)
+            self._context.refusals.note("probe", error)
             return False
         if took is None:
-            self._counters["probes_lost"] += 1
+            self._context.counters["probes_lost"] += 1
             return False
-        if under_way.started(id(bus)) != started:  # a frame was on the link as well
-            self._counters["probes_skipped"] += 1
+        if in_transit.started(id(bus)) != started:  # a frame was on the link as well
+            self._context.counters["probes_skipped"] += 1
             return False
-        self._counters["probes"] += 1
-        payload_bytes, seconds = took
-        transfer = Transfer(
-            tier=probe.tier, node=probe.node, payload_bytes=payload_bytes, seconds=seconds, arrived=True
-        )
-        await self._say(Progress(transfers=(transfer,)))
+        self._context.counters["probes"] += 1
+        await self._say_transfer(probe, *took, arrived=True)
         return True
 
-    async def report(self) -> None:
-        """Say what has been under way or on a thread for long, for ever."""
+    async def _say_transfer(self, probe: Probe, payload_bytes: int, seconds: float, *, arrived: bool) -> None:
+        transfer = Transfer(
+            tier=probe.tier, node=probe.node, payload_bytes=payload_bytes, seconds=seconds, arrived=arrived
+        )
+        await self._say(Progress(transfers=(transfer,)))
+
+    async def _report(self) -> None:
+        """Say, again and again, what has been in transit or on a thread for long."""
         while True:
             await asyncio.sleep(LATE_S)
-            progress = Progress(transfers=self._sending.under_way.late(), running=self._processor.running())
+            progress = Progress(transfers=self._outlet.in_transit.late(), running=self._segments.running())
             if progress.transfers or progress.running:
                 await self._say(progress)
 
     async def _say(self, progress: Progress) -> None:
-        home: Bus = self._sending.home
+        home = self._context.buses.home
         if not home.connected:  # it is of no use later
             return
         try:
             await home.publish(Message(self._topic, encode_json(progress), qos=0))
         except REFUSED as error:
-            self._refusals.note("progress", error)
+            self._context.refusals.note("progress", error)

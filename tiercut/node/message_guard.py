@@ -1,4 +1,4 @@
-"""What the hub does with each message that it hears: acknowledge it, take it in, set it aside where it is not valid."""
+"""Guards the hub's handlers: a message is acknowledged, and set aside where it is not valid."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tiercut.logs import Throttle
 
 log = logging.getLogger(__name__)
 
-#: A reason for setting messages aside is logged so often.
+#: A message that is set aside is logged at most this often per reason.
 LOG_EVERY_S = 10.0
 
 Handler = Callable[[Delivery], None]
 
 
 @dataclass(slots=True)
-class Hearing:
+class MessageGuard:
     """Guards handlers: no message ends the hub.
 
     Attributes:

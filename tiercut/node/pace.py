@@ -19,7 +19,7 @@ class Pace:
         self._best_s = math.inf
 
     def measure(self) -> float:
-        """How many times as long as at best it takes now, the median of three; blocks for some milliseconds."""
+        """How many times its best time the work takes now, as the median of three; blocks for some milliseconds."""
         seconds = sorted(self._once_s() for _ in range(3))
         self._best_s = min(self._best_s, seconds[0])
         return seconds[1] / self._best_s

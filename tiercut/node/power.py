@@ -1,11 +1,11 @@
-"""What a node draws while it computes, from the machine's own energy counters (Linux powercap: Intel and AMD RAPL)."""
+"""Measures what computing on a node draws, with the machine's energy counters (Linux powercap: Intel and AMD RAPL)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 POWERCAP = Path("/sys/class/powercap")
-#: Parts of a period's time in which a node counts as idle, and as busy enough to tell what that draws.
+#: A node that computed for at most the first part of a period was idle; for at least the second, its draw is learned.
 IDLE_PART, BUSY_PART = 0.02, 0.1
 #: Weight of the newest period in means.
 _NEWEST = 0.3
@@ -27,7 +27,7 @@ class EnergyCounter:
 
     @property
     def exists(self) -> bool:
-        """Whether this machine has any that may be read."""
+        """Whether this machine has counters that may be read."""
         return bool(self._packages)
 
     def joules(self) -> float:
@@ -45,7 +45,7 @@ class EnergyCounter:
 
 
 class PowerMeter:
-    """Watts that computing adds, from periods of known energy and known work.
+    """Estimates the watts that computing adds, from periods of known energy and work.
 
     A machine draws ``idle + busy · active``: periods without work give the first, the others then the second.
     """

@@ -1,28 +1,25 @@
-"""A node gets ready before a plan needs it: loads the segment it is asked for, and knows how fast it is."""
+"""A node gets ready before a plan needs it: it loads the segments that the hub asks for."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-from tiercut.bus import Bus, Delivery, Message
+from tiercut.bus import Delivery, Message
 from tiercut.declared import decode_json, encode_json
-from tiercut.errors import BadMessage, SettingsError, TiercutError, refuse
-from tiercut.model.bundle import Bundle
-from tiercut.node.refusals import REFUSED, Refusals
-from tiercut.plan import Tier
-from tiercut.profiling.machine import this_machine
-from tiercut.profiling.measure import Options, measure_profile
-from tiercut.profiling.profile import Profile
-from tiercut.profiling.store import ProfileStore
+from tiercut.errors import BadMessage, TiercutError, refuse
+from tiercut.node.context import NodeContext
+from tiercut.node.part import Part, Tasks
+from tiercut.node.refusals import REFUSED
 from tiercut.protocol.nodes import PrepareSegment, Ready
-from tiercut.protocol.topics import READY
+from tiercut.protocol.topics import PREPARE, READY
 from tiercut.repository.store import ModelStore
 
 log = logging.getLogger(__name__)
+
+#: Requests that may wait.
+MAX_ASKED = 256
 
 
 class NotHere(str):
@@ -31,47 +28,49 @@ class NotHere(str):
     __slots__ = ()
 
 
-class Preparation:
+class Preparation(Part):
     """Answers the hub's requests to load segments.
 
     Args:
-        tier: The node's tier.
-        node: Its id.
+        context: The node's; a cloud node answers the requests of any site.
         models: Its models.
-        site: The only site whose requests it answers; ``None`` for any.
         refuses: Says why a segment is not to be run here, ``None`` when it may.
-        refusals: Counts answers that the broker does not take.
-        counters: Counts ``bad.<reason>``.
     """
 
     def __init__(
-        self,
-        *,
-        tier: Tier,
-        node: str,
-        models: ModelStore,
-        site: str | None,
-        refuses: Callable[[PrepareSegment], str | None],
-        refusals: Refusals,
-        counters: Counter[str],
+        self, context: NodeContext, models: ModelStore, *, refuses: Callable[[PrepareSegment], str | None]
     ) -> None:
-        self._tier = tier
-        self._node = node
+        self._context = context
         self._models = models
-        self._site = site
         self._refuses = refuses
-        self._refusals = refusals
-        self._counters = counters
+        self._asked: asyncio.Queue[Delivery] = asyncio.Queue(MAX_ASKED)
 
-    async def answer(self, bus: Bus, delivery: Delivery) -> None:
-        """Load what a request asks for, and say on the same bus that it is ready, or why it is not."""
+    async def subscribe(self) -> None:
+        """Hear requests."""
+        await self._context.buses.home.subscribe(PREPARE.of(**self._context.names), handler=self._hear)
+
+    def tasks(self) -> Tasks:
+        """One: requests are answered one after the other."""
+        return [("prepare", self._answer_all)]
+
+    def _hear(self, delivery: Delivery) -> None:
+        try:
+            self._asked.put_nowait(delivery)
+        except asyncio.QueueFull:  # the hub waits in vain, and says so
+            delivery.ack()
+            self._context.counters["prepares_dropped"] += 1
+
+    async def _answer_all(self) -> None:
+        while True:
+            await self._answer(await self._asked.get())
+
+    async def _answer(self, delivery: Delivery) -> None:
+        """Load what a request asks for, and say that it is ready, or why it is not."""
         delivery.ack()
         try:
-            asked = decode_json(PrepareSegment, delivery.payload)
-            if self._site not in {None, asked.site}:
-                raise refuse("wrong_site", expected=f"a stream of site {self._site}", came=asked.site)
+            asked = self._read(delivery)
         except BadMessage as error:
-            self._counters[f"bad.{error.reason}"] += 1
+            self._context.set_aside(error)
             log.warning("request set aside", extra={"reason": str(error)})
             return
         trouble = self._refuses(asked) or await asyncio.to_thread(self._load, asked)
@@ -81,15 +80,23 @@ class Preparation:
         ready = Ready(
             stream=asked.stream,
             epoch=asked.epoch,
-            node=self._node,
+            node=self._context.settings.node,
             ok=not trouble,
             message=trouble or "",
-            tier=self._tier,
+            tier=self._context.tier,
         )
+        topic = READY.of(site=asked.site, stream=asked.stream)
         try:
-            await bus.publish(Message(READY.of(site=asked.site, stream=asked.stream), encode_json(ready)))
+            await self._context.buses.home.publish(Message(topic, encode_json(ready)))
         except REFUSED as error:
-            self._refusals.note("ready", error)
+            self._context.refusals.note("ready", error)
+
+    def _read(self, delivery: Delivery) -> PrepareSegment:
+        asked = decode_json(PrepareSegment, delivery.payload)
+        site = self._context.asked_as.get("site", asked.site)
+        if asked.site != site:
+            raise refuse("wrong_site", expected=f"a stream of site {site}", came=asked.site)
+        return asked
 
     def _load(self, asked: PrepareSegment) -> str | None:
         try:
@@ -121,40 +128,3 @@ class Preparation:
                     yield exit_.cut, exit_.cut + 1, exit_.name
                     start = exit_.cut
         yield start, asked.stop, asked.variant
-
-
-def find_profile(bundle: Bundle, folder: Path, *, threads: int, measure_s: float) -> Profile | None:
-    """The profile of a bundle on this machine: kept, or measured now, or predicted; ``None`` when none can be had.
-
-    Blocks for ``measure_s`` where it measures.
-
-    Args:
-        bundle: The model.
-        folder: Where `tiercut profile` keeps them.
-        threads: Of a segment.
-        measure_s: Seconds to spend on measuring where there is none; 0 predicts instead.
-    """
-    store = ProfileStore(folder)
-    try:
-        kept = store.load(bundle.model, this_machine(threads).id)
-        if kept is not None:
-            return kept
-        if measure_s > 0:
-            profile = measure_profile(bundle, options=Options(threads=threads, seconds=measure_s))
-            store.save(profile)
-            return profile
-        return predicted(bundle, threads)
-    except SettingsError as error:
-        log.error("no profile", extra={"model": bundle.name, "reason": str(error)})  # noqa: TRY400 - the sentence says it all
-        return None
-
-
-def predicted(bundle: Bundle, threads: int) -> Profile:
-    """A profile that nobody measured, scaled to this machine by one timed convolution."""
-    from tiercut.profiling.predictor import load_predictor  # noqa: PLC0415 - the same
-    from tiercut.profiling.reference import reference_seconds  # noqa: PLC0415 - imports onnx, only where it is needed
-
-    predictor = load_predictor()
-    scale = reference_seconds(threads) / predictor.reference_seconds
-    log.info("profile predicted", extra={"model": bundle.name, "scale": round(scale, 2)})
-    return predictor.predict(bundle, scale=scale, machine=this_machine(threads))

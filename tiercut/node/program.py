@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 
 from tiercut import logs, settings
 from tiercut.bus import ManagedBus
-from tiercut.bus.emulated_link import LinkedBus
+from tiercut.bus.emulated_link import EmulatedBus
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.server_name import ANY_BUS
 from tiercut.bus.tls_files import secret_suffix
@@ -63,7 +63,7 @@ class MqttOpener:
         if link is None:
             return bus
         log.warning("frames sent on pass an emulated link: figures are no measurement", extra={"link": str(link)})
-        return LinkedBus(bus, link, clock=SystemClock(), applies_to=_crosses_link)
+        return EmulatedBus(bus, link, clock=SystemClock(), applies_to=_crosses_link)
 
 
 def main(
@@ -122,5 +122,5 @@ def leave(status: int) -> None:
 
 
 def _crosses_link(topic: str) -> bool:
-    """An emulated link carries frames, and what measures it for them; a site's talk stays as it is."""
+    """Whether a topic crosses the emulated link: frames and probes do, all other messages do not."""
     return WORK.parse(topic) is not None or ECHO.parse(topic) is not None

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 
+from tiercut.backoff import Backoff
 from tiercut.bus import Bus, Handler, Subscription
 from tiercut.clock import Clock
 from tiercut.errors import BrokerRefused, BusError, PacketTooLarge, PublishRefused
@@ -13,11 +14,11 @@ from tiercut.logs import Throttle
 
 #: Errors of one message or one subscription; any other `BusError` says that the bus is closed, and ends the node.
 REFUSED = (BrokerRefused, PublishRefused, PacketTooLarge)
-#: A refused subscription is asked for again after this long, twice as long each time …
+#: A refused subscription is tried again after this long, then after twice as long each time …
 ASK_AGAIN_FIRST_S = 1.0
-#: … up to this.
-ASK_AGAIN_MOST_S = 60.0
-#: One line per kind of message and so long, as a status is refused every few seconds.
+#: … up to this long.
+MAX_ASK_AGAIN_S = 60.0
+#: One line per kind of message within this time, as a status is refused every few seconds.
 SAY_AGAIN_S = 60.0
 
 
@@ -45,12 +46,11 @@ class Refusals:
     async def subscribe(
         self, bus: Bus, topic_filter: str, *, qos: int = 1, handler: Handler | None = None
     ) -> Subscription:
-        """Subscribe; while the broker refuses, ask again, ever more rarely."""
-        wait_s = ASK_AGAIN_FIRST_S
+        """Subscribe; while the broker refuses, try again after ever longer pauses."""
+        backoff = Backoff(first_s=ASK_AGAIN_FIRST_S, max_s=MAX_ASK_AGAIN_S)
         while True:
             try:
                 return await bus.subscribe(topic_filter, qos=qos, handler=handler)
             except BrokerRefused as error:
                 self.note("subscription", error)
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, ASK_AGAIN_MOST_S)
+            await asyncio.sleep(backoff.take_s())

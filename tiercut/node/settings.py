@@ -10,7 +10,7 @@ from typing import Literal
 from tiercut.bus.link_model import LinkSettings
 from tiercut.bus.settings import MqttSettings
 from tiercut.errors import SettingsError
-from tiercut.pipeline.intake import HELD_CHUNKS
+from tiercut.pipeline.intake import MAX_HELD_CHUNKS
 from tiercut.settings import check_names, setting
 
 #: How long brokers keep frames for a node that is away.
@@ -20,14 +20,14 @@ UNNAMED = "unnamed"
 
 
 def default_node() -> str:
-    """The machine's host name, as far as it can be a level of a topic."""
+    """The machine's host name, without characters that a topic level cannot have."""
     name = "".join(c if c.isalnum() or c in "_.-" else "-" for c in socket.gethostname().split(".")[0])
     return name.strip("-._") or "node"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmulationStep:
-    """A change of what a node emulates, some time after its start; what is not given stays."""
+    """A change to what a node emulates, some time after its start; what is omitted stays."""
 
     at_s: float = setting("seconds after the node's start")
     mbps: float | None = setting("rate of frames sent on, Mbit/s", default=None)
@@ -75,12 +75,12 @@ class NodeSettings:
     emulated_delay_ms: float = setting("try a slow link: delay of frames sent on, ms", default=0.0)
     emulated_slowdown: float = setting("try a slow node: factor on the time that segments take", default=1.0)
     emulated_profile: bool = setting(
-        "kept profiles are of the node as it is slowed at first, not of this machine", default=False
+        "stored profiles describe the node as slowed at its start, not this machine", default=False
     )
-    emulation: tuple[EmulationStep, ...] = setting("changes of what is emulated, by time", default=())
+    emulation: tuple[EmulationStep, ...] = setting("changes to what is emulated, over time", default=())
     status_every_s: float = setting("seconds between status messages", default=5.0)
     heartbeat: Path | None = setting("file to touch whenever the broker has taken a status", default=None)
-    log_level: Literal["debug", "info", "warning", "error"] = setting("least level that is logged", default="info")
+    log_level: Literal["debug", "info", "warning", "error"] = setting("lowest level that is logged", default="info")
     log_style: Literal["text", "json"] = setting("logs for people or for machines", default="text")
 
     def __post_init__(self) -> None:
@@ -130,7 +130,7 @@ class NodeSettings:
             ca_file=_text(self.ca_file),
             cert_file=_text(self.cert_file),
             key_file=_text(self.key_file),
-            receive_maximum=2 * HELD_CHUNKS,
+            receive_maximum=2 * MAX_HELD_CHUNKS,
             clean_start=not keeps_work,
             session_expiry_s=SESSION_EXPIRY_S,
         )

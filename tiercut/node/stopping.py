@@ -10,7 +10,7 @@ Value = TypeVar("Value")
 
 
 class Stopped(Exception):
-    """The program was told to stop before what was waited for came."""
+    """The program was told to stop before it came."""
 
 
 async def unless(stop: asyncio.Event, awaited: Coroutine[Any, Any, Value]) -> Value:

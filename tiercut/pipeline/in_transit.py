@@ -1,4 +1,4 @@
-"""What takes long on a node: frames on their way to another node. The hub hears of them before their results come."""
+"""Frames in transit to another node: the hub hears of those that take long before their results come."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tiercut.clock import Clock
 from tiercut.plan import Tier
 from tiercut.protocol.nodes import Transfer
 
-#: From so long on it is spoken of, and so often.
+#: A frame that takes at least this long is reported, and again each time this long has passed.
 LATE_S = 0.15
 
 
 @dataclass(frozen=True, slots=True)
-class _Sending:
+class _Transit:
     """A frame that is being sent."""
 
     line: int
@@ -27,12 +27,12 @@ class _Sending:
     since_s: float
 
 
-class UnderWay:
+class InTransit:
     """Frames that are being sent, until the broker has them (event loop only)."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._sending: dict[int, _Sending] = {}
+        self._sending: dict[int, _Transit] = {}
         self._numbers = itertools.count()
         #: frames that have set out so far, by line
         self._started: Counter[int] = Counter()
@@ -51,7 +51,7 @@ class UnderWay:
         """
         number = next(self._numbers)
         self._started[line] += 1
-        self._sending[number] = _Sending(line, tier, node, payload_bytes, self._clock.monotonic_s())
+        self._sending[number] = _Transit(line, tier, node, payload_bytes, self._clock.monotonic_s())
         try:
             yield
         finally:
@@ -67,9 +67,9 @@ class UnderWay:
         return any(each.line == line for each in self._sending.values())
 
     def late(self) -> tuple[Transfer, ...]:
-        """The oldest to each node, where it has been under way for long."""
+        """The oldest to each node, where it has been in transit for long."""
         now_s = self._clock.monotonic_s()
-        oldest: dict[tuple[Tier, str], _Sending] = {}
+        oldest: dict[tuple[Tier, str], _Transit] = {}
         for each in self._sending.values():  # in the order of setting out
             oldest.setdefault((each.tier, each.node), each)
         return tuple(

@@ -20,12 +20,12 @@ from tiercut.protocol.topics import RETURN, WORK
 log = logging.getLogger(__name__)
 
 #: Memory for messages of which some chunks are still missing.
-UNFINISHED_BYTES = 64 * 1024 * 1024
-UNFINISHED_MESSAGES = 64
+MAX_UNFINISHED_BYTES = 64 * 1024 * 1024
+MAX_UNFINISHED_MESSAGES = 64
 UNFINISHED_TIMEOUT_S = 30.0
 #: Chunks of unfinished messages that stay unacknowledged. Each takes one of the broker's credits (Receive Maximum), so
 #: the oldest is acknowledged beyond that, or two large messages could block each other for ever.
-HELD_CHUNKS = 32
+MAX_HELD_CHUNKS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Arrived:
 class Intake:
     """Reads the deliveries of a node's work topic.
 
-    A message that is not valid never gets further: it is acknowledged, counted under ``bad.<reason>``, and logged with
+    An invalid message goes no further: it is acknowledged, counted under ``bad.<reason>``, and logged with
     its sentence (at most one line per reason and ten seconds).
     """
 
@@ -51,8 +51,8 @@ class Intake:
         self._throttle = Throttle(10.0)
         self._held: deque[Delivery] = deque()
         self._assembler: Assembler[Delivery] = Assembler(
-            max_bytes=UNFINISHED_BYTES,
-            max_messages=UNFINISHED_MESSAGES,
+            max_bytes=MAX_UNFINISHED_BYTES,
+            max_messages=MAX_UNFINISHED_MESSAGES,
             timeout_s=UNFINISHED_TIMEOUT_S,
             counters=counters,
         )
@@ -79,7 +79,7 @@ class Intake:
 
     def _hold(self, chunk: Delivery) -> None:
         self._held.append(chunk)
-        if len(self._held) > HELD_CHUNKS:
+        if len(self._held) > MAX_HELD_CHUNKS:
             self._held.popleft().ack()
 
     def _read(self, delivery: Delivery) -> Arrived | None:

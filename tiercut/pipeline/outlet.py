@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from msgspec import structs
 
 from tiercut.bus import Bus, Message
+from tiercut.bus.node_buses import NodeBuses
 from tiercut.clock import Clock
 from tiercut.clocks.offsets import ClockOffsets
 from tiercut.declared import encode_json
 from tiercut.limits import MAX_SECONDS
 from tiercut.pipeline.decide import Forward
-from tiercut.pipeline.in_transit import UnderWay
+from tiercut.pipeline.in_transit import InTransit
 from tiercut.pipeline.peers import Peers
 from tiercut.plan import Tier
 from tiercut.protocol import events
@@ -27,30 +28,29 @@ from tiercut.protocol.topics import DROPPED, RESULT, RETURN, WORK
 LATEST_EXPIRY_S = 10
 
 
-class Sending:
-    """A node's `worker.Outlets`: publishes frames and outcomes.
+class BusOutlet:
+    """A node's `dispatch.Outlet`: publishes frames and outcomes on its buses.
 
     Args:
         names: The node's own, for its return topic: site, tier, node.
+        buses: Its buses; open before the first frame comes.
         clock: The node's clock.
         offsets: What it knows of other clocks.
         peers: Who is there.
 
     Attributes:
-        home: The node's home bus; set when it is open, before the first frame comes.
-        uplink: Its way to the cloud, or the home bus again.
-        under_way: Frames that are being sent.
+        in_transit: Frames that are being sent.
     """
 
-    home: Bus
-    uplink: Bus
-
-    def __init__(self, *, names: Mapping[str, str], clock: Clock, offsets: ClockOffsets, peers: Peers) -> None:
+    def __init__(
+        self, *, names: Mapping[str, str], buses: NodeBuses, clock: Clock, offsets: ClockOffsets, peers: Peers
+    ) -> None:
         self._return_topic = RETURN.of(**names)
+        self._buses = buses
         self._clock = clock
         self._offsets = offsets
         self._peers = peers
-        self.under_way = UnderWay(clock)
+        self.in_transit = InTransit(clock)
 
     def reachable(self, tier: Tier, node: str) -> bool:
         """Its bus is connected and its last word was that it is online."""
@@ -64,7 +64,7 @@ class Sending:
             work,
             captured=self._on_our_clock(work.captured, now_s),  # the next node asks only us
             sent=ClockStamp(self._clock.id, now_s),
-            return_to=None if bus is self.home else self._return_topic,
+            return_to=None if bus is self._buses.home else self._return_topic,
             emulated=bus.emulated is not None,
         )
         expiry_s = LATEST_EXPIRY_S if work.delivery == "latest" else None
@@ -73,7 +73,7 @@ class Sending:
         topic = WORK.of(site=work.site, tier=to.tier, node=to.node, stream=work.stream)
         payload = encode_work(work)
         first, *others = split(payload, bus.max_payload_bytes)
-        with self.under_way.sending(id(bus), to.tier, to.node, len(payload)):
+        with self.in_transit.sending(id(bus), to.tier, to.node, len(payload)):
             if others:
                 await asyncio.gather(
                     *(bus.publish(Message(topic, part, expiry_s=expiry_s)) for part in (first, *others))
@@ -93,11 +93,11 @@ class Sending:
 
     async def _publish_outcome(self, topic: str, payload: bytes, work: Work, kind: str) -> None:
         attributes = events.attributes(work, kind=kind, unix_s=self._clock.unix_s())
-        await self.home.publish(Message(topic, payload, properties=attributes, content_type=events.CONTENT_TYPE))
+        await self._buses.home.publish(Message(topic, payload, properties=attributes, content_type=events.CONTENT_TYPE))
 
     def bus_to(self, tier: Tier) -> Bus:
         """The bus that nodes of a tier are on."""
-        return self.uplink if tier == "cloud" else self.home
+        return self._buses.uplink if tier == "cloud" else self._buses.home
 
     def _on_our_clock(self, stamp: ClockStamp, now_s: float) -> ClockStamp:
         """A time on our clock; as it was where the other clock is not known, or has lied."""

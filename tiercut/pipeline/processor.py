@@ -6,11 +6,9 @@ Pure but for the models it runs: a frame goes in as a `Job`, and comes out as `P
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from msgspec import structs
@@ -25,30 +23,16 @@ from tiercut.model.bundle import Bundle
 from tiercut.model.confidence import confidence
 from tiercut.model.variants import Variant
 from tiercut.pipeline.decide import Drop, Finish, Forward, FrameState, Here, LookUp, Run, TryExit, Wait, decide
-from tiercut.pipeline.in_transit import LATE_S
 from tiercut.pipeline.jobs import Answers, Arrays, Job, Left, Processed
+from tiercut.pipeline.segment_runner import SegmentName, SegmentRunner
 from tiercut.plan import Tier
 from tiercut.protocol.frames import Stage, StageKind, Work
-from tiercut.protocol.nodes import Running
 from tiercut.repository.store import ModelStore
 from tiercut.results.reading import Reading, read_outputs, write_result
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-#: A slow node is emulated by waiting. To know for how long, a segment is run again and again for so long.
-_AGAIN_S = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A segment of a model's variant."""
-
-    model: str
-    start: int
-    stop: int
-    variant: str
 
 
 class Processor:
@@ -59,10 +43,10 @@ class Processor:
         node: Its id.
         clock: Its clock.
         models: Its models.
+        segments: Runs their segments.
         offsets: What it knows of other clocks.
         reachable: Whether a node of a tier can be sent to now; must not block.
         counters: Counts ``fallbacks``, ``cache_hits``, ``cache_misses``.
-        slowdown: Factor on the time that segments take, to try a slow node; results say so.
         may_fall_back: Whether it runs the rest of a model when the next node is gone.
 
     Attributes:
@@ -76,40 +60,23 @@ class Processor:
         node: str,
         clock: Clock,
         models: ModelStore,
+        segments: SegmentRunner,
         offsets: ClockOffsets,
         reachable: Callable[[Tier, str], bool],
         counters: Counter[str],
         may_fall_back: bool,
-        slowdown: float = 1.0,
     ) -> None:
         self._tier: Tier = tier
         self._node = node
         self._clock = clock
         self._models = models
+        self._segments = segments
         self._offsets = offsets
         self._reachable = reachable
         self._counters = counters
         self._may_fall_back = may_fall_back
-        self.slowdown = slowdown
         self.answers: Answers | None = None
         self._throttle = Throttle(10.0)
-        #: thread → the segment that it runs, and since when
-        self._running: dict[int, tuple[Asked, float]] = {}
-
-    def running(self) -> tuple[Running, ...]:
-        """The segments that have been run for long (from any thread)."""
-        now_s = self._clock.monotonic_s()
-        return tuple(
-            Running(
-                model=asked.model,
-                start=asked.start,
-                stop=asked.stop,
-                variant=asked.variant,
-                seconds=now_s - since_s,
-            )
-            for asked, since_s in tuple(self._running.values())
-            if now_s - since_s >= LATE_S
-        )
 
     def process(self, job: Job) -> Processed:
         """The node's part of a frame; whatever fails makes a `Drop` with its reason."""
@@ -219,13 +186,13 @@ class Processor:
         if run.fallback is not None:
             self._counters["fallbacks"] += 1
             job.fallback = run.fallback
-        job.arrays = self._timed(job, bundle, Asked(bundle.model, run.start, run.stop, variant.name), variant)
+        job.arrays = self._timed(job, bundle, SegmentName(bundle.model, run.start, run.stop, variant.name), variant)
         job.cut = run.stop
 
     def _try(self, job: Job, name: str, bundle: Bundle, variant: Variant) -> None:
         """Run an exit's head; if it is sure enough, the frame leaves there."""
         spec = next(each for each in bundle.exits if each.name == name)
-        head = Asked(bundle.model, spec.cut, spec.cut + 1, name)
+        head = SegmentName(bundle.model, spec.cut, spec.cut + 1, name)
         outputs = self._timed(job, bundle, head, variant)
         job.tried = spec.cut
         sure = confidence(outputs[spec.output.name], spec.temperature)
@@ -234,40 +201,16 @@ class Processor:
             job.left = Left(spec, outputs)
             self._counters[f"left.{name}"] += 1
 
-    def _timed(self, job: Job, bundle: Bundle, asked: Asked, variant: Variant) -> Arrays:
+    def _timed(self, job: Job, bundle: Bundle, name: SegmentName, variant: Variant) -> Arrays:
         """What a segment makes of a frame; the time it takes becomes part of the frame's ``compute``."""
         arrays = self._decoded(job, bundle, variant)
-        segment = self._models.segment(asked.model, asked.start, asked.stop, asked.variant)
-        started_s = self._clock.monotonic_s()
-        thread = threading.get_ident()
-        self._running[thread] = asked, started_s
-        try:
-            made = segment(arrays)
-            if self.slowdown > 1:
-                self._take_longer(lambda: segment(arrays), started_s)
-        finally:
-            del self._running[thread]
-        job.compute_s += self._clock.monotonic_s() - started_s
+        made, seconds = self._segments.run(name, arrays)
+        job.compute_s += seconds
         return made
-
-    def _take_longer(self, run: Callable[[], object], started_s: float) -> None:
-        """Go on until a segment has taken as long as on a node so slow.
-
-        What a short one takes at first is mostly waking up, of which a slow node has no more, and any may be
-        interrupted: it is run again, and the quickest run counts.
-        """
-        now_s = self._clock.monotonic_s()
-        quickest_s = now_s - started_s
-        while now_s - started_s < min(_AGAIN_S, (self.slowdown - 1) * quickest_s):
-            before_s = now_s
-            run()
-            now_s = self._clock.monotonic_s()
-            quickest_s = min(quickest_s, now_s - before_s)
-        time.sleep(max(0.0, started_s + self.slowdown * quickest_s - now_s))
 
     def _note_compute(self, job: Job) -> None:
         if job.compute_s > 0:
-            self._note(job, "compute", job.compute_s, emulated=self.slowdown > 1)
+            self._note(job, "compute", job.compute_s, emulated=self._segments.slowdown > 1)
             job.compute_s = 0.0
 
     def _decoded(self, job: Job, bundle: Bundle, variant: Variant) -> Arrays:
@@ -321,5 +264,5 @@ class Processor:
 
 def _known(known: T | None) -> T:
     if known is None:
-        raise AssertionError("decide() let a frame on whose model the node does not have")
+        raise AssertionError("decide() let a frame pass whose model the node does not have")
     return known

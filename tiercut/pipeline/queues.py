@@ -1,4 +1,4 @@
-"""Frames that wait at a node: one lane per stream, so that order is kept and streams take turns."""
+"""Frames that wait at a node: one queue per stream, so that order is kept and streams take turns."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tiercut.plan import DeliveryMode
 Item = TypeVar("Item")
 
 
-class Lanes(Generic[Item]):
-    """Waiting frames of all streams at a node; each lane hands out one frame at a time.
+class StreamQueues(Generic[Item]):
+    """Waiting frames of all streams at a node; each queue hands out one frame at a time.
 
-    A lane is *busy* from `take` until `done`: its next frame is not handed out before, which keeps a stream in order
-    whatever number of threads works on the node's lanes. Ready lanes take turns. A frame waits in its lane once,
+    A queue is *busy* from `take` until `done`: its next frame is not handed out before, which keeps a stream in order
+    whatever number of threads works on the node's queues. Ready queues take turns. A frame waits in its queue once,
     however often it comes: the copy that came last is kept, as only that can still be acknowledged after a reconnect.
 
     Args:
@@ -24,26 +24,26 @@ class Lanes(Generic[Item]):
 
     def __init__(self, key: Callable[[Item], Any]) -> None:
         self._key = key
-        #: stream → waiting frames; a lane without frames is removed, so the number of lanes is bounded by the frames
+        #: stream → waiting frames; a queue without frames is removed, so the number of queues is bounded by the frames
         self._waiting: OrderedDict[str, deque[Item]] = OrderedDict()
         self._busy: set[str] = set()
 
     def __len__(self) -> int:
-        return sum(len(lane) for lane in self._waiting.values())
+        return sum(len(queue) for queue in self._waiting.values())
 
     def put(self, stream: str, item: Item, mode: DeliveryMode) -> list[Item]:
         """Add a frame; returns those it replaces: its own earlier copy, and with ``latest`` all that wait."""
-        lane = self._waiting.setdefault(stream, deque())
+        queue = self._waiting.setdefault(stream, deque())
         if mode == "latest":
-            replaced = list(lane)
-            lane.clear()
-            lane.append(item)
+            replaced = list(queue)
+            queue.clear()
+            queue.append(item)
             return replaced
-        for place, waiting in enumerate(lane):
+        for place, waiting in enumerate(queue):
             if self._key(waiting) == self._key(item):
-                lane[place] = item
+                queue[place] = item
                 return [waiting]
-        lane.append(item)
+        queue.append(item)
         return []
 
     def put_back(self, stream: str, items: list[Item]) -> list[Item]:
@@ -55,12 +55,12 @@ class Lanes(Generic[Item]):
         return [item for item in items if self._key(item) in known]
 
     def take(self) -> tuple[str, Item] | None:
-        """The next frame of the lane that has waited longest for its turn; ``None`` when no lane is ready."""
-        for stream, lane in self._waiting.items():
+        """The next frame of the queue that has waited longest for its turn; ``None`` when no queue is ready."""
+        for stream, queue in self._waiting.items():
             if stream in self._busy:
                 continue
-            item = lane.popleft()
-            if lane:
+            item = queue.popleft()
+            if queue:
                 self._waiting.move_to_end(stream)
             else:
                 del self._waiting[stream]
@@ -69,11 +69,11 @@ class Lanes(Generic[Item]):
         return None
 
     def done(self, stream: str) -> None:
-        """The frame that `take` gave out is finished; the lane may give out its next one."""
+        """The frame that `take` gave out is finished; the queue may give out its next one."""
         self._busy.discard(stream)
 
     def drain(self) -> list[Item]:
         """Take out everything that waits."""
-        items = [item for lane in self._waiting.values() for item in lane]
+        items = [item for queue in self._waiting.values() for item in queue]
         self._waiting.clear()
         return items

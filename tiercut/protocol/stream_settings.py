@@ -29,8 +29,7 @@ class SourceSettings:
     """Where frames come from. Which settings count depends on the sensor: docs/sensors.md, docs/device-sensors.md."""
 
     sensor: str = setting(
-        "mqtt, images, pan, video, camera, wav, microphone, recording, snapshot, noise, fusion, or a plugin's name "
-        "(default: the device's own settings say)",
+        "mqtt, fusion, a sensor of docs/device-sensors.md, or a plugin's name (default: the device's own settings say)",
         default="",
     )
     path: tuple[Path, ...] = setting(

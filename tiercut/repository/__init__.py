@@ -1,1 +1,1 @@
-"""The bundles that a node has, and how it gets others over HTTPS. What a bundle is stands in `model`."""
+"""The bundles that a node has, and how it gets others over HTTPS. What a bundle is, `model` says."""

@@ -1,4 +1,4 @@
-"""One model from a hub into the folder of bundles: written aside, checked like any other bundle, then renamed.
+"""Brings one model from a hub into the folder of bundles: written aside, checked as any bundle is, then renamed.
 
     <bundles>/.<first digits of the identity>.part/    what has come so far; the next try goes on from there
     <bundles>/<name>/                                  the bundle; <name>-<digits> where something else is there
@@ -50,7 +50,7 @@ class Offer:
 
 
 class Source(Protocol):
-    """A hub, as far as one model's files go."""
+    """One model's files at a hub."""
 
     async def read(self, path: str, max_bytes: int) -> bytes:
         """A small file.
@@ -67,7 +67,7 @@ class Source(Protocol):
 
 
 class Busy(Exception):
-    """Another process, or another hub's download in this one, brings the model."""
+    """Another process, or another hub's download in this one, is bringing the model."""
 
 
 class Download:
@@ -89,10 +89,10 @@ class Download:
         self._stage = models.folder / f".{offer.model[:16]}{PART}"
 
     async def run(self) -> Bundle:
-        """Bring it; what came before a broken connection is kept for the next try.
+        """Bring it; what came before the connection broke is kept for the next try.
 
         Raises:
-            Busy: somebody else does.
+            Busy: somebody else is bringing it.
             BundleError: it is not what was offered, too large, or cannot be written; nothing of it is kept.
             ClientError, TimeoutError: the connection broke.
         """
@@ -129,9 +129,7 @@ class Download:
             except ChecksumError:
                 if not resumed:
                     raise
-                for (
-                    name
-                ) in contents.files:  # what was there from before may be what is wrong: once more, from the start
+                for name in contents.files:  # what was kept from before may be wrong: once more, from the start
                     (self._stage / name).unlink(missing_ok=True)
             else:
                 return await asyncio.to_thread(self._put_in_place, bundle)
@@ -159,7 +157,7 @@ class Download:
         return contents
 
     async def _fill(self, files: Mapping[str, FileMark]) -> bool:
-        """Bring every file; whether parts of some were there."""
+        """Bring every file; returns whether parts of some were there already."""
         resumed = False
         for name, mark in files.items():
             path = self._stage / name
@@ -187,7 +185,7 @@ class Download:
                 await asyncio.to_thread(_sync, file.fileno())
 
     def _put_in_place(self, bundle: Bundle) -> Bundle:
-        """Rename: whatever is at the place already stays."""
+        """Rename; whatever already has the name stays."""
         name = self._offer.name if NAME.fullmatch(self._offer.name) else "model"
         short = f"{name}-{self._offer.model[:SHORT_DIGITS]}"
         for target in (self._folder / each for each in (name, short, *(f"{short}-{i}" for i in range(2, 100)))):
@@ -215,7 +213,7 @@ class Download:
 
 
 def tidy_up(folder: Path) -> None:
-    """Delete what was begun long ago and never finished, unless somebody is at it."""
+    """Delete downloads that were begun long ago and never finished, unless one is still running."""
     for stage in folder.glob(f".*{PART}"):
         with contextlib.suppress(OSError, Busy):
             newest_s = max(each.stat().st_mtime for each in (stage, *stage.rglob("*")))
@@ -226,7 +224,7 @@ def tidy_up(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _owned(stage: Path) -> Iterator[None]:
-    """The folder, made if need be, and ours alone as long as this lasts; it may be renamed meanwhile."""
+    """Hold the folder, made if need be, for ourselves; it may be renamed meanwhile."""
     stage.mkdir(parents=True, exist_ok=True)
     handle = os.open(stage, os.O_RDONLY)
     try:

@@ -1,10 +1,9 @@
-"""Models that the hubs have and this node has not: asked for again and again, and brought over HTTPS."""
+"""Fetches the models that hubs have and this node lacks, over HTTPS."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import ssl
 import time
 from collections import Counter
@@ -14,27 +13,41 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from tiercut.backoff import Backoff
 from tiercut.errors import BundleError, SettingsError
 from tiercut.model.bundle import Bundle
 from tiercut.repository.download import BROKEN, Busy, Download, Offer, tidy_up
-from tiercut.repository.hub_client import HubConnection, ModelFiles, read_offers
+from tiercut.repository.hub_client import HubClient, ModelFiles, read_offers
 from tiercut.repository.store import ModelStore
 
 log = logging.getLogger(__name__)
 
 #: Seconds between two questions while the hub answers.
 EVERY_S = 5.0
-#: Waits while it does not: the first, and the longest; each up to twice the one before.
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 15.0
-#: Waits after a model that was not what it should be, or did not find room.
-REFUSED_WAIT_S, REFUSED_LONGEST_S = 30.0, 600.0
+#: Pauses while it does not: the first, and the longest.
+FIRST_WAIT_S, MAX_WAIT_S = 0.25, 15.0
+#: Pauses after a model that was not what it should be, or did not find room.
+REFUSED_WAIT_S, MAX_REFUSED_WAIT_S = 30.0, 600.0
 MAX_MODEL_BYTES = 8 * 1024**3
 MAX_LIST_BYTES = 4 * 1024 * 1024
-#: No byte for so long: the connection is given up, and what has come is kept.
+#: Without a byte for this long the connection is given up; what has come is kept.
 SILENT_S = 20.0
 CONNECT_S = 5.0
 
 _LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(slots=True)
+class _Refused:
+    """A refused model: it is not asked for before a time of the loop."""
+
+    until_s: float
+    backoff: Backoff
+
+
+def _pauses() -> Backoff:
+    """Half of each is left to chance: nodes must not ask in step."""
+    return Backoff(first_s=FIRST_WAIT_S, max_s=MAX_WAIT_S, jitter=0.5)
 
 
 @dataclass(slots=True)
@@ -44,16 +57,16 @@ class _Hub:
     Attributes:
         url: Its address.
         trouble: Why it gives nothing, as it was logged; empty while it does.
-        wait_s: The next wait while it gives nothing.
+        backoff: The pauses while it gives nothing.
         broken: Model → downloads of it that broke off.
-        refused: Model → (not before this time of the loop, the wait after the next refusal).
+        refused: Model → until when it is not asked for.
     """
 
     url: str
     trouble: str = ""
-    wait_s: float = FIRST_WAIT_S
+    backoff: Backoff = field(default_factory=_pauses)
     broken: Counter[str] = field(default_factory=Counter)
-    refused: dict[str, tuple[float, float]] = field(default_factory=dict)
+    refused: dict[str, _Refused] = field(default_factory=dict)
 
 
 class ModelFetcher:
@@ -96,7 +109,7 @@ class ModelFetcher:
         self._told = {bundle.model for bundle in models.bundles()}
 
     async def keep(self) -> None:
-        """Ask each hub, for ever; returns at once where there is none."""
+        """Ask each hub again and again; returns at once where there is none."""
         if not self._hubs:
             return
         await asyncio.to_thread(tidy_up, self._models.folder)
@@ -119,42 +132,42 @@ class ModelFetcher:
                 await self._ask(hub, session)
             except (OSError, aiohttp.ClientError, BundleError, SettingsError) as error:
                 self._away(hub, _reason(error))
-                await asyncio.sleep(hub.wait_s * random.uniform(0.5, 1))  # noqa: S311 - nodes must not ask in step
-                hub.wait_s = min(2 * hub.wait_s, LONGEST_WAIT_S)
+                await asyncio.sleep(hub.backoff.take_s())
             else:
                 if hub.trouble:
                     log.info("hub gives models again", extra={"hub": hub.url})
-                hub.trouble, hub.wait_s = "", FIRST_WAIT_S
+                hub.trouble = ""
+                hub.backoff.reset()
                 await asyncio.sleep(self._every_s)
 
     def _away(self, hub: _Hub, reason: str) -> None:
-        """Said once: the first reason, and nothing more until it is back."""
+        """Log the first reason, and nothing more until the hub is back."""
         if not hub.trouble:
             log.warning("no models from the hub, asking on", extra={"hub": hub.url, "reason": reason})
         hub.trouble = reason
 
     async def _ask(self, hub: _Hub, session: aiohttp.ClientSession) -> None:
-        here = HubConnection(hub.url, session, self._tls)
+        here = HubClient(hub.url, session, self._tls)
         offers = read_offers(await here.read("/v1/models", MAX_LIST_BYTES))
         if any(not self._models.has(each.model) for each in offers):
             await asyncio.to_thread(self._models.refresh)
         missing = [each for each in offers if not self._models.has(each.model)]
         now_s = asyncio.get_running_loop().time()
-        due = [each for each in missing if hub.refused.get(each.model, (0.0, 0.0))[0] <= now_s]
+        due = [each for each in missing if each.model not in hub.refused or hub.refused[each.model].until_s <= now_s]
         self._tell(offers)
         for offer in sorted(due, key=lambda each: hub.broken[each.model]):  # one that never gets through comes last
             await self._fetch(hub, here, offer)
             self._tell([offer])
 
     def _tell(self, offers: list[Offer]) -> None:
-        """Of models that have come, also by another process that has the same folder."""
+        """Tell of models that have come, also by another process with the same folder."""
         for model in {each.model for each in offers} - self._told:
             bundle = self._models.find(model) if self._models.has(model) else None
             if bundle is not None:
                 self._told.add(model)
                 self._on_new(bundle)
 
-    async def _fetch(self, hub: _Hub, here: HubConnection, offer: Offer) -> None:
+    async def _fetch(self, hub: _Hub, here: HubClient, offer: Offer) -> None:
         began_s = time.monotonic()
         files = ModelFiles(here, offer.model)
         download = Download(offer, self._models, files, max_bytes=self._max_model_bytes)
@@ -176,11 +189,12 @@ class ModelFetcher:
         )
 
     def _refuse(self, hub: _Hub, offer: Offer, error: BundleError) -> None:
-        _, wait_s = hub.refused.get(offer.model, (0.0, REFUSED_WAIT_S))
-        if offer.model not in hub.refused:
+        refused = hub.refused.get(offer.model)
+        if refused is None:
+            refused = _Refused(0.0, Backoff(first_s=REFUSED_WAIT_S, max_s=MAX_REFUSED_WAIT_S))
+            hub.refused[offer.model] = refused
             log.error("model refused", extra={"model": offer.name, "hub": hub.url, "reason": str(error)})
-        until_s = asyncio.get_running_loop().time() + wait_s
-        hub.refused[offer.model] = (until_s, min(2 * wait_s, REFUSED_LONGEST_S))
+        refused.until_s = asyncio.get_running_loop().time() + refused.backoff.take_s()
         self._counters["models_refused"] += 1
 
 

@@ -1,4 +1,4 @@
-"""What a node asks a hub over HTTPS: which models it has, and their files."""
+"""A node's requests to a hub over HTTPS: which models it has, and their files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_SENTENCE_BYTES = 4096
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class HubConnection:
+class HubClient:
     """Requests to one hub, with the certificates as they are now.
 
     Args:
@@ -76,16 +76,16 @@ class HubConnection:
 class ModelFiles:
     """The files of one model."""
 
-    def __init__(self, connection: HubConnection, model: str) -> None:
+    def __init__(self, connection: HubClient, model: str) -> None:
         self._connection = connection
         self._prefix = f"/v1/models/{model}/"
 
     async def read(self, path: str, max_bytes: int) -> bytes:
-        """See `HubConnection.read`."""
+        """See `HubClient.read`."""
         return await self._connection.read(self._prefix + path, max_bytes)
 
     def get(self, path: str, start: int) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """See `HubConnection.get`."""
+        """See `HubClient.get`."""
         return self._connection.get(self._prefix + path, start)
 
 
@@ -95,7 +95,7 @@ def _goes_on(answer: aiohttp.ClientResponse, start: int) -> bool:
 
 
 def _sentence(said: bytes) -> str:
-    """What a hub says of an error, as one line for a log."""
+    """A hub's error as one line for a log."""
     try:
         return str(json.loads(said)["error"])[:500]
     except (ValueError, LookupError, TypeError):
@@ -103,7 +103,7 @@ def _sentence(said: bytes) -> str:
 
 
 def read_offers(data: bytes) -> list[Offer]:
-    """The models of a list; what in it cannot be read is left out."""
+    """The models of a list; entries that cannot be read are omitted."""
     try:
         entries = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -15,7 +15,7 @@ from tiercut.plan import FULL
 
 log = logging.getLogger(__name__)
 
-#: Digits of the identity in the name of a model that another version has taken the place of.
+#: Digits of the identity in the name of a model that a newer version has replaced.
 SHORT_DIGITS = 12
 
 
@@ -36,7 +36,7 @@ class ModelStore:
     """Bundles by identity and by name; safe to use from several threads.
 
     Of two bundles with one name the one written last has it. A bundle that was replaced or deleted is still found by
-    its identity: frames of it may be under way, and its segments in memory.
+    its identity: frames of it may be in flight, and its segments in memory.
 
     Args:
         folder: Folder of bundle folders.
@@ -56,7 +56,7 @@ class ModelStore:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the folder again. A damaged bundle is logged and left out: it must not stop the others."""
+        """Read the folder again. A damaged bundle is logged and skipped: it must not stop the others."""
         with self._lock:
             seen: dict[Path, _Seen] = {}
             for path in sorted(self.folder.glob(f"[!.]*/{JSON_FILE}")):  # with a dot: being written
@@ -79,7 +79,7 @@ class ModelStore:
         self._bundles = self._bundles | {each.bundle.model: each.bundle for each in seen.values() if each.bundle}
 
     def names(self) -> dict[str, str]:
-        """Name → identity of every bundle; an older one of the same name has ``-`` and twelve digits behind it."""
+        """Name → identity of every bundle; older ones of the same name are followed by ``-`` and twelve digits."""
         names: dict[str, str] = {}
         for bundle in self._newest_first():
             older = names.get(bundle.name, bundle.model) != bundle.model
@@ -91,7 +91,7 @@ class ModelStore:
         return sorted(self._newest_first(), key=lambda bundle: bundle.name)
 
     def _newest_first(self) -> list[Bundle]:
-        """What the folder holds; equal ones once."""
+        """The bundles in the folder, without duplicates."""
         found: dict[str, Bundle] = {}
         for each in sorted(self._seen.values(), key=lambda each: each.stamp_ns, reverse=True):
             if each.bundle is not None:

@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from tiercut.bus.client_tls import tls_context
 from tiercut.bus.server_name import ANY_HUB
-from tiercut.bus.settings import tls_context
 from tiercut.bus.tls_files import current
 from tiercut.errors import SettingsError
 from tiercut.security import certificates

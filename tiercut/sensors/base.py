@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from tiercut.clock import Clock, SystemClock
@@ -21,11 +21,11 @@ MAX_BEHIND_S = 0.25
 
 
 class Timing:
-    """The time of one sensor, and whether it is to go on.
+    """A sensor's clock, and the signal that ends it.
 
     Args:
         clock: The machine's when not given.
-        wait: Sleeps for so many seconds; the default wakes as soon as the sensor is closed.
+        wait: Sleeps for some seconds; the default wakes as soon as the sensor is closed.
     """
 
     def __init__(self, clock: Clock | None = None, wait: Callable[[float], object] | None = None) -> None:
@@ -35,7 +35,7 @@ class Timing:
 
     @property
     def closed(self) -> bool:
-        """The sensor is to end."""
+        """The sensor was told to end."""
         return self._closed.is_set()
 
     def close(self) -> None:
@@ -49,7 +49,7 @@ class Timing:
 
 
 class Player:
-    """Gives each piece of a recording its time: as a sensor would have given it.
+    """Paces a recording: gives each piece the time at which a sensor would have given it.
 
     Args:
         timing: The sensor's.
@@ -66,7 +66,7 @@ class Player:
         self.played_s = 0.0
 
     def played(self, seconds: float) -> float:
-        """Wait until so many more seconds have passed since the start.
+        """Wait until a number of further seconds have passed since the start.
 
         Returns:
             Wall clock at that moment.
@@ -80,25 +80,8 @@ class Player:
         return clock.unix_s() - (clock.monotonic_s() - self._due_s)
 
 
-class Backoff:
-    """Growing pauses between attempts, in seconds."""
-
-    def __init__(self, *, first_s: float = 1.0, max_s: float = 10.0) -> None:
-        self._first_s, self._max_s = first_s, max_s
-        self.next_s = first_s
-
-    def take_s(self) -> float:
-        """How long to wait now; the next pause is twice as long."""
-        now_s, self.next_s = self.next_s, min(2 * self.next_s, self._max_s)
-        return now_s
-
-    def reset(self) -> None:
-        """It worked."""
-        self.next_s = self._first_s
-
-
 class DeviceSensor(ABC):
-    """A sensor that a device reads by itself.
+    """A sensor that a device reads by itself: the base of all built-in ones.
 
     Args:
         source: Its settings.
@@ -164,7 +147,7 @@ class DeviceSensor(ABC):
 
 
 def optional(module: str, *, sensor: str, extra: str, expected: str, fix: str = "") -> Any:
-    """A library that not every device carries.
+    """Import a library that not every device carries.
 
     Raises:
         SensorError: it is not there; says what to install.
@@ -188,3 +171,8 @@ def in_real_time(source: SourceSettings, *, otherwise: bool) -> bool:
         otherwise: Where they do not say.
     """
     return otherwise if source.real_time is None else source.real_time
+
+
+def options_of(source: SourceSettings) -> Mapping[str, str]:
+    """The options of the settings, for what only one sensor needs: name → value."""
+    return dict(option.split("=", 1) for option in source.options)

@@ -11,22 +11,23 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from tiercut.backoff import Backoff
 from tiercut.errors import SettingsError
 from tiercut.protocol.stream_settings import SourceSettings
 from tiercut.sensing.sensor_format import Captured, Spoiled
-from tiercut.sensors.base import Backoff, DeviceSensor
+from tiercut.sensors.base import DeviceSensor
 from tiercut.sensors.video import opencv
 from tiercut.settings import masked_url
 
 SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
-#: A camera on the network that says nothing for so long is taken for gone.
+#: A network camera that is silent for this long counts as gone.
 NETWORK_MS = 5000
 
 
 class Camera(DeviceSensor):
     """The newest picture of a camera; one that is unplugged is opened again when it is back.
 
-    A thread takes every picture off the driver, so that none that is read is older than the wish for it.
+    A thread takes every picture off the driver, so that a picture is never older than the request for it.
     """
 
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -39,7 +40,7 @@ class Camera(DeviceSensor):
 
     @classmethod
     def check(cls, source: SourceSettings) -> None:
-        """It is a device or an address."""
+        """See that its source is a device or an address."""
         if not source.url and not source.path:
             raise SettingsError(
                 f"the sensor '{source.sensor}' has no source",

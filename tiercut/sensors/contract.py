@@ -1,4 +1,4 @@
-"""Whether what a stream's sensors give is what its model takes, known before any of them is opened."""
+"""Checks that a stream's sensors give what its model takes, before any of them is opened."""
 
 from __future__ import annotations
 

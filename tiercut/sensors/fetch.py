@@ -1,4 +1,4 @@
-"""Gets what is at an HTTP address, within limits of time and size."""
+"""Fetches what is at an HTTP address, within limits of time and size."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from yarl import URL
 
 from tiercut.sensing.picture_payload import MAX_IMAGE_BYTES
 
-#: From the connection to the last byte: a server that answers byte by byte is given up too.
+#: From connecting to the last byte, so that a server that trickles bytes is given up too.
 TIMEOUT_S = 10.0
 OK, UNAUTHORIZED = 200, 401
 
 
-class Unfetched(Exception):
-    """What came is no answer of success, or too large; or nothing came.
+class FetchFailed(Exception):
+    """A request failed: no answer, no success, or an answer that is too large.
 
     Args:
         reason: Name of a counter.
@@ -30,7 +30,7 @@ class Unfetched(Exception):
 
 
 class Fetch:
-    """Gets what is at an address.
+    """Fetches what is at an address.
 
     Args:
         url: With name and password where the server wants them; they go to that server only, in the way it asks for
@@ -51,20 +51,20 @@ class Fetch:
         """One request, or two where the server asks for a password first.
 
         Raises:
-            Unfetched: there is no good answer.
+            FetchFailed: there is no good answer.
         """
         try:
             async with aiohttp.ClientSession(timeout=self._timeout) as session:
                 return await self._ask(session)
         except TimeoutError as error:
             expected = f"an answer within {self._timeout.total:g} s"
-            raise Unfetched("no_answer", expected=expected, came="none", fix="see to the camera") from error
+            raise FetchFailed("no_answer", expected=expected, came="none", fix="see to the camera") from error
         except aiohttp.ClientConnectorCertificateError as error:
             expected, fix = "a certificate of a known CA", "name a file with its CA in SSL_CERT_FILE"
-            raise Unfetched("no_answer", expected=expected, came=str(error), fix=fix) from error
+            raise FetchFailed("no_answer", expected=expected, came=str(error), fix=fix) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             came = str(error) or type(error).__name__
-            raise Unfetched("no_answer", expected="an answer", came=came, fix="see to url and camera") from error
+            raise FetchFailed("no_answer", expected="an answer", came=came, fix="see to url and camera") from error
 
     async def _ask(self, session: aiohttp.ClientSession, *, again: bool = False) -> bytes:
         async with session.get(
@@ -77,7 +77,7 @@ class Fetch:
         return await self._ask(session, again=True)
 
     def _identify(self, response: aiohttp.ClientResponse) -> bool:
-        """Take up the way in which the server asks for the password."""
+        """Authenticate in the way that the server asks for."""
         if not self._user:
             return False
         asked = " ".join(response.headers.getall("WWW-Authenticate", [])).lower()
@@ -87,14 +87,14 @@ class Fetch:
             self._basic = {"Authorization": f"Basic {b64encode(f'{self._user}:{self._password}'.encode()).decode()}"}
         return True
 
-    def _unwelcome(self, response: aiohttp.ClientResponse) -> Unfetched:
+    def _unwelcome(self, response: aiohttp.ClientResponse) -> FetchFailed:
         came, fix = f"{response.status} {response.reason or ''}".rstrip(), "correct url"
         if response.status == UNAUTHORIZED:
             fix = "put the right name and password into url (http://name:password@…)"
         elif moved := response.headers.get("Location"):
             came += f" to {str(URL(moved).with_query(None))!r}"
             fix = "put that address into url"  # followed by itself, it could take the password to another server
-        return Unfetched("http_status", expected="status 200", came=came, fix=fix)
+        return FetchFailed("http_status", expected="status 200", came=came, fix=fix)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         data = bytearray()
@@ -102,5 +102,5 @@ class Fetch:
             data += piece
             if len(data) > self._max_bytes:
                 expected, came = f"at most {self._max_bytes} bytes", f"{response.content_length or 'more'}"
-                raise Unfetched("too_large", expected=expected, came=came, fix="ask the camera for smaller pictures")
+                raise FetchFailed("too_large", expected=expected, came=came, fix="ask the camera for smaller pictures")
         return bytes(data)

@@ -11,16 +11,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tiercut.backoff import Backoff
 from tiercut.protocol.stream_settings import SourceSettings
 from tiercut.sensing.sensor_format import Captured, SensorForm, Spoiled
-from tiercut.sensors.base import Backoff, DeviceSensor, optional
+from tiercut.sensors.base import DeviceSensor, optional
 from tiercut.sensors.signals import PIECE_S, piece_samples, sound_form
 
 #: What speech models take.
 DEFAULT_RATE_HZ = 16000.0
-#: Sound that may wait to be taken; more is lost and counted.
+#: Sound that may wait to be read; more is lost and counted.
 MAX_WAITING_S = 2.0
-#: A microphone that gives nothing for so long is taken for gone.
+#: A microphone that is silent for this long counts as gone.
 SILENT_S = 2.0
 
 Piece = tuple[NDArray[np.float32], float]
@@ -86,7 +87,7 @@ class Microphone(DeviceSensor):
             self._lost += 1
 
     def _heard(self) -> Iterator[Captured | Spoiled]:
-        """What comes, until nothing does."""
+        """Pieces as they come, until the microphone falls silent."""
         while True:
             try:
                 piece = self._waiting.get(timeout=SILENT_S)

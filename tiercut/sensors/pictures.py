@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 Picture = NDArray[np.uint8]
 
-#: Longest side of a picture that is made up, in pixels.
+#: Longest side of a generated picture, in pixels.
 MAX_SIDE = 8192
 
 
 class Images(DeviceSensor):
-    """Image files, one after the other; one that cannot be read is left out and said once."""
+    """Image files, one after the other; those that cannot be read are skipped, and reported once."""
 
     NEEDS: ClassVar = {"path": '["photos"]'}
 
@@ -58,11 +58,11 @@ class Images(DeviceSensor):
 
 
 class Sized(DeviceSensor):
-    """Gives pictures of the size that its settings say."""
+    """A generator of pictures, of the size in its settings."""
 
     @classmethod
     def check(cls, source: SourceSettings) -> None:
-        """As of all sensors; and its pictures are of a size that fits into memory."""
+        """As for all sensors; the pictures must also fit into memory."""
         super().check(source)
         for name, pixels in (("width", source.width), ("height", source.height)):
             if pixels > MAX_SIDE:

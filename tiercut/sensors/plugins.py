@@ -6,7 +6,7 @@ Whatever goes wrong in one is said with its name, and ends its stream at most.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from tiercut.errors import SensorError, SettingsError
 from tiercut.protocol.stream_settings import SourceSettings
 from tiercut.sensing.sensor_format import Captured, Sensor, SensorForm, Spoiled
-from tiercut.sensors.base import Timing
+from tiercut.sensors.base import Timing, options_of
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +30,8 @@ def installed() -> dict[str, str]:
     return {name: f"{_package(each)}: {each.value}" for name, each in sorted(_found().items())}
 
 
-def options_of(source: SourceSettings) -> Mapping[str, str]:
-    """The options of the settings: name → value."""
-    return dict(option.split("=", 1) for option in source.options)
-
-
 class PluginSensor:
-    """Keeps what a plugin does within the `Sensor` protocol.
+    """Keeps a plugin within the `Sensor` protocol.
 
     Args:
         source: Its settings; its name is their ``sensor``.
@@ -55,7 +50,7 @@ class PluginSensor:
 
     @classmethod
     def check(cls, source: SourceSettings) -> None:
-        """It has a name that a plugin has.
+        """See that there is a plugin of that name.
 
         Raises:
             SettingsError: none has.

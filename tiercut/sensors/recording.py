@@ -14,7 +14,7 @@ from tiercut.sensors.signals import piece_samples, signal_form
 from tiercut.sensors.table_file import Recording, read_recording
 
 SUFFIXES = frozenset({".csv", ".tsv", ".txt", ".npy"})
-#: So many rows of a CSV file are read to know its form.
+#: Rows of a CSV file that are read to know its form.
 _ROWS_FOR_FORM = 1000
 
 
@@ -35,7 +35,7 @@ class PlayedRecording(DeviceSensor):
 
     @classmethod
     def check(cls, source: SourceSettings) -> None:
-        """A npy file does not say its rate."""
+        """An npy file does not say its rate: the settings must."""
         super().check(source)
         if source.rate_hz is None and any(path.suffix.lower() == ".npy" for path in source.path):
             raise SettingsError(

@@ -30,7 +30,7 @@ def signal_form(source: SourceSettings, rate_hz: float | None, names: Sequence[s
 
 
 def sound_form(source: SourceSettings, rate_hz: float | None, count: int) -> SensorForm:
-    """Sound of so many channels; its samples of -1 to 1 are in parts of full scale, where nothing is made of them.
+    """Sound of some channels; samples of -1 to 1 are in parts of full scale unless the settings scale them.
 
     Raises:
         SettingsError: there are more or fewer names, or units, than channels.

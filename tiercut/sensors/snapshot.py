@@ -1,4 +1,4 @@
-"""Pictures from an HTTP address, asked for one by one."""
+"""Pictures from an HTTP address, requested one by one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 
 from yarl import URL
 
+from tiercut.backoff import Backoff
 from tiercut.errors import BadMessage, SettingsError
 from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
 from tiercut.sensing.picture_payload import read_picture
 from tiercut.sensing.sensor_format import Captured, Spoiled
-from tiercut.sensors.base import Backoff, DeviceSensor
-from tiercut.sensors.fetch import Fetch, Unfetched
+from tiercut.sensors.base import DeviceSensor
+from tiercut.sensors.fetch import Fetch, FetchFailed
 from tiercut.settings import masked_url
 
 #: Between two pictures where neither ``fps`` nor ``rate_hz`` says.
@@ -23,7 +24,7 @@ DEFAULT_PERIOD_S = 1.0
 
 
 class Snapshot(DeviceSensor):
-    """A picture of an HTTP address, asked for again and again; after a failure it waits longer.
+    """A picture at an HTTP address, requested again and again; after a failure the pauses grow.
 
     It asks at the stream's ``fps``, else at ``rate_hz``, else once per second.
 
@@ -44,7 +45,7 @@ class Snapshot(DeviceSensor):
 
     @classmethod
     def check(cls, source: SourceSettings) -> None:
-        """It is an address of HTTP."""
+        """See that its source is an HTTP address."""
         super().check(source)
         with suppress(ValueError):
             url = URL(source.url)
@@ -58,7 +59,7 @@ class Snapshot(DeviceSensor):
         )
 
     def close(self) -> None:
-        """End the iteration, and the request that is under way."""
+        """End the iteration, and the request in hand."""
         super().close()
         with self._lock:
             if self._asking is not None:
@@ -93,7 +94,7 @@ class Snapshot(DeviceSensor):
             frame = read_picture(asyncio.run(self._ask()))
         except asyncio.CancelledError:
             return None
-        except (Unfetched, BadMessage) as error:
+        except (FetchFailed, BadMessage) as error:
             return Spoiled(error.reason, f"{self._shown}: {error}")
         return Captured(frame, URL(self._shown).name or None, self._timing.clock.unix_s())
 

@@ -24,7 +24,7 @@ class SoundFile:
     Attributes:
         rate_hz: Samples per second.
         channels: How many.
-        read: Gives the next so many samples, ``(samples, channels)``; fewer at the end, then none.
+        read: Gives up to a number of samples, ``(samples, channels)``; fewer at the end, then none.
         close: Closes it.
     """
 
@@ -63,7 +63,7 @@ def _by_wave(path: Path) -> SoundFile:
 
     def read(samples: int) -> Samples:
         data = file.readframes(samples)
-        whole = len(data) // (width * channels) * width * channels  # a file that was cut off ends within a sample
+        whole = len(data) // (width * channels) * width * channels  # a truncated file ends within a sample
         return _DECODE[width](data[:whole]).reshape(-1, channels)
 
     return SoundFile(float(file.getframerate()), channels, read, file.close)

@@ -20,10 +20,10 @@ from tiercut.errors import SensorError
 #: Names of a column of times, in lower case; those that end in ms count milliseconds.
 TIME_COLUMNS = frozenset({"time", "t", "timestamp", "datetime", "date", "time_s", "seconds", "time_ms", "timestamp_ms"})
 #: A longer pause between two rows is played as if there were none.
-LONGEST_PAUSE_S = 1.0
+MAX_PAUSE_S = 1.0
 #: Seconds since 1970 are far below this, milliseconds above.
 _MIN_UNIX_MS = 1e11
-#: So many rows tell the rate.
+#: Rows that the rate is taken from.
 _FIRST_ROWS = 1000
 
 
@@ -128,7 +128,7 @@ def _wanted(
 
 
 class _Table:
-    """Gathers rows, and leaves out those that are no numbers or go back in time."""
+    """Gathers rows; skips those that are not numbers or go back in time."""
 
     def __init__(self, wanted: list[int], time_column: int | None, *, milliseconds: bool) -> None:
         self.rows = 0
@@ -149,7 +149,7 @@ class _Table:
         try:
             values = [float(row[n]) for n in self._wanted]
             if not all(map(math.isfinite, values)):
-                raise ValueError("a value that is no finite number")  # noqa: TRY301 - bad as one that is no number
+                raise ValueError("a value that is not finite")  # noqa: TRY301 - bad as one that is no number
             if self._time_column is not None:
                 self._add_time(row[self._time_column])
         except (ValueError, IndexError) as error:
@@ -174,13 +174,13 @@ class _Table:
 def _evenly(
     path: Path, samples: NDArray[np.float64], times_s: NDArray[np.float64], rate_hz: float | None
 ) -> tuple[NDArray[np.float64], float]:
-    """The samples at even distances, in between as straight lines; long pauses are left out."""
+    """The samples at even distances, interpolated linearly; long pauses are omitted."""
     if len(times_s) < 2:  # noqa: PLR2004 - a distance has two ends
         raise _bad(path, "two rows or more", "one", "replace the file")
     steps_s = np.diff(times_s)
     usual_s = statistics.median(steps_s[:_FIRST_ROWS].tolist())
     rate_hz = rate_hz or _plain(1 / usual_s)
-    steps_s[steps_s > max(LONGEST_PAUSE_S, 10 * usual_s)] = usual_s
+    steps_s[steps_s > max(MAX_PAUSE_S, 10 * usual_s)] = usual_s
     at_s = np.concatenate([[0.0], np.cumsum(steps_s)])
     grid_s = np.arange(math.floor(at_s[-1] * rate_hz + 1e-6) + 1) / rate_hz
     return np.stack([np.interp(grid_s, at_s, column) for column in samples.T], axis=1), rate_hz

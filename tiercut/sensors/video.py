@@ -11,7 +11,7 @@ from tiercut.errors import SensorError
 from tiercut.sensing.sensor_format import Captured
 from tiercut.sensors.base import DeviceSensor, in_real_time, optional
 
-#: Frames that are later than this are not passed over: the video was paused.
+#: Frames that are later than this are not skipped: the video was paused.
 MAX_PASSED_OVER_S = 60.0
 
 
@@ -47,7 +47,7 @@ class Video(DeviceSensor):
             yield self._captured(frame, number, None)
 
     def _in_real_time(self, video: Any) -> Iterator[Captured]:
-        """Frames at their times; those that nobody took in time are passed over."""
+        """Frames at their times; those that nobody took in time are skipped."""
         clock, period_s = self._timing.clock, self._period_s(video)
         start_s, number = clock.monotonic_s(), 0
         while video.grab():

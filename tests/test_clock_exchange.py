@@ -15,7 +15,7 @@ from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.bus.memory_broker import MemoryBroker
 from tiercut.clock import SystemClock
-from tiercut.clocks.exchange import ClockService
+from tiercut.clocks.exchange import ClockExchange
 from tiercut.clocks.offsets import ClockOffsets
 from tiercut.declared import decode_json, encode_json
 from tiercut.pipeline.peers import Peers
@@ -34,7 +34,7 @@ class Asker:
         self.clock = SystemClock()
         self.offsets = ClockOffsets(self.clock.id)
         self.counters: Counter[str] = Counter()
-        self.service = ClockService(
+        self.service = ClockExchange(
             own_topic=OWN,
             clock=self.clock,
             offsets=self.offsets,
@@ -131,14 +131,14 @@ async def test_measurement_is_not_ended_by_a_stranger() -> None:
         await own.answer(true_answer(decode_json(ClockProbe, (await anext(asked)).payload)))
         await until(lambda: own.offset_s() is not None)
         echoes = aiter(await own.others.subscribe(ECHO.of(**FAR_NAMES)))
-        measuring = asyncio.create_task(own.service.measure(own.bus, FAR_NAMES, 300))
+        probing = asyncio.create_task(own.service.probe(own.bus, FAR_NAMES, 300))
         question = decode_json(ClockProbe, (await anext(echoes)).payload)
         forged = structs.replace(true_answer(question), asked_s=own.clock.monotonic_s())
         await own.answer(forged)
         await until(lambda: own.counters["bad.clock_unasked"] == 1)
-        assert not measuring.done()
+        assert not probing.done()
         await own.answer(true_answer(question))
-        took = await measuring
+        took = await probing
         assert took is not None
         assert took[0] == 300
         assert 0 <= took[1] < 1

@@ -14,9 +14,9 @@ from tests.sites import SITE_URL, new_site
 from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.clock import ManualClock
-from tiercut.clocks.exchange import MEASURE_S
+from tiercut.clocks.exchange import PROBE_TIMEOUT_S
 from tiercut.declared import decode_json, encode_json
-from tiercut.pipeline.in_transit import LATE_S, UnderWay
+from tiercut.pipeline.in_transit import LATE_S, InTransit
 from tiercut.protocol.nodes import ClockProbe, NodeStatus, Probe, Progress
 from tiercut.protocol.topics import CLOCK, ECHO, PROBE, PROGRESS, STATUS
 
@@ -63,7 +63,7 @@ async def test_answer_that_lies_ends_no_node(bundles: Path, lie: dict[str, objec
             await stranger.publish(Message(PROBE.of(site="home", tier="device", node="d"), asked))
         question = await anext(echoes)
         asked_s = decode_json(ClockProbe, question.payload).asked_s
-        answer = {"clock_id": device.clock.id, "asked_s": asked_s, **lie}
+        answer = {"clock_id": device.context.clock.id, "asked_s": asked_s, **lie}
         await stranger.publish(Message(CLOCK.of(site="home", tier="device", node="d"), json.dumps(answer).encode()))
         async with asyncio.timeout(10):
             heard = [decode_json(Progress, (await anext(told)).payload).transfers[0]]
@@ -86,27 +86,27 @@ async def test_probe_that_is_not_answered_in_time_is_said_to_be_late(bundles: Pa
         async with asyncio.timeout(10):
             (late,) = decode_json(Progress, (await anext(told)).payload).transfers
     assert (late.node, late.payload_bytes, late.arrived) == ("liar", 300, False)
-    assert late.seconds == MEASURE_S
+    assert late.seconds == PROBE_TIMEOUT_S
 
 
 def test_only_the_oldest_frame_to_a_node_is_late_and_not_for_the_time_behind_another() -> None:
     clock = ManualClock()
-    under_way = UnderWay(clock)
-    first, second = (under_way.sending(1, "cloud", "c", size) for size in (1000, 2000))
+    in_transit = InTransit(clock)
+    first, second = (in_transit.sending(1, "cloud", "c", size) for size in (1000, 2000))
     with second:
         with first:
             clock.advance(LATE_S / 2)
-            assert not under_way.late()
-        assert under_way.busy(1)
-        assert not under_way.busy(2)
+            assert not in_transit.late()
+        assert in_transit.busy(1)
+        assert not in_transit.busy(2)
         clock.advance(LATE_S / 2)
-        assert not under_way.late(), "it has waited for the other one"
+        assert not in_transit.late(), "it has waited for the other one"
         clock.advance(LATE_S)
-        (late,) = under_way.late()
+        (late,) = in_transit.late()
     assert (late.payload_bytes, late.arrived) == (2000, False)
     assert late.seconds == pytest.approx(1.5 * LATE_S)
-    assert not under_way.late()
-    assert under_way.started(1) == 2
+    assert not in_transit.late()
+    assert in_transit.started(1) == 2
 
 
 @async_test

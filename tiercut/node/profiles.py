@@ -1,0 +1,99 @@
+"""A node says how fast it is with each of its models: as kept on its disk, measured now, or predicted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from tiercut.errors import SettingsError
+from tiercut.model.bundle import Bundle
+from tiercut.node.context import NodeContext
+from tiercut.node.part import Part, Tasks
+from tiercut.node.refusals import REFUSED
+from tiercut.profiling.machine import this_machine
+from tiercut.profiling.measure import Options, measure_profile
+from tiercut.profiling.profile import Profile
+from tiercut.profiling.store import ProfileStore
+from tiercut.profiling.wire import encode_profile
+from tiercut.protocol.topics import PROFILE
+from tiercut.repository.store import ModelStore
+
+log = logging.getLogger(__name__)
+
+
+class Profiles(Part):
+    """Announces a node's profiles, one after the other.
+
+    Args:
+        context: The node's.
+        models: The models it has at its start.
+    """
+
+    def __init__(self, context: NodeContext, models: ModelStore) -> None:
+        self._context = context
+        self._models = models
+        #: bundles of which no profile was announced yet
+        self._to_announce: asyncio.Queue[Bundle] = asyncio.Queue()
+
+    def tasks(self) -> Tasks:
+        """One: measuring or predicting takes a while, on a thread."""
+        return [("profiles", self._announce)]
+
+    def add(self, bundle: Bundle) -> None:
+        """A model has come."""
+        self._to_announce.put_nowait(bundle)
+
+    async def _announce(self) -> None:
+        for bundle in self._models.bundles():
+            self.add(bundle)
+        settings = self._context.settings
+        while True:
+            bundle = await self._to_announce.get()
+            profile = await asyncio.to_thread(
+                find_profile, bundle, settings.profiles, threads=settings.threads, measure_s=settings.measure_s
+            )
+            if profile is None:
+                continue
+            topic = PROFILE.of(**self._context.names, model=bundle.model)
+            try:
+                await self._context.buses.home.announce(topic, encode_profile(profile))
+            except REFUSED as error:
+                self._context.refusals.note("profile", error)
+
+
+def find_profile(bundle: Bundle, folder: Path, *, threads: int, measure_s: float) -> Profile | None:
+    """The profile of a bundle on this machine: kept, or measured now, or predicted; ``None`` when none can be had.
+
+    Blocks for ``measure_s`` where it measures.
+
+    Args:
+        bundle: The model.
+        folder: Where `tiercut profile` keeps them.
+        threads: Of a segment.
+        measure_s: Seconds to spend on measuring where there is none; 0 predicts instead.
+    """
+    store = ProfileStore(folder)
+    try:
+        kept = store.load(bundle.model, this_machine(threads).id)
+        if kept is not None:
+            return kept
+        if measure_s > 0:
+            profile = measure_profile(bundle, options=Options(threads=threads, seconds=measure_s))
+            store.save(profile)
+            return profile
+        return predicted(bundle, threads)
+    except SettingsError as error:
+        log.error("no profile", extra={"model": bundle.name, "reason": str(error)})  # noqa: TRY400 - the sentence says it all
+        return None
+
+
+def predicted(bundle: Bundle, threads: int) -> Profile:
+    """A profile that nobody measured, scaled to this machine by one timed convolution."""
+    from tiercut.profiling.predictor import load_predictor  # noqa: PLC0415 - the same
+    from tiercut.profiling.reference import reference_seconds  # noqa: PLC0415 - imports onnx, only where it is needed
+
+    predictor = load_predictor()
+    scale = reference_seconds(threads) / predictor.reference_seconds
+    log.info("profile predicted", extra={"model": bundle.name, "scale": round(scale, 2)})
+    return predictor.predict(bundle, scale=scale, machine=this_machine(threads))

@@ -1,0 +1,49 @@
+"""What comes over the way to the cloud: its nodes' statuses, questions for the clock, and outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tiercut.node.clocks import Clocks
+from tiercut.node.context import NodeContext
+from tiercut.node.part import Part, Tasks
+from tiercut.node.presence import Presence
+from tiercut.node.return_path import ReturnPath
+from tiercut.protocol.topics import RETURN, STATUS
+
+
+class Uplink(Part):
+    """Listens on the uplink, in a task of its own: a site goes on while that way is cut or refused.
+
+    Args:
+        context: The node's.
+        clocks: Answer there, too.
+        presence: Takes in the statuses of cloud nodes.
+        hears_clouds: Whether it listens for cloud nodes; without, nothing is sent to any.
+    """
+
+    def __init__(self, context: NodeContext, *, clocks: Clocks, presence: Presence, hears_clouds: bool = True) -> None:
+        self._context = context
+        self._clocks = clocks
+        self._presence = presence
+        self._hears_clouds = hears_clouds
+        self._return_path = ReturnPath(context)
+
+    def tasks(self) -> Tasks:
+        """One; where there is one broker, all but the statuses of cloud nodes comes over the home bus."""
+        buses = self._context.buses
+        return [("cloud", self._hear_clouds if buses.uplink is buses.home else self._serve)]
+
+    async def _serve(self) -> None:
+        """The way back is first: who is there is not known before, so nothing is sent that could not come back."""
+        uplink = self._context.buses.uplink
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._clocks.listen(uplink), name="clock on the uplink")
+            returned = await self._context.refusals.subscribe(uplink, RETURN.of(**self._context.names))
+            group.create_task(self._return_path.serve(aiter(returned)), name="returns")
+            await self._hear_clouds()
+
+    async def _hear_clouds(self) -> None:
+        if self._hears_clouds:
+            statuses = STATUS.filter(tier="cloud")
+            await self._context.refusals.subscribe(self._context.buses.uplink, statuses, handler=self._presence.hear)
