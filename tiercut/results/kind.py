@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from tiercut.model.bundle import Bundle
@@ -41,7 +42,7 @@ class ResultKind(ABC, Generic[S]):
     name: str
     said: type[S]
 
-    @property
+    @cached_property
     def fields(self) -> tuple[str, ...]:
         """Its fields of a result, as JSON has them; by the first of them it is known."""
         return tuple(each.encode_name for each in msgspec.structs.fields(self.said))
@@ -74,4 +75,4 @@ class ResultKind(ABC, Generic[S]):
 
 def number_or_word(value: float) -> float | str:
     """A number as JSON can have it."""
-    return value if np.isfinite(value) else str(value)
+    return value if math.isfinite(value) else str(value)
