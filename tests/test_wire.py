@@ -90,7 +90,7 @@ def test_unknown_keys_of_a_newer_sender_are_ignored() -> None:
 @pytest.mark.parametrize("said", [None, ...])
 def test_optional_fields_may_be_nil_or_absent(said: object) -> None:
     optional = ("deadline_s", "label", "return_to", "emulated")
-    bare = replace(sample_work("raw"), deadline_s=None, label=None, return_to=None, emulated=False)
+    bare = structs.replace(sample_work("raw"), deadline_s=None, label=None, return_to=None, emulated=False)
     assert decode_work(changed(**dict.fromkeys(optional, said))) == bare
     plan = msgpack.unpackb(encode_work(sample_work("raw")))["plan"] | {"threshold": None, "deadline": None}
     assert decode_work(changed(plan=plan)) == sample_work("raw")
