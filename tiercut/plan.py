@@ -74,6 +74,10 @@ class Deadline(Struct, frozen=True, kw_only=True):
             )
 
 
+def _unsound(expected: str, came: str, fix: str) -> SettingsError:
+    return SettingsError("a plan does not hold together", expected=expected, came=came, fix=fix)
+
+
 class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Two cuts, an exit, the nodes and the codecs of one stream.
 
@@ -107,19 +111,12 @@ class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         if self.epoch < 0 or not 0 <= self.first_cut <= self.second_cut:
-            raise SettingsError(
-                "a plan does not hold together",
-                expected="epoch >= 0 and 0 <= first_cut <= second_cut",
-                came=f"epoch {self.epoch}, first_cut {self.first_cut}, second_cut {self.second_cut}",
-                fix="swap or correct the cuts",
-            )
+            came = f"epoch {self.epoch}, first_cut {self.first_cut}, second_cut {self.second_cut}"
+            raise _unsound("epoch >= 0 and 0 <= first_cut <= second_cut", came, "swap or correct the cuts")
         if self.edge is None and self.first_cut != self.second_cut:
-            raise SettingsError(
-                "a plan does not hold together",
-                expected="first_cut equal to second_cut when no edge takes part",
-                came=f"first_cut {self.first_cut}, second_cut {self.second_cut}, no edge",
-                fix="name an edge, or make the cuts equal",
-            )
+            came = f"first_cut {self.first_cut}, second_cut {self.second_cut}, no edge"
+            expected = "first_cut equal to second_cut when no edge takes part"
+            raise _unsound(expected, came, "name an edge, or make the cuts equal")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise SettingsError(
                 "a plan's threshold is not valid",
@@ -128,18 +125,12 @@ class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
                 fix="correct it, or omit it so that no frame leaves early",
             )
         if self.deadline is not None and len(self.deadline.rest_s) not in {0, len(self.hops) + 1}:
-            raise SettingsError(
-                "a plan does not hold together",
-                expected=f"a rest of the deadline per node, {len(self.hops) + 1} in all, or none",
-                came=f"{len(self.deadline.rest_s)}",
-                fix="correct it",
-            )
+            expected = f"a rest of the deadline per node, {len(self.hops) + 1} in all, or none"
+            raise _unsound(expected, f"{len(self.deadline.rest_s)}", "correct it")
         if len(self.codecs) != len(self.hops):
-            raise SettingsError(
-                "a plan does not hold together",
-                expected=f"one codec per hop, {len(self.hops)} in all",
-                came=f"{len(self.codecs)} codecs {list(self.codecs)}",
-                fix="give one codec per hop, 'raw' for none",
+            came = f"{len(self.codecs)} codecs {list(self.codecs)}"
+            raise _unsound(
+                f"one codec per hop, {len(self.hops)} in all", came, "give one codec per hop, 'raw' for none"
             )
 
     @property

@@ -53,28 +53,7 @@ def goal_of(wanted: StreamSettings, bundle: Bundle) -> StreamGoal:
             exits that nobody has measured.
         BundleError: the bundle's table of codecs belongs to another model.
     """
-    _check_codecs(wanted.codecs, bundle)
-    if wanted.min_first_cut > bundle.end:
-        raise SettingsError(
-            f"bad setting min_first_cut of stream '{wanted.name}'",
-            expected=f"0 to {bundle.end}, where '{bundle.name}' ends",
-            came=str(wanted.min_first_cut),
-            fix="choose one from the table that 'tiercut inspect BUNDLE' prints",
-        )
-    if wanted.exit_threshold is not None and not bundle.leaving:
-        raise SettingsError(
-            f"bad setting exit_threshold of stream '{wanted.name}'",
-            expected=f"a model with early exits that were measured, '{bundle.name}' has none",
-            came=str(wanted.exit_threshold),
-            fix="give it exits with 'tiercut exits train', or omit the threshold",
-        )
-    if wanted.exit_threshold is not None and wanted.exits == "none":
-        raise SettingsError(
-            f"the settings of stream '{wanted.name}' contradict each other",
-            expected='exits = "plan" with an exit_threshold',
-            came=f'exits = "none" and exit_threshold {wanted.exit_threshold}',
-            fix="omit one of them",
-        )
+    _check(wanted, bundle)
     table = load_table(bundle)
     variants = list(_measured(bundle.variants, table))
     goal = StreamGoal(
@@ -97,6 +76,38 @@ def goal_of(wanted: StreamSettings, bundle: Bundle) -> StreamGoal:
         exit_cuts=tuple((each.cut, each.name) for each in bundle.exits),
         learned=frozenset(bundle.learned),
     )
+    _check_drop(goal, wanted)
+    return goal
+
+
+def _check(wanted: StreamSettings, bundle: Bundle) -> None:
+    """Refuse settings that the model cannot keep."""
+    _check_codecs(wanted.codecs, bundle)
+    if wanted.min_first_cut > bundle.end:
+        raise SettingsError(
+            f"bad setting min_first_cut of stream '{wanted.name}'",
+            expected=f"0 to {bundle.end}, where '{bundle.name}' ends",
+            came=str(wanted.min_first_cut),
+            fix="choose one from the table that 'tiercut inspect BUNDLE' prints",
+        )
+    if wanted.exit_threshold is not None and not bundle.leaving:
+        raise SettingsError(
+            f"bad setting exit_threshold of stream '{wanted.name}'",
+            expected=f"a model with early exits that were measured, '{bundle.name}' has none",
+            came=str(wanted.exit_threshold),
+            fix="give it exits with 'tiercut exits train', or omit the threshold",
+        )
+    if wanted.exit_threshold is not None and wanted.exits == "none":
+        raise SettingsError(
+            f"the settings of stream '{wanted.name}' contradict each other",
+            expected='exits = "plan" with an exit_threshold',
+            came=f'exits = "none" and exit_threshold {wanted.exit_threshold}',
+            fix="omit one of them",
+        )
+
+
+def _check_drop(goal: StreamGoal, wanted: StreamSettings) -> None:
+    """Refuse a limit of accuracy that exits alone would break."""
     if goal.max_drop is not None and lost_to_exits(goal) > goal.max_drop:
         raise SettingsError(
             f"the settings of stream '{wanted.name}' contradict each other",
@@ -104,7 +115,6 @@ def goal_of(wanted: StreamSettings, bundle: Bundle) -> StreamGoal:
             came=f"{goal.max_drop:g} with exit_threshold {wanted.exit_threshold}",
             fix="raise one of them ('tiercut inspect BUNDLE' shows what leaves at which threshold)",
         )
-    return goal
 
 
 def _measured(variants: Sequence[Variant], table: CodecTable | None) -> list[Variant]:
