@@ -23,7 +23,7 @@ Messages = list[tuple[str, bytes]]
 
 PREFIX = "homeassistant"
 #: A stream with a rate whose results do not come is unknown after so many frames, and not before so many seconds.
-EXPIRE_FRAMES, EXPIRE_LEAST_S = 10, 30
+EXPIRE_FRAMES, MIN_EXPIRE_S = 10, 30
 
 #: What a person may want to see, or to use in an automation, beside what the model has made of the frame.
 _SHOWN = ("captured_at", "latency_ms", "finished_by", "exit", "cached", "fallback")
@@ -95,7 +95,7 @@ def _expiry(settings: StreamSettings) -> dict[str, int]:
         return {}
     skipped_s = settings.skip_most_s if settings.skip_below else 0.0
     wait_s = EXPIRE_FRAMES / settings.fps + settings.timeout_s + skipped_s
-    return {"expire_after": math.ceil(max(EXPIRE_LEAST_S, wait_s))}
+    return {"expire_after": math.ceil(max(MIN_EXPIRE_S, wait_s))}
 
 
 def _level(name: str) -> str:

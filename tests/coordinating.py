@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.profiles import profile_of
 from tiercut import __version__
-from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
+from tiercut.coordinator.actions import Action, Explain, Prepare, ProbeHop, PublishPlan
 from tiercut.coordinator.core import Coordinator
 from tiercut.coordinator.events import (
     Event,
@@ -158,7 +158,7 @@ class Told:
                         tier=action.tier,
                     )
                     answers.append(ready)
-                case Measure():
+                case ProbeHop():
                     self.probes.append((action.node, action.message))
                     mbps = self.mbps.get((action.node, action.message.node), 50.0)
                     for size in action.message.sizes:

@@ -105,6 +105,16 @@ async def test_node_that_was_asked_answers_for_its_own_clock_only() -> None:
 
 
 @async_test
+async def test_deeply_nested_messages_end_no_exchange() -> None:
+    async with asker("far") as own:
+        asked = aiter(await own.others.subscribe(FAR))
+        for levels in (450, 600, 900, 990, 5000):
+            await own.others.publish(Message(OWN, b'{"x":' + b"[" * levels + b"]" * levels + b"}"))
+        await own.others.publish(Message(OWN, encode_json(ClockProbe(clock_id="x", asked_s=1.0)), response_topic=FAR))
+        assert decode_json(ClockProbe, (await anext(asked)).payload).asked_s == 1.0
+
+
+@async_test
 async def test_retained_message_is_neither_question_nor_answer() -> None:
     broker = MemoryBroker(clock=SystemClock())
     async with MemoryBus(broker) as others, MemoryBus(broker) as bus:

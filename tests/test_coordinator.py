@@ -11,7 +11,7 @@ import pytest
 from tests.coordinating import MODEL, Told, goal, times
 from tests.profiles import profile_of
 from tiercut.coordinator import core, problem
-from tiercut.coordinator.actions import Measure
+from tiercut.coordinator.actions import ProbeHop
 from tiercut.coordinator.core import Coordinator
 from tiercut.coordinator.events import (
     ControlHeard,
@@ -44,7 +44,7 @@ def test_first_plan_does_not_wait_for_ever() -> None:
     told.node("edge", "e", 0.1)
     for _ in range(14):
         told.now_s += 0.25
-        told.do([each for each in told.coordinator.handle(Tick(told.now_s)) if not isinstance(each, Measure)])
+        told.do([each for each in told.coordinator.handle(Tick(told.now_s)) if not isinstance(each, ProbeHop)])
     assert "cam" in told.plans
 
 

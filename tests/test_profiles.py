@@ -116,7 +116,7 @@ def test_profile_replaces_the_older_one(tmp_path: Path) -> None:
         ({"cut_seconds": 3}, "'cut_seconds' as a list"),
         ({"cut_bytes": [1, 2]}, "4 cut_bytes"),
         ({"source": "guessed"}, "'source' as one of measured, predicted"),
-        ({"machine": None}, "'machine'"),
+        ({"machine": None}, "expected 'machine', got None"),
         ({"measured_cuts": [9]}, "cuts of 0 to 3"),
         ({"spread": True}, "'spread' as a number, got True"),
         ({"cut_bytes": [1, 2, 3, 4.5]}, r"'cut_bytes\[3\]' as a whole number, got 4.5"),
@@ -140,7 +140,7 @@ def test_file_that_is_no_profile_is_refused(tmp_path: Path, text: str) -> None:
 def test_missing_field_is_named() -> None:
     document = to_document(PROFILE)
     del document["cut_bytes"]
-    with pytest.raises(SettingsError, match="'cut_bytes'"):
+    with pytest.raises(SettingsError, match="expected 'cut_bytes', got None"):
         from_document(document)
 
 

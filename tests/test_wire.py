@@ -253,6 +253,16 @@ def test_bad_json_is_refused_with_its_reason(data: bytes, reason: str) -> None:
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize("cls", [Dropped, ClockProbe, NodeStatus, StreamControl, PrepareSegment])
+@pytest.mark.parametrize("field", ["unknown", "stream", "clock_id", "plan", "models"])
+@pytest.mark.parametrize("levels", [100, 450, 600, 900, 990, 5000])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_deeply_nested_json_is_refused(cls: type, field: str, levels: int, opening: str, closing: str) -> None:
+    inner = opening * levels + "1" + closing * levels
+    with pytest.raises(BadEnvelope):
+        decode_json(cls, f'{{"{field}":{inner}}}'.encode())
+
+
 def memory_of(data: bytes) -> int:
     """The most that reading an envelope takes, refused or not."""
     tracemalloc.start()

@@ -77,8 +77,15 @@ def read(cls: type[Declared], value: object) -> Declared:
     """The message that a parsed JSON value is; any dataclass will do as well.
 
     Raises:
-        BadEnvelope: a field is missing, of another type or not within its limits.
+        BadEnvelope: a field is missing, of another type or not within its limits, or it is nested too deep.
     """
+    try:
+        return _read(cls, value)
+    except RecursionError as error:
+        raise refuse("not_json", expected="JSON that is less deeply nested", came=str(error)) from error
+
+
+def _read(cls: type[Declared], value: object) -> Declared:
     try:
         return msgspec.convert(value, cls)
     except (msgspec.ValidationError, SettingsError) as error:

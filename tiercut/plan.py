@@ -40,7 +40,6 @@ def name_of(identity: str) -> str:
 
 #: Frames on their way: the newest wins and older ones are dropped, or none is and the sensor waits.
 DeliveryMode = Literal["latest", "every"]
-DELIVERY_MODES: tuple[DeliveryMode, ...] = get_args(DeliveryMode)
 
 
 _Rest = Annotated[float, Meta(ge=0, le=MAX_DEADLINE_S)]

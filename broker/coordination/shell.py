@@ -11,7 +11,7 @@ from msgspec import structs
 
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
-from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
+from tiercut.coordinator.actions import Action, Explain, Prepare, ProbeHop, PublishPlan
 from tiercut.coordinator.core import Coordinator
 from tiercut.coordinator.events import (
     ControlHeard,
@@ -285,7 +285,7 @@ class CoordinatorShell:
                 bus = self._uplink if action.tier == "cloud" else self._home
                 topic = PREPARE.of(site=action.site, tier=action.tier, node=action.node)
                 await bus.publish(Message(topic, encode_json(action.message)))
-            case Measure():
+            case ProbeHop():
                 topic = PROBE.of(site=action.site, tier=action.tier, node=action.node)
                 await self._home.publish(Message(topic, encode_json(action.message), qos=0))
             case PublishPlan():

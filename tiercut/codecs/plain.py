@@ -11,7 +11,7 @@ import numpy as np
 from tiercut.codecs.base import DTYPES, Array, Bytes, check_fits, check_input, declared_bytes, refuse_tensor
 
 #: Largest finite float16.
-FP16_MAX = 65504.0
+MAX_FP16 = 65504.0
 
 
 def half_ulp(dtype: type[np.floating], magnitude: float) -> float:
@@ -139,8 +139,8 @@ class Fp16(PackedCodec):
 
     def pack(self, array: Array) -> memoryview:
         """The cast. The range is looked up first, as it costs 4 % of the cast and spares a clip."""
-        if array.size and not (array.min() >= -FP16_MAX and array.max() <= FP16_MAX):
-            array = np.where(np.isinf(array), array, np.clip(array, -FP16_MAX, FP16_MAX))
+        if array.size and not (array.min() >= -MAX_FP16 and array.max() <= MAX_FP16):
+            array = np.where(np.isinf(array), array, np.clip(array, -MAX_FP16, MAX_FP16))
         return flat_bytes(np.ascontiguousarray(array).astype("<f2"))
 
     def unpack(self, data: Bytes, dtype: str, shape: Sequence[int]) -> Array:
@@ -156,4 +156,4 @@ class Fp16(PackedCodec):
     def error_bound(self, array: Array) -> float:
         """Half a unit in the last place of the largest element, or what clamping cuts off if that is more."""
         peak = finite_peak(array)
-        return max(half_ulp(np.float16, peak), peak - FP16_MAX)
+        return max(half_ulp(np.float16, peak), peak - MAX_FP16)

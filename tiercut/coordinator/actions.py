@@ -20,7 +20,7 @@ class Prepare:
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class ProbeHop:
     """Ask a node to measure a hop that nothing crosses; it answers with `Transfer`."""
 
     tier: Tier
@@ -43,4 +43,4 @@ class Explain:
     message: Explanation
 
 
-Action = Prepare | Measure | PublishPlan | Explain
+Action = Prepare | ProbeHop | PublishPlan | Explain

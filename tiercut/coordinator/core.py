@@ -14,7 +14,7 @@ import logging
 
 from msgspec import structs
 
-from tiercut.coordinator.actions import Action, Explain, Measure, Prepare, PublishPlan
+from tiercut.coordinator.actions import Action, Explain, Prepare, ProbeHop, PublishPlan
 from tiercut.coordinator.best_plan import best_of
 from tiercut.coordinator.events import (
     ControlHeard,
@@ -322,5 +322,5 @@ class Coordinator:
             sizes = self.view.estimator(*ends).probe_due(now_s, gentle=gentle)
             if sizes:
                 message = Probe(tier=receiver.tier, node=receiver.node, sizes=sizes)
-                asked.append(Measure(sender.tier, sender.node, sender.site, message))
+                asked.append(ProbeHop(sender.tier, sender.node, sender.site, message))
         return asked

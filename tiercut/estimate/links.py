@@ -32,7 +32,7 @@ _APART = 4.0
 #: line lets through at once, not of its rate; where it would delay frames it is less all the same.
 _PROBE_SMALL_BYTES = 200
 _PROBE_S, _PROBE_GENTLE_S = 0.08, 0.02
-_PROBE_LEAST_BYTES, _PROBE_MOST_BYTES = 8_000, 60_000
+_MIN_PROBE_BYTES, _MAX_PROBE_BYTES = 8_000, 60_000
 #: After a change, and before anything was seen, probes follow each other so soon; then ever more rarely.
 _PROBE_SOON_S = 1.0
 #: One odd transfer is no change yet: the next probe follows so soon.
@@ -286,8 +286,8 @@ class LinkEstimator:
             # and frames behind them too.
             self._probe_every_s = min(2 * self._probe_every_s, self._idle_s)
             probe_s = _PROBE_GENTLE_S if gentle or not self._seen else _PROBE_S
-            most = _PROBE_MOST_BYTES if self._seen else _PROBE_LEAST_BYTES
-            large = min(max(int(probe_s / self._line.byte_s), _PROBE_LEAST_BYTES), most)
+            most = _MAX_PROBE_BYTES if self._seen else _MIN_PROBE_BYTES
+            large = min(max(int(probe_s / self._line.byte_s), _MIN_PROBE_BYTES), most)
             sizes: tuple[int, ...] = (_PROBE_SMALL_BYTES, large)
         elif idle_s < _PROBE_SOON_S and now_s - self._asked_s >= _PROBE_SPLIT_S and not self._split_known():
             sizes = (_PROBE_SMALL_BYTES,)

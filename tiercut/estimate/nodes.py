@@ -28,7 +28,7 @@ _QUEUE_KEPT = 8
 _QUEUE_FORGET_S = 2.0
 #: A node that nobody measures any more goes back to its profile with this half-life, so that it is tried again. Each
 #: time that it then turns out to be as slow as before, the next trial comes after twice the time.
-_FORGET_S, _FORGET_MOST_S = 5.0, 300.0
+_FORGET_S, _MAX_FORGET_S = 5.0, 300.0
 #: A segment under way that takes so many times as long as expected gives a change away by itself.
 _OVERDUE = 3.0
 #: Logarithm of the slowdown from which it is worth a trial.
@@ -279,7 +279,7 @@ class LoadEstimator:
         before, self._before = self._before, None
         if before is not None and before > _SLOW:
             in_vain = load > before / 2
-            self._forget_s = min(2 * self._forget_s, _FORGET_MOST_S) if in_vain else _FORGET_S
+            self._forget_s = min(2 * self._forget_s, _MAX_FORGET_S) if in_vain else _FORGET_S
 
     def _learn_bias(self, bias: _Bias, residual: float) -> None:
         """Only with segments to compare; in equal parts up and down, so that load stays load."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Literal
 
 from tiercut.errors import SettingsError
 from tiercut.model.cuts import Count, CutPoint, DType, Shape, TensorSpec
@@ -15,7 +15,6 @@ from tiercut.plan import FULL
 
 #: What an output's numbers are: logits that a softmax turns into scores, or what they are.
 Scores = Literal["softmax", "as-is"]
-SCORES: tuple[Scores, ...] = get_args(Scores)
 
 
 @dataclass(frozen=True, slots=True)

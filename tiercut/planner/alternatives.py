@@ -11,7 +11,6 @@ from tiercut.planner.plan_cost import slack
 from tiercut.planner.problem import Problem
 
 DEVICE_ONLY, EDGE_ONLY, CLOUD_ONLY, ONE_CUT = "device-only", "edge-only", "cloud-only", "best-single-cut"
-ALTERNATIVES = (DEVICE_ONLY, EDGE_ONLY, CLOUD_ONLY, ONE_CUT)
 
 
 def alternatives(problem: Problem) -> dict[str, Answer]:

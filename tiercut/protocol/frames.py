@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
 from msgspec import Meta, Struct, field
 
@@ -28,7 +28,6 @@ from tiercut.plan import DeliveryMode, Plan
 VERSION = 1
 
 StageKind = Literal["prepare", "queue", "decode", "compute", "encode", "wire"]
-STAGE_KINDS: tuple[StageKind, ...] = get_args(StageKind)
 _PayloadBytes = Annotated[int, Meta(ge=0, le=MAX_PAYLOAD_BYTES)]
 
 

@@ -48,7 +48,6 @@ class StreamPlan(Struct, frozen=True, kw_only=True):
 
 
 NodeState = Literal["online", "offline"]
-NODE_STATES: tuple[NodeState, ...] = get_args(NodeState)
 StatusTier = Literal["device", "edge", "cloud", "hub"]
 
 

@@ -20,7 +20,6 @@ from tiercut.settings import from_table, to_table
 StreamState = Literal["running", "waiting", "refused", "failed", "ended"]
 STREAM_STATES: tuple[StreamState, ...] = get_args(StreamState)
 SourceState = Literal["running", "silent", "waiting", "failed", "ended"]
-SOURCE_STATES: tuple[SourceState, ...] = get_args(SourceState)
 
 #: Counters and reasons that one report may have.
 MAX_ENTRIES = 64
@@ -140,7 +139,7 @@ class Assignment:
     model: str
 
 
-class AssignedStream(Struct, frozen=True):
+class AssignedStream(Struct, frozen=True, kw_only=True):
     """One of the streams whose sensors a node is to read.
 
     Attributes:
@@ -151,7 +150,7 @@ class AssignedStream(Struct, frozen=True):
     settings: Annotated[
         dict[str, Any],
         Meta(max_length=MAX_ENTRIES, extra_json_schema={"$ref": "#/components/schemas/StreamSettings"}),
-    ]
+    ] = msgspec.field(default_factory=dict)
     model: ModelId
 
 
@@ -167,7 +166,9 @@ class Assigned(Struct, frozen=True):
 
 def encode_assigned(assigned: tuple[Assignment, ...]) -> bytes:
     """The JSON of a node's ``streams`` topic."""
-    return encode_json(Assigned(tuple(AssignedStream(to_table(each.settings), each.model) for each in assigned)))
+    return encode_json(
+        Assigned(tuple(AssignedStream(settings=to_table(each.settings), model=each.model) for each in assigned))
+    )
 
 
 def decode_assigned(data: bytes) -> tuple[tuple[Assignment, ...], dict[str, str]]:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from tiercut.coordinator.actions import Action, Measure, Prepare, PublishPlan
+from tiercut.coordinator.actions import Action, Prepare, ProbeHop, PublishPlan
 from tiercut.coordinator.core import Coordinator
 from tiercut.coordinator.events import (
     ProfileHeard,
@@ -140,7 +140,7 @@ class Tiercut:
                     message = action.message
                     ready = Ready(stream=message.stream, epoch=message.epoch, node=action.node, ok=True)
                     self._loading.append((now_s + self._load_s, ready))
-                case Measure():
+                case ProbeHop():
                     assert self._world is not None  # noqa: S101 - `see` comes first
                     self._world.probe(action.node, action.message.node, action.message.sizes, now_s)
                 case PublishPlan():
