@@ -161,7 +161,7 @@ def test_node_without_it_still_reads_the_frames_way(
     assert line(payload).split()[1:3] == ["cam", "-"]
     assert headline_in(json.loads(payload)) == ("-", "")
     assert class_in(json.loads(payload)) is None
-    with pytest.raises(BadEnvelope, match="labels or .*outputs"):
+    with pytest.raises(BadEnvelope, match=r"labels or .*outputs"):
         read_result(payload)
 
 

@@ -272,26 +272,9 @@ DROPPED = Topic(
     listeners="the stream's device (a place on the way is free again), edges that keep answers, people",
 )
 
-#: Those for people first.
-TOPICS = (
-    RESULT,
-    DROPPED,
-    LAST,
-    STREAM_STATUS,
-    PLAN,
-    EXPLAIN,
-    STATUS,
-    WANTED,
-    CONTROL,
-    WORK,
-    RETURN,
-    SOURCE,
-    STREAMS,
-    PROFILE,
-    PREPARE,
-    READY,
-    PROBE,
-    PROGRESS,
-    CLOCK,
-    ECHO,
+#: All of them, those for people first.
+TOPICS = tuple(
+    sorted(
+        (each for each in tuple(globals().values()) if isinstance(each, Topic)), key=lambda each: not each.for_people
+    )
 )
