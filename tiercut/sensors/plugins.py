@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tiercut.errors import SensorError, SettingsError
+from tiercut.plugins import ANYTHING, package_of
 from tiercut.protocol.stream_settings import SourceSettings
 from tiercut.sensing.sensor_format import Captured, Sensor, SensorForm, Spoiled
 from tiercut.sensors.base import Timing, options_of
@@ -21,13 +22,11 @@ from tiercut.sensors.base import Timing, options_of
 log = logging.getLogger(__name__)
 
 GROUP = "tiercut.sensors"
-#: Code of others may end with `sys.exit` as with any error.
-ANYTHING = (Exception, SystemExit)
 
 
 def installed() -> dict[str, str]:
     """The plugins on this machine: name → package and class."""
-    return {name: f"{_package(each)}: {each.value}" for name, each in sorted(_found().items())}
+    return {name: f"{package_of(each)}: {each.value}" for name, each in sorted(_found().items())}
 
 
 class PluginSensor:
@@ -128,10 +127,6 @@ def _found() -> dict[str, EntryPoint]:
     return {each.name: each for each in entry_points(group=GROUP)}
 
 
-def _package(entry: EntryPoint) -> str:
-    return "?" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
-
-
 def _class(source: SourceSettings) -> Any:
     PluginSensor.check(source)
     try:
@@ -176,7 +171,7 @@ def _close(sensor: Sensor, source: SourceSettings) -> None:
 def _failed(source: SourceSettings, expected: str, error: BaseException) -> SensorError:
     entry = _found()[source.sensor]
     return SensorError(
-        f"the sensor plugin '{source.sensor}' ({_package(entry)}) failed",
+        f"the sensor plugin '{source.sensor}' ({package_of(entry)}) failed",
         expected=f"it {expected}",
         came=f"{type(error).__name__}: {error}",
         fix="correct its options, or the plugin",
