@@ -34,7 +34,7 @@ from tiercut.launch.processes import Processes, free_port
 from tiercut.model.bundle import Bundle
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.topics import RESULT
-from tiercut.security.authority import PkiFolder, Sites
+from tiercut.security.authority import AuthorityFolder, Sites
 from tiercut.security.identity_list import IdentityName, Listed
 
 #: What the project promises at 150 kB: not more than this part of the throughput is lost.
@@ -55,11 +55,11 @@ FLOOD_MB = 1024
 
 
 @contextmanager
-def brokers() -> Iterator[tuple[dict[str, Job], PkiFolder]]:
+def brokers() -> Iterator[tuple[dict[str, Job], AuthorityFolder]]:
     """Both brokers: per kind a job with its port and identity; and all identities."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pki = PkiFolder.new(folder / "pki", sites=Sites("bench", "cloud"))
+        pki = AuthorityFolder.new(folder / "pki", sites=Sites("bench", "cloud"))
         for identity in (_BUS, *_NODES.values()):
             pki.ensure(Listed(identity))
         rules = folder / "acl"
@@ -93,7 +93,7 @@ def _start(path: Path, text: str, port: int) -> subprocess.Popen[bytes]:
     return process
 
 
-async def frames_per_s(job: Job, pki: PkiFolder, bundle: Bundle) -> float:
+async def frames_per_s(job: Job, pki: AuthorityFolder, bundle: Bundle) -> float:
     """Results per second of a device and an edge, over one of the brokers."""
     url = f"mqtts://localhost:{job.port}" if job.identity else f"mqtt://127.0.0.1:{job.port}"
     folders = {name: str(pki.files.path_of(identity)) for name, identity in _NODES.items()}
@@ -125,7 +125,7 @@ async def frames_per_s(job: Job, pki: PkiFolder, bundle: Bundle) -> float:
             return FRAMES / (time.perf_counter() - start)
 
 
-def pipeline(jobs: dict[str, Job], pki: PkiFolder, rounds: int) -> float:
+def pipeline(jobs: dict[str, Job], pki: AuthorityFolder, rounds: int) -> float:
     """Measure and print frames per second; returns the ratio."""
     bundle = model()
     rates: dict[str, list[float]] = {kind: [] for kind in jobs}

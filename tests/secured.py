@@ -22,7 +22,7 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
 from tiercut.launch.processes import free_port
-from tiercut.security.authority import PkiFolder, Sites
+from tiercut.security.authority import AuthorityFolder, Sites
 from tiercut.security.certificates import Authority, certificate_pem
 from tiercut.security.identity_list import IdentityName, Listed
 
@@ -30,9 +30,9 @@ RUN = Path(__file__).parent.parent / "deploy" / "mosquitto" / "run.sh"
 _START_S = 10.0
 
 
-def new_pki(folder: Path, *names: str, **sensors: tuple[str, ...]) -> PkiFolder:
+def new_pki(folder: Path, *names: str, **sensors: tuple[str, ...]) -> AuthorityFolder:
     """An authority of site ``t`` with identities ``<site>/<role>/<name>``, and sensors with their topics."""
-    pki = PkiFolder.new(folder, sites=Sites("t", "cloud"))
+    pki = AuthorityFolder.new(folder, sites=Sites("t", "cloud"))
     for name in ("t/bus/bus", *names):
         pki.ensure(Listed(IdentityName.parse(name)))
     for name, topics in sensors.items():
@@ -40,7 +40,7 @@ def new_pki(folder: Path, *names: str, **sensors: tuple[str, ...]) -> PkiFolder:
     return pki
 
 
-def claiming_to_serve(pki: PkiFolder, name: IdentityName) -> None:
+def claiming_to_serve(pki: AuthorityFolder, name: IdentityName) -> None:
     """Give a certificate the hosts of a server; that it is for clients alone stays as it is."""
     folder = pki.files.path_of(name)
     issued = x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes())
@@ -74,7 +74,7 @@ class SecureBroker:
     def __init__(
         self,
         folder: Path,
-        pki: PkiFolder,
+        pki: AuthorityFolder,
         rules: str,
         *,
         bus: str = "t/bus/bus",
@@ -127,7 +127,7 @@ class SecureBroker:
         return self._process.wait(10)
 
 
-def settings(broker: SecureBroker, pki: PkiFolder, identity: str, **more: Any) -> MqttSettings:
+def settings(broker: SecureBroker, pki: AuthorityFolder, identity: str, **more: Any) -> MqttSettings:
     """How an identity reaches a broker."""
     folder = pki.files.path_of(IdentityName.parse(identity))
     files = {f"{name}_file": str(folder / f"{name}.pem") for name in ("ca", "cert", "key")}
@@ -135,7 +135,7 @@ def settings(broker: SecureBroker, pki: PkiFolder, identity: str, **more: Any) -
 
 
 @asynccontextmanager
-async def on_bus(broker: SecureBroker, pki: PkiFolder, *identities: str) -> AsyncIterator[Sequence[MqttBus]]:
+async def on_bus(broker: SecureBroker, pki: AuthorityFolder, *identities: str) -> AsyncIterator[Sequence[MqttBus]]:
     """Connected, one bus per identity."""
     buses = [MqttBus(settings(broker, pki, each), clock=SystemClock()) for each in identities]
     try:

@@ -17,7 +17,7 @@ from broker.http.server import HubServer
 from tiercut.errors import SettingsError
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.repository.store import ModelStore
-from tiercut.security.authority import PkiFolder, Sites
+from tiercut.security.authority import AuthorityFolder, Sites
 from tiercut.security.identity import Identity
 from tiercut.security.identity_list import LIST_FILE, IdentityName, Listed, Role
 from tiercut.settings import from_table, to_table
@@ -57,10 +57,10 @@ class Certificates:
     """A site's authority, which makes identities when they are asked for."""
 
     folder: Path
-    _pki: PkiFolder = field(init=False)
+    _pki: AuthorityFolder = field(init=False)
 
     def __post_init__(self) -> None:
-        self._pki = PkiFolder.new(self.folder, sites=Sites("home", "cloud"))
+        self._pki = AuthorityFolder.new(self.folder, sites=Sites("home", "cloud"))
 
     def identity(self, name: IdentityName = HUB) -> Identity:
         self._pki.ensure(Listed(name))

@@ -23,7 +23,7 @@ from tiercut.node.program import MqttOpener
 from tiercut.node.program import main as run_program
 from tiercut.node.settings import NodeSettings
 from tiercut.security import certificates
-from tiercut.security.authority import PkiFolder, Sites
+from tiercut.security.authority import AuthorityFolder, Sites
 from tiercut.security.identity import Identity, claim, wait_for
 from tiercut.security.identity_list import IdentityName, Listed, read_list
 
@@ -31,21 +31,21 @@ DEVICE, HUB = IdentityName("home", "device", "door"), IdentityName("home", "hub"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> PkiFolder:
-    made = PkiFolder.new(tmp_path / "pki", sites=Sites("home", "cloud"))
+def folder(tmp_path: Path) -> AuthorityFolder:
+    made = AuthorityFolder.new(tmp_path / "pki", sites=Sites("home", "cloud"))
     for name in (DEVICE, HUB):
         made.ensure(Listed(name))
     return made
 
 
-def fingerprints(made: PkiFolder) -> dict[str, bytes]:
+def fingerprints(made: AuthorityFolder) -> dict[str, bytes]:
     return {str(each.identity): (each.folder / "cert.pem").read_bytes() for each in made.issued()}
 
 
 # ---------------------------------------------------------------------- certificates
 
 
-def test_certificate_says_who_it_is_and_what_it_is_for(folder: PkiFolder) -> None:
+def test_certificate_says_who_it_is_and_what_it_is_for(folder: AuthorityFolder) -> None:
     device, hub = (
         certificates.load_certificates((folder.files.path_of(name) / "cert.pem").read_bytes())[0]
         for name in (DEVICE, HUB)
@@ -56,7 +56,7 @@ def test_certificate_says_who_it_is_and_what_it_is_for(folder: PkiFolder) -> Non
     assert 396 < certificates.days_left(device) < 398
 
 
-def test_openssl_takes_the_chain_for_clients_and_for_servers_only_by_role(folder: PkiFolder) -> None:
+def test_openssl_takes_the_chain_for_clients_and_for_servers_only_by_role(folder: AuthorityFolder) -> None:
     def verify(name: IdentityName, purpose: str) -> bool:
         at = folder.files.path_of(name)
         command = [program("openssl"), "verify", "-x509_strict", "-purpose", purpose, "-CAfile", at / "ca.pem"]
@@ -78,7 +78,7 @@ def test_authority_is_named_as_openssl_looks_for_it(tmp_path: Path) -> None:
     assert certificates.authority_file(certificate) == f"{said}.0"
 
 
-def test_files_are_for_their_owner_alone(folder: PkiFolder) -> None:
+def test_files_are_for_their_owner_alone(folder: AuthorityFolder) -> None:
     files = [path for path in folder.folder.rglob("*") if path.is_file()]
     assert len(files) > 8
     assert {stat.S_IMODE(path.stat().st_mode) for path in files if path.name != "sites.json"} == {0o600}
@@ -88,7 +88,7 @@ def test_files_are_for_their_owner_alone(folder: PkiFolder) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_renewed_files_belong_to_whom_they_belonged(tmp_path: Path) -> None:
     sites, bus = Sites("home", "cloud"), IdentityName("home", "bus", "site-bus")
-    PkiFolder.new(tmp_path, sites=sites, bus_owner=(101, 102)).ensure(Listed(bus))
+    AuthorityFolder.new(tmp_path, sites=sites, bus_owner=(101, 102)).ensure(Listed(bus))
     assert main(["certs", "renew", str(tmp_path)]) == 0
     assert main(["certs", "rotate-ca", str(tmp_path), "begin"]) == 0
     files = [path for path in (tmp_path / "home" / "bus" / "site-bus").rglob("*") if path.is_file()]
@@ -102,12 +102,12 @@ def test_names_that_cannot_be_an_identity_are_refused(bad: str) -> None:
         IdentityName("home", "device", bad)
 
 
-def test_edge_and_device_of_one_name_are_refused(folder: PkiFolder) -> None:
+def test_edge_and_device_of_one_name_are_refused(folder: AuthorityFolder) -> None:
     with pytest.raises(SettingsError, match="is taken"):
         folder.ensure(Listed(IdentityName("home", "edge", "door")))
 
 
-def test_renewal_changes_one_certificate_and_no_other(folder: PkiFolder) -> None:
+def test_renewal_changes_one_certificate_and_no_other(folder: AuthorityFolder) -> None:
     before = fingerprints(folder)
     key = (folder.files.path_of(DEVICE) / "key.pem").read_bytes()
     folder.renew(DEVICE, keep_key=True)
@@ -118,14 +118,14 @@ def test_renewal_changes_one_certificate_and_no_other(folder: PkiFolder) -> None
     assert [name for name in before if before[name] != after[name]] == ["home/device/door"]
 
 
-def test_what_is_good_stays_and_what_ends_soon_is_made_anew(folder: PkiFolder) -> None:
+def test_what_is_good_stays_and_what_ends_soon_is_made_anew(folder: AuthorityFolder) -> None:
     assert not folder.ensure(Listed(HUB))
     assert folder.ensure(Listed(HUB), hosts=["10.0.0.2"])
     assert not folder.ensure(Listed(HUB), hosts=["10.0.0.2"])
     assert folder.ensure(Listed(HUB), now=dt.datetime.now(dt.UTC) + dt.timedelta(days=380))
 
 
-def test_steps_of_a_new_authority_come_in_order(folder: PkiFolder) -> None:
+def test_steps_of_a_new_authority_come_in_order(folder: AuthorityFolder) -> None:
     with pytest.raises(SettingsError, match=r"rotate-ca .* begin"):
         folder.switch()
     folder.begin_rotation()
@@ -140,7 +140,7 @@ def test_steps_of_a_new_authority_come_in_order(folder: PkiFolder) -> None:
     assert Identity.load(folder.files.path_of(DEVICE)).name == DEVICE
 
 
-def test_removed_identity_is_off_the_list_that_the_hub_has(folder: PkiFolder) -> None:
+def test_removed_identity_is_off_the_list_that_the_hub_has(folder: AuthorityFolder) -> None:
     folder.remove(DEVICE)
     assert [each.identity for each in read_list(folder.files.path_of(HUB) / "identities.json").listed] == [HUB]
     assert not folder.files.path_of(DEVICE).exists()
@@ -149,7 +149,7 @@ def test_removed_identity_is_off_the_list_that_the_hub_has(folder: PkiFolder) ->
 # ---------------------------------------------------------------------- who a node is
 
 
-def test_certificate_for_another_node_is_refused_with_a_sentence(folder: PkiFolder) -> None:
+def test_certificate_for_another_node_is_refused_with_a_sentence(folder: AuthorityFolder) -> None:
     identity = Identity.load(folder.files.path_of(DEVICE))
     identity.check("home", "device", "door")
     for site, role, node in (("else", "device", "door"), ("home", "edge", "door"), ("home", "device", "gate")):
@@ -158,7 +158,7 @@ def test_certificate_for_another_node_is_refused_with_a_sentence(folder: PkiFold
 
 
 def test_program_with_the_certificate_of_another_node_ends_before_it_connects(
-    folder: PkiFolder, capsys: pytest.CaptureFixture[str]
+    folder: AuthorityFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from edge_node.settings import Settings  # noqa: PLC0415 - only here
 
@@ -179,7 +179,7 @@ def test_program_with_the_certificate_of_another_node_ends_before_it_connects(
     assert "is for another node: expected 'home/edge/kitchen', got 'home/device/door'" in capsys.readouterr().err
 
 
-def test_certificate_that_has_ended_is_refused_before_connecting(folder: PkiFolder) -> None:
+def test_certificate_that_has_ended_is_refused_before_connecting(folder: AuthorityFolder) -> None:
     folder.renew(DEVICE, days=1, now=dt.datetime.now(dt.UTC) - dt.timedelta(days=2))
     with pytest.raises(SettingsError, match="has ended"):
         Identity.load(folder.files.path_of(DEVICE)).check("home", "device", "door")
@@ -187,7 +187,7 @@ def test_certificate_that_has_ended_is_refused_before_connecting(folder: PkiFold
 
 @pytest.mark.parametrize("name", ["ca.pem", "cert.pem", "key.pem"])
 @pytest.mark.parametrize("data", [None, b"", b"no PEM"])
-def test_folder_that_is_no_identity_is_refused(folder: PkiFolder, name: str, data: bytes | None) -> None:
+def test_folder_that_is_no_identity_is_refused(folder: AuthorityFolder, name: str, data: bytes | None) -> None:
     path = folder.files.path_of(DEVICE) / name
     path.unlink()
     if data is not None:
@@ -196,14 +196,14 @@ def test_folder_that_is_no_identity_is_refused(folder: PkiFolder, name: str, dat
         Identity.load(folder.files.path_of(DEVICE))
 
 
-def test_key_of_another_certificate_is_refused(folder: PkiFolder) -> None:
+def test_key_of_another_certificate_is_refused(folder: AuthorityFolder) -> None:
     key = (folder.files.path_of(HUB) / "key.pem").read_bytes()
     (folder.files.path_of(DEVICE) / "key.pem").write_bytes(key)
     with pytest.raises(SettingsError, match="another key"):
         Identity.load(folder.files.path_of(DEVICE))
 
 
-def test_node_waits_for_files_that_come_later(folder: PkiFolder) -> None:
+def test_node_waits_for_files_that_come_later(folder: AuthorityFolder) -> None:
     late = IdentityName("home", "device", "late")
     timer = threading.Timer(0.3, lambda: folder.ensure(Listed(late)))
     timer.start()
@@ -218,7 +218,7 @@ def _claim(folder: Path, names: multiprocessing.Queue[str], done: object) -> Non
     done.wait(20)  # type: ignore[attr-defined]
 
 
-def test_each_process_takes_an_identity_of_its_own(folder: PkiFolder) -> None:
+def test_each_process_takes_an_identity_of_its_own(folder: AuthorityFolder) -> None:
     for number in (10, 2, 1):
         folder.ensure(Listed(IdentityName("home", "edge", f"edge-{number}")))
     edges = folder.folder / "home" / "edge"
@@ -239,7 +239,7 @@ def test_each_process_takes_an_identity_of_its_own(folder: PkiFolder) -> None:
 
 
 @pytest.mark.parametrize("lock_file", [True, False])
-def test_renewal_does_not_give_one_identity_to_two_processes(folder: PkiFolder, lock_file: bool) -> None:
+def test_renewal_does_not_give_one_identity_to_two_processes(folder: AuthorityFolder, lock_file: bool) -> None:
     edge = IdentityName("home", "edge", "edge-1")
     folder.ensure(Listed(edge))
     edges = folder.folder / "home" / "edge"
@@ -259,7 +259,7 @@ def test_renewal_does_not_give_one_identity_to_two_processes(folder: PkiFolder, 
     assert claim(edges).node == "edge-1"
 
 
-def test_lock_is_the_same_file_after_a_renewal_and_a_copy(folder: PkiFolder, tmp_path: Path) -> None:
+def test_lock_is_the_same_file_after_a_renewal_and_a_copy(folder: AuthorityFolder, tmp_path: Path) -> None:
     folder.files.copy(DEVICE, tmp_path / "copy")
     locks = [folder.files.path_of(DEVICE) / ".lock", tmp_path / "copy" / ".lock"]
     before = [each.stat().st_ino for each in locks]
@@ -268,7 +268,7 @@ def test_lock_is_the_same_file_after_a_renewal_and_a_copy(folder: PkiFolder, tmp
     assert [each.stat().st_ino for each in locks] == before
 
 
-def test_identity_that_does_not_fit_is_not_claimed(folder: PkiFolder) -> None:
+def test_identity_that_does_not_fit_is_not_claimed(folder: AuthorityFolder) -> None:
     edges = folder.folder / "home" / "edge"
     for name in ("a", "b"):
         folder.ensure(Listed(IdentityName("home", "edge", name)))
@@ -280,7 +280,7 @@ def test_identity_that_does_not_fit_is_not_claimed(folder: PkiFolder) -> None:
     assert claim(edges, site="home", role="edge").node == "b"
 
 
-def test_client_id_is_the_same_after_a_restart_and_nobody_can_guess_it(folder: PkiFolder) -> None:
+def test_client_id_is_the_same_after_a_restart_and_nobody_can_guess_it(folder: AuthorityFolder) -> None:
     keys = [folder.files.path_of(name) / "key.pem" for name in (DEVICE, HUB)]
     ids = []
     for key in (*keys, keys[0], None):
@@ -325,7 +325,7 @@ def _subject(certificate: object) -> str:
     return str(dict(pair[0] for pair in certificate["subject"])["commonName"])  # type: ignore[index]
 
 
-def test_server_follows_its_files_and_asks_for_certificates(folder: PkiFolder) -> None:
+def test_server_follows_its_files_and_asks_for_certificates(folder: AuthorityFolder) -> None:
     hub, device = Identity.load(folder.files.path_of(HUB)), Identity.load(folder.files.path_of(DEVICE))
     server = hub.server_context()
     assert shake_hands(server, device.client_context()) == (str(HUB), str(DEVICE))
@@ -337,7 +337,7 @@ def test_server_follows_its_files_and_asks_for_certificates(folder: PkiFolder) -
         assert shake_hands(server, device.client_context()) == (str(HUB), str(DEVICE))
 
 
-def test_device_cannot_serve(folder: PkiFolder) -> None:
+def test_device_cannot_serve(folder: AuthorityFolder) -> None:
     claiming_to_serve(folder, DEVICE)
     hub, device = Identity.load(folder.files.path_of(HUB)), Identity.load(folder.files.path_of(DEVICE))
     anybody = tls_context(*map(str, (hub.ca_file, hub.cert_file, hub.key_file)))
@@ -345,7 +345,7 @@ def test_device_cannot_serve(folder: PkiFolder) -> None:
         shake_hands(device.server_context(), anybody)
 
 
-def test_broker_cannot_serve_in_place_of_a_hub(folder: PkiFolder) -> None:
+def test_broker_cannot_serve_in_place_of_a_hub(folder: AuthorityFolder) -> None:
     bus = IdentityName("home", "bus", "site-bus")
     folder.ensure(Listed(bus))
     server, device = (
@@ -358,7 +358,7 @@ def test_broker_cannot_serve_in_place_of_a_hub(folder: PkiFolder) -> None:
         shake_hands(server, device.client_context())
 
 
-def test_half_written_files_leave_the_last_good_ones_in_use(folder: PkiFolder) -> None:
+def test_half_written_files_leave_the_last_good_ones_in_use(folder: AuthorityFolder) -> None:
     device = Identity.load(folder.files.path_of(DEVICE))
     before = device.client_context()
     key = device.key_file.read_bytes()
@@ -379,9 +379,9 @@ def test_site_is_made_at_once_and_stays_when_it_is_made_again(
     arguments = ["certs", "site", str(tmp_path), "--devices", "a,b", "--edges", "2", "--clouds", "c"]
     arguments += ["--sensors", "bell=door/+", "--hosts", "site-bus=10.0.0.2"]
     assert main(arguments) == 0
-    first = fingerprints(PkiFolder(tmp_path))
+    first = fingerprints(AuthorityFolder(tmp_path))
     assert main(arguments) == 0
-    assert fingerprints(PkiFolder(tmp_path)) == first
+    assert fingerprints(AuthorityFolder(tmp_path)) == first
     assert "11 identities" in (said := capsys.readouterr().out)
     assert "0 of them new" in said
     assert (mount / "key.pem").exists()
@@ -427,7 +427,7 @@ def test_name_that_was_removed_does_not_come_back_by_itself(tmp_path: Path, caps
     assert main(["certs", "remove", at, "a"]) == 0
     assert main(["certs", "site", at, *SITE]) == 0
     assert "home/device/a  was removed" in capsys.readouterr().out
-    folder, gone = PkiFolder(tmp_path), IdentityName("home", "device", "a")
+    folder, gone = AuthorityFolder(tmp_path), IdentityName("home", "device", "a")
     known = read_list(tmp_path / "home" / "hub" / "hub" / "identities.json")
     assert gone in known.removed
     assert gone not in known.names
@@ -449,7 +449,7 @@ def test_cloud_nodes_are_of_the_clouds_site_alone(tmp_path: Path, capsys: pytest
     assert main(["certs", "init", at, "--site", "home", "--cloud-site", "dc"]) == 0
     assert main(["certs", "issue", at, "cloud", "c", "--site", "home"]) == 2
     assert "expected 'dc/cloud/c', got 'home/cloud/c'" in capsys.readouterr().err
-    assert not PkiFolder(tmp_path / "pki").listed()
+    assert not AuthorityFolder(tmp_path / "pki").listed()
     assert main(["certs", "issue", at, "cloud", "c"]) == 0
 
 
@@ -460,8 +460,8 @@ def test_days_that_no_certificate_has_change_nothing(tmp_path: Path, days: str) 
     assert not (tmp_path / "pki").exists()
     assert main(["certs", "init", at, "--site", "home"]) == 0
     assert main(["certs", "issue", at, "device", "door", "--days", days]) == 2
-    assert not PkiFolder(tmp_path / "pki").listed()
+    assert not AuthorityFolder(tmp_path / "pki").listed()
     assert main(["certs", "issue", at, "device", "door"]) == 0
-    before = fingerprints(PkiFolder(tmp_path / "pki"))
+    before = fingerprints(AuthorityFolder(tmp_path / "pki"))
     assert main(["certs", "renew", at, "--days", days]) == 2
-    assert fingerprints(PkiFolder(tmp_path / "pki")) == before
+    assert fingerprints(AuthorityFolder(tmp_path / "pki")) == before

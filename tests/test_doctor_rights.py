@@ -21,7 +21,7 @@ from tiercut.clock import SystemClock
 from tiercut.doctor.target import Target
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.topics import WANTED
-from tiercut.security.authority import PkiFolder
+from tiercut.security.authority import AuthorityFolder
 from tiercut.security.identity import Identity
 from tiercut.security.identity_list import IdentityName
 
@@ -30,30 +30,32 @@ ROLES = ("device", "edge", "hub", "operator", "reader")
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> PkiFolder:
+def keys(tmp_path_factory: pytest.TempPathFactory) -> AuthorityFolder:
     folder = tmp_path_factory.mktemp("doctor")
     return new_pki(folder / "pki", *(f"t/{role}/{role[0]}" for role in ROLES), bell=("door/+",))
 
 
 @pytest.fixture
-def secured(keys: PkiFolder, tmp_path: Path) -> Iterator[SecureBroker]:
+def secured(keys: AuthorityFolder, tmp_path: Path) -> Iterator[SecureBroker]:
     with SecureBroker(tmp_path, keys, acl("t", keys.listed(), [CAM])) as broker:
         yield broker
 
 
-def as_one(broker: SecureBroker, keys: PkiFolder, name: str) -> Target:
+def as_one(broker: SecureBroker, keys: AuthorityFolder, name: str) -> Target:
     identity = Identity.load(keys.files.path_of(IdentityName.parse(name)))
     return Target(site="t", bus=settings(broker, keys, name), identity=identity, wait_s=0.5)
 
 
-async def retained(broker: SecureBroker, keys: PkiFolder) -> None:
+async def retained(broker: SecureBroker, keys: AuthorityFolder) -> None:
     """What others could read: a registered stream."""
     async with MqttBus(settings(broker, keys, "t/operator/o"), clock=SystemClock()) as bus:
         await bus.publish(Message(WANTED.of(site="t", stream="cam"), b"{}", retain=True))
 
 
 @pytest.mark.parametrize("name", [*(f"t/{role}/{role[0]}" for role in ROLES), "t/sensor/bell"])
-def test_every_role_has_its_rights_by_the_rules_of_a_site(keys: PkiFolder, secured: SecureBroker, name: str) -> None:
+def test_every_role_has_its_rights_by_the_rules_of_a_site(
+    keys: AuthorityFolder, secured: SecureBroker, name: str
+) -> None:
     @async_test
     async def look() -> None:
         await retained(secured, keys)
@@ -69,7 +71,7 @@ def test_every_role_has_its_rights_by_the_rules_of_a_site(keys: PkiFolder, secur
 
 
 def test_node_that_is_gone_for_good_is_forgotten_by_the_command_that_is_shown(
-    keys: PkiFolder, secured: SecureBroker
+    keys: AuthorityFolder, secured: SecureBroker
 ) -> None:
     @async_test
     async def look() -> None:
@@ -85,7 +87,7 @@ def test_node_that_is_gone_for_good_is_forgotten_by_the_command_that_is_shown(
     look()
 
 
-def test_rules_that_are_too_narrow_are_told(keys: PkiFolder, tmp_path: Path) -> None:
+def test_rules_that_are_too_narrow_are_told(keys: AuthorityFolder, tmp_path: Path) -> None:
     rules = acl("t", keys.listed(), [CAM]).replace("topic read tiercut/v1/t/operator/o/clock\n", "")
     rules = rules.replace("topic write tiercut/v1/t/stream/+/wanted\n", "")
 
@@ -99,7 +101,7 @@ def test_rules_that_are_too_narrow_are_told(keys: PkiFolder, tmp_path: Path) -> 
     look()
 
 
-def test_rules_that_are_too_wide_are_told(keys: PkiFolder, tmp_path: Path) -> None:
+def test_rules_that_are_too_wide_are_told(keys: AuthorityFolder, tmp_path: Path) -> None:
     everybody = "".join(f"user t/{role}/{role[0]}\ntopic readwrite #\n\n" for role in ROLES)
 
     @async_test
@@ -114,7 +116,7 @@ def test_rules_that_are_too_wide_are_told(keys: PkiFolder, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", [f"t/{role}/{role[0]}" for role in ROLES])
-def test_looking_reaches_nobody_and_leaves_nothing(keys: PkiFolder, tmp_path: Path, name: str) -> None:
+def test_looking_reaches_nobody_and_leaves_nothing(keys: AuthorityFolder, tmp_path: Path, name: str) -> None:
     heard: list[Delivery] = []
 
     def listen(delivery: Delivery) -> None:

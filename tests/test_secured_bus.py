@@ -32,7 +32,7 @@ from tiercut.node.identity import with_identity
 from tiercut.node.program import MqttOpener
 from tiercut.node.settings import NodeSettings
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.security.authority import PkiFolder
+from tiercut.security.authority import AuthorityFolder
 from tiercut.security.identity_list import IdentityName, Listed
 
 CAM = StreamSettings(name="cam", model="m", sensor="noise", device="d")
@@ -43,7 +43,7 @@ T = "tiercut/v1/t"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SecureBroker, PkiFolder]]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SecureBroker, AuthorityFolder]]:
     folder = tmp_path_factory.mktemp("secured")
     pki = new_pki(folder / "pki", *IDENTITIES, bell=("door/+",))
     with SecureBroker(folder, pki, acl("t", pki.listed(), [CAM, OTHER, DOOR])) as broker:
@@ -91,7 +91,7 @@ DENIED_WRITES = [
 
 
 @async_test
-async def test_messages_outside_of_a_role_are_refused(site: tuple[SecureBroker, PkiFolder]) -> None:
+async def test_messages_outside_of_a_role_are_refused(site: tuple[SecureBroker, AuthorityFolder]) -> None:
     writers = tuple(dict.fromkeys(identity for identity, _ in DENIED_WRITES))
     taken = []
     async with on_bus(*site, *writers) as buses:
@@ -130,7 +130,7 @@ READS = [
 
 @async_test
 async def test_messages_reach_those_whose_role_needs_them_and_nobody_else(
-    site: tuple[SecureBroker, PkiFolder],
+    site: tuple[SecureBroker, AuthorityFolder],
 ) -> None:
     readers = tuple(dict.fromkeys(reader for reader, *_ in READS))
     writers = tuple(dict.fromkeys(writer for _, writer, *_ in READS))
@@ -148,7 +148,7 @@ async def test_messages_reach_those_whose_role_needs_them_and_nobody_else(
 
 
 @async_test
-async def test_large_messages_pass_whole_in_both_directions(site: tuple[SecureBroker, PkiFolder]) -> None:
+async def test_large_messages_pass_whole_in_both_directions(site: tuple[SecureBroker, AuthorityFolder]) -> None:
     async with on_bus(*site, "t/device/d", "t/edge/e") as (device, edge):
         came = aiter(await edge.subscribe(f"{T}/edge/e/work/+"))
         for size in (1, 16_384, 150_000, 5_000_000):
@@ -170,7 +170,7 @@ async def refused(wanted: MqttSettings) -> str:
 
 
 @async_test
-async def test_client_without_a_certificate_is_refused(site: tuple[SecureBroker, PkiFolder]) -> None:
+async def test_client_without_a_certificate_is_refused(site: tuple[SecureBroker, AuthorityFolder]) -> None:
     broker, pki = site
     said = await refused(settings(broker, pki, "t/device/d", cert_file=None, key_file=None))
     assert "certificate" in said
@@ -178,7 +178,7 @@ async def test_client_without_a_certificate_is_refused(site: tuple[SecureBroker,
 
 @async_test
 async def test_client_with_user_name_and_password_but_no_certificate_is_refused(
-    site: tuple[SecureBroker, PkiFolder],
+    site: tuple[SecureBroker, AuthorityFolder],
 ) -> None:
     broker, pki = site
     await refused(
@@ -188,7 +188,7 @@ async def test_client_with_user_name_and_password_but_no_certificate_is_refused(
 
 @async_test
 async def test_certificate_of_another_authority_is_refused(
-    site: tuple[SecureBroker, PkiFolder], tmp_path: Path
+    site: tuple[SecureBroker, AuthorityFolder], tmp_path: Path
 ) -> None:
     broker, pki = site
     foreign = new_pki(tmp_path / "foreign", "t/hub/hub").files.path_of(IdentityName("t", "hub", "hub"))
@@ -197,17 +197,21 @@ async def test_certificate_of_another_authority_is_refused(
 
 
 @async_test
-async def test_broker_of_another_authority_is_not_trusted(site: tuple[SecureBroker, PkiFolder], tmp_path: Path) -> None:
+async def test_broker_of_another_authority_is_not_trusted(
+    site: tuple[SecureBroker, AuthorityFolder], tmp_path: Path
+) -> None:
     broker, pki = site
     foreign = new_pki(tmp_path / "foreign", "t/hub/hub").files.path_of(IdentityName("t", "hub", "hub"))
     assert "not trusted" in await refused(settings(broker, pki, "t/hub/hub", ca_file=str(foreign / "ca.pem")))
 
 
 @async_test
-async def test_certificate_that_has_ended_is_refused(site: tuple[SecureBroker, PkiFolder], tmp_path: Path) -> None:
+async def test_certificate_that_has_ended_is_refused(
+    site: tuple[SecureBroker, AuthorityFolder], tmp_path: Path
+) -> None:
     broker, pki = site
     shutil.copytree(pki.folder, tmp_path / "pki")
-    copy = PkiFolder(tmp_path / "pki")
+    copy = AuthorityFolder(tmp_path / "pki")
     copy.renew(IdentityName("t", "device", "d"), days=1, now=dt.datetime.now(dt.UTC) - dt.timedelta(days=1, minutes=1))
     assert "certificate" in await refused(settings(broker, copy, "t/device/d"))
 
@@ -257,10 +261,12 @@ async def test_clock_that_is_late_is_said_to_be(tmp_path: Path) -> None:
 
 
 @async_test
-async def test_identity_that_nobody_listed_may_do_nothing(site: tuple[SecureBroker, PkiFolder], tmp_path: Path) -> None:
+async def test_identity_that_nobody_listed_may_do_nothing(
+    site: tuple[SecureBroker, AuthorityFolder], tmp_path: Path
+) -> None:
     broker, pki = site
     shutil.copytree(pki.folder, tmp_path / "pki")
-    copy = PkiFolder(tmp_path / "pki")
+    copy = AuthorityFolder(tmp_path / "pki")
     copy.ensure(Listed(IdentityName("t", "edge", "new")))
     unlisted, listed = Heard(), Heard()
     async with on_bus(broker, copy, "t/edge/new", "t/reader/r", "t/edge/e") as (new, reader, edge):
@@ -276,7 +282,7 @@ async def test_identity_that_nobody_listed_may_do_nothing(site: tuple[SecureBrok
 
 
 @async_test
-async def test_will_outside_of_a_role_is_not_published(site: tuple[SecureBroker, PkiFolder]) -> None:
+async def test_will_outside_of_a_role_is_not_published(site: tuple[SecureBroker, AuthorityFolder]) -> None:
     heard = Heard()
     async with on_bus(*site, "t/hub/hub") as (hub,):
         await hub.subscribe(f"{T}/+/+/status", handler=heard)
@@ -290,7 +296,7 @@ async def test_will_outside_of_a_role_is_not_published(site: tuple[SecureBroker,
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_tls_1_1_is_refused_and_1_2_is_taken(site: tuple[SecureBroker, PkiFolder]) -> None:
+def test_tls_1_1_is_refused_and_1_2_is_taken(site: tuple[SecureBroker, AuthorityFolder]) -> None:
     broker, pki = site
     folder = pki.files.path_of(IdentityName("t", "reader", "r"))
     for version, taken in ((ssl.TLSVersion.TLSv1_1, False), (ssl.TLSVersion.TLSv1_2, True)):
@@ -314,10 +320,10 @@ def shake_hands(port: int, context: ssl.SSLContext) -> None:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_session_does_not_outlive_its_certificate(
-    site: tuple[SecureBroker, PkiFolder], tmp_path: Path, version: ssl.TLSVersion
+    site: tuple[SecureBroker, AuthorityFolder], tmp_path: Path, version: ssl.TLSVersion
 ) -> None:
     broker, pki = site
-    copy = PkiFolder(Path(shutil.copytree(pki.folder, tmp_path / "pki")))
+    copy = AuthorityFolder(Path(shutil.copytree(pki.folder, tmp_path / "pki")))
     who = IdentityName("t", "device", "d")
     ends = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=2.5)
     copy.renew(who, days=1, now=ends - dt.timedelta(days=1))

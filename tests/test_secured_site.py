@@ -21,7 +21,7 @@ from tiercut.launch.processes import Processes
 from tiercut.model.bundle import Bundle
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.topics import RESULT, WANTED
-from tiercut.security.authority import PkiFolder
+from tiercut.security.authority import AuthorityFolder
 from tiercut.security.identity_list import IdentityName
 
 IDENTITIES = ("t/device/d", "t/edge/e", "t/hub/hub", "t/operator/o", "t/reader/r", "cloud/cloud/c", "cloud/bus/cb")
@@ -30,7 +30,7 @@ VERBOSE = ("log_type debug",)
 
 
 def programs(
-    pki: PkiFolder, site: SecureBroker, cloud: SecureBroker, bundle: Bundle, **hub: Any
+    pki: AuthorityFolder, site: SecureBroker, cloud: SecureBroker, bundle: Bundle, **hub: Any
 ) -> dict[str, tuple[str, dict[str, Any]]]:
     """Settings of a hub and one node per tier."""
     common = {
@@ -60,7 +60,7 @@ def plan(bundle: Bundle) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def results_of(site: SecureBroker, pki: PkiFolder) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+async def results_of(site: SecureBroker, pki: AuthorityFolder) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
     """Results, as a reader sees them."""
 
     async def read(deliveries: AsyncIterator[Delivery]) -> AsyncIterator[dict[str, Any]]:

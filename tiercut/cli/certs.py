@@ -8,7 +8,7 @@ from pathlib import Path
 from tiercut.cli import certs_site
 from tiercut.errors import SettingsError
 from tiercut.security import certificates
-from tiercut.security.authority import PkiFolder, Sites
+from tiercut.security.authority import AuthorityFolder, Sites
 from tiercut.security.identity_list import ROLES, IdentityName, Listed
 
 #: A certificate with fewer days left is shown as one to be renewed.
@@ -80,14 +80,14 @@ def _init(args: argparse.Namespace) -> int:
     for site in (args.site, args.cloud_site):
         IdentityName(site, "hub", "hub")  # the names are checked
     new = not (args.folder / "ca" / "authority.pem").exists()
-    PkiFolder.new(args.folder, sites=Sites(args.site, args.cloud_site))
+    AuthorityFolder.new(args.folder, sites=Sites(args.site, args.cloud_site))
     said = "made an authority" if new else "there is an authority already"
     print(f"{said} in {args.folder / 'ca'}: keep its key where nobody else reads it")
     return 0
 
 
 def _issue(args: argparse.Namespace) -> int:
-    folder = PkiFolder(args.folder)
+    folder = AuthorityFolder(args.folder)
     sites = folder.sites
     site = args.site or (sites.cloud_site if args.role == "cloud" else sites.site)
     identity = IdentityName(site, args.role, args.name)
@@ -106,7 +106,7 @@ def _issue(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    folder = PkiFolder(args.folder)
+    folder = AuthorityFolder(args.folder)
     issued = folder.issued()
     width = max((len(str(each.identity)) for each in issued), default=0)
     for each in issued:
@@ -124,7 +124,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _renew(args: argparse.Namespace) -> int:
-    folder = PkiFolder(args.folder)
+    folder = AuthorityFolder(args.folder)
     certificates.check_days(args.days)
     chosen = _chosen(folder, args.names) if args.names else [each.identity for each in folder.listed()]
     left = {each.identity: each.days_left for each in folder.issued()}
@@ -136,7 +136,7 @@ def _renew(args: argparse.Namespace) -> int:
 
 
 def _remove(args: argparse.Namespace) -> int:
-    folder = PkiFolder(args.folder)
+    folder = AuthorityFolder(args.folder)
     for identity in _chosen(folder, args.names):
         folder.remove(identity)
         print(f"{identity}  removed")
@@ -146,7 +146,7 @@ def _remove(args: argparse.Namespace) -> int:
 
 
 def _rotate(args: argparse.Namespace) -> int:
-    folder = PkiFolder(args.folder)
+    folder = AuthorityFolder(args.folder)
     if args.step == "begin":
         folder.begin_rotation()
         print("all identities trust a new authority as well. Once they have their new ca.pem: rotate-ca … switch")
@@ -159,7 +159,7 @@ def _rotate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(folder: PkiFolder, names: list[str]) -> list[IdentityName]:
+def _chosen(folder: AuthorityFolder, names: list[str]) -> list[IdentityName]:
     listed = [each.identity for each in folder.listed()]
     chosen = []
     for name in names:

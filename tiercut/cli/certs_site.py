@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from tiercut.errors import SettingsError
 from tiercut.files import write_whole
 from tiercut.security import certificates
-from tiercut.security.authority import PkiFolder, Sites
+from tiercut.security.authority import AuthorityFolder, Sites
 from tiercut.security.identity_files import Owner
 from tiercut.security.identity_list import IdentityName, Listed, Role
 
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     wanted = list(_wanted(args, sites))
     _check_hosts(hosts, wanted)
     certificates.check_days(args.days)
-    folder = PkiFolder.new(args.folder, sites=sites, owner=owner, bus_owner=bus_owner)
+    folder = AuthorityFolder.new(args.folder, sites=sites, owner=owner, bus_owner=bus_owner)
     for each in [each for each in wanted if each.identity in folder.removed()]:
         print(f"{each.identity}  was removed, and is not made again: see 'tiercut certs issue --again'")
         wanted.remove(each)
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def refresh_cloud_rules(folder: PkiFolder) -> None:
+def refresh_cloud_rules(folder: AuthorityFolder) -> None:
     """Write the access rules of the cloud's brokers: they only change with the identities."""
     from broker.mosquitto.access_rules import cloud_acl  # noqa: PLC0415 - the site's programs stand above this package
 
@@ -102,7 +102,7 @@ def refresh_cloud_rules(folder: PkiFolder) -> None:
             folder.files.write(each.identity, ACL_FILE, cloud_acl(listed, site=cloud_site).encode())
 
 
-def _first_rules(folder: PkiFolder, site: str, owner: Owner, bus_owner: Owner) -> None:
+def _first_rules(folder: AuthorityFolder, site: str, owner: Owner, bus_owner: Owner) -> None:
     """Access rules of a site without streams, so that its bus can start; from then on the hub writes them."""
     from broker.mosquitto.access_rules import acl  # noqa: PLC0415 - the same
 

@@ -61,7 +61,7 @@ class Issued:
     current: bool
 
 
-class PkiFolder:
+class AuthorityFolder:
     """The files of an authority.
 
     Args:
