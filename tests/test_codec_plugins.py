@@ -12,7 +12,7 @@ from msgspec import structs
 from tests.aio import async_test
 from tests.installed import Install, installing
 from tests.sites import by_hand, new_site, noise
-from tests.test_wire import sample_work
+from tests.test_envelope import sample_work
 from tiercut.codecs.base import TENSOR_REASONS
 from tiercut.codecs.encode import decode_tensor, encode_tensor
 from tiercut.codecs.encoded import EncodedTensor

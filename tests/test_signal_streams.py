@@ -17,7 +17,7 @@ import tiercut
 from iot_node.source import Source, open_source
 from tests.aio import async_test
 from tests.sites import Outcomes, new_site
-from tests.test_registered import Person, gateway, hub, running, until
+from tests.test_registered_streams import Person, gateway, hub, running, until
 from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBroker, MemoryBus
 from tiercut.clock import ManualClock

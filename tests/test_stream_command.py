@@ -21,7 +21,7 @@ from tests.aio import async_test
 from tests.brokers import Mosquitto
 from tests.secured import SecureBroker, new_pki, on_bus
 from tests.test_control import OverMqtt
-from tests.test_registered import jpeg
+from tests.test_registered_streams import jpeg
 from tiercut.bus import Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
