@@ -110,7 +110,7 @@ def paho_receiver(job: Job) -> None:
 
 
 def paho_sender(job: Job) -> None:
-    """Raw paho: a thread writes; `window` messages are under way."""
+    """Raw paho: a thread writes; `window` messages are in flight."""
     client, filler = _raw_client(job), bytes(job.size_bytes - 8)
     credit = threading.Semaphore(job.window)
     client.on_publish = lambda *_: credit.release()
@@ -154,14 +154,14 @@ async def _tiercut_receiver(job: Job) -> None:
 async def _tiercut_sender(job: Job) -> None:
     filler = bytes(job.size_bytes - 8)
     async with _bus(job) as bus:
-        under_way: deque[asyncio.Task[Any]] = deque()
+        in_flight: deque[asyncio.Task[Any]] = deque()
         for _ in range(job.messages):
-            if len(under_way) >= job.window:
-                await under_way.popleft()
-            under_way.append(asyncio.create_task(bus.publish(Message(_TOPIC, stamped(filler))), name="bench publish"))
+            if len(in_flight) >= job.window:
+                await in_flight.popleft()
+            in_flight.append(asyncio.create_task(bus.publish(Message(_TOPIC, stamped(filler))), name="bench publish"))
             if job.paced_s:
                 await asyncio.sleep(job.paced_s)
-        await asyncio.gather(*under_way)
+        await asyncio.gather(*in_flight)
 
 
 def main() -> None:

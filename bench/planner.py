@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import machine
-from tests.joint_brute_force import best_together, frames_under_way, priced, small_site
+from tests.joint_brute_force import best_together, frames_in_flight, priced, small_site
 from tests.planning import Stream, plan_together, solve, solve_top
 
 OBJECTIVES = ("latency", "accuracy", "energy", "throughput")
@@ -164,15 +164,15 @@ def many_streams(count: int) -> dict[str, float]:
 
 
 def joint_gap(sites: int, streams: int) -> dict[str, float]:
-    """Frames under way against the best for all; and what comes of each stream planning as if it were alone."""
+    """Frames in flight against the best for all, and against each stream planning as if it were alone."""
     gaps, selfish, settled = [], [], 0
     for seed in range(sites):
         site = small_site(seed, streams)
         best, _ = best_together(site)
         joint = plan_together(site)
-        gaps.append(joint.frames_under_way / best - 1)
+        gaps.append(joint.frames_in_flight / best - 1)
         alone = [min(priced(stream), key=lambda plan: plan[0] + sum(plan[1].values())) for stream in site]
-        selfish.append(frames_under_way(site, alone) / best - 1)
+        selfish.append(frames_in_flight(site, alone) / best - 1)
         settled += joint.settled
     return {
         "sites": sites,

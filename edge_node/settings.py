@@ -22,7 +22,7 @@ class Settings(NodeSettings):
         f"answers kept per stream, for frames that are like an earlier one (0: none, at most {MAX_FRAMES})", default=0
     )
     cache_distance: float = setting(
-        "how far a frame may be from a kept one to be the same: |a - b| / |b| of each of its tensors, "
+        "how far a frame may be from a kept one to count as the same: |a - b| / |b| of each of its tensors, "
         "such as 0.05 (0: equal)",
         default=0.0,
     )

@@ -67,7 +67,7 @@ class Assignments:
         self._own[settings.name] = Wanted(settings)
 
     def assign(self, payload: bytes) -> bool:
-        """The hub says which streams' sensors to read; false where nobody can make anything of that."""
+        """Take in the streams that the hub assigns; false where they cannot be read."""
         try:
             good, bad = decode_assigned(payload)
         except BadMessage as error:

@@ -17,8 +17,8 @@ async def open_in_background(make: Callable[[], T], *, late: Callable[[T], None]
     """Open something on a thread; unlike an executor's, it never keeps the process from ending.
 
     Args:
-        make: Opens it; may take long.
-        late: Closes it again where nobody waits for it any more.
+        make: Opens it; may take a long time.
+        late: Closes it again if nobody waits for it any more.
         name: Of the thread.
 
     Raises:
@@ -60,4 +60,4 @@ def _ours(caught: BaseException) -> Exception:
     if isinstance(caught, Exception) and not isinstance(caught, StopIteration):
         return caught
     came = f"{type(caught).__name__}: {caught}"
-    return SensorError("cannot open the sensor", expected="a sensor", came=came, fix="see to the sensor")
+    return SensorError("cannot open the sensor", expected="a sensor", came=came, fix="check the sensor")

@@ -1,4 +1,4 @@
-"""Whether a frame shows anything new: frames of a still scene are skipped before anything is made of them.
+"""Whether a frame shows anything new: frames of a still scene are skipped before any work on them.
 
 A picture is reduced to grey *cells*, each the mean of some of its pixels, at most `SIDE_CELLS` on its longer side, so
 that noise of the sensor averages out. Its *change* is that of the most changed block of `BLOCK_CELLS` times

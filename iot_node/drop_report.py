@@ -8,14 +8,14 @@ from tiercut.clock import Clock
 from tiercut.declared import iso_time
 from tiercut.protocol.streams import Trouble
 
-#: Reasons without a message of their own: nothing is wrong.
+#: Reasons without a message of their own: these drops are normal.
 USUAL = frozenset({"unchanged"})
-#: Why frames are dropped without anything being wrong with them, and what to do.
+#: Why frames are dropped although nothing is wrong with them, and what to do.
 ADVICE = {
     "newer_frame": "the sensor gives frames faster than the site takes them; lower its rate, or set fps",
     "sensor_ahead": "messages come faster than they can be read; lower the sensor's rate",
-    "retained": "a retained message is from before this stream was there; publish without retain",
-    "lost": "neither a result nor a reason came back in time",
+    "retained": "the retained message is older than this stream; publish without retain",
+    "lost": "neither a result nor a drop reason came back in time",
 }
 
 
@@ -44,14 +44,14 @@ class DropReport:
         self.counters[f"frames_{event}"] += 1
 
     def note(self, reason: str, message: str, count: int = 1) -> None:
-        """So many frames were dropped."""
+        """A number of frames were dropped."""
         self.frames[f"dropped.{reason}"] += count
         self.counters[f"dropped.{reason}"] += count
         if reason not in USUAL:
             self._last[reason] = (message, self._clock.unix_s())
 
     def note_known(self, reason: str, count: int = 1) -> None:
-        """So many frames were dropped for one of the reasons of `ADVICE`."""
+        """A number of frames were dropped for one of the reasons of `ADVICE`."""
         self.note(reason, ADVICE[reason], count)
 
     def troubles(self) -> tuple[Trouble, ...]:

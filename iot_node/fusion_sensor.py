@@ -11,16 +11,16 @@ from tiercut.errors import SensorError
 from tiercut.sensing.fusion import Aligned, Aligner, Fuser
 from tiercut.sensing.sensor_format import Captured, Sensor, Spoiled
 
-#: Frames that may wait to be put together; a sensor that is further ahead waits for a place.
+#: Frames of a sensor that may wait to be put together; a sensor further ahead waits for a place.
 MAX_WAITING = 64
-#: How often sets of frames are looked for that have waited long enough.
+#: How often to look for sets of frames that have waited long enough.
 LOOK_EVERY_S = 0.05
-#: Windows are cut out of chunks and come later than they were captured; so much longer the others are waited for.
+#: Windows are cut out of chunks and arrive later than they were captured: wait this much longer for the others.
 LATE_WINDOWS_S = 1.0
 
 
 class FusionSensor:
-    """Reads each sensor on a thread of its own. It goes on while one of them is there.
+    """Reads each sensor on a thread of its own. It goes on while one of them works.
 
     Args:
         parts: What each gives, as the model takes it of that sensor.
@@ -103,7 +103,7 @@ class FusionSensor:
             end = error
         except Exception as error:  # noqa: BLE001 - a driver may raise anything; the others go on
             end = SensorError(
-                "a sensor failed", expected="frames", came=f"{type(error).__name__}: {error}", fix="see to the sensor"
+                "a sensor failed", expected="frames", came=f"{type(error).__name__}: {error}", fix="check the sensor"
             )
         self._give(i, end)
 

@@ -1,4 +1,4 @@
-"""What a device's owner allows to leave it, whoever asks: no plan gets around these."""
+"""What a device's owner allows to leave it: no plan, whoever made it, gets around these."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class SensorReader:
         self._offer = offer
         self._log = logging.getLogger(f"{node}.{settings.name}")
         self._state: SourceState = "silent"
-        #: why it does not give frames; empty while it does
+        #: why it gives no frames; empty while it does
         self._failure = ""
         #: the last failure that was logged
         self._logged = ""
@@ -131,9 +131,9 @@ class SensorReader:
         age_s = 0.0 if captured.at_unix_s is None else max(0.0, unix_s - captured.at_unix_s)
         plan = self._plan()
         max_age_s = deadline_s(self._settings, plan)
-        if max_age_s is not None and age_s > max_age_s:  # whatever the plan: it could not have been in time with any
+        if max_age_s is not None and age_s > max_age_s:  # under any plan: it could not have been in time with one
             ages = f"{age_s * 1e3:.0f} ms old as it came, deadline {max_age_s * 1e3:.0f} ms"
-            return Spoiled("past_deadline", f"{ages}; raise deadline_ms, or see what holds the sensor's frames up")
+            return Spoiled("past_deadline", f"{ages}; raise deadline_ms, or see what delays the sensor's frames")
         at_s = now_s - age_s
         if self._detector.skips(captured.frame, at_s):
             return Spoiled("unchanged", "")
@@ -156,7 +156,7 @@ class SensorReader:
     # ------------------------------------------------------------------ when it fails
 
     def failed(self, why: str, error: Exception | None = None) -> None:
-        """The sensor cannot be read or opened; ``error`` is what nobody foresaw."""
+        """The sensor cannot be read or opened; ``error`` is an unexpected exception."""
         if why != self._logged:
             self._log.error("sensor failed", extra={"reason": why}, exc_info=error)
         self._logged = self._failure = why

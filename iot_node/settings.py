@@ -19,11 +19,13 @@ class Settings(NodeSettings):
 
     streams: tuple[StreamSettings, ...] = setting("the streams of this device", default=())
     assigned_sensors: tuple[str, ...] = setting(
-        "kinds of sensors that the hub may have this device read (default: any; none: its own streams alone)",
+        "kinds of sensors that the hub may have this device read (default: any; none: its own streams only)",
         default=(ANY,),
     )
-    assigned_min_first_cut: int = setting("least cut on this device for streams that the hub gives it", default=0)
-    direct_to_cloud: bool = setting("send to cloud nodes without an edge between, where they are reached", default=True)
+    assigned_min_first_cut: int = setting("least cut on this device for streams that the hub assigns", default=0)
+    direct_to_cloud: bool = setting(
+        "send to cloud nodes without an edge between, where they can be reached", default=True
+    )
 
     def allows(self, stream: StreamSettings) -> bool:
         """Whether the hub may have this device read a stream's sensors."""

@@ -22,9 +22,9 @@ from tiercut.sensing.sensor_format import Captured, Sensor, Spoiled
 from tiercut.sensors import open_sensor
 from tiercut.sensors.contract import check_stream, frames_of
 
-#: With ``latest``, a frame so much older than what waits behind it makes room for that (or half the deadline).
+#: With ``latest``, a frame this much older than what waits behind it is passed over (or half the deadline).
 MAX_BEHIND_S = 1.0
-#: No frame is passed over for longer than this: a machine too slow to keep up still gives some.
+#: Frames are passed over for at most this long: a machine too slow to keep up still gives some.
 MAX_PASSING_S = 1.0
 
 
@@ -38,7 +38,7 @@ class Source:
         closing: Ends them.
         clock: The device's.
         newest_unix_s: When the newest came of what waits behind the frame given last; ``None``: nothing waits.
-        max_behind_s: A frame that is more behind that is passed over; ``None``: none is.
+        max_behind_s: A frame further behind is passed over; ``None``: none is.
     """
 
     frames: Iterator[Captured | Spoiled]

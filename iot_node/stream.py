@@ -34,7 +34,7 @@ from tiercut.protocol.events import event_id
 from tiercut.protocol.nodes import StreamPlan
 from tiercut.protocol.stream_settings import StreamSettings
 
-#: How often frames without an outcome are looked for.
+#: How often to look for frames without an outcome.
 OVERDUE_EVERY_S = 1.0
 
 
@@ -236,7 +236,7 @@ class Stream:
                 elif self._end(frame.seq):
                     self._drops.note_known("lost")
                     self._detector.forget()
-                    self._log.warning("frame lost: neither a result nor a reason came", extra={"seq": frame.seq})
+                    self._log.warning("frame lost: neither a result nor a drop reason came", extra={"seq": frame.seq})
 
     def _end(self, seq: int) -> bool:
         """It is not in flight any more; false where it was not."""

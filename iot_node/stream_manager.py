@@ -32,11 +32,11 @@ from tiercut.repository.store import ModelStore
 
 log = logging.getLogger(__name__)
 
-#: How often a model that is not there yet is looked for.
+#: How often to look for a model that is missing.
 MODEL_POLL_S = 0.5
-#: How often a report is looked at, and published where it has changed.
+#: How often to check a report, and publish it if it has changed.
 REPORT_EVERY_S = 1.0
-#: A sensor that could not be opened, or that failed, is tried again after so long.
+#: A sensor that could not be opened, or that failed, is retried after this.
 AGAIN_S = 10.0
 
 
@@ -57,7 +57,7 @@ class StreamManager:
 
     Attributes:
         streams: Those whose sensors are open, by name.
-        again_s: A sensor that could not be opened, or that failed, is tried again after so many seconds.
+        again_s: A sensor that could not be opened, or that failed, is retried after this many seconds.
     """
 
     def __init__(
@@ -125,13 +125,13 @@ class StreamManager:
         await self._say(unreadable.name, "failed", unreadable.why)
 
     async def _live(self, wanted: Wanted) -> None:
-        """One stream, over and over where it fails."""
+        """One stream, restarted whenever it fails."""
         name, said = wanted.settings.name, ""
         while True:
             try:
                 await self._once(wanted)
             except Exception as error:  # whatever goes wrong in one stream, the others go on
-                if _is_cancelled():  # and nothing is said any more of one that was taken away
+                if _is_cancelled():  # and a removed one publishes no more reports
                     return
                 cause = _first(error)
                 why = _sentence(cause)

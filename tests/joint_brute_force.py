@@ -17,14 +17,14 @@ def best_together(streams: Sequence[Stream]) -> tuple[float, list[dict[str, Any]
     """The fewest frames under way of all combinations of plans (latency objective, no constraints)."""
     found = None
     for plans in itertools.product(*(priced(stream) for stream in streams)):
-        total = frames_under_way(streams, plans)
+        total = frames_in_flight(streams, plans)
         if found is None or total < found[0]:
             found = (total, [plan for _, _, plan in plans])
     assert found is not None
     return found
 
 
-def frames_under_way(streams: Sequence[Stream], plans: Sequence[Priced]) -> float:
+def frames_in_flight(streams: Sequence[Stream], plans: Sequence[Priced]) -> float:
     taken: dict[str, float] = {}
     for stream, (_, busy, _) in zip(streams, plans, strict=True):
         for where, seconds in busy.items():

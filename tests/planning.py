@@ -34,7 +34,7 @@ class JointPlan:
 
     answers: dict[str, Document]
     load: dict[str, float]
-    frames_under_way: float
+    frames_in_flight: float
     rounds: int
     settled: bool
 
@@ -69,4 +69,4 @@ def edgent(problem: Document) -> Document:
 def plan_together(streams: Sequence[Stream]) -> JointPlan:
     joint = planner.plan_together([stream.read() for stream in streams])
     answers = {name: written(answer) for name, answer in joint.answers.items()}
-    return JointPlan(answers, joint.load, joint.frames_under_way, joint.rounds, joint.settled)
+    return JointPlan(answers, joint.load, joint.frames_in_flight, joint.rounds, joint.settled)

@@ -167,7 +167,7 @@ async def test_odd_messages_do_not_stop_the_hub(bundles: Path, chain: Bundle) ->
 
 
 @async_test
-async def test_order_is_kept_when_a_new_plan_is_faster_than_the_frames_under_way(bundles: Path, chain: Bundle) -> None:
+async def test_order_is_kept_when_a_new_plan_is_faster_than_the_frames_in_flight(bundles: Path, chain: Bundle) -> None:
     site = new_site(bundles)
     slow: dict[str, Any]
     fast: dict[str, Any]

@@ -383,7 +383,7 @@ async def test_equal_frames_are_answered_without_running_the_rest(
 
 @async_test
 @pytest.mark.parametrize("two_brokers", [False, True])
-async def test_known_answers_do_not_overtake_frames_under_way(
+async def test_known_answers_do_not_overtake_frames_in_flight(
     bundles: Path, chain: Bundle, tmp_path: Path, *, two_brokers: bool
 ) -> None:
     order = "aaaaaabcbaaacdaabbcd" * 2

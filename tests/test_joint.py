@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.joint_brute_force import best_together, frames_under_way, priced, small_site
+from tests.joint_brute_force import best_together, frames_in_flight, priced, small_site
 from tests.planning import JointPlan, Stream, plan_together, solve
 from tiercut.errors import SettingsError
 from tiercut.planner.contention import stretch
@@ -74,7 +74,7 @@ def test_latencies_and_loads_follow_from_the_plans() -> None:
         next(plan for plan in priced(stream) if all(plan[2][name] == answer[name] for name in names))
         for stream, answer in zip(streams, joint.answers.values(), strict=True)
     ]
-    assert joint.frames_under_way == pytest.approx(frames_under_way(streams, plans))
+    assert joint.frames_in_flight == pytest.approx(frames_in_flight(streams, plans))
 
 
 def test_no_stream_gains_more_than_one_percent_by_moving_alone() -> None:
@@ -107,7 +107,7 @@ def test_gap_to_the_best_for_all_is_small() -> None:
     gaps = []
     for seed in range(12):
         streams = small_site(seed, 3 if seed % 3 == 0 else 2)
-        gaps.append(plan_together(streams).frames_under_way / best_together(streams)[0] - 1)
+        gaps.append(plan_together(streams).frames_in_flight / best_together(streams)[0] - 1)
     assert min(gaps) > -1e-9
     assert statistics.mean(gaps) < 0.03
     assert max(gaps) < 0.15

@@ -19,7 +19,7 @@ TIERS: tuple[Tier, ...] = get_args(Tier)
 
 #: A result that comes later is of use to nobody.
 MAX_DEADLINE_S = 3600.0
-#: A stream that changes its plan every second gets there in 68 years.
+#: A stream that changes its plan every second reaches it in 68 years.
 MAX_EPOCH = 2**31
 
 
@@ -38,7 +38,7 @@ def name_of(identity: str) -> str:
     return identity.rpartition("/")[2]
 
 
-#: Frames on their way: the newest wins and older ones are dropped, or none is and the sensor waits.
+#: What happens when frames queue up: the newest wins and older ones are dropped, or none is and the sensor waits.
 DeliveryMode = Literal["latest", "every"]
 
 
@@ -54,7 +54,7 @@ class Deadline(Struct, frozen=True, kw_only=True):
             results are published however late they are.
         rest_s: Least seconds to the result from when a frame reaches each node of the route, device first; empty where
             nobody knows.
-        in_flight: Frames that may be under way before they wait for each other; ``None`` where nobody knows.
+        in_flight: Frames that may be in flight before they wait for each other; ``None`` where that is unknown.
     """
 
     seconds: Annotated[float, Meta(gt=0, le=MAX_DEADLINE_S)]
@@ -147,7 +147,7 @@ class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return {"device": self.device, "edge": self.edge, "cloud": self.cloud}[tier]
 
     def rest_s(self, tier: Tier) -> float:
-        """Least seconds from a frame's arrival at a tier to its result; 0 where nobody knows. The tier takes part."""
+        """Least seconds from a frame's arrival at a tier, which takes part, to its result; 0 where that is unknown."""
         if self.deadline is None or not self.deadline.rest_s:
             return 0.0
         return self.deadline.rest_s[["device", *(to for _, to in self.hops)].index(tier)]

@@ -83,7 +83,7 @@ class Hand:
                 "a node does not load its segment",
                 expected=f"{sorted(asked)} ready within {LOAD_S:.0f} s",
                 came="; ".join(f"{a.node}: {a.message or 'ready'}" for a in answers) or "nothing",
-                fix=f"see what the nodes say:\n{bench.programs.tails()}",
+                fix=f"see the nodes' logs:\n{bench.programs.tails()}",
             )
         said = StreamPlan(
             stream=STREAM, model=bundle.model, model_name=bundle.name, plan=plan, reason="measured one by one"

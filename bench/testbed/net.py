@@ -97,7 +97,7 @@ class Net:
         return [find("ip") or "ip", "netns", "exec", self.name(tier)]
 
     def set_uplink(self, mbps: float) -> None:
-        """Change the rate between edge and cloud, both ways, without touching what is under way."""
+        """Change the rate between edge and cloud, both ways, without touching what is in flight."""
         for tier, device in (("edge", "to-cloud"), ("cloud", "to-edge")):
             _run("tc", "-n", f"{self._prefix}-{tier}", "qdisc", "change", "dev", device, "root", *_bucket(mbps))
         self.uplink_mbps = mbps

@@ -50,7 +50,7 @@ class Setup:
         device_slowdown: The device takes so many times as long as this machine.
         edge_slowdown: The edge does.
         fps: Frames per second.
-        in_flight: Frames that may be under way.
+        in_flight: Frames that may be in flight.
         delay_ms: Added to the frames that device and edge send on, as a token bucket has none.
         codecs: What plans may use beside raw.
         edge_emulation: Changes of the edge, by time.

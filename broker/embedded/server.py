@@ -1,10 +1,10 @@
 """The broker for trying out and for tests: rumqttd out of the `iotcore` wheel, in a process of its own.
 
 It is bound to one address, has no access control and keeps nothing on disk, so it is not for production. What it was
-measured to keep in memory: about 140 MB in a busy topic, 4 segments of 16 MB and what is under way.
+measured to keep in memory: about 140 MB in a busy topic, 4 segments of 16 MB and what is in flight.
 
 Where it departs from MQTT 5 (iotcore 0.4.0): CONNACK names no Maximum Packet Size, and a client's Receive Maximum is
-ignored. Up to 100 QoS 1 messages are under way to it, and while it has acknowledged none of 100, it gets no answer to
+ignored. Up to 100 QoS 1 messages are in flight to it, and while it has acknowledged none of 100, it gets no answer to
 its own publishes and subscribes either.
 """
 

@@ -17,22 +17,22 @@ from tiercut.security.identity_files import CA_FOLDER, CERT_FILE, KEY_FILE
 
 #: What a node sends at most in one packet, `tiercut.bus.settings.MAX_PACKET_BYTES`; the same for sensors.
 MAX_PACKET_BYTES = 8 * 1024 * 1024
-#: Messages under way to one client; nodes ask for at most 128 themselves (2.0.11 keeps to this and not to that).
+#: Messages in flight to one client; nodes themselves ask for at most 128 (2.0.11 obeys only this limit).
 MAX_INFLIGHT = 128
-#: Messages kept for a client that is away or slow: frames of a node that starts again, no more than ten minutes long.
+#: Messages kept for a client that is away or slow: frames for a node that restarts, for ten minutes at most.
 MAX_QUEUED = 2000
-#: … and no more bytes than these, or a quarter of the broker's memory.
+#: … and at most this many bytes, or a quarter of the broker's memory.
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
-#: What messages may take, sessions and retained ones included; then more are refused. Beside that the broker needs some
+#: Memory for messages, sessions and retained ones included; beyond it, more are refused. The broker also needs some
 #: 15 MB, and 0.1 MB for each connection with TLS: a container's limit has to be above both.
 MEMORY_MB = 256
-#: Below this the largest packets do not pass.
+#: Below this the largest packets do not fit.
 MIN_MEMORY_MB = 64
 MAX_CONNECTIONS = 500
 MAX_KEEPALIVE_S = 600
 TLS_PORT, PLAIN_PORT = 8883, 1883
 
-#: AES in hardware first: 128 bits are enough and the fastest; ChaCha for processors without.
+#: AES in hardware first: 128 bits are enough and fastest; ChaCha for processors without it.
 CIPHERS_TLS13 = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 CIPHERS_TLS12 = (
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:"
@@ -98,7 +98,7 @@ def secure(
 
 
 def plain(*, port: int = PLAIN_PORT) -> str:
-    """A configuration without any security for programs on this machine: it listens on 127.0.0.1 alone."""
+    """A configuration without any security, for programs on this machine: it listens on 127.0.0.1 only."""
     lines = ["# For development: no encryption, no access rules, this machine only."]
     lines += ["allow_anonymous true", *_common(MEMORY_MB), "persistence false"]
     return _HEAD + "\n".join([*lines, "", f"listener {port} 127.0.0.1"]) + "\n"

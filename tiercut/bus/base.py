@@ -112,8 +112,8 @@ class Bus(Protocol):
     async def publish(self, message: Message) -> Sent:
         """Send, and wait until the broker has taken it (QoS 0: until it is written to the socket).
 
-        Calls are sent in the order in which they are made. A call waits while too many bytes or messages are under
-        way. Through a lost connection it goes on waiting and is sent again after the reconnect.
+        Calls are sent in the order in which they are made. A call waits while too many bytes or messages are in
+        flight. Through a lost connection it goes on waiting and is sent again after the reconnect.
 
         Raises:
             PacketTooLarge: its payload is over ``max_payload_bytes``.

@@ -11,7 +11,7 @@ from paho.mqtt.client import topic_matches_sub
 
 from tiercut.bus.inbox import Inbox
 
-#: Topics whose receivers are remembered; hostile topics must not fill the memory.
+#: Topics whose receivers are cached; hostile topics must not fill the memory.
 _CACHED_TOPICS = 1024
 
 

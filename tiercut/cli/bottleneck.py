@@ -42,10 +42,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="frames; labels are not needed")
     parser.add_argument("--cut", type=int, required=True, metavar="K", help="a cut with one tensor")
-    parser.add_argument("--channels", type=int, metavar="N", help="of the code (default: 8 for maps, 64 for vectors)")
+    parser.add_argument(
+        "--channels", type=int, metavar="N", help="channels of the code (default: 8 for maps, 64 for vectors)"
+    )
     parser.add_argument("--stride", type=int, default=1, metavar="1|2", help="2: a code of half the height and width")
-    parser.add_argument("--bits", type=int, default=8, metavar="8|4|2", help="per element of the code (default: 8)")
-    parser.add_argument("--name", help="of the codec (default: as bottleneck-12-c8-b8); one of that name is replaced")
+    parser.add_argument(
+        "--bits", type=int, default=8, metavar="8|4|2", help="bits per element of the code (default: 8)"
+    )
+    parser.add_argument(
+        "--name", help="name of the codec (default: such as bottleneck-12-c8-b8); an existing one is replaced"
+    )
     parser.add_argument("--epochs", type=int, default=EPOCHS, metavar="N", help=f"over the frames (default: {EPOCHS})")
     parser.add_argument("--frames", type=int, default=FRAMES, metavar="N", help=f"at most (default: {FRAMES})")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
@@ -55,7 +61,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, and say what came of it.
+    """Train, and print the result.
 
     Raises:
         SettingsError: a flag is wrong, a package is missing, or an interrupted training had other settings.
@@ -114,5 +120,5 @@ def _outcome(trained: Trained, plan: BottleneckPlan, seconds: float) -> Iterable
         times = f"{row.encode_seconds * 1e3:>10.3f} {row.decode_seconds * 1e3:>10.3f}"
         yield f"  {row.codec:<28} {human_bytes(row.bytes):>9} {1 - row.accuracy_drop:>27.1%} {times}"
     yield ""
-    yield "This is another model now: copy the bundle to all nodes that run it, and give them the new one."
+    yield "The bundle is a different model now: copy it to all nodes that run it."
     yield f"Measure its codecs before planning with them: tiercut codecs measure {bundle.folder} --data FOLDER"

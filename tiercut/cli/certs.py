@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--days", type=int, default=certificates.CERTIFICATE_DAYS, metavar="N", help="how long it is valid"
     )
     issue.add_argument(
-        "--again", action="store_true", help="a name that was removed: whoever has its old certificate is in again"
+        "--again", action="store_true", help="reuse a removed name: holders of its old certificate get in again"
     )
     issue.add_argument("--out", type=Path, metavar="DIR", help="copy its three files there as well")
 
@@ -50,7 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     renew = _command(commands, "renew", "new certificates; all others stay", _renew)
     renew.add_argument("names", nargs="*", metavar="NAME", help="SITE/ROLE/NAME, or NAME alone (default: all)")
-    renew.add_argument("--before-days", type=float, metavar="N", help="only those with fewer days left")
+    renew.add_argument("--before-days", type=float, metavar="N", help="only those with fewer days left than this")
     renew.add_argument("--same-key", action="store_true", help="keep the keys")
     renew.add_argument(
         "--days", type=int, default=certificates.CERTIFICATE_DAYS, metavar="N", help="how long they are valid"
@@ -63,7 +63,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     rotate.add_argument(
         "step",
         choices=("begin", "switch", "finish"),
-        help="begin: all trust a new one as well; switch: it signs new certificates; finish: the old one is forgotten",
+        help="begin: all trust a new one as well; switch: it signs all certificates; finish: it alone is trusted",
     )
 
 
@@ -93,7 +93,7 @@ def _issue(args: argparse.Namespace) -> int:
     identity = IdentityName(site, args.role, args.name)
     if args.host and args.role not in {"bus", "hub"}:
         raise SettingsError(
-            "--host is for servers", expected="role bus or hub with it", came=args.role, fix="leave it away"
+            "--host is for servers", expected="role bus or hub with it", came=args.role, fix="omit --host"
         )
     wanted = Listed(identity, tuple(args.topic))
     made = folder.ensure(wanted, hosts=args.host, days=args.days, again=args.again)
@@ -155,7 +155,7 @@ def _rotate(args: argparse.Namespace) -> int:
         print("all certificates are of the new authority. Once they are in place: rotate-ca … finish")
     else:
         folder.finish_rotation()
-        print("the old authority is trusted no more")
+        print("the old authority is no longer trusted")
     return 0
 
 
@@ -166,7 +166,7 @@ def _chosen(folder: AuthorityFolder, names: list[str]) -> list[IdentityName]:
         found = [each for each in listed if name in {str(each), each.name}]
         if len(found) != 1:
             raise SettingsError(
-                f"which identity is '{name}'?",
+                f"the name '{name}' is not unique or not known",
                 expected="the name of one, as 'tiercut certs list' shows it",
                 came=", ".join(map(str, found)) or "none of that name",
                 fix="write it as SITE/ROLE/NAME",

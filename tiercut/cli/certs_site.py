@@ -1,4 +1,4 @@
-"""``tiercut certs site``: everything that a site's containers need of certificates, in one go."""
+"""``tiercut certs site``: everything that a site's containers need of certificates, in one step."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add ``tiercut certs site``."""
     parser = commands.add_parser(
         "site",
-        help="everything a site needs, in one go",
-        description="Make an authority, identities, and the brokers' files; what is there and good stays as it is.",
+        help="make everything a site needs in one step",
+        description="Make an authority, identities, and the brokers' files; valid ones that exist stay as they are.",
         epilog="a list is names with commas between them, or a number: --edges 3 is edge-1,edge-2,edge-3",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of the authority")
@@ -52,14 +52,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--days", type=int, default=certificates.CERTIFICATE_DAYS, metavar="N", help="how long they are valid"
     )
     parser.add_argument("--before-days", type=float, default=30.0, metavar="N", help="renew those with fewer days left")
-    parser.add_argument("--owner", metavar="UID:GID", help="to whom the files are to belong (needs root)")
+    parser.add_argument("--owner", metavar="UID:GID", help="owner of the files (needs root)")
     parser.add_argument("--bus-owner", metavar="UID:GID", help="the same for brokers (default: as --owner)")
     paths = parser.add_argument_group("where brokers find their files")
     paths.add_argument("--bus-identity", default="/identity", metavar="DIR", help="(default: /identity)")
     paths.add_argument("--bus-acl", default="/acl/acl", metavar="FILE", help="the site's bus (default: /acl/acl)")
     paths.add_argument("--bus-data", default="/mosquitto/data", metavar="DIR", help="(default: /mosquitto/data)")
     parser.add_argument(
-        "--bus-memory-mb", type=int, default=256, metavar="N", help="what a bus may take for messages (default: 256)"
+        "--bus-memory-mb", type=int, default=256, metavar="N", help="memory for a bus's messages (default: 256)"
     )
     parser.set_defaults(run=run)
 
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     certificates.check_days(args.days)
     folder = AuthorityFolder.new(args.folder, sites=sites, owner=owner, bus_owner=bus_owner)
     for each in [each for each in wanted if each.identity in folder.removed()]:
-        print(f"{each.identity}  was removed, and is not made again: see 'tiercut certs issue --again'")
+        print(f"{each.identity}  was removed and is not issued again: see 'tiercut certs issue --again'")
         wanted.remove(each)
     made = 0
     for each in wanted:

@@ -21,7 +21,7 @@ from tiercut.profiling.codec_table_file import load_table, to_document, write_ta
 T = TypeVar("T")
 _COMPARED = {
     "labels": "accuracy lost against the labels, {:.1%} right without a codec",
-    "agreement": "frames with another answer than without a codec",
+    "agreement": "share of frames whose answer changes",
 }
 
 
@@ -36,23 +36,29 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     measure = actions.add_parser("measure", help="measure them on frames, and keep the table in the bundle's folder")
     measure.add_argument("bundle", help="folder of the bundle")
     measure.add_argument("--data", required=True, metavar="FOLDER", help="frames, with labels or without")
-    measure.add_argument("--split", choices=SPLITS, help="part of the data (else the test part, where there is one)")
-    measure.add_argument("--frames", type=int, default=500, metavar="N", help="how many frames, drawn at random (500)")
-    measure.add_argument("--cuts", metavar="K,…", help="cuts (else those worth choosing)")
-    measure.add_argument("--codecs", metavar="NAME,…", help="codecs (else all)")
-    measure.add_argument("--noise", metavar="SCALE,…", help="also with noise of so many standard deviations in front")
+    measure.add_argument(
+        "--split", choices=SPLITS, help="part of the data (default: the test part, where there is one)"
+    )
+    measure.add_argument(
+        "--frames", type=int, default=500, metavar="N", help="number of frames, drawn at random (default: 500)"
+    )
+    measure.add_argument("--cuts", metavar="K,…", help="cuts (default: those worth choosing)")
+    measure.add_argument("--codecs", metavar="NAME,…", help="codecs (default: all)")
+    measure.add_argument(
+        "--noise", metavar="SCALE,…", help="also with noise in front, of this many standard deviations"
+    )
     measure.add_argument("--threads", type=int, default=1, metavar="N", help="threads per segment")
     measure.set_defaults(run=run_measure)
     show = actions.add_parser("show", help="print the table that was measured")
     show.add_argument("bundle", help="folder of the bundle")
     show.set_defaults(run=run_show)
     for each in (measure, show):
-        each.add_argument("--all", action="store_true", help="print what is never worth choosing as well")
-        each.add_argument("--json", action="store_true", help="print all of it for a program")
+        each.add_argument("--all", action="store_true", help="include what is never worth choosing")
+        each.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def run_measure(args: argparse.Namespace) -> int:
-    """Measure, keep, print.
+    """Measure the table, write it, and print it.
 
     Raises:
         BundleError: there is no bundle, or a damaged one, or its folder cannot be written.
@@ -82,7 +88,7 @@ def run_show(args: argparse.Namespace) -> int:
     if table is None:
         raise BundleError(
             f"the bundle '{bundle.name}' has no codec table",
-            expected="that somebody has measured it",
+            expected="a table made by 'tiercut codecs measure'",
             came="none",
             fix=f"run 'tiercut codecs measure {args.bundle} --data FOLDER'",
         )
@@ -96,9 +102,9 @@ def _options(args: argparse.Namespace) -> Options:
     if args.threads < 1:
         raise _wrong("--threads", "1 or more", str(args.threads))
     return Options(
-        cuts=_listed(args.cuts, int, "--cuts", "whole numbers with commas between"),
-        codecs=_listed(args.codecs, str, "--codecs", "names with commas between"),
-        noise=_listed(args.noise, float, "--noise", "numbers with commas between") or (),
+        cuts=_listed(args.cuts, int, "--cuts", "whole numbers separated by commas"),
+        codecs=_listed(args.codecs, str, "--codecs", "names separated by commas"),
+        noise=_listed(args.noise, float, "--noise", "numbers separated by commas") or (),
         frames=args.frames,
         threads=args.threads,
     )

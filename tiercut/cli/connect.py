@@ -16,7 +16,7 @@ DEFAULT_BROKER, DEFAULT_SITE = "mqtt://127.0.0.1:1883", "home"
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
-    """Add ``--broker``, ``--site`` and ``--identity``; without them the environment says, as it does for nodes."""
+    """Add ``--broker``, ``--site`` and ``--identity``; without them the environment counts, as for nodes."""
     group = parser.add_argument_group("the site's bus")
     group.add_argument(
         "--broker",
@@ -54,7 +54,7 @@ def connection(args: argparse.Namespace) -> MqttSettings:
             "an identity needs a bus with TLS",
             expected="--broker mqtts://HOST:8883",
             came=bare.url,
-            fix="correct the address, or leave --identity away",
+            fix="correct the address, or omit --identity",
         )
     identity = Identity.load(args.identity)
     if identity.site != args.site:

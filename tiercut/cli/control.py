@@ -24,11 +24,11 @@ from tiercut.protocol.nodes import StreamControl, StreamPlan
 from tiercut.protocol.topics import CONTROL, EXPLAIN, PLAN
 from tiercut.settings import check_names
 
-#: How long the stream's retained plan is waited for.
+#: How long to wait for the stream's retained plan.
 KNOWN_S = 2.0
-#: The hub's answer is waited for so long: a change under way comes first, ten seconds at most.
+#: How long to wait for the hub's answer: a change in progress comes first, and takes ten seconds at most.
 ANSWERED_S = 12.0
-#: How long nodes may take from then on: they load segments for ten seconds at most.
+#: How long nodes may take after that: they load segments for ten seconds at most.
 DONE_S = 17.0
 
 
@@ -36,8 +36,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add ``tiercut control``."""
     parser = subparsers.add_parser(
         "control",
-        help="give a stream its plan by hand, freeze it, or let the coordinator choose again",
-        description="What is said here is retained on the bus: it holds until 'auto' is said, also over restarts.",
+        help="set a stream's plan by hand, freeze it, or let the coordinator choose again",
+        description="The command is retained on the bus: it holds until 'auto', also over restarts.",
         epilog="example: tiercut control camera plan --first-cut 12 --second-cut 40 --edge porch --cloud dc "
         "--codecs int8+zstd,int8+zstd",
     )
@@ -51,14 +51,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     by_hand.add_argument("--cloud", metavar="NODE", help="the cloud node (default: none)")
     by_hand.add_argument("--exit", metavar="NAME", help="variant: full, an early exit, or another input size")
     by_hand.add_argument(
-        "--threshold", type=float, metavar="P", help="frames leave at any earlier exit that is at least so sure, 0..1"
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="frames leave at any earlier exit whose confidence is at least this, 0..1",
     )
     by_hand.add_argument("--codecs", metavar="A,B", help="one codec per hop")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Say it, and what came of it.
+    """Publish the command, and print what came of it.
 
     Raises:
         BusError: the broker cannot be reached.
@@ -128,7 +131,7 @@ async def _outcome(heard: _Heard, control: StreamControl, stream: str) -> str:
         raise _NotTakenError(
             "the plan was not taken",
             expected="a plan that the stream's nodes can follow",
-            came=heard.refusal or f"no answer of its nodes within {DONE_S:.0f} s",
+            came=heard.refusal or f"no answer from its nodes within {DONE_S:.0f} s",
             fix="correct the plan, or let the coordinator choose with 'auto'",
         )
     epoch = None if plan is None else plan.plan.epoch
@@ -164,17 +167,17 @@ class _Heard:
 
     @property
     def before(self) -> bytes:
-        """What was retained when we spoke; empty for nothing."""
+        """The payload retained before ours; empty for none."""
         said = self.controls[: self.controls.index(self.wish)] if self.wish in self.controls else self.controls
         return said[-1] if said else b""
 
     @property
     def overtaken(self) -> bool:
-        """Whether somebody else has given an order after us."""
+        """Whether somebody else has published a command after ours."""
         return self.wish in self.controls and self.controls[-1] != self.wish
 
     def control_came(self, delivery: Delivery) -> None:
-        """What a person wants, we or another."""
+        """The command that holds now, ours or another's."""
         delivery.ack()
         self.controls.append(bytes(delivery.payload))
         self._changed.set()
@@ -187,7 +190,7 @@ class _Heard:
         self._changed.set()
 
     def explanation_came(self, delivery: Delivery) -> None:
-        """Why it is that plan; only what is said of our wish counts."""
+        """Why it is that plan; only answers to our command count."""
         delivery.ack()
         with contextlib.suppress(ValueError):
             said = json.loads(delivery.payload)
@@ -205,7 +208,7 @@ class _Heard:
             self.refusal = str(said.get("control_trouble") or (self._tried and said.get("trouble")) or "")
 
     async def until(self, condition: Callable[[], Any], timeout_s: float) -> Any:
-        """What the condition gives once it gives something; ``None`` when that takes too long."""
+        """The condition's first value that is not empty; ``None`` when that takes too long."""
         try:
             async with asyncio.timeout(timeout_s):
                 while not (found := condition()):
@@ -226,7 +229,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.mode != "plan" and given:
         raise SettingsError(
             f"'{args.mode}' takes no plan",
-            expected="--first-cut and the like with 'plan' only",
+            expected="--first-cut and other plan options with 'plan' only",
             came=", ".join(given),
             fix=f"omit them, or say 'tiercut control {args.stream} plan …'",
         )
@@ -241,7 +244,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _wish(args: argparse.Namespace, *, device: str, identity: str) -> StreamControl:
-    """What is to be said, checked as the hub does when it reads it: what is retained overwrites what works.
+    """The command, checked as the hub checks it: a retained one replaces the one that works.
 
     Raises:
         SettingsError: it is not valid.

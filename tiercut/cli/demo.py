@@ -40,7 +40,7 @@ PROFILE_S = 4.0
 KEPT_SHARE = "10%"
 ONLINE_TIMEOUT_S = 30.0
 BROKER_POLL_S = 0.05
-#: Who must be there before the device starts, so that its first frame already passes through all tiers.
+#: Nodes that must be online before the device starts, so that its first frame already passes through all tiers.
 BEFORE_DEVICE = frozenset({HUB, CLOUD, EDGE})
 FIRST, SECOND = "20%", "60%"
 #: Exit status of a program ended by SIGTERM, as shells count it; Ctrl-C is 130.
@@ -55,8 +55,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Starts a broker and one node per tier as processes, cuts EfficientNet-Lite0 twice, streams "
         "scikit-image's photographs through it and shows the results as they come.",
     )
-    parser.add_argument("--first", metavar="K", help="give the first cut by hand: a number, or a share such as 20%%")
-    parser.add_argument("--second", metavar="K", help="give the second cut by hand: a number, or a share such as 60%%")
+    parser.add_argument("--first", metavar="K", help="first cut, by hand: a number, or a share such as 20%%")
+    parser.add_argument("--second", metavar="K", help="second cut, by hand: a number, or a share such as 60%%")
     parser.add_argument("--codec", default="int8+zstd", metavar="NAME", help="codec of cuts by hand (%(default)s)")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N results")
     parser.add_argument("--fps", type=float, default=5.0, metavar="F", help="photographs per second (default: 5)")
@@ -124,7 +124,7 @@ def prepare_profile(bundle: Bundle, folder: Path) -> None:
 
 
 async def _until_terminated(args: argparse.Namespace, view: View) -> int:
-    """SIGTERM stops everything in order, as Ctrl-C does; a second one ends at once."""
+    """SIGTERM stops everything in order, as Ctrl-C does; a second one kills at once."""
     loop = asyncio.get_running_loop()
     demo = asyncio.create_task(_demo(args, view), name="demo")
     terminated = False
@@ -228,7 +228,7 @@ async def _answers(site: DemoSite) -> None:
 
 
 class _Online:
-    """Which nodes have said that they are online."""
+    """Nodes that have reported that they are online."""
 
     def __init__(self, wanted: frozenset[str]) -> None:
         self._missing = set(wanted)
@@ -253,7 +253,7 @@ class _Online:
                 "the demo does not start",
                 expected=f"hub, cloud and edge online within {ONLINE_TIMEOUT_S:.0f} s",
                 came=f"nothing from {', '.join(sorted(self._missing))}",
-                fix=f"see what the nodes say:\n{processes.tails()}",
+                fix=f"see the nodes' logs:\n{processes.tails()}",
             ) from error
 
 
@@ -277,10 +277,10 @@ async def _results(site: DemoSite, processes: Processes, view: View, frames: int
                     delivery = await anext(arriving)
             except TimeoutError as error:
                 raise BusError(
-                    "the demo shows nothing",
+                    "the demo shows no results",
                     expected=f"a result within {RESULT_TIMEOUT_S:.0f} s",
                     came="none",
-                    fix=f"see what the nodes say:\n{processes.tails()}",
+                    fix=f"see the nodes' logs:\n{processes.tails()}",
                 ) from error
             delivery.ack()
             view.result(delivery.payload)

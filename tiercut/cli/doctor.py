@@ -25,25 +25,27 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add ``tiercut doctor``."""
     parser = subparsers.add_parser(
         "doctor",
-        help="check a site from here: broker, certificates, rights, nodes, clocks, links",
-        description="Checks a site from where it is started. Exit status 0 when nothing is wrong, 1 when something is.",
+        help="check a site from this machine: broker, certificates, rights, nodes, clocks, links",
+        description="Checks a site from this machine. Exit status 0 when nothing is wrong, 1 when something is.",
     )
-    parser.add_argument("--settings", type=Path, metavar="FILE", help="look as a node with these settings does")
-    parser.add_argument("--cloud-broker", metavar="URL", help="the cloud's broker, where it is another one")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="check as a node with these settings")
+    parser.add_argument("--cloud-broker", metavar="URL", help="the cloud's broker, if it is a different one")
     parser.add_argument(
         "--hub", action="append", metavar="URL", help="a hub's address, https://HOST:8443 (default: TIERCUT_HUB_URL)"
     )
-    parser.add_argument("--wait", type=float, default=7.0, metavar="S", help="seconds for nodes to speak (default: 7)")
+    parser.add_argument(
+        "--wait", type=float, default=7.0, metavar="S", help="seconds to wait for nodes' statuses (default: 7)"
+    )
     parser.add_argument("--json", action="store_true", help="print each line as JSON")
     add_connection(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look, and say what was found; 1 when something is wrong.
+    """Check, and print the findings; 1 when something is wrong.
 
     Raises:
-        SettingsError: what is to be looked at cannot be read.
+        SettingsError: the settings of what to check cannot be read.
     """
     return asyncio.run(_report(target(args), as_json=args.json))
 

@@ -47,22 +47,30 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--data", required=True, type=Path, metavar="FOLDER", help="frames, divided into train and test"
     )
-    parser.add_argument("-o", "--out", required=True, type=Path, metavar="BUNDLE", help="one that is there is replaced")
+    parser.add_argument(
+        "-o", "--out", required=True, type=Path, metavar="BUNDLE", help="an existing bundle is replaced"
+    )
     places = parser.add_mutually_exclusive_group()
-    places.add_argument("--at", metavar="CUT[,CUT]", help="by hand: numbers, shares as 20%%, or nodes of 'inspect'")
-    places.add_argument("--exits", type=int, default=1, metavar="N", help="so many, evenly by work (default: 1)")
+    places.add_argument(
+        "--at", metavar="CUT[,CUT]", help="cuts by hand: cut numbers, shares as 20%%, or nodes of 'inspect'"
+    )
+    places.add_argument(
+        "--exits", type=int, default=1, metavar="N", help="number of exits, spread evenly by work (default: 1)"
+    )
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--joint", action="store_true", help="train the trunk too, on labels (the default)")
-    modes.add_argument("--frozen", action="store_true", help="leave the trunk; learn its final output, without labels")
+    modes.add_argument(
+        "--frozen", action="store_true", help="keep the trunk as it is; learn its final output, without labels"
+    )
     parser.add_argument("--epochs", type=int, default=8, metavar="N", help="passes over the data (default: 8)")
-    parser.add_argument("--weights", metavar="W[,W]", help="of each exit's loss, and last of the full model's")
+    parser.add_argument("--weights", metavar="W[,W]", help="weights of each exit's loss, the full model's last")
     parser.add_argument(
         "--head", choices=("auto", "conv", "pooled", "fc"), default="auto", help="what a head is made of"
     )
     parser.add_argument("--width", type=int, default=16, metavar="N", help="channels of a head's convolution")
     parser.add_argument("--batch", type=int, default=128, metavar="N", help="frames per step (default: 128)")
     parser.add_argument("--rate", type=float, default=2e-3, metavar="R", help="peak learning rate (default: 0.002)")
-    parser.add_argument("--frames", type=int, default=ALL_FRAMES, metavar="N", help="learn from so many only")
+    parser.add_argument("--frames", type=int, default=ALL_FRAMES, metavar="N", help="learn from this many only")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--threads", type=int, default=usual_threads(), metavar="N", help="default: all cores")
     add_model_flags(parser)
@@ -70,7 +78,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, and say what came of it.
+    """Train, and print the result.
 
     Raises:
         SettingsError: a flag is wrong, or an interrupted training had other settings.
@@ -104,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
                 note=view.note,
             )
         except KeyboardInterrupt:
-            view.note("interrupted: the same command goes on where the last checkpoint was written")
+            view.note("interrupted: the same command resumes from the last checkpoint")
             raise
     for line in _outcome(trained, time.monotonic() - began):
         print(line)

@@ -36,9 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", help="package.module:function that returns a torch module, a .pt2 or an .onnx file")
-    parser.add_argument("--out", required=True, type=Path, help="folder of the bundle; a bundle there is replaced")
+    parser.add_argument("--out", required=True, type=Path, help="folder of the bundle; an existing bundle is replaced")
     parser.add_argument(
-        "--exits", metavar="NAME[,NAME]", help="the model's last outputs are early exits of these names"
+        "--exits", metavar="NAME[,NAME]", help="names of early exits, which are the model's last outputs"
     )
     parser.add_argument(
         "--also-size", metavar="HxW", action="append", default=[], help="a further size, as a variant of its own"
@@ -66,7 +66,9 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     images.add_argument("--std", default="1", metavar="X[,X,X]", help="on the scale 0 to 255 (default: 1)")
     images.add_argument("--resize", choices=RESIZES, default="crop", help="keep proportions, or all of the frame")
     images.add_argument("--crop-ratio", type=float, default=1.0, metavar="R", help="part of the frame to keep")
-    signals = parser.add_argument_group("signals", "take windows of samples, float32, in this rate, order and units")
+    signals = parser.add_argument_group(
+        "signals", "take windows of samples, float32, at this rate, in this order and these units"
+    )
     signals.add_argument("--signal-samples", type=int, metavar="N", help="samples of a window")
     signals.add_argument("--signal-rate-hz", type=float, metavar="HZ", help="samples per second")
     signals.add_argument(
@@ -85,7 +87,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, and say what came of it.
+    """Export, and print the result.
 
     Raises:
         SettingsError: a flag or the file of labels is wrong.
@@ -126,7 +128,7 @@ def export_as_told(
     from tiercut.authoring.verify import random_example  # noqa: PLC0415 - the same
 
     example: list[NDArray[np.generic]] | None = [random_example(*shape) for shape in shapes] or None
-    sys.path.insert(0, str(Path.cwd()))  # package.module is looked for here, as python -m does
+    sys.path.insert(0, str(Path.cwd()))  # package.module is looked up here, as python -m does
     try:
         return export(model, example, out, name=args.name, labels=labels, preprocess=frame, exits=exits, sizes=sizes)
     finally:

@@ -17,7 +17,7 @@ def need_packages(*modules: str) -> None:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise SettingsError(
-            "this command needs more packages",
+            "this command needs packages that are not installed",
             expected=f"the modules {', '.join(modules)}",
             came=f"no '{missing[0]}'",
             fix="run 'pip install tiercut[train] -c constraints.txt'",

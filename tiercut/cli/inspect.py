@@ -15,7 +15,7 @@ from tiercut.model.variants import Variant
 #: The table fits a terminal of 100 columns.
 AFTER_WIDTH, TENSORS_WIDTH = 32, 28
 #: The rule of `CutPoint.dominated`.
-NEVER = "others send no more bytes or elements, after no more work"
+NEVER = "another cut sends no more bytes or elements, after no more work"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,8 +26,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Print what a bundle is and where it can be cut: what would travel there, and the work before it.",
     )
     parser.add_argument("bundle", help="folder of the bundle")
-    parser.add_argument("--json", action="store_true", help="print all of it for a program")
-    parser.add_argument("--all", action="store_true", help="print the cuts that are never worth choosing as well")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--all", action="store_true", help="include the cuts that are never worth choosing")
     parser.set_defaults(run=run)
 
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def human_bytes(count: int) -> str:
-    """A size with three digits or so: ``5.12 kB``."""
+    """A size with about three digits: ``5.12 kB``."""
     size = float(count)
     for unit in ("B", "kB", "MB"):
         if size < 1000:  # noqa: PLR2004 - SI
@@ -57,7 +57,7 @@ def human_bytes(count: int) -> str:
 
 
 def human_count(count: int) -> str:
-    """A number with three digits or so: ``4.63 M``."""
+    """A number with about three digits: ``4.63 M``."""
     return human_bytes(count).replace("kB", "k").replace("GB", "G").replace("MB", "M").removesuffix(" B")
 
 

@@ -22,12 +22,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "plan",
         help="choose cuts, nodes and codecs for a planning problem",
-        description="Find the best plan of a planning problem, version 1 (docs/planning.md), and say what it beats.",
+        description="Find the best plan of a planning problem, version 1 (docs/planning.md), and compare it with others.",
         epilog="exit status: 0 with a plan, 3 if no plan satisfies the constraints, 2 if the file is not valid",
     )
     parser.add_argument("file", help="the problem, JSON; - for standard input")
-    parser.add_argument("--json", action="store_true", help="print the answer for a program")
-    parser.add_argument("--top", type=_count, metavar="K", help="the best K plans as well")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    parser.add_argument("--top", type=_count, metavar="K", help="include the best K plans")
     parser.set_defaults(run=run)
 
 

@@ -34,18 +34,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("bundle", help="folder of the bundle")
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="frames as the sensor gives them")
     parser.add_argument("--cuts", metavar="K,K,…", help="where to attack (default: up to 6 cuts worth choosing)")
-    parser.add_argument("--codec", default="raw", help="what the tensors travel in (default: raw, nothing is lost)")
+    parser.add_argument("--codec", default="raw", help="codec of the tensors (default: raw, which loses nothing)")
     parser.add_argument("--noise", type=float, default=0.0, metavar="SCALE", help="noise in front of the codec, as 0.2")
-    parser.add_argument("--frames", type=int, default=FRAMES, metavar="N", help=f"to learn from (default: {FRAMES})")
-    parser.add_argument("--epochs", type=int, metavar="N", help="how long to learn (default: by the frames' size)")
+    parser.add_argument(
+        "--frames", type=int, default=FRAMES, metavar="N", help=f"number of frames to learn from (default: {FRAMES})"
+    )
+    parser.add_argument("--epochs", type=int, metavar="N", help="how long to train (default: by the frames' size)")
     parser.add_argument("--threads", type=int, default=usual_threads(), metavar="N", help="default: all cores")
-    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="write originals and what became of them")
-    parser.add_argument("--json", action="store_true", help="print all of it for a program")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE.png", help="write a picture of originals and reconstructions"
+    )
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Attack, print, draw.
+    """Attack, print the report, and draw the picture.
 
     Raises:
         SettingsError: a flag is wrong, the model takes no images, or a package is missing.

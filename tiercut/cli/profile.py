@@ -25,14 +25,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "profile",
         help="measure a bundle on this machine",
-        description="Measure how long this machine takes up to each cut, and what codecs make of it; keep that.",
+        description="Measure how long this machine takes up to each cut, and what codecs make of it, and save that.",
     )
     parser.add_argument("bundle", help="folder of the bundle")
     parser.add_argument("--out", type=Path, default=Path("profiles"), metavar="FOLDER", help="where profiles are kept")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads per segment, as on the node")
-    parser.add_argument("--frames", type=Path, metavar="FOLDER", help="images to measure codecs on (else made-up ones)")
-    parser.add_argument("--seconds", type=float, default=20.0, metavar="BUDGET", help="time to spend")
-    parser.add_argument("--json", action="store_true", help="print all of it for a program")
+    parser.add_argument(
+        "--frames", type=Path, metavar="FOLDER", help="images to measure codecs on (default: synthetic ones)"
+    )
+    parser.add_argument("--seconds", type=float, default=20.0, metavar="BUDGET", help="time to spend on measuring")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=run)
 
 

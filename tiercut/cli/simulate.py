@@ -23,9 +23,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("scenario", type=Path, help="file of the scenario, TOML or JSON")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write NAME.json and the picture NAME.png there")
-    parser.add_argument("--policies", metavar="A,B", help=f"only these, of {', '.join(POLICIES)}")
+    parser.add_argument("--policies", metavar="A,B", help=f"only these of {', '.join(POLICIES)}")
     parser.add_argument("--seed", type=int, help="in place of the scenario's own")
-    parser.add_argument("--json", action="store_true", help="print all of it for a program")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=run)
 
 

@@ -19,13 +19,13 @@ from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.streams import StreamStatus, encode_wanted
 from tiercut.settings import check_names, from_table, read_toml
 
-#: How long the hub may take to speak of what was said.
+#: How long the hub may take to answer.
 ANSWERED_S = 10.0
 #: How long a stream that is accepted may take until its sensor is open.
 OPENED_S = 8.0
-#: … and after that until its first frame: many sensors speak now and then.
+#: … and after that until its first frame: many sensors publish only now and then.
 FIRST_FRAME_S = 1.0
-#: How long the hub may take to speak of a stream that was changed; if it does as before, it says nothing.
+#: How long the hub may take to answer after a change; if the stream does as before, no new status comes.
 CHANGED_S = 1.5
 #: The hub's reason where a stream of its settings has the name.
 TAKEN = "name_taken"
@@ -39,14 +39,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="The registry of streams is retained on the site's bus, and kept by its hub.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    add = commands.add_parser("add", help="add a stream, and wait until it runs or the hub says why it does not")
+    add = commands.add_parser("add", help="add a stream, and wait until it runs or the hub says why not")
     add.add_argument("file", type=Path, help="TOML file of the stream's settings: docs/streams.md has them all")
     add.add_argument("--replace", action="store_true", help="change the stream of this name")
     add.set_defaults(run=run_add)
     listing = commands.add_parser("list", help="print all streams: state, where the sensor is read, frames")
     listing.add_argument("--json", action="store_true", help="print each stream's status as a line of JSON")
     listing.set_defaults(run=run_list)
-    show = commands.add_parser("show", help="print a stream's settings as TOML, and how it does in comments above")
+    show = commands.add_parser("show", help="print a stream's settings as TOML, its status as comments above")
     show.add_argument("name", help="name of the stream")
     show.set_defaults(run=run_show)
     remove = commands.add_parser("remove", help="remove a stream")
@@ -57,7 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run_add(args: argparse.Namespace) -> int:
-    """Add a stream, and say what came of it.
+    """Add a stream, and print what came of it.
 
     Raises:
         BusError: the broker cannot be reached or refuses, or no hub answers.
@@ -77,7 +77,7 @@ def run_list(args: argparse.Namespace) -> int:
     if not args.json:
         print(table(heard.statuses.values()))
     if heard.hub is not HubState.ONLINE:
-        print(f"tiercut: {_no_hub(args, heard)}; above is what was said last", file=sys.stderr)
+        print(f"tiercut: {_no_hub(args, heard)}; the last known state is above", file=sys.stderr)
     return 0
 
 
@@ -100,7 +100,7 @@ def run_remove(args: argparse.Namespace) -> int:
     """Remove a stream.
 
     Raises:
-        SettingsError: there is none of that name, or it stands in the hub's settings.
+        SettingsError: there is none of that name, or it is from the hub's settings.
         BusError: no hub answers.
     """
     check_names(args, "name")
@@ -141,14 +141,14 @@ async def _add(args: argparse.Namespace, settings: StreamSettings) -> str:
 
 
 async def _outcome(args: argparse.Namespace, site: SiteStreams, settings: StreamSettings) -> StreamStatus:
-    """What the hub says of the stream now: once it no longer waits, or when it has waited for long."""
+    """The hub's status of the stream: once it no longer waits, or after a long wait."""
     statuses, name = site.heard.statuses, settings.name
-    if name in statuses:  # what was changed and does as before is not spoken of again
+    if name in statuses:  # a changed stream that does as before gets no new status
         await asyncio.sleep(CHANGED_S)
     elif not await site.until(lambda: name in statuses, ANSWERED_S):
         raise BusError(
             "nobody has answered",
-            expected=f"the hub to speak of the stream '{name}' within {ANSWERED_S:.0f} s",
+            expected=f"an answer from the hub about the stream '{name}' within {ANSWERED_S:.0f} s",
             came="nothing",
             fix=f"see the hub's log; the settings of '{name}' stay retained on {args.broker}",
         )
@@ -159,7 +159,7 @@ async def _outcome(args: argparse.Namespace, site: SiteStreams, settings: Stream
         raise SettingsError(
             f"the stream '{name}' was removed meanwhile",
             expected="one command at a time",
-            came="somebody who has removed it",
+            came="another command removed it",
             fix="add it again",
         )
     return statuses[name]
@@ -192,7 +192,7 @@ def _told(status: StreamStatus) -> str:
             f"the stream '{name}' is in the registry, but its sensor fails",
             expected="a sensor that can be read",
             came=f"{status.message}{where}",
-            fix=f"correct that, as it is tried again, or: tiercut stream remove {name}",
+            fix=f"correct that (it is retried), or run: tiercut stream remove {name}",
         )
     if status.state == "waiting":
         return f"'{name}' is in the registry, and waits{where}: {status.message}"
@@ -212,16 +212,16 @@ async def _remove(args: argparse.Namespace) -> str:
             raise SettingsError(
                 f"the stream '{name}' cannot be removed",
                 expected="a stream that was added while the hub ran",
-                came="one that stands in the hub's settings, or an identity that is no operator's",
-                fix="remove it there and start the hub again, or use --identity of an operator",
+                came="a stream from the hub's settings, or an identity without the role operator",
+                fix="remove it there and restart the hub, or use an operator's --identity",
             )
         await site.want(name, b"")
         if heard.hub is not HubState.ONLINE:
-            raise _no_hub(args, heard, f"'{name}' is no longer retained, and goes when the hub is there")
+            raise _no_hub(args, heard, f"'{name}' is no longer retained, and is removed once the hub is back")
         if not await site.until(lambda: name not in heard.statuses, ANSWERED_S):
             raise BusError(
                 "nobody has answered",
-                expected=f"the hub to remove the stream '{name}' within {ANSWERED_S:.0f} s",
+                expected=f"that the hub removes the stream '{name}' within {ANSWERED_S:.0f} s",
                 came="nothing",
                 fix="see the hub's log; the settings are no longer retained",
             )
@@ -241,7 +241,7 @@ def _no_hub(args: argparse.Namespace, heard: Heard, also: str = "") -> BusError:
     """There is no hub to answer."""
     offline = heard.hub is HubState.OFFLINE
     return BusError(
-        f"nobody keeps the streams of site '{args.site}'",
+        f"no hub manages the streams of site '{args.site}'",
         expected=f"a hub on {args.broker}",
         came="a hub that is offline" if offline else "none",
         fix="start the hub" + ("" if offline else ", or correct --site") + (f"; {also}" if also else ""),

@@ -20,7 +20,7 @@ from tiercut.protocol.nodes import NodeStatus
 from tiercut.protocol.streams import SourceReport, StreamStatus
 from tiercut.protocol.topics import SOURCE, STATUS, STREAM_STATUS, WANTED
 
-#: How long the hub's retained status is waited for; the streams' own come before it.
+#: How long to wait for the hub's retained status; the streams' own come before it.
 KNOWN_S = 2.0
 #: … and what a broker may hand out after it all the same.
 MORE_S = 0.2
@@ -115,7 +115,7 @@ class SiteStreams:
         await self._bus.publish(Message(WANTED.of(site=self._names["site"], stream=stream), settings, retain=True))
 
     async def until(self, condition: Callable[[], Found], timeout_s: float) -> Found | None:
-        """What the condition gives once it gives something; ``None`` when that takes too long."""
+        """The condition's first value that is not empty; ``None`` when that takes too long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not (found := condition()):
@@ -143,7 +143,7 @@ class SiteStreams:
         if names and not delivery.payload:
             self.heard.statuses.pop(names["stream"], None)
         elif names:
-            with contextlib.suppress(BadMessage):  # what cannot be read says nothing
+            with contextlib.suppress(BadMessage):  # what cannot be read is ignored
                 self.heard.statuses[names["stream"]] = decode_json(StreamStatus, delivery.payload)
         self._changed.set()
 

@@ -28,16 +28,16 @@ def table(statuses: Iterable[StreamStatus]) -> str:
 
 
 def shown(name: str, status: StreamStatus | None, wanted: bytes) -> str:
-    """A stream as a TOML file that could be added again, with how it does in comments above.
+    """A stream as a TOML file that could be added again, with its status as comments above.
 
     Args:
         name: Its name.
         status: The hub's word; ``None`` where it has said nothing.
         wanted: Its settings as they are retained; empty where there are none, or none that we may read.
     """
-    lines = [f"# {line}" for line in ([f"{name}: the hub has said nothing of it"] if status is None else _how(status))]
+    lines = [f"# {line}" for line in ([f"{name}: the hub has not reported on it"] if status is None else _how(status))]
     if not wanted:
-        return "\n".join([*lines, "# its settings stand in the hub's own, or need an identity of the role operator"])
+        return "\n".join([*lines, "# its settings are in the hub's own file, or need an identity of the role operator"])
     try:
         settings = decode_wanted(wanted, name)
         table = {"name": settings.name, "model": settings.model} | to_table(settings)  # these two on top

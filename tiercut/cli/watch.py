@@ -28,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--results", action="store_true", help="print a line for each result instead")
     parser.add_argument("--json", action="store_true", help="print each explanation, or result, as a line of JSON")
-    parser.add_argument("--stream", action="append", metavar="NAME", help="this stream only; may be given again")
+    parser.add_argument("--stream", action="append", metavar="NAME", help="only this stream; repeatable")
     add_connection(parser)
     parser.set_defaults(run=run)
 

@@ -1,4 +1,4 @@
-"""What has last been said of a site's streams and nodes, as ``tiercut watch`` shows it."""
+"""The last messages about a site's streams and nodes, as ``tiercut watch`` shows them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Known:
         self.nodes: dict[tuple[str, str], NodeStatus] = {}
 
     def heard(self, delivery: Any) -> None:
-        """Take in a message; what cannot be read is left out."""
+        """Take in a message; what cannot be read is ignored."""
         delivery.ack()
         with contextlib.suppress(BadMessage, ValueError):
             if (names := EXPLAIN.parse(delivery.topic)) and self._shows(names["stream"]):

@@ -24,7 +24,7 @@ SPARE = 0.05
 BARELY = 0.10
 #: Part of the predicted rest of the way that a frame needs in any case, so that none is dropped for a prediction.
 MIN_REST_SHARE = 0.8
-#: Frames that a plan lets be under way at once, at most.
+#: Frames that a plan may have in flight at once, at most.
 MAX_IN_FLIGHT = 64
 #: Median absolute deviation → standard deviation.
 _NORMAL = 1.4826

@@ -1,4 +1,4 @@
-"""One stream as the coordinator keeps it: its plan, the change under way, and whether a new plan has proved itself."""
+"""One stream as the coordinator keeps it: its plan, a change in progress, and whether a new plan is proved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tiercut.protocol.frames import Dropped
 from tiercut.protocol.nodes import StreamControl
 from tiercut.protocol.results import Journey
 
-#: Changes that are remembered.
+#: Changes that are kept for explanations.
 HISTORY = 20
 #: Frames of a new plan that must fail, with none that succeeds, before it is taken back.
 FAILURES = 3
@@ -74,7 +74,7 @@ class PlannedStream:
         goal: What it wants.
         control: What a person wants of it.
         plan: The plan it follows.
-        pending: A change under way.
+        pending: A change in progress.
         trial: The plan is new and has not proved itself.
         proved: The last plan that has.
         shunned: Nodes that are left alone, until when.

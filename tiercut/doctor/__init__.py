@@ -1,1 +1,1 @@
-"""Is a site well? Small checks from where one stands, each with one sentence, and with what to do."""
+"""Is a site well? Small checks from this machine; each gives one sentence and a fix."""

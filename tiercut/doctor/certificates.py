@@ -9,7 +9,7 @@ from cryptography import x509
 
 from tiercut.doctor.findings import Finding, good, problem, warning
 
-#: Time enough to renew a certificate without haste.
+#: Enough time to renew a certificate without haste.
 SOON_DAYS = 30
 
 

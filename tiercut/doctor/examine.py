@@ -34,7 +34,7 @@ _ASKED: dict[str | None, tuple[Tier, ...]] = {"device": ("edge", "cloud"), "edge
 
 
 async def examine(target: Target, *, clock: Clock | None = None) -> AsyncIterator[Finding]:
-    """Look at a site; findings come as they are made, and it ends whatever does not answer."""
+    """Check a site; findings come one by one, and it ends even if nothing answers."""
     doctor = _Doctor(target, clock or SystemClock())
     now = dt.datetime.now(dt.UTC)
     for finding in certificates.of_files(target.bus.cert_file, target.bus.ca_file, now):
@@ -60,7 +60,7 @@ class _Doctor:
 
     Attributes:
         seen: Nodes that have been heard of.
-        streams: Streams that the hub has spoken of.
+        streams: Streams that the hub has published a status of.
         listened: A bus could be listened to.
     """
 
@@ -89,7 +89,7 @@ class _Doctor:
             said = (
                 error
                 if isinstance(error, TiercutError)
-                else BusError("the broker", expected="an answer", came="none in time", fix="look at the broker's log")
+                else BusError("the broker", expected="an answer", came="none in time", fix="check the broker's log")
             )
             yield failed(f"{name}: MQTT", said)
             return
@@ -176,5 +176,5 @@ class _Doctor:
 
 def _silent() -> BusError:
     return BusError(
-        "the broker", expected="an answer to a subscription", came="none in time", fix="look at the broker's log"
+        "the broker", expected="an answer to a subscription", came="none in time", fix="check the broker's log"
     )

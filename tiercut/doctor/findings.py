@@ -16,9 +16,9 @@ class Finding:
 
     Attributes:
         check: What was looked at, in a word or two.
-        state: ``warning``: the site works, and somebody should know; ``problem``: something does not work.
+        state: ``warning``: the site works, but someone should know; ``problem``: something does not work.
         says: What was found.
-        fix: What to do; empty where nothing is to be done.
+        fix: What to do; empty where there is nothing to do.
     """
 
     check: str
@@ -43,5 +43,5 @@ def problem(check: str, says: str, fix: str) -> Finding:
 
 
 def failed(check: str, error: TiercutError) -> Finding:
-    """What an error of ours says."""
+    """An error of tiercut's as a sentence."""
     return problem(check, f"{error.what}: expected {error.expected}, got {error.came}", error.fix)

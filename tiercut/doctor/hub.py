@@ -1,4 +1,4 @@
-"""The hub's HTTPS server, which models come from."""
+"""The hub's HTTPS server, which serves models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tiercut.security.identity import Identity
 ANSWER_S = 5.0
 
 
-#: Roles that it answers nothing.
+#: Roles that it refuses.
 _NOT_ANSWERED = frozenset({"sensor", "bus"})
 
 
@@ -36,12 +36,12 @@ async def health(url: str, identity: Identity | None) -> Finding:  # noqa: PLR09
         fix = "give --identity: the hub asks for a certificate of the site"
         return problem(check, f"no handshake with {url}: {error}", fix)
     except TimeoutError:
-        return problem(check, f"{url} does not answer within {ANSWER_S:g} s", "look at the hub, and for a firewall")
+        return problem(check, f"{url} does not answer within {ANSWER_S:g} s", "check the hub, and look for a firewall")
     except (aiohttp.ClientError, OSError) as error:
         said = getattr(error, "os_error", error)
         return problem(check, f"{url} cannot be reached: {said}", "start the hub with 'listen', or correct hub_url")
     if status == HTTPStatus.FORBIDDEN and identity is not None and identity.role in _NOT_ANSWERED:
-        return good(check, f"{url} is there; role {identity.role} has no business with it")
+        return good(check, f"{url} answers; role {identity.role} does not use it")
     if status == HTTPStatus.OK:
         return good(check, f"{url} answers")
-    return problem(check, f"{url} answers with {status}", "look at the hub's log, and at the role of this identity")
+    return problem(check, f"{url} answers with {status}", "check the hub's log and the role of this identity")

@@ -1,4 +1,4 @@
-"""How far nodes are, and how fast: their clocks asked, and messages that they answer."""
+"""Delay and rate of the way to each node, from questions to its clock and messages that it answers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tiercut.protocol.topics import CLOCK
 
 #: Questions to each clock, and the pause between them.
 QUESTIONS, PAUSE_S = 4, 0.05
-#: How long answers may take, after the last question.
+#: How long answers may take after the last question.
 ANSWERS_S = 2.0
-#: Messages that measure: a small one for the delay, and large ones for the rate.
+#: Probe messages: a small one for the delay, large ones for the rate.
 SMALL_BYTES, LARGE_BYTES, TIMES = 200, MAX_PROBE_BYTES, 3
-#: An offset that is not known better says nothing about stage times.
+#: An offset less certain than this makes stage times useless.
 UNSURE_S = 0.05
-#: Faster than this, the difference between the messages is noise.
+#: Above this rate, the difference between the messages is noise.
 MAX_MBPS = 500.0
-#: A photograph takes half a second and more below this.
+#: Below this rate, a photograph takes half a second or more.
 SLOW_MBPS = 1.0
-_NO_ANSWER = "look whether it still runs; with access rules, whether it may write on our clock topic (operators only)"
+_NO_ANSWER = "check that it still runs; with access rules, that it may write to our clock topic (operators only)"
 
 
 class Links:
@@ -35,7 +35,7 @@ class Links:
     Args:
         bus: The bus.
         site: Our site: topics are its.
-        own_topic: Where answers come.
+        own_topic: Where answers arrive.
         clock: Our clock.
     """
 
@@ -71,7 +71,7 @@ class Links:
     async def _clock_of(self, node: NodeStatus) -> Finding:
         check, name = "clocks", f"{node.tier}/{node.node}"
         if node.clock_id == self._clock.id:
-            return good(check, f"{name} has the same monotonic clock as we")
+            return good(check, f"{name} shares our monotonic clock")
         topic = CLOCK.of(site=self._site, tier=node.tier, node=node.node)
         try:
             for _ in range(QUESTIONS):
@@ -96,17 +96,17 @@ class Links:
         except (TimeoutError, BusError):
             return warning(check, f"messages to {name} are not answered in time", _NO_ANSWER)
         if small is None or large is None:
-            return warning(check, f"the link to {name} is not known, as its clock is not", _NO_ANSWER)
+            return warning(check, f"the link to {name} is unknown, as its clock is", _NO_ANSWER)
         (few, short_s), (many, long_s) = small, large
         took_s = max(long_s - short_s, (many - few) * 8 / (MAX_MBPS * 1e6))
         mbps = (many - few) * 8 / took_s / 1e6
         rate = f"more than {MAX_MBPS:.0f}" if mbps >= MAX_MBPS else f"{mbps:.3g}"
         says = f"to {name}: {rate} Mbps, {short_s * 1e3:.1f} ms"
         if mbps < SLOW_MBPS:
-            return warning(check, says, "frames are late on such a link: plans will let few cross")
+            return warning(check, says, "frames are late on such a link: plans will send few over it")
         return good(check, says)
 
     async def _quickest(self, names: dict[str, str], size: int) -> tuple[int, float] | None:
-        """The shortest of a few: what is in the way of one is not the link."""
+        """The shortest of a few: whatever delays one of them is not the link."""
         times = [await self._service.probe(self._bus, names, size) for _ in range(TIMES)]
         return min((took for took in times if took is not None), key=lambda took: took[1], default=None)

@@ -1,4 +1,4 @@
-"""What the statuses of a site's nodes say together."""
+"""What the statuses of a site's nodes show together."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tiercut.doctor.findings import Finding, good, problem, warning
 from tiercut.doctor.target import Target
 from tiercut.protocol.nodes import NodeStatus
 
-#: Nodes speak of themselves each 5 s, if nothing else was set: less says nothing of those that are silent.
+#: Nodes publish their status every 5 s by default: a shorter wait tells nothing about silent ones.
 SPEAKS_S = 6.0
-#: Wall clocks may differ so much: certificates, logs and times of capture are compared by them.
+#: Wall clocks may differ by this much: certificates, logs and times of capture are compared by them.
 CLOCK_S = 2.0
 
 #: Roles that may not read statuses.
@@ -24,7 +24,7 @@ Key = tuple[str, str]
 
 @dataclass(slots=True)
 class Seen:
-    """A node, by what it has said.
+    """A node, by its statuses.
 
     Attributes:
         status: Its last status.
@@ -39,7 +39,7 @@ class Seen:
 
     @property
     def silent(self) -> bool:
-        """It is online, and has said nothing since we listen."""
+        """It is online, and has published nothing since we subscribed."""
         return self.ahead_s is None and self.status.state == "online"
 
     def heard(self, status: NodeStatus, now_unix_s: float, *, kept: bool) -> None:
@@ -51,13 +51,13 @@ class Seen:
 
 
 def presence(nodes: Mapping[Key, Seen], target: Target) -> list[Finding]:
-    """Who is there, as far as we may know."""
+    """Which nodes are online, as far as we may know."""
     role = None if target.identity is None else target.identity.role
     if role in _BLIND:
-        return [good("nodes", f"not looked at: role {role} may not read their statuses")]
+        return [good("nodes", f"not checked: role {role} may not read their statuses")]
     if not nodes:
         fix = "start the site's nodes; with access rules, check that this identity may read their statuses"
-        return [problem("nodes", "no status of any node has come", fix)]
+        return [problem("nodes", "no node has published a status", fix)]
     findings = []
     for (tier, node), seen in sorted(nodes.items()):
         if seen.status.state == "online":
@@ -75,7 +75,7 @@ def presence(nodes: Mapping[Key, Seen], target: Target) -> list[Finding]:
 
 
 def _forget(bus: MqttSettings, topic: str) -> str:
-    """How a status is taken back that a broker has kept: nobody may do so but the node itself."""
+    """How to clear a retained status: only the node itself may."""
     command = f"mosquitto_pub -h {bus.host} -p {bus.port}"
     if not bus.tls:
         return f"{command} -r -n -t {topic}"
@@ -84,7 +84,7 @@ def _forget(bus: MqttSettings, topic: str) -> str:
 
 
 def versions(nodes: Mapping[Key, Seen]) -> list[Finding]:
-    """Whether they understand each other."""
+    """Whether their versions understand each other."""
     by: dict[str, list[str]] = {}
     for name, seen in _online(nodes):
         by.setdefault(seen.status.version, []).append(name)
@@ -93,7 +93,9 @@ def versions(nodes: Mapping[Key, Seen]) -> list[Finding]:
     ours = __version__.split(".")[:2]
     findings = [
         (warning if version.split(".")[:2] == ours else problem)(
-            "versions", f"{', '.join(names)}: tiercut {version}, here {__version__}", "bring all to one version"
+            "versions",
+            f"{', '.join(names)}: tiercut {version}, here {__version__}",
+            "install the same version everywhere",
         )
         for version, names in sorted(by.items())
         if version != __version__
@@ -120,15 +122,15 @@ def models(nodes: Mapping[Key, Seen]) -> list[Finding]:
 
 
 def wall_clocks(nodes: Mapping[Key, Seen], wait_s: float) -> list[Finding]:
-    """Whether their calendars agree with ours, by what they have said in ``wait_s``."""
+    """Whether their wall clocks agree with ours, by their statuses within ``wait_s``."""
     findings, well = [], []
     for name, seen in _online(nodes):
         if seen.ahead_s is None and wait_s < SPEAKS_S:
-            says = f"{name} not looked at: it may speak each 5 s, and --wait is {wait_s:g}"
+            says = f"{name} not checked: nodes publish every 5 s, and --wait is {wait_s:g}"
             findings.append(good("wall clocks", says))
         elif seen.ahead_s is None:
-            says = f"{name} has said nothing anew, so that its clock is not known"
-            findings.append(warning("wall clocks", says, "look whether it still runs, or try again with --wait 15"))
+            says = f"{name} has sent no new status, so its clock is unknown"
+            findings.append(warning("wall clocks", says, "check that it still runs, or try again with --wait 15"))
         elif abs(seen.ahead_s) > CLOCK_S:
             side = "ahead of" if seen.ahead_s > 0 else "behind"
             says = f"the clock of {name} is {abs(seen.ahead_s):.1f} s {side} ours"

@@ -1,4 +1,4 @@
-"""The way to a broker, one step after the other: its name, TCP, TLS, MQTT. What fails says at which step."""
+"""The way to a broker, step by step: name, TCP, TLS, MQTT. A failure names its step."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tiercut.errors import SettingsError
 
 #: For each step.
 STEP_S = 5.0
-#: Below this a photograph goes in many pieces.
+#: Below this a photograph is sent in many pieces.
 SMALL_PACKET_BYTES = 256 * 1024
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(slots=True)
 class Way:
-    """How far the way is open.
+    """How far we get.
 
     Attributes:
         open: All steps so far have succeeded.
@@ -85,7 +85,7 @@ async def _shake_hands(settings: MqttSettings, name: str, way: Way) -> Finding |
     if not settings.tls:
         if settings.host in _LOCAL:
             return good(check, "none, on this machine")
-        return warning(check, f"none: anybody on the way to {where} can read and change messages", "use mqtts://")
+        return warning(check, f"none: anyone between here and {where} can read and change messages", "use mqtts://")
     try:
         context = tls_context(settings.ca_file, settings.cert_file, settings.key_file, server=settings.server)
         async with asyncio.timeout(STEP_S):
@@ -93,7 +93,7 @@ async def _shake_hands(settings: MqttSettings, name: str, way: Way) -> Finding |
     except SettingsError as error:
         return failed(check, error)
     except ssl.SSLCertVerificationError as error:
-        fix = "trust the authority that has signed it (ca.pem of the identity, or ca_file), or correct the host"
+        fix = "trust the authority that signed it (ca.pem of the identity, or ca_file), or correct the host"
         return problem(check, f"the broker's certificate is not trusted: {error.verify_message}", fix)
     except TimeoutError:
         return problem(check, f"no handshake within {STEP_S:g} s", f"check that {where} is a port for TLS")
@@ -121,5 +121,5 @@ def packets(check: str, max_payload_bytes: int) -> Finding:
     says = f"up to {most:,} bytes"
     if most < SMALL_PACKET_BYTES:
         fix = "raise the broker's maximum packet size (Mosquitto: max_packet_size)"
-        return warning(check, f"{says}: frames go in many pieces", fix)
+        return warning(check, f"{says}: frames are sent in many pieces", fix)
     return good(check, says)

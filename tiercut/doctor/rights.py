@@ -32,9 +32,9 @@ from tiercut.protocol.topics import (
 )
 from tiercut.security.identity_list import IdentityName
 
-#: Nobody has these names, and nobody listens to them alone.
+#: No stream or node has these names, and nobody listens to them alone.
 NOBODY = "doctor-nobody"
-#: How long the broker may take for one answer, and how long what is retained may take to come.
+#: How long the broker may take for one answer, and retained messages to arrive.
 ANSWER_S, RETAINED_S = 3.0, 0.7
 
 #: role → topics that it must be able to publish on (a device's and a sensor's others carry what is real)
@@ -62,7 +62,7 @@ _NO_READS: dict[str, tuple[Topic, ...]] = {
     "reader": (WANTED, CONTROL, PROFILE, STREAMS),
     "sensor": (STATUS, PLAN, EXPLAIN, WANTED, CONTROL, PROFILE, STREAMS),
 }
-_FIX = "have the hub write the rules anew (from identities.json and the streams), or look at the broker's acl_file"
+_FIX = "have the hub rewrite the rules (from identities.json and the streams), or check the broker's acl_file"
 
 
 async def rights(bus: Bus, identity: IdentityName, *, own_clock: str | None, clock: Clock) -> list[Finding]:
@@ -89,7 +89,7 @@ async def _needed_writes(bus: Bus, who: IdentityName) -> Finding | None:
         if not await _may_publish(bus, name, payload):
             refused.append(name)
     if refused:
-        return problem("rights", f"'{who}' may not publish on {', '.join(refused)}, and must be able to", _FIX)
+        return problem("rights", f"'{who}' may not publish on {', '.join(refused)}, but must", _FIX)
     return good("rights", f"'{who}' may publish what role {who.role} needs") if who.role in _WRITES else None
 
 
@@ -101,7 +101,7 @@ async def _forbidden_writes(bus: Bus, who: IdentityName) -> Finding | None:
         if await _may_publish(bus, name, b""):
             allowed.append(name)
     if allowed:
-        return problem("rights", f"'{who}' may publish on {', '.join(allowed)}, and must not", _FIX)
+        return problem("rights", f"'{who}' may publish on {', '.join(allowed)}, but must not", _FIX)
     return good("rights", f"'{who}' may not publish what others must trust") if forbidden else None
 
 
@@ -118,7 +118,7 @@ async def _forbidden_reads(bus: Bus, who: IdentityName) -> Finding | None:
     await _listen(bus, [topic.filter(site=who.site) for topic in forbidden], hear, RETAINED_S)
     if came:
         return problem("rights", f"'{who}' can read {', '.join(sorted(came)[:5])}, and must not", _FIX)
-    return good("rights", f"'{who}' gets nothing to read that is not for role {who.role}") if forbidden else None
+    return good("rights", f"'{who}' reads nothing that is not for role {who.role}") if forbidden else None
 
 
 async def _loop(bus: Bus, topic: str, clock: Clock) -> Finding:
@@ -142,7 +142,7 @@ async def _loop(bus: Bus, topic: str, clock: Clock) -> Finding:
     finally:
         if subscription is not None:
             await subscription.close()
-    return good("rights", "what is for us comes to us")
+    return good("rights", "messages for us reach us")
 
 
 async def _listen(bus: Bus, filters: list[str], hear: Callable[[Delivery], None], seconds: float) -> None:
@@ -175,8 +175,8 @@ def _probe_topic(topic: Topic, site: str, tier: str) -> str:
 
 
 def without_identity(host: str) -> Finding:
-    """A bus that we are on without a certificate of tiercut's."""
-    says = "we have no identity on this bus: rights are not looked at"
+    """A bus that we use without one of tiercut's certificates."""
+    says = "we have no identity on this bus: rights are not checked"
     if host in {"localhost", "127.0.0.1", "::1"}:
         return good("rights", says + " (a plain bus of this machine)")
     return warning("rights", says, "give --identity; for a bus without one: docs/security.md")

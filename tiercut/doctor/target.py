@@ -1,4 +1,4 @@
-"""What is to be looked at: a site, its brokers and hubs, and as whom."""
+"""What to check: a site, its brokers and hubs, and as which identity."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Target:
         site: Its name.
         bus: The site's broker.
         cloud: The cloud's broker, where it is another one.
-        identity: As whom; ``None``: without a certificate of tiercut's.
+        identity: As which identity; ``None``: without one of tiercut's certificates.
         hubs: Addresses of hubs that models are fetched from.
-        wait_s: How long to wait for nodes to speak of themselves.
+        wait_s: How long to wait for nodes' statuses.
     """
 
     site: str

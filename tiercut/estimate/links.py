@@ -37,7 +37,7 @@ _MIN_PROBE_BYTES, _MAX_PROBE_BYTES = 8_000, 60_000
 _PROBE_SOON_S = 1.0
 #: One odd transfer is no change yet: the next probe follows so soon.
 _PROBE_AGAIN_S = 0.25
-#: A transfer under way that takes so many times as long as expected gives a change away by itself.
+#: A transfer in flight that takes this many times as long as expected shows a change by itself.
 _OVERDUE = 3.0
 #: Standard deviations from which one transfer is odd.
 _ODD = 3.0
@@ -166,7 +166,7 @@ class LinkEstimator:
         self._last_frame_s = -math.inf
         self._asked_s = -math.inf
         self._probe_every_s = _PROBE_SOON_S
-        #: a transfer that is under way and counts as if it had arrived, until one has
+        #: a transfer in flight that counts as if it had arrived, until one has
         self._late: tuple[float, Point] | None = None
 
     @property
@@ -182,7 +182,7 @@ class LinkEstimator:
     def observe(self, sample: LinkSample) -> LinkChange | None:
         """Take a transfer; what changed, if this one gives it away.
 
-        Transfers of one link share it: one that set out while another was under way has waited for that one, and only
+        Transfers of one link share it: one that set out while another was in flight has waited for that one, and only
         the time since that one's end is its own.
         """
         sample = replace(
@@ -209,7 +209,7 @@ class LinkEstimator:
         return self._adopt(sample.at_s, self._cusum.run(direction))
 
     def waits(self, payload_bytes: int, waited_s: float, now_s: float) -> LinkChange | None:
-        """A transfer is under way and has not arrived; what changed, if it takes too long for what was known.
+        """A transfer has not arrived yet; what changed, if it takes too long for what was known.
 
         It counts as if it had just arrived: the truth is worse. The next transfer that arrives takes its place.
         """
@@ -267,7 +267,7 @@ class LinkEstimator:
         )
 
     def _overdue(self, payload_bytes: int, waited_s: float) -> bool:
-        """Whether a transfer under way takes so long that the link must have changed, or be gone."""
+        """Whether a transfer in flight takes so long that the link must have changed, or be gone."""
         return waited_s > _OVERDUE * (self._line.seconds(payload_bytes) + _JITTER_S)
 
     def probe_due(self, now_s: float, *, gentle: bool = False) -> tuple[int, ...]:

@@ -29,7 +29,7 @@ _QUEUE_FORGET_S = 2.0
 #: A node that nobody measures any more goes back to its profile with this half-life, so that it is tried again. Each
 #: time that it then turns out to be as slow as before, the next trial comes after twice the time.
 _FORGET_S, _MAX_FORGET_S = 5.0, 300.0
-#: A segment under way that takes so many times as long as expected gives a change away by itself.
+#: A running segment that takes this many times as long as expected shows a change by itself.
 _OVERDUE = 3.0
 #: Logarithm of the slowdown from which it is worth a trial.
 _SLOW = 0.3

@@ -20,7 +20,7 @@ _FORMAT = "tiercut-training/1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """A training under way.
+    """The state of a training.
 
     Attributes:
         step: Steps done.

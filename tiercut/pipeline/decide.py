@@ -31,7 +31,7 @@ class Here:
         variant_known: The model has the frame's variant.
         reachable: Whether a node of a tier can be sent to now.
         may_fall_back: Whether it may run the rest of the model when the next node is not reachable.
-        remembers: It keeps answers, for frames that are like an earlier one.
+        remembers: It has cached answers, for frames that are like an earlier one.
     """
 
     tier: Tier

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tiercut.protocol.nodes import NodeStatus
 
-#: Nodes remembered; more than a site has, fewer than would fill a device's memory.
+#: Nodes kept: more than a site has, fewer than would fill a device's memory.
 MAX_PEERS = 10_000
 
 

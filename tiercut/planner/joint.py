@@ -2,7 +2,7 @@
 
 Best response: one stream after the other gets its best plan under the load of all others (`contention`), and moves if
 that is better by `MIN_GAIN`. When a round passes without a move, no stream gains by moving alone. That is not always
-best for all together; so it is done from several starting orders, and the one with the fewest frames under way is taken
+best for all together; so it is done from several starting orders, and the one with the fewest frames in flight is taken
 (``docs/planning.md`` has the measured gap). A stream does not choose what it would overload while it has another way.
 """
 
@@ -47,14 +47,14 @@ class JointPlan:
     Attributes:
         answers: By stream name, as `solve` gives them, with what each takes under the load of the others.
         load: Part of its time that each node (id) and link (``from -> to``) is busy; above 1 it cannot keep up.
-        frames_under_way: Mean number of frames in the system: the sum of rate times latency (Little's law).
+        frames_in_flight: Mean number of frames in the system: the sum of rate times latency (Little's law).
         rounds: Rounds until nobody gained.
         settled: False if `MAX_ROUNDS` ended it; the best state seen is the one returned.
     """
 
     answers: dict[str, Answer]
     load: dict[str, float]
-    frames_under_way: float
+    frames_in_flight: float
     rounds: int
     settled: bool
 
@@ -135,15 +135,15 @@ class _Table:
         return False
 
     def cost(self) -> tuple[int, int, float]:
-        """Less is better: plans within no constraints, overloaded nodes and links, frames under way."""
+        """Less is better: plans within no constraints, overloaded nodes and links, frames in flight."""
         answers = [self.answer(index, plan) for index, plan in enumerate(self.plans)]
-        under_way = sum(
+        in_flight = sum(
             stream.frames_per_second * answer.latency_seconds
             for stream, answer in zip(self.streams, answers, strict=True)
             if answer.choice is not None
         )
         refused = sum(not answer.feasible for answer in answers)
-        return refused, sum(taken >= 1 for taken in self.total.values()), under_way
+        return refused, sum(taken >= 1 for taken in self.total.values()), in_flight
 
 
 def plan_together(streams: Sequence[Stream]) -> JointPlan:

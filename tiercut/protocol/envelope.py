@@ -28,7 +28,7 @@ MAX_HEAD_BYTES = 1024 * 1024
 #: An envelope holds its tensors, whose encoded form may be a little larger than the decoded, and not much else.
 MAX_ENVELOPE_BYTES = MAX_TENSOR_BYTES + MAX_HEAD_BYTES
 MAX_KEYS = 64
-#: Nothing longer is shown in a refusal, and no longer plan is remembered.
+#: No longer value is shown in a refusal, and no longer plan is cached.
 MAX_SHOWN_BYTES = 1024
 
 

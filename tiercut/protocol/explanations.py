@@ -13,7 +13,7 @@ from tiercut.planner.document import AnswerForm
 from tiercut.planner.objectives import named
 from tiercut.protocol.nodes import ControlMode
 
-#: Reason of a change that a person wants; ``under_way`` says it while nodes get ready.
+#: Reason of a change that a person wants; ``under_way`` holds it while nodes get ready.
 BY_HAND = "given by hand"
 
 Count = Annotated[int, Meta(ge=0)]

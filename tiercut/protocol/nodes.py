@@ -12,9 +12,9 @@ from tiercut.fields import Count, Finite, ModelId, Name, Sentence, ShortText, Un
 from tiercut.limits import MAX_PAYLOAD_BYTES, MAX_SECONDS
 from tiercut.plan import FULL, TIERS, Plan, Tier
 
-#: Nothing is sent or run for so long without being given up.
+#: No transfer or segment takes longer than this: it is given up before.
 MAX_TRANSFER_S = 3600.0
-#: A probe: so many messages of at most so many bytes (with the rest of its JSON it stays below 64 KiB).
+#: A probe: at most this many messages, and bytes in each (with the rest of its JSON it stays below 64 KiB).
 MAX_PROBES, MAX_PROBE_BYTES = 4, 60_000
 #: Power of one node: a small power station.
 MAX_WATTS = 1e6
@@ -118,8 +118,8 @@ class Transfer(Struct, frozen=True, kw_only=True):
         tier: Tier of the receiver.
         node: Its node id.
         payload_bytes: Size.
-        seconds: How long it took, or has been under way.
-        arrived: It has crossed; if not, it is still under way.
+        seconds: How long it took, or has been in flight.
+        arrived: It has arrived; if not, it is still in flight.
     """
 
     tier: _KnownTier

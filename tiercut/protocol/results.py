@@ -58,17 +58,17 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
         seq: Number of the frame in its stream, from 0 at each start of its sensor.
         label: What the sensor calls the frame, such as a file's name.
         captured_at: When the device captured it, on its wall clock.
-        confidence: How sure the model is; null where that is not known.
+        confidence: How sure the model is; null where that is unknown.
         exit: The variant at whose end the frame has left: full, an early exit, or another input size.
         plan: The plan it has followed.
         finished_by: Node id.
         fallback: Why a node ran more than the plan says; null where none did.
-        cached: An edge has answered with what it remembers of a frame just like this one.
+        cached: An edge has given the cached answer of a frame just like this one.
         cached_from: Number of that frame.
         stages: What took how long, in order.
-        latency_ms: Capture to result; null while clocks are not known.
+        latency_ms: Capture to result; null while clock offsets are unknown.
         deadline_ms: The frame's deadline, where it has one.
-        deadline_met: Whether it came in time; null while clocks are not known.
+        deadline_met: Whether it came in time; null while clock offsets are unknown.
         emulated_links: Nodes with an emulated link before them.
         emulated_nodes: Nodes that were slowed on purpose.
         model: The model.
@@ -167,7 +167,7 @@ class Journey:
         fallback: Why a node ran more than the plan says.
         exit: The variant at whose end it has left.
         deadline_met: Whether it came in time; ``None`` for a frame without a deadline, or of unknown age.
-        cached: It was answered by what an edge remembers.
+        cached: It is a cached answer of an edge.
     """
 
     stream: str

@@ -103,7 +103,7 @@ class StreamSettings(SourceSettings):
         default=0.0,
     )
     skip_most_s: float = setting("seconds after which a frame is not skipped, however little has changed", default=10.0)
-    in_flight: int = setting("frames that may be under way to their results", default=6)
+    in_flight: int = setting("frames that may be in flight, on their way to a result", default=6)
     timeout_s: float = setting("seconds after which a frame without outcome is given up, or sent again", default=10.0)
     deadline_ms: float | None = setting("age after which a result is of no use: plans keep to it", default=None)
     objective: ObjectiveName = setting(f"what is best: {named()}", default="latency")

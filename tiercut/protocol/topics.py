@@ -171,7 +171,7 @@ PROGRESS = Topic(
     "progress",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/progress",
     Progress,
-    note="probes that have crossed, frames that are under way or on a thread for long",
+    note="probes that have crossed, frames that have been in flight or on a thread for long",
     qos=0,
     publisher="the node",
     listeners="hub",

@@ -9,7 +9,7 @@ from yarl import URL
 
 from tiercut.sensing.picture_payload import MAX_IMAGE_BYTES
 
-#: From connecting to the last byte, so that a server that trickles bytes is given up too.
+#: From connecting to the last byte, so that a server that trickles bytes times out too.
 TIMEOUT_S = 10.0
 OK, UNAUTHORIZED = 200, 401
 
@@ -58,7 +58,7 @@ class Fetch:
                 return await self._ask(session)
         except TimeoutError as error:
             expected = f"an answer within {self._timeout.total:g} s"
-            raise FetchFailed("no_answer", expected=expected, came="none", fix="see to the camera") from error
+            raise FetchFailed("no_answer", expected=expected, came="none", fix="check the camera") from error
         except aiohttp.ClientConnectorCertificateError as error:
             expected, fix = "a certificate of a known CA", "name a file with its CA in SSL_CERT_FILE"
             raise FetchFailed("no_answer", expected=expected, came=str(error), fix=fix) from error

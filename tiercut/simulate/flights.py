@@ -23,7 +23,7 @@ class Flight:
         stages: What took how long so far.
         fallback: Why a node ran more than the plan says.
         where: The node that it came to last.
-        outcome: ``result``, or the reason why there is none; ``None`` while it is under way.
+        outcome: ``result``, or the reason why there is none; ``None`` while it is in flight.
         done_s: When that was decided.
         finished_s: When the model's end was reached; a frame that is ``lost`` by then goes on all the same.
     """

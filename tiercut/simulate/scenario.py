@@ -117,7 +117,7 @@ class Scenario:
         load_s: A node takes so long to load a segment.
         detect_s: A link that is down (or back) is noticed after so long; shorter outages are not.
         noise: Standard deviation of the logarithm of a segment's time.
-        in_flight: Frames that may be under way.
+        in_flight: Frames that may be in flight.
         deadline_s: Age after which a result is of no use.
         seed: Of all chance.
     """

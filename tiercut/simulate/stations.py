@@ -52,7 +52,7 @@ class _Message:
 class SimLink:
     """One directed link: messages are serialized one after the other at the trace's rate, then travel for its delay.
 
-    A message that has waited for `EXPIRY_S` is not sent. The rate may change under way.
+    A message that has waited for `EXPIRY_S` is not sent. The rate may change during a transfer.
     """
 
     def __init__(self, traces: LinkTraces, world: Surroundings) -> None:
@@ -82,11 +82,11 @@ class SimLink:
         return sent_s - self._world.now_s + (self._traces.latency_seconds.at(sent_s) if math.isfinite(sent_s) else 0.0)
 
     def oldest(self, now_s: float) -> tuple[int, float] | None:
-        """Size of the message that has been under way longest, and for how long since the one before it arrived."""
-        under_way = self._sending or self._waiting
-        if not under_way:
+        """Size of the message that has been in flight longest, and for how long since the one before it arrived."""
+        in_flight = self._sending or self._waiting
+        if not in_flight:
             return None
-        return under_way[0].size, now_s - max(under_way[0].since_s, self._last_arrival_s)
+        return in_flight[0].size, now_s - max(in_flight[0].since_s, self._last_arrival_s)
 
     def _next(self) -> None:
         while not self._busy and self._waiting:

@@ -41,7 +41,7 @@ class Policy(Protocol):
         """A frame's result came."""
 
     def progress(self, node: str, progress: Progress, now_s: float) -> None:
-        """Probes that have crossed a link, and what has been under way or on a thread for long."""
+        """Probes that have crossed a link, and what has been in flight or on a thread for long."""
 
     def see(self, world: World) -> None:
         """Called once, before anything happens."""
@@ -114,7 +114,7 @@ class World:
     def probe(self, sender: str, receiver: str, sizes: Sequence[int], now_s: float) -> None:
         """Send messages that only measure, one after the other; the policy hears how long each took.
 
-        None is sent while others are under way, as by the real nodes: it would measure them. Before the start of the
+        None is sent while others are in flight, as with real nodes: it would measure them. Before the start of the
         scenario links are as then.
         """
         link = self.links.get((sender, receiver))
