@@ -22,7 +22,9 @@ class PlanSettings:
     edge: str | None = setting("node id of its edge (default: no edge)", default=None)
     cloud: str | None = setting("node id of its cloud node (default: no cloud)", default=None)
     exit: str = setting("variant: full, an early exit, or another input size", default=FULL)
-    threshold: float | None = setting("frames leave at any earlier exit that is at least so sure, 0..1", default=None)
+    threshold: float | None = setting(
+        "frames leave at any earlier exit whose confidence is at least this, 0..1", default=None
+    )
     first_cut: str = setting("cut point at the end of the device's part, or a share of the work: 20%")
     second_cut: str = setting("cut point at the end of the edge's part, or a share of the work: 60%")
     codecs: tuple[str, ...] = setting("one codec per hop", default=())
@@ -35,9 +37,9 @@ class PlanSettings:
 class Settings(NodeSettings):
     """The hub of a site: its bus, its streams and their plans."""
 
-    embedded_broker: bool = setting("run a broker as a child process (to try out: no access control)", default=False)
+    embedded_broker: bool = setting("run a broker as a child process (for trials: no access control)", default=False)
     embedded_port_v311: int | None = setting(
-        "a second port of that broker, for sensors that speak only MQTT 3.1.1", default=None
+        "a second port of that broker, for sensors limited to MQTT 3.1.1", default=None
     )
     listen: str = setting(
         "serve models and the registry at https://HOST:PORT, or http://127.0.0.1:PORT (default: nowhere)", default=""
@@ -45,7 +47,7 @@ class Settings(NodeSettings):
     acl_file: Path | None = setting("Mosquitto's access rules, written whenever streams change", default=None)
     home_assistant: bool = setting("announce streams to Home Assistant (MQTT discovery)", default=False)
     home_assistant_prefix: str = setting("Home Assistant's discovery prefix", default="homeassistant")
-    streams: tuple[StreamSettings, ...] = setting("streams that the coordinator plans, live", default=())
+    streams: tuple[StreamSettings, ...] = setting("streams that the coordinator plans live", default=())
     plans: tuple[PlanSettings, ...] = setting("plans given by hand", default=())
 
     def __post_init__(self) -> None:

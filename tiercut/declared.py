@@ -1,4 +1,4 @@
-"""Messages as they are declared: JSON to a class and back; `tiercut.refusal` says what is wrong with one.
+"""Messages by their declarations: JSON to a class and back; `tiercut.refusal` says what is wrong with one.
 
 A message is one frozen ``msgspec.Struct`` whose fields are of types from `tiercut.fields`. What comes from elsewhere is
 checked when it is decoded; what a program makes itself is not checked again when it is encoded. Absent and ``null`` are
@@ -35,7 +35,7 @@ def encode_json(message: msgspec.Struct) -> bytes:
 
 
 def plain(value: object) -> str | int | float:
-    """What messages say of texts and numbers of other types, such as numpy's.
+    """Plain values for texts and numbers of other types, such as numpy's.
 
     Raises:
         NotImplementedError: it is neither.
@@ -155,12 +155,12 @@ def fit_sentence(message: msgspec.Struct, name: str) -> None:
 
 
 def iso_time(unix_s: float, *, digits: str = "milliseconds") -> str:
-    """A moment as messages say it: UTC, ISO 8601."""
+    """A moment as messages have it: UTC, ISO 8601."""
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec=digits).replace("+00:00", "Z")
 
 
 def unix_time(text: str) -> float:
-    """The moment that a message says.
+    """The moment in a message.
 
     Raises:
         BadEnvelope: it is no time in ISO 8601.

@@ -1,4 +1,4 @@
-"""What of a node is not real: a slowed link, a slowed processor, and how that changes while it runs."""
+"""What a node emulates: a slowed link, a slowed processor, and how that changes while it runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tiercut.pipeline.segment_runner import SegmentRunner
 
 
 def emulated(buses: NodeBuses, segments: SegmentRunner) -> str | None:
-    """What of a node is not real now, in words."""
+    """What a node emulates now, in words."""
     opened = list(buses)
     link = opened[-1].emulated if opened else None
     words = [link, f"emulated slowdown: {segments.slowdown:g}" if segments.slowdown > 1 else None]

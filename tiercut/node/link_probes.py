@@ -22,7 +22,7 @@ MAX_ASKED = 32
 
 
 class LinkProbes(Part):
-    """Probes links when asked, one after the other, and says what is late.
+    """Probes links when asked, one at a time, and reports what is late.
 
     It counts ``probes``, ``probes_skipped`` and ``probes_lost``.
 
@@ -101,7 +101,7 @@ class LinkProbes(Part):
         await self._say(Progress(transfers=(transfer,)))
 
     async def _report(self) -> None:
-        """Say, again and again, what has been in transit or on a thread for long."""
+        """Report, again and again, what has been in transit or on a thread for long."""
         while True:
             await asyncio.sleep(LATE_S)
             progress = Progress(transfers=self._outlet.in_transit.late(), running=self._segments.running())

@@ -1,4 +1,4 @@
-"""How a node is: what its status says in figures, taken once per status period."""
+"""A node's load: the figures of its status, taken once per status period."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tiercut.node.frame_pipeline import FramePipeline
 from tiercut.node.pace import Pace
 from tiercut.node.power import EnergyCounter, PowerMeter
 
-#: A node that used less of its threads' time is idle: coding a few frames a second takes about so much.
+#: A node that used a smaller part of its threads' time is idle: coding a few frames a second takes about this much.
 IDLE_PART = 0.05
 
 
@@ -22,7 +22,7 @@ class Load:
         energy: The machine's counters.
 
     Attributes:
-        power_watts: Drawn while computing, as its owner says or as measured; 0 while it is not known.
+        power_watts: Drawn while computing, as set or as measured; 0 while unknown.
     """
 
     def __init__(self, context: NodeContext, frames: FramePipeline, *, energy: EnergyCounter | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a node is put together from: parts that subscribe to what they need, and name the tasks of their lives."""
+"""What a node is put together from: parts that subscribe to what they need, and name their tasks."""
 
 from __future__ import annotations
 

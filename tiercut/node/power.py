@@ -12,7 +12,7 @@ _NEWEST = 0.3
 
 
 class EnergyCounter:
-    """Joules that the processor packages have drawn; they wrap around, and need root on most machines.
+    """Joules that the processor packages have drawn; the counters wrap around, and need root on most machines.
 
     Args:
         root: Where the kernel shows them.

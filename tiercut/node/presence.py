@@ -1,4 +1,4 @@
-"""Presence: a node says how it is on each of its buses, and hears the others say so."""
+"""Presence: a node publishes its status on each of its buses, and hears the others'."""
 
 from __future__ import annotations
 

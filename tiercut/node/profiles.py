@@ -1,4 +1,4 @@
-"""A node says how fast it is with each of its models: as kept on its disk, measured now, or predicted."""
+"""A node publishes how fast it runs each of its models: as kept on disk, measured now, or predicted."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def find_profile(bundle: Bundle, folder: Path, *, threads: int, measure_s: float
 
 
 def predicted(bundle: Bundle, threads: int) -> Profile:
-    """A profile that nobody measured, scaled to this machine by one timed convolution."""
+    """A predicted profile, scaled to this machine by one timed convolution."""
     from tiercut.profiling.predictor import load_predictor  # noqa: PLC0415 - the same
     from tiercut.profiling.reference import reference_seconds  # noqa: PLC0415 - imports onnx, only where it is needed
 

@@ -62,7 +62,7 @@ class MqttOpener:
         link = self._settings.emulated_link
         if link is None:
             return bus
-        log.warning("frames sent on pass an emulated link: figures are no measurement", extra={"link": str(link)})
+        log.warning("frames cross an emulated link: figures are not measurements", extra={"link": str(link)})
         return EmulatedBus(bus, link, clock=SystemClock(), applies_to=_crosses_link)
 
 

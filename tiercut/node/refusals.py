@@ -14,7 +14,7 @@ from tiercut.logs import Throttle
 
 #: Errors of one message or one subscription; any other `BusError` says that the bus is closed, and ends the node.
 REFUSED = (BrokerRefused, PublishRefused, PacketTooLarge)
-#: A refused subscription is tried again after this long, then after twice as long each time …
+#: A refused subscription is retried after this long, then after twice as long each time …
 ASK_AGAIN_FIRST_S = 1.0
 #: … up to this long.
 MAX_ASK_AGAIN_S = 60.0

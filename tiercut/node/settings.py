@@ -49,7 +49,7 @@ class NodeSettings:
     broker_url: str = setting(
         "the site's broker, mqtt://HOST:PORT or mqtts://HOST:PORT", default="mqtt://127.0.0.1:1883"
     )
-    cloud_broker_url: str = setting("the cloud's broker, when it is another one", default="")
+    cloud_broker_url: str = setting("the cloud's broker, if it is a different one", default="")
     username: str | None = setting("user name at the brokers", default=None)
     password: str | None = setting("password at the brokers", default=None, secret=True)
     ca_file: Path | None = setting("certificate authority that signed the brokers' certificates", default=None)
@@ -60,7 +60,7 @@ class NodeSettings:
         default=None,
     )
     identities: Path | None = setting(
-        "folder of such folders: the node takes one that no other process has, and its id", default=None
+        "folder of such folders: the node takes one that no other process uses, and its id", default=None
     )
     hub_url: tuple[str, ...] = setting("hubs to get models from, https://HOST:8443", default=())
     bundles: Path = setting("folder of bundle folders", default=Path("bundles"))
@@ -69,14 +69,12 @@ class NodeSettings:
     segment_cache_mb: int = setting("memory for segments held ready, MB", default=512)
     profiles: Path = setting("folder of profiles (tiercut profile writes them)", default=Path("profiles"))
     measure_s: float = setting("seconds to measure a model that has no profile (0: predict it)", default=0.0)
-    power_watts: float = setting("drawn while computing, W (0: as the machine counts it)", default=0.0)
+    power_watts: float = setting("power drawn while computing, W (0: as the machine measures it)", default=0.0)
     fall_back: bool = setting("run the rest of a model when the next node is gone", default=True)
-    emulated_mbps: float | None = setting("try a slow link: rate of frames sent on, Mbit/s", default=None)
-    emulated_delay_ms: float = setting("try a slow link: delay of frames sent on, ms", default=0.0)
-    emulated_slowdown: float = setting("try a slow node: factor on the time that segments take", default=1.0)
-    emulated_profile: bool = setting(
-        "stored profiles describe the node as slowed at its start, not this machine", default=False
-    )
+    emulated_mbps: float | None = setting("emulate a slow link: rate of frames sent on, Mbit/s", default=None)
+    emulated_delay_ms: float = setting("emulate a slow link: delay of frames sent on, ms", default=0.0)
+    emulated_slowdown: float = setting("emulate a slow node: factor on the time that segments take", default=1.0)
+    emulated_profile: bool = setting("stored profiles describe the slowed node, not this machine", default=False)
     emulation: tuple[EmulationStep, ...] = setting("changes to what is emulated, over time", default=())
     status_every_s: float = setting("seconds between status messages", default=5.0)
     heartbeat: Path | None = setting("file to touch whenever the broker has taken a status", default=None)

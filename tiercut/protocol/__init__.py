@@ -1,1 +1,1 @@
-"""What is said on the bus: topics, messages with their limits, and their bytes. No I/O."""
+"""What goes over the bus: topics, messages with their limits, and their bytes. No I/O."""

@@ -37,7 +37,7 @@ class _Data(Struct):
 
 
 class _Bulk(Struct):
-    """What is large in an envelope, as it stands there: finding it takes no memory, whatever stands beside it."""
+    """The large parts of an envelope, as they are there: finding them takes no memory, whatever is beside them."""
 
     tensors: Annotated[tuple[_Data, ...], Meta(max_length=MAX_TENSORS)] = ()
 
@@ -125,7 +125,7 @@ def _check_size(tensors: tuple[EncodedTensor, ...], max_bytes: int) -> None:
 
 
 def _check_maps(data: bytes) -> None:
-    """Refuse a key that stands twice, of which msgspec takes the last; and much that is no tensor's data."""
+    """Refuse a key that occurs twice, of which msgspec takes the last; and too much besides the tensors' data."""
     head_bytes = len(data) - sum([len(memoryview(each.data)) for each in _BULK.decode(data).tensors])
     if head_bytes > MAX_HEAD_BYTES:
         raise refuse("envelope_too_big", expected=f"at most {MAX_HEAD_BYTES} bytes besides data", came=head_bytes)

@@ -79,7 +79,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     objective: Annotated[str, Meta(description=f"{named()}.")]
     control: ControlMode
     control_id: Annotated[str, Meta(description="The id of the control that this follows.")]
-    control_trouble: Annotated[str | None, Meta(description="Why what a person wants is not done.")]
+    control_trouble: Annotated[str | None, Meta(description="Why the person's command is not carried out.")]
     under_way: Annotated[str | None, Meta(description="Reason of a change whose nodes get ready.")]
     plan: FollowedPlan | None
     trouble: Annotated[str | None, Meta(description="Why there is no plan, or no better one.")]

@@ -1,4 +1,4 @@
-"""What nodes say of frames: each message one declaration. The envelope around a frame is `envelope`'s matter."""
+"""Messages about frames: one declaration each. The envelope around a frame is `envelope`'s matter."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class StageReport(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, stage: Stage) -> Self:
-        """What is said of a stage."""
+        """The report of a stage."""
         return cls(
             where=stage.where,
             kind=stage.kind,
@@ -91,7 +91,7 @@ class StageReport(Struct, frozen=True, kw_only=True):
 
     @property
     def stage(self) -> Stage:
-        """The stage that it is said of."""
+        """The stage that it reports."""
         return Stage(self.where, self.kind, self.ms / 1e3, self.emulated, self.payload_bytes)
 
 
@@ -158,7 +158,7 @@ class DroppedWay(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, *, model: str, plan: Plan, cut: int, stages: Sequence[Stage], age_s: float) -> DroppedWay:
-        """What is said of the way of a frame that is ``age_s`` old."""
+        """The report of a dropped frame's way, when it is ``age_s`` old."""
         reports = tuple(map(StageReport.of, stages))
         return cls(model=model, plan=plan, cut=cut, reports=reports, age_ms=round(age_s * 1e3, 3))
 

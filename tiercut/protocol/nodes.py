@@ -1,4 +1,4 @@
-"""What nodes and the hub say to each other besides frames, in JSON: each message one declaration."""
+"""Messages between nodes and the hub besides frames, in JSON: one declaration each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_TRANSFER_S = 3600.0
 MAX_PROBES, MAX_PROBE_BYTES = 4, 60_000
 #: Power of one node: a small power station.
 MAX_WATTS = 1e6
-#: Models, figures, transfers or running segments that one message may name.
+#: Models, figures, transfers or running segments in one message.
 MAX_ENTRIES = 1024
 
 _TransferSeconds = Annotated[float, Meta(ge=0, le=MAX_TRANSFER_S)]
@@ -57,16 +57,16 @@ class NodeStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         node: Node id.
         tier: Its tier, or ``hub``.
-        state: ``online``; ``offline`` is said by the node's goodbye or by its will.
+        state: ``online``; ``offline`` comes from the node's goodbye or its will.
         version: Version of tiercut it runs.
         clock_id: Its monotonic clock.
         models: Identities of the bundles it has, by name.
         load: Figures of now: ``waiting`` frames, ``busy`` fraction of the last period, counters.
         emulated_link: A sentence about an emulated link in front of it.
         reaches_cloud: It can send to cloud nodes without an edge between.
-        power_watts: Drawn while computing; 0 where it is not known.
+        power_watts: Drawn while computing; 0 where unknown.
         instance: Drawn anew at each start of the program: two of them at once are two nodes with one name.
-        sent_unix_s: Wall clock of the node; 0 where it is not said (a will is said by nobody).
+        sent_unix_s: Wall clock of the node; 0 where not given (a will has none).
         gateway: A device-tier node inside an edge: it can read any sensor that publishes on the bus.
     """
 
@@ -112,7 +112,7 @@ class EchoProbe(ClockProbe, frozen=True, kw_only=True):
 
 
 class Transfer(Struct, frozen=True, kw_only=True):
-    """Bytes between two nodes besides frames' own reports: a probe that has crossed, or a frame that is late.
+    """A transfer between two nodes that no result reports: a probe that has arrived, or a late frame.
 
     Attributes:
         tier: Tier of the receiver.
@@ -136,7 +136,7 @@ class Running(Struct, frozen=True, kw_only=True):
         model: Identity of the bundle.
         start: First cut of the segment.
         stop: Its last cut.
-        seconds: For how long so far.
+        seconds: How long so far.
         variant: Whose cuts these are.
     """
 
@@ -156,7 +156,7 @@ def _check_segment(start: int, stop: int) -> None:
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """What a node says between frames' own reports: probes that have crossed, and what takes long.
+    """A node's report between results: probes that have arrived, and what takes long.
 
     Attributes:
         transfers: To other nodes.
@@ -188,12 +188,12 @@ CONTROL_MODES: tuple[ControlMode, ...] = get_args(ControlMode)
 
 
 class StreamControl(Struct, frozen=True, kw_only=True):
-    """What a person wants of a stream's plan: retained, so it outlives a restart of the hub.
+    """A person's command for a stream's plan: retained, so it outlives a restart of the hub.
 
     Attributes:
         mode: ``auto`` lets the coordinator choose, ``freeze`` keeps what there is, ``plan`` takes ``plan``.
         plan: The plan by hand; its epoch is not used.
-        id: Drawn by who says it, echoed by the explanation (``control_id``); empty where nobody waits for that.
+        id: Drawn by the sender, echoed by the explanation (``control_id``); empty where nobody waits for that.
     """
 
     mode: Annotated[ControlMode, reason("bad_control")]
@@ -244,7 +244,7 @@ class Ready(Struct, frozen=True, kw_only=True):
         node: Node id.
         ok: It is loaded.
         message: Why not.
-        tier: Tier of the node; empty where it is not said.
+        tier: Tier of the node; empty where not given.
     """
 
     stream: Name

@@ -1,4 +1,4 @@
-"""Settings of a stream: where its frames come from, how they set out, and what is planned for them.
+"""Settings of a stream: where its frames come from, how they are sent, and what is planned for them.
 
 One form for all: a ``[[streams]]`` table of a device or of the hub, a file for ``tiercut stream add``, the registry.
 """
@@ -20,7 +20,7 @@ PayloadFormat = Literal["image", "json", "pcm", "npy"]
 SampleFormat = Literal["s16le", "s16be", "u8", "s32le", "f32le"]
 ExitUse = Literal["plan", "none"]
 
-#: Sensors that others publish for, so that any edge can read them; all others belong to a device.
+#: Sensors on the bus, which any edge can read; all others belong to a device.
 MQTT, FUSION = "mqtt", "fusion"
 
 
@@ -89,13 +89,15 @@ class StreamSettings(SourceSettings):
         "node id of the device that reads the sensor (default: for mqtt and fusion any edge does)", default=""
     )
     sources: tuple[SourceSettings, ...] = setting("fusion: the sensors, in the order the model takes them", default=())
-    tolerance_ms: float = setting("fusion: frames of all sensors within this time belong together", default=100.0)
+    tolerance_ms: float = setting(
+        "fusion: frames captured within this time of each other belong together", default=100.0
+    )
     fps: float | None = setting("frames per second (default: as many as are taken)", default=None)
     frames: int | None = setting("stop after this many frames", default=None)
     delivery: DeliveryMode = setting("latest: the newest frame wins; every: the sensor waits", default="latest")
-    min_first_cut: int = setting("least cut on the device; 1 or more keeps raw frames there, whoever asks", default=0)
+    min_first_cut: int = setting("least cut on the device; 1 or more keeps raw frames there, under any plan", default=0)
     min_noise: float = setting(
-        "least noise on what leaves the device, in standard deviations of the tensor, whoever asks", default=0.0
+        "least noise on what leaves the device, in standard deviations of the tensor, under any plan", default=0.0
     )
     skip_below: float = setting(
         "skip a frame whose most changed block differs by less from the last frame that was not skipped: mean "
@@ -104,8 +106,12 @@ class StreamSettings(SourceSettings):
     )
     skip_most_s: float = setting("seconds after which a frame is not skipped, however little has changed", default=10.0)
     in_flight: int = setting("frames that may be in flight, on their way to a result", default=6)
-    timeout_s: float = setting("seconds after which a frame without outcome is given up, or sent again", default=10.0)
-    deadline_ms: float | None = setting("age after which a result is of no use: plans keep to it", default=None)
+    timeout_s: float = setting(
+        "seconds after which a frame without an outcome is given up, or sent again", default=10.0
+    )
+    deadline_ms: float | None = setting(
+        "age after which a result is useless: plans meet it where they can", default=None
+    )
     objective: ObjectiveName = setting(f"what is best: {named()}", default="latency")
     max_accuracy_drop: float | None = setting(
         "accuracy that exits and codecs together may cost, below the best variant, 0..1 "
@@ -114,10 +120,10 @@ class StreamSettings(SourceSettings):
     )
     exits: ExitUse = setting("plan: plans may end in an early exit; none: they never do", default="plan")
     exit_threshold: float | None = setting(
-        "frames leave at any exit that is at least so sure, 0..1 (default: none does)", default=None
+        "frames leave at any exit whose confidence is at least this, 0..1 (default: none does)", default=None
     )
     codecs: tuple[str, ...] = setting(
-        "codecs that may be used beside raw (default: those of 'tiercut codecs measure', else int8+zstd and jpeg)",
+        "codecs that may be used besides raw (default: those of 'tiercut codecs measure', else int8+zstd and jpeg)",
         default=(),
     )
     retain_last: bool = setting("keep the last result on the stream's retained topic 'last'", default=False)

@@ -1,4 +1,4 @@
-"""What the hub and nodes say of streams besides plans: who reads which sensor, how that goes."""
+"""Messages about streams besides plans: who reads which sensor, and how that goes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Trouble(Struct, frozen=True):
 
     Attributes:
         reason: Name of the counter.
-        message: What the last one said: expected, came, what to do.
+        message: The last one's message: expected, came, what to do.
         count: How many, since the sensor was opened.
         last_at: When it last happened.
     """
@@ -60,7 +60,7 @@ _Troubles = Annotated[tuple[Trouble, ...], Meta(max_length=MAX_ENTRIES)]
 
 
 class SourceReport(Struct, frozen=True, kw_only=True):
-    """How a stream's sensor does, by the node that reads it.
+    """State of a stream's sensor, from the node that reads it.
 
     Attributes:
         stream: Stream name.
@@ -87,7 +87,7 @@ class SourceReport(Struct, frozen=True, kw_only=True):
 
 
 class StreamStatus(Struct, frozen=True, kw_only=True):
-    """How a stream does, by the hub: retained, for people and for ``tiercut stream``.
+    """State of a stream, from the hub: retained, for people and for ``tiercut stream``.
 
     Attributes:
         stream: Stream name.

@@ -35,9 +35,9 @@ class Topic:
 
     Attributes:
         name: What it is called in `docs/asyncapi.yaml`.
-        pattern: Topic with ``{site}``, ``{tier}``, ``{node}``, ``{stream}`` where those names stand.
+        pattern: Topic with ``{site}``, ``{tier}``, ``{node}``, ``{stream}`` in place of those names.
         message: The class of its messages, in JSON but for `Work`.
-        note: What has to be said of it besides.
+        note: A remark for its readers.
         qos: Quality of service of its messages.
         retain: The broker keeps the last message.
         event: Its messages have CloudEvents attributes as user properties.
@@ -57,7 +57,7 @@ class Topic:
 
     @property
     def for_people(self) -> bool:
-        """Anybody may read it, or say it."""
+        """Anybody may read it, or publish on it."""
         return self.from_people or "people" in self.listeners
 
     @property
@@ -78,19 +78,19 @@ class Topic:
         return re.compile(re.sub(r"\\\{(\w+)\\\}", rf"(?P<\1>{NAME.pattern})", re.escape(self.pattern)))
 
     def parse(self, topic: str) -> dict[str, str] | None:
-        """The names in a topic, ``None`` when it is none of this row."""
+        """The names in a topic, ``None`` when it is not one of this row."""
         found = self._regex.fullmatch(topic)
         return found.groupdict() if found else None
 
     def check(self, topic: str, **said: str) -> dict[str, str]:
-        """The names in a topic; a broker lets nobody publish under another's, so a message must not say others.
+        """The names in a topic; a broker lets nobody publish under another's, so a message must not contain others.
 
         Args:
             topic: Where a message came.
-            said: Names that the message says.
+            said: Names in the message.
 
         Raises:
-            BadEnvelope: it is none of this row, or the message speaks for somebody else.
+            BadEnvelope: it is not a topic of this row, or the message has another's name.
         """
         names = self.parse(topic)
         if names is None or any(names[name] != value for name, value in said.items()):
@@ -137,7 +137,7 @@ RETURN = Topic(
     "return",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/return",
     Result | Dropped,
-    note="what the cloud made of a frame, for the node that forwarded it from a site's bus",
+    note="the outcome of a frame in the cloud, for the node that forwarded it from a site's bus",
     event=True,
     publisher="cloud nodes",
     listeners="the node, which publishes it again on its site's bus",
@@ -162,7 +162,7 @@ PROBE = Topic(
     "probe",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/probe",
     Probe,
-    note="a link that nothing has crossed for long is to be measured",
+    note="asks for a measurement of a link that nothing has crossed for long",
     qos=0,
     publisher="hub",
     listeners="the node",
@@ -215,7 +215,7 @@ RESULT = Topic(
     Result,
     event=True,
     publisher="whoever finishes the frame on the site's bus",
-    listeners="the stream's device (a place on the way is free again), edges that keep answers, people",
+    listeners="the stream's device (a place in its window is free again), edges that keep answers, people",
 )
 WANTED = Topic(
     "wanted",
@@ -230,7 +230,7 @@ STREAM_STATUS = Topic(
     "streamStatus",
     f"{ROOT}/{{site}}/stream/{{stream}}/state",
     StreamStatus,
-    note="whether it runs, where its sensor is read, what is wrong",
+    note="whether it runs, where its sensor is read, and what is wrong",
     retain=True,
     publisher="hub",
     listeners="people, tiercut stream",
@@ -239,7 +239,7 @@ SOURCE = Topic(
     "source",
     f"{ROOT}/{{site}}/stream/{{stream}}/source",
     SourceReport,
-    note="how its sensor does, what was dropped before it set out",
+    note="state of its sensor, and what was dropped before it was sent",
     retain=True,
     publisher="the node that reads the sensor",
     listeners="hub",
@@ -269,7 +269,7 @@ DROPPED = Topic(
     Dropped,
     event=True,
     publisher="whoever drops the frame",
-    listeners="the stream's device (a place on the way is free again), edges that keep answers, people",
+    listeners="the stream's device (a place in its window is free again), edges that keep answers, people",
 )
 
 #: All of them, those for people first.
