@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "plan",
         help="choose cuts, nodes and codecs for a planning problem",
-        description="Find the best plan of a planning problem, version 1 (docs/planning.md), and compare it with others.",
+        description="Find the best plan of a planning problem, version 1 (docs/planning.md), and compare it.",
         epilog="exit status: 0 with a plan, 3 if no plan satisfies the constraints, 2 if the file is not valid",
     )
     parser.add_argument("file", help="the problem, JSON; - for standard input")

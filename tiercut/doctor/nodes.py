@@ -126,7 +126,7 @@ def wall_clocks(nodes: Mapping[Key, Seen], wait_s: float) -> list[Finding]:
     findings, well = [], []
     for name, seen in _online(nodes):
         if seen.ahead_s is None and wait_s < SPEAKS_S:
-            says = f"{name} not checked: nodes publish every 5 s, and --wait is {wait_s:g}"
+            says = f"{name} not looked at: nodes publish every 5 s, and --wait is {wait_s:g}"
             findings.append(good("wall clocks", says))
         elif seen.ahead_s is None:
             says = f"{name} has sent no new status, so its clock is unknown"
