@@ -12,12 +12,12 @@ from tiercut.node.refusals import REFUSED, Refusals
 from tiercut.protocol import events
 from tiercut.protocol.topics import LAST, RESULT
 
-#: Seconds between two copies for one stream: whoever wants every result listens to them.
+#: Seconds between two copies for one stream: to get every result, subscribe to the results.
 EVERY_S = 1.0
 
 
 class LastResults:
-    """Copies results, attributes and all, at most one per stream and `EVERY_S`; the newest one always gets there.
+    """Copies results, attributes and all, at most one per stream and `EVERY_S`; the newest one is always copied.
 
     Args:
         site: The hub's site.
@@ -36,7 +36,7 @@ class LastResults:
         self._refusals = refusals
         self._every_s = every_s
         self._wanted: frozenset[str] = frozenset()
-        #: stream → its newest result that is not copied yet; ``None``: what is retained is to go
+        #: stream → its newest result that is not copied yet; ``None``: the retained copy is to be cleared
         self._newest: dict[str, Delivery | None] = {}
         self._news = asyncio.Event()
 

@@ -39,7 +39,7 @@ from tiercut.repository.store import ModelStore
 from tiercut.security.identity_list import LIST_FILE
 from tiercut.settings import masked_url
 
-#: How often the bundles folder is looked at.
+#: How often the bundles folder is read.
 MODELS_EVERY_S = 2.0
 
 
@@ -67,7 +67,7 @@ class Hub:
 
     @property
     def counters(self) -> Counter[str]:
-        """All that it counts."""
+        """All its counters."""
         return self.context.counters
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -53,7 +53,7 @@ def load(
         arguments: Command line without the program's name.
         program: How the program is called, for ``--help``.
         environment: ``os.environ`` when not given.
-        partly: The file may be of a program with more settings than ``cls`` has.
+        partly: The file may be one of a program with more settings than ``cls`` has.
 
     Raises:
         SettingsError: names the setting, where it was set, what was expected.
@@ -127,7 +127,7 @@ def read_toml(path: Path, *, fix: str = "correct the path") -> dict[str, Any]:
 
 
 def check_names(values: object, *names: str) -> None:
-    """Refuse settings or arguments that are to be names of sites, nodes or streams and cannot be.
+    """Refuse settings or arguments that cannot be names of sites, nodes or streams.
 
     Raises:
         SettingsError: says which.
@@ -277,7 +277,7 @@ def _parse(text: str, kind: Any, *, where: str) -> Any:
 
 
 def _check_number(value: float, *, where: str) -> None:
-    """Refuse what JSON has no number for, or other programs not."""
+    """Refuse what JSON or other programs have no number for."""
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise _wrong(where, "a whole number of at most 64 bits", hex(value))  # its decimal digits may be too many
     if not math.isfinite(value):

@@ -25,7 +25,7 @@ def plan_by_hand(wanted: PlanSettings, bundle: Bundle) -> StreamPlan:
 
     Raises:
         CutError: a cut or a variant that the model does not have.
-        SettingsError: a plan that does not hold together, or a codec that there is none of.
+        SettingsError: a plan that does not hold together, or an unknown codec.
     """
     _check_codecs(wanted.codecs, bundle)
     variant = bundle.variant(wanted.exit)
@@ -95,7 +95,7 @@ def _check(wanted: StreamSettings, bundle: Bundle) -> None:
             f"bad setting exit_threshold of stream '{wanted.name}'",
             expected=f"a model with early exits that were measured, '{bundle.name}' has none",
             came=str(wanted.exit_threshold),
-            fix="give it exits with 'tiercut exits train', or omit the threshold",
+            fix="give it exits with 'tiercut exits train', or omit exit_threshold",
         )
     if wanted.exit_threshold is not None and wanted.exits == "none":
         raise SettingsError(
@@ -113,12 +113,12 @@ def _check_drop(goal: StreamGoal, wanted: StreamSettings) -> None:
             f"the settings of stream '{wanted.name}' contradict each other",
             expected=f"a max_accuracy_drop of at least {lost_to_exits(goal):.3f}, what exits cost at this threshold",
             came=f"{goal.max_drop:g} with exit_threshold {wanted.exit_threshold}",
-            fix="raise one of them ('tiercut inspect BUNDLE' shows what leaves at which threshold)",
+            fix="raise one of them ('tiercut inspect BUNDLE' shows the shares that leave at each threshold)",
         )
 
 
 def _measured(variants: Sequence[Variant], table: CodecTable | None) -> list[Variant]:
-    """Those whose accuracy is known, from the bundle or else from the table: nobody can weigh the others."""
+    """Those whose accuracy is known, from the bundle or else from the table: others cannot be compared."""
     found = [
         each if each.accuracy is not None or table is None else replace(each, accuracy=table.variants.get(each.name))
         for each in variants

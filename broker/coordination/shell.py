@@ -1,4 +1,4 @@
-"""The coordinator's shell: feeds it from the site's and the cloud's bus, and carries out what it says."""
+"""The coordinator's shell: feeds it from the site's and the cloud's bus, and carries out its actions."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ from tiercut.protocol.topics import (
 
 log = logging.getLogger(__name__)
 
-#: How often streams are evaluated; an abrupt change is looked at when it is heard of.
+#: How often streams are evaluated; an abrupt change is evaluated at once.
 TICK_S = 0.25
-#: Retained messages come right after a subscription; so long they are waited for before anything is decided.
+#: How long to wait for retained messages, which come right after a subscription, before anything is decided.
 RETAINED_S = 0.2
-#: What is to be said to cloud nodes is of no use later than this.
+#: Messages to cloud nodes are useless later than this.
 UPLINK_TIMEOUT_S = 2.0
-#: The uplink must be away for so long before plans do without it: a connection that comes back at once is no outage.
+#: The uplink must be away for this long before plans do without it: a connection that is back at once is no outage.
 UPLINK_AWAY_S = 2.0
-#: How soon a subscription on the uplink that was refused is tried again.
+#: How soon a refused subscription on the uplink is retried.
 SUBSCRIBE_AGAIN_S = 10.0
 
 
@@ -103,14 +103,14 @@ class CoordinatorShell:
         self._counters = counters
         self._throttle = Throttle(LOG_EVERY_S)
         self._guard = MessageGuard(counters, clock)
-        #: what is to be published, per bus
+        #: what waits to be published, per bus
         self._todo: asyncio.Queue[Action] = asyncio.Queue()
         self._todo_uplink: asyncio.Queue[Action] = asyncio.Queue()
         #: stream → its retained plan from before we started, or our own
         self._plans: dict[str, StreamPlan] = {}
         #: stream → why it has no better plan
         self._troubles: dict[str, str] = {}
-        #: stream → what a person has said of it
+        #: stream → a person's command for it
         self._controls: dict[str, StreamControl] = {}
         self._connected_s = clock.monotonic_s()
 
@@ -136,7 +136,7 @@ class CoordinatorShell:
             self._coordinator.handle(ControlHeard(goal.name, control))
 
     def unwant(self, stream: str) -> None:
-        """Plan it no more."""
+        """Stop planning it."""
         self._coordinator.handle(StreamUnwanted(stream))
         for table in (self._plans, self._controls, self._troubles):
             table.pop(stream, None)
@@ -258,7 +258,9 @@ class CoordinatorShell:
             if self._uplink.connected:
                 self._connected_s = now_s
             self._coordinator.handle(UplinkHeard(connected=now_s - self._connected_s < UPLINK_AWAY_S))
-            if self._todo.empty():  # while the site's own broker is away nothing can be said, and nothing is decided
+            if (
+                self._todo.empty()
+            ):  # while the site's own broker is away nothing can be published, and nothing is decided
                 self._put(self._coordinator.handle(Tick(now_s)))
             await asyncio.sleep(TICK_S)
 
@@ -269,7 +271,7 @@ class CoordinatorShell:
                 async with asyncio.timeout(timeout_s):
                     await self._carry_out(action)
             except TimeoutError:
-                log.info("not said in time", extra={"action": type(action).__name__})
+                log.info("not published in time", extra={"action": type(action).__name__})
             except ValueError:  # no JSON: a figure that is not finite
                 log.exception("not said", extra={"action": type(action).__name__})
             except BusError as error:

@@ -1,1 +1,1 @@
-"""The broker for trying out and for tests, in a process of its own. The one for production is in `mosquitto`."""
+"""The broker for trials and tests, in a process of its own. The one for production is in `mosquitto`."""

@@ -1,4 +1,4 @@
-"""The broker for trying out and for tests: rumqttd out of the `iotcore` wheel, in a process of its own.
+"""The broker for trials and tests: rumqttd from the `iotcore` wheel, in a process of its own.
 
 It is bound to one address, has no access control and keeps nothing on disk, so it is not for production. What it was
 measured to keep in memory: about 140 MB in a busy topic, 4 segments of 16 MB and what is in flight.
@@ -119,7 +119,7 @@ class EmbeddedBroker:
 
     @property
     def running(self) -> bool:
-        """Whether its process is there."""
+        """Whether its process runs."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -192,7 +192,7 @@ class EmbeddedBroker:
                 f"the embedded broker at {self.host}:{self.port} ended by itself",
                 expected="a running broker",
                 came=self._last_words(),
-                fix="start the program again, or use a broker of your own and give its url",
+                fix="restart the program, or use a broker of your own and give its url",
             )
 
     def _configuration(self) -> str:

@@ -1,4 +1,4 @@
-"""Who asks the hub's server, and who may ask what: the identity in the client's certificate decides."""
+"""Who may request what from the hub's server: the identity in the client's certificate decides."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ NODE_ROLES: frozenset[Role] = frozenset({"device", "edge", "cloud", "hub"})
 CLOUDS: frozenset[Role] = frozenset({"cloud"})
 READERS: frozenset[Role] = frozenset({"reader", "operator", "hub"})
 OPERATORS: frozenset[Role] = frozenset({"operator", "hub"})
-#: Who speaks plain http from this machine: no certificate says so, hence the binding to 127.0.0.1.
+#: Everyone who uses plain http from this machine: no certificate says who, hence the binding to 127.0.0.1.
 LOCAL_ROLE: Role = "operator"
 
-#: Who may ask at all, as it is now; ``None``: whoever has a certificate of the authority.
+#: Who may ask at all, at present; ``None``: everyone with a certificate of the authority.
 LISTED_KEY: web.AppKey[Callable[[], frozenset[IdentityName]] | None] = web.AppKey("listed")
 SITE_KEY = web.AppKey("site", str)
-#: Whether clients show certificates; without, everybody on this machine is an operator.
+#: Whether clients show certificates; if not, everyone on this machine is an operator.
 TLS_KEY = web.AppKey("tls", bool)
 
 
@@ -47,7 +47,7 @@ class Refusal(Exception):
 
 
 class ListedIdentities:
-    """Who stands in a list that ``tiercut certs`` writes, as it is now.
+    """The identities in a list that ``tiercut certs`` writes, at present.
 
     A list that cannot be read leaves the last good one; before there was one, nobody is listed.
 

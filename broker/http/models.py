@@ -18,7 +18,7 @@ from tiercut.model.bundle import Bundle
 from tiercut.model.bundle_format import JSON_FILE, FileMark
 from tiercut.repository.store import ModelStore
 
-#: A client that reads more slowly than this is cut off, and may go on with a Range request, bytes per second.
+#: A client that reads more slowly than this is cut off, and may continue with a Range request, bytes per second.
 MIN_RATE = 16 * 1024
 #: Time for the smallest file.
 MIN_TIME_S = 30.0

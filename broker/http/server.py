@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 HEAD_S = 10.0
 #: A connection without a request is closed after this.
 KEPT_S = 30.0
-#: The rest of a refused body is read for this long, so that the client hears why.
+#: The rest of a refused body is read for this long, so that the client gets the reason.
 LINGER_S = 2.0
-#: Connections at one time, a few per node; more are closed at once.
+#: Simultaneous connections, a few per node; more are closed at once.
 MAX_CONNECTIONS = 256
 #: How long a change of the registry may wait for the bus.
 ANSWER_S = 20.0
@@ -172,8 +172,8 @@ async def _answer_json(request: web.Request, handler: Handler) -> web.StreamResp
     except ConnectionError:  # the client has gone
         raise
     except Exception:
-        log.exception("a request has failed", extra={"method": request.method, "path": request.path[:200]})
-        return _error(HTTPStatus.INTERNAL_SERVER_ERROR, "the hub has failed at this request; its log says why")
+        log.exception("a request failed", extra={"method": request.method, "path": request.path[:200]})
+        return _error(HTTPStatus.INTERNAL_SERVER_ERROR, "the hub failed to handle this request; its log says why")
 
 
 def _refused(error: Exception) -> web.Response:
@@ -190,7 +190,7 @@ def _refused(error: Exception) -> web.Response:
             return _error(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         case TiercutError():
             return _error(HTTPStatus.BAD_REQUEST, str(error))
-    said = f"the site's bus has not answered within {ANSWER_S:.0f} s; try again when the broker is back"
+    said = f"the site's bus did not answer within {ANSWER_S:.0f} s; try again when the broker is back"
     return _error(HTTPStatus.SERVICE_UNAVAILABLE, said)
 
 

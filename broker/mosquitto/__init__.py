@@ -1,1 +1,1 @@
-"""Mosquitto's configuration and access rules; the broker for trying out is in `embedded`."""
+"""Mosquitto's configuration and access rules; the broker for trials is in `embedded`."""

@@ -37,7 +37,7 @@ from tiercut.protocol.topics import (
 )
 from tiercut.security.identity_list import IdentityName, Listed, Role, check_sensor_topic
 
-#: Where Home Assistant looks for entities, unless it was told otherwise.
+#: Where Home Assistant looks for entities by default.
 HA_PREFIX = "homeassistant"
 #: What a broker's own certificate may read: it shows that the broker answers.
 UPTIME = "$SYS/broker/uptime"

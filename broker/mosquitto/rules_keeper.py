@@ -1,4 +1,4 @@
-"""Keeps Mosquitto's access rules as the site's streams and identities are."""
+"""Keeps Mosquitto's access rules in step with the site's streams and identities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tiercut.security.identity_list import LIST_FILE, read_list
 
 log = logging.getLogger(__name__)
 
-#: A broker takes up new rules within this: ``deploy/mosquitto/run.sh`` looks each second.
+#: A broker uses new rules within this time: ``deploy/mosquitto/run.sh`` looks every second.
 RELOAD_S = 1.5
 
 
@@ -40,7 +40,7 @@ class RulesKeeper:
         self._cloud_here = cloud_here
 
     def stale(self) -> bool:
-        """The list of identities has changed: somebody was given a certificate, or lost the right to one."""
+        """The list of identities has changed: a certificate was issued or removed."""
         return self._listed_now() != self._listed
 
     def _listed_now(self) -> object:
@@ -51,7 +51,7 @@ class RulesKeeper:
         return found.st_mtime_ns, found.st_size
 
     async def streams_changed(self, streams: Sequence[RunningStream]) -> None:
-        """Write the rules; tried again with the next look where that fails."""
+        """Write the rules; retried at the next look if that fails."""
         listed = self._listed_now()
         try:
             known = read_list(self._list)
@@ -67,7 +67,7 @@ class RulesKeeper:
         except (SettingsError, OSError) as error:
             if str(error) != self._trouble:
                 self._trouble = str(error)
-                log.error("access rules not written, trying on", extra={"reason": str(error)})  # noqa: TRY400 - the sentence says it all
+                log.error("access rules not written, will retry", extra={"reason": str(error)})  # noqa: TRY400 - the sentence says it all
             self._listed = None
             return
         self._listed, self._trouble = listed, ""

@@ -1,1 +1,1 @@
-"""Which streams a site wants, who reads their sensors, how they do: `core` decides, `shell` is on the bus. No plans."""
+"""Which streams a site wants, who reads their sensors, and their state: `core` decides, `shell` uses the bus."""

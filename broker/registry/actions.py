@@ -1,4 +1,4 @@
-"""What the registry says is to be done."""
+"""Actions of the registry."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Assign:
 
 @dataclass(frozen=True, slots=True)
 class SayStatus:
-    """Publish how a stream does."""
+    """Publish the state of a stream."""
 
     status: StreamStatus
 
 
 @dataclass(frozen=True, slots=True)
 class PlanStream:
-    """The coordinator is to plan a stream, or to plan it anew as another node reads its sensor."""
+    """The coordinator is to plan a stream, or to replan it as another node reads its sensor."""
 
     goal: StreamGoal
 
@@ -39,7 +39,7 @@ class Unplan:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """A stream is there no more: nothing stays retained of it."""
+    """A stream is gone: nothing of it stays retained."""
 
     stream: str
 

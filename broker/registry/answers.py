@@ -32,7 +32,7 @@ class KnownStream:
     Attributes:
         settings: Its settings; ``None`` where they cannot be read.
         status: As it was last published; ``None`` before.
-        fixed: It stands in the hub's settings.
+        fixed: It is from the hub's settings.
     """
 
     settings: StreamSettings | None
@@ -42,7 +42,7 @@ class KnownStream:
 
 @dataclass(frozen=True, slots=True)
 class Retained:
-    """What is retained on the site's bus by the registry's word.
+    """What the registry wants retained on the site's bus.
 
     Attributes:
         wanted: Stream → its settings as they came; streams of the hub's own settings are not retained.

@@ -19,12 +19,12 @@ from tiercut.protocol.streams import encode_wanted
 from tiercut.protocol.topics import WANTED
 from tiercut.settings import from_table, to_table
 
-#: How long an added stream may take to run, or to be refused; it is answered then as it is.
+#: How long an added stream may take to run or be refused; after that the answer has its state so far.
 ANSWER_S = 5.0
 
 
 class RegistryApi:
-    """Answers from the registry, and publishes what is wanted as anybody on the bus could.
+    """Answers from the registry, and publishes what is wanted as anyone on the bus could.
 
     Args:
         site: The site.
@@ -79,7 +79,7 @@ class RegistryApi:
         """Remove a stream; false where there is none.
 
         Raises:
-            SettingsError: it stands in the hub's settings.
+            SettingsError: it is from the hub's settings.
             BusError: the broker does not take it.
         """
         known = self._registry.find(name)
@@ -89,8 +89,8 @@ class RegistryApi:
             raise SettingsError(
                 f"the stream '{name}' cannot be removed",
                 expected="a stream that was added while the hub ran",
-                came="one that stands in the hub's settings",
-                fix="remove it there, and start the hub again",
+                came="one from the hub's settings",
+                fix="remove it there, and restart the hub",
             )
         await self._want(name, b"")
         return True

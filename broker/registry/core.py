@@ -1,8 +1,8 @@
-"""The registry of a site's streams: which are wanted, whether they fit, who reads their sensors, and how they do.
+"""The registry of a site's streams: which are wanted, whether they fit, who reads their sensors, and their state.
 
 A state machine like the coordinator: what was heard goes in as events, what is to be done comes out of the event
 `Tick`. Nothing is kept on disk: what is wanted is retained on the bus (topic ``wanted``) or stands in the hub's
-settings, and who reads what is retained for the nodes (topic ``streams``), so a hub that starts again changes nothing.
+settings, and who reads what is retained for the nodes (topic ``streams``), so a restarted hub changes nothing.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Registry:
 
     @property
     def running(self) -> tuple[RunningStream, ...]:
-        """Those that may run: what access is granted for."""
+        """Those that may run, which get access rights."""
         return tuple(
             RunningStream(entry.settings, entry.node, entry.bundle)
             for entry in self._state.entries.values()

@@ -1,4 +1,4 @@
-"""The registry's last events, to be handled once more by somebody who looks for a fault."""
+"""The registry's last events, to be replayed when looking for a fault."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from broker.registry.actions import Action
 from broker.registry.events import Event, StreamWanted
 from broker.registry.state import State
 
-#: Two parts are kept, each of so many events: at four ticks a second, the last minutes.
+#: Two parts are kept, each of this many events: at four ticks a second, the last minutes.
 MAX_EVENTS = 500
-#: A part also ends with so many bytes of settings as they came, which anybody may have sent.
+#: A part also ends with this many bytes of settings as they came, which anyone may have sent.
 MAX_SETTINGS_BYTES = 1024 * 1024
 
 
 class EventLog:
-    """What happened since a remembered state, and what followed.
+    """Events since a saved state, and the actions that followed.
 
     Args:
         start: The registry's state before the first event.
@@ -35,7 +35,7 @@ class EventLog:
 
     @property
     def events(self) -> list[tuple[Event, Sequence[Action]]]:
-        """From old to new, each with the actions that it led to."""
+        """From oldest to newest, each with the actions that it led to."""
         return [each for _, events in self._parts for each in events]
 
     def note(self, event: Event, actions: Sequence[Action], after: State) -> None:

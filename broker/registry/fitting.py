@@ -29,7 +29,7 @@ def fitting_model(settings: StreamSettings, models: Mapping[str, Bundle], by_han
         raise name_taken(name)
     if not settings.device and not settings.from_bus:
         raise SettingsError(
-            f"nobody reads the sensor of stream '{name}'",
+            f"no node reads the sensor of stream '{name}'",
             expected='a device, or sensor = "mqtt" for one that publishes by itself',
             came=f"sensor '{settings.sensor}' and no device",
             fix='add device = "NODE"',
@@ -56,6 +56,6 @@ def name_taken(name: str) -> SettingsError:
     return SettingsError(
         f"there are two streams '{name}'",
         expected="a name of its own for each stream",
-        came="one that stands in the hub's settings",
+        came="one from the hub's settings",
         fix="choose another name, or remove it from the settings",
     )

@@ -44,7 +44,7 @@ def hear(state: State, event: Heard) -> None:
 
 
 def _stream_wanted(state: State, name: str, payload: bytes) -> None:
-    """Settings of a stream, or none any more; the same once more changes nothing."""
+    """Settings of a stream, or none any more; repeating them changes nothing."""
     known = state.entries.get(name)
     if known is not None and known.fixed:
         known.taken = bool(payload)

@@ -7,14 +7,14 @@ from collections import Counter
 from broker.registry.state import Entry, State
 from tiercut.protocol.streams import MAX_STREAMS
 
-#: A gateway may be away for so long before its streams are given to others.
+#: A gateway may be away for this long before its streams are given to others.
 AWAY_S = 2.0
-#: Gateways are balanced so often: one stream at a time, when one has two more than another.
+#: How often gateways are balanced: one stream at a time, when one has two more than another.
 BALANCE_S = 5.0
 
 
 def give_out(state: State, now_s: float) -> None:
-    """Give each stream that may run a node, where one is there and has room; balance the gateways."""
+    """Give each stream that may run a node, where one is online and has room; balance the gateways."""
     running = [entry for entry in state.entries.values() if entry.runnable is not None]
     there = {name for name, reader in state.readers.items() if reader.gateway and reader.online}
     for entry in running:

@@ -1,4 +1,4 @@
-"""What the hub has retained on the site's bus, held against what the broker says that it keeps.
+"""Compares what the hub has retained on the site's bus with what the broker has kept.
 
 A broker may come back without its memory, or with that of a minute ago; a stream may have been removed while the hub
 was away. So after each start and each reconnect the hub looks at what is retained, says again what is missing or old,
@@ -93,7 +93,7 @@ class Said:
 
 
 async def set_right(before: Said, kept: Kept, bus: Bus, registry: Registry, coordination: CoordinatorShell) -> set[str]:
-    """Say again what is missing or old.
+    """Publish again what is missing or old.
 
     Args:
         before: What had been said when the look at the broker began; what was said since is on its way there.
@@ -112,7 +112,7 @@ async def set_right(before: Said, kept: Kept, bus: Bus, registry: Registry, coor
         if kept.of(STREAM_STATUS, name) is None:
             registry.handle(StatusForgotten(name))
     if missing:
-        log.warning("the broker has forgotten what was retained: it is said again", extra={"messages": len(missing)})
+        log.warning("the broker has forgotten what was retained: publishing it again", extra={"messages": len(missing)})
     return {name for name in kept.streams() if not registry.knows(name)}
 
 

@@ -1,4 +1,4 @@
-"""The registry's shell: feeds it from the site's bus, and carries out what it says."""
+"""The registry's shell: feeds it from the site's bus, and carries out its actions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tiercut.protocol.topics import EXPLAIN, PLAN, SOURCE, STATUS, STREAM_STATUS
 
 log = logging.getLogger(__name__)
 
-#: How often the registry is looked at.
+#: How often the registry is asked for actions.
 TICK_S = 0.25
 
 
@@ -192,7 +192,7 @@ class RegistryShell:
         names = STREAMS.parse(delivery.topic)
         if names is None or not delivery.retain or self._started:  # later ones are its own
             return
-        good, _ = decode_assigned(delivery.payload)  # what cannot be read is said anew
+        good, _ = decode_assigned(delivery.payload)  # what cannot be read is published again
         self._registry.handle(AssignmentHeard(names["node"], tuple(good)))
 
     def _source(self, delivery: Delivery) -> None:

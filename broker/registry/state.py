@@ -22,7 +22,7 @@ class Entry:
         name: Its name.
         payload: What was last wanted of it, as it came.
         settings: Its settings; ``None`` where they cannot be read.
-        fixed: It stands in the hub's settings.
+        fixed: It is from the hub's settings.
         refusal: Why it does not run.
         bundle: Its model.
         node: Who reads its sensor.
@@ -112,7 +112,7 @@ class State:
     balanced_s: float = float("-inf")
 
     def copy(self) -> State:
-        """One that goes its own way; all values in entries and readers are frozen."""
+        """An independent copy; all values in entries and readers are frozen."""
         return replace(
             self,
             entries={name: replace(entry) for name, entry in self.entries.items()},

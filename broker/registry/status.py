@@ -1,4 +1,4 @@
-"""How a stream does, in one word and a sentence."""
+"""The state of a stream, in one word and a sentence."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _state(entry: Entry, readers: Mapping[str, Reader]) -> tuple[StreamState, st
         full = any(reader.gateway and reader.online for reader in readers.values())
         return (
             "waiting",
-            "all edges are full; start another one" if full else "no edge is there to read the sensor; start one",
+            "all edges are full; start another one" if full else "no edge is online to read the sensor; start one",
         )
     reader = readers.get(entry.node)
     if reader is None or not reader.online:
@@ -79,7 +79,7 @@ def headline(status: StreamStatus) -> tuple[str, str, str | None, tuple[str, ...
 
 
 def same_but_times(one: StreamStatus | None, other: StreamStatus) -> bool:
-    """Whether two statuses say the same, whenever that was."""
+    """Whether two statuses are the same but for their times."""
     if one is None or headline(one) != headline(other) or one.frames != other.frames:
         return False
     counts = [[(each.message, each.count) for each in status.trouble] for status in (one, other)]

@@ -1,4 +1,4 @@
-"""What the registry does as time passes: see what fits, give it out, and say what has changed."""
+"""What the registry does as time passes: check what fits, assign it, and report what has changed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tiercut.protocol.streams import Assignment
 
 log = logging.getLogger(__name__)
 
-#: Counters in a status are as old as this at most; states are said at once.
+#: Counters in a status are at most this old; changes of state are published at once.
 COUNTERS_S = 2.0
-#: How often what did not fit is looked at again, and whether a model has a new version.
+#: How often to check again what did not fit, and whether a model has a new version.
 RECHECK_S = 2.0
 
 
@@ -39,7 +39,7 @@ def tick(state: State, now_s: float, unix_s: float) -> list[Action]:
 
 
 def _look_at(state: State, entry: Entry, now_s: float) -> None:
-    """Find out whether a stream fits; again while it does not, and when its model has another version."""
+    """Check whether a stream fits: again while it does not, and when its model has another version."""
     settings = entry.settings
     if settings is None or now_s - entry.checked_s < RECHECK_S:
         return
@@ -54,7 +54,7 @@ def _look_at(state: State, entry: Entry, now_s: float) -> None:
         state.refuse(entry, str(error))
     except Exception as error:  # a fault in one stream's settings must not end the hub for all the others
         if not entry.refusal:
-            log.exception("stream not looked at", extra={"stream": entry.name})
+            log.exception("stream not checked", extra={"stream": entry.name})
         state.refuse(entry, f"a fault in the hub: {type(error).__name__}: {error}")
 
 

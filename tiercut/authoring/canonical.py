@@ -149,7 +149,7 @@ def _check_operators(graph: onnx.GraphProto) -> None:
             "the model decides by its data which nodes run",
             expected="a feed-forward graph, the same nodes for every input",
             came=f"the operators {', '.join(branching)}",
-            fix="replace branches and loops by tensor operations (torch.where, fixed repetitions)",
+            fix="replace branches and loops with tensor operations (torch.where, fixed repetitions)",
         )
     random = sorted({node.op_type for node in graph.node if node.op_type in RANDOM})
     if random:
@@ -187,7 +187,7 @@ def _tidy(model: onnx.ModelProto) -> None:
             "an output does not depend on the input",
             expected="outputs computed from the input",
             came=f"the constant '{constant[0]}'",
-            fix="leave it out of the model's outputs",
+            fix="remove it from the model's outputs",
         )
     tidy = onnx.GraphProto(name="model", output=graph.output, node=nodes)
     tidy.input.extend(value for value in graph.input if value.name in used or value.name in outputs)

@@ -121,7 +121,7 @@ def _resized(frame: FrameSpec | None, size: tuple[int, int], source: object) -> 
             came="an exported program, which has one size"
             if frame is not None and frame.kind == "image"
             else f"a model that takes {'arrays' if frame is None else 'a signal'}",
-            fix="give the torch module or an ONNX file with open sizes, or leave the sizes out",
+            fix="give the torch module or an ONNX file with open sizes, or omit the sizes",
         )
     return replace(frame, size=size)
 

@@ -30,7 +30,7 @@ def prepend_frame(graph: onnx.GraphProto, frame: FrameSpec) -> None:
             "the model does not take such images",
             expected=f"one input of shape {' or '.join(str(list(each)) for each in (*first, *last))}",
             came=f"{len(graph.input)} inputs, '{value.name}' of shape {list(shape)}",
-            fix="correct the preprocessing's size, channels and views, or leave it out",
+            fix="correct the preprocessing's size, channels and views, or omit it",
         )
     dtype = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
     nodes, weights = _frame_nodes(frame, dtype, channels_first=shape in first, shape=shape)

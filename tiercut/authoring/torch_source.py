@@ -85,7 +85,7 @@ def export_module(module: torch.nn.Module, args: Sequence[object]) -> ExportedPr
                 f"the model {type(module).__name__} decides by its data which layers run",
                 expected="a feed-forward graph, the same nodes for every input",
                 came="Python control flow on a tensor's value",
-                fix="replace it by tensor operations (torch.where, fixed repetitions)",
+                fix="replace it with tensor operations (torch.where, fixed repetitions)",
             ) from error
         raise _failed(f"torch cannot trace the model {type(module).__name__}", error) from error
     finally:

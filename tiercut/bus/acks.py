@@ -8,23 +8,23 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Protocol
 
-#: How long nothing may move before the oldest message counts as stuck: well above the time of a frame on a slow node.
+#: The oldest message counts as stuck after this long without progress: well above a frame's time on a slow node.
 STUCK_S = 5.0
-#: As many are let go within that time, so that a node whose frames take longer does not give all of them up at once.
+#: Messages let go within that time, so that a node whose frames take longer does not give up all of them at once.
 LET_GO_PER_STUCK_S = 20
-#: With less credit than this a reader wants strict order, and gets it.
+#: A reader with less credit than this wants strict order, and gets it.
 MIN_CREDIT = 8
 
 
 class Timer(Protocol):
-    """A call that was arranged for later."""
+    """A call that is scheduled for later."""
 
     def cancel(self) -> None:
-        """Do not make it."""
+        """Cancel it."""
         ...
 
 
-#: Arranges a call after some seconds.
+#: Schedules a call after some seconds.
 CallLater = Callable[[float, Callable[[], None]], Timer]
 
 
@@ -60,7 +60,7 @@ class AckOrder:
     only waits for its turn comes to it, as those before it do. But one that is *stuck* must not stop all others: when
     for ``stuck_s`` neither it nor any before it was finished, while finished ones wait behind it and half of the credit
     is used up, it is acknowledged early. It is lost if this process then dies. So at most half as many as there is
-    credit may be in that state at one time, over all connections; beyond that the broker waits until one is finished.
+    credit may be in that state at once, over all connections; beyond that the broker waits until one is finished.
 
     A reader thus holds at most one and a half times its credit, where the broker keeps to that (measured: Mosquitto
     2.0.21 does; with 2.0.11 each PUBACK lets up to a whole credit follow). Half of the credit, because a broker may

@@ -1,4 +1,4 @@
-"""The border where errors of paho, sockets and TLS become ours: expected, came, what to do."""
+"""Errors of paho, sockets and TLS become ours here: expected, came, what to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REFUSALS = {
     0x85: ("'client identifier not valid'", "choose another client_id"),
     0x86: ("'bad user name or password'", "correct username and password"),
     0x87: ("'not authorized'", "set username and password, or allow this client at the broker"),
-    0x88: ("'server unavailable'", "look at the broker's log"),
+    0x88: ("'server unavailable'", "check the broker's log"),
     0x89: ("'server busy'", "try again later"),
     0x8A: ("'banned'", "ask the broker's administrator"),
     0x95: ("'packet too large'", "raise the broker's maximum packet size, or shorten the will"),
@@ -29,11 +29,9 @@ _REFUSALS = {
 
 
 def connect_error(settings: MqttSettings, error: Exception) -> BusError:
-    """The one sentence for a connection that could not be made."""
+    """The error for a connection that could not be made."""
     if isinstance(error, Refused):
-        came, fix = _REFUSALS.get(
-            int(error.reason.value), (f"{str(error.reason).lower()!r}", "look at the broker's log")
-        )
+        came, fix = _REFUSALS.get(int(error.reason.value), (f"{str(error.reason).lower()!r}", "check the broker's log"))
         return BrokerRefused(
             f"the broker at {settings.url} refuses us", expected="CONNACK 'success'", came=came, fix=fix
         )
@@ -64,7 +62,7 @@ def _unreachable(settings: MqttSettings, error: Exception) -> tuple[str, str]:
             came = f"no answer within {settings.connect_timeout_s:g} s"
             fix = f"check that {where} is a broker's port and that no firewall is in the way"
         case ConnectionResetError() | BrokenPipeError():
-            came, fix = "connection closed before an answer", f"look at the broker's log, and whether {_hint(settings)}"
+            came, fix = "connection closed before an answer", f"check the broker's log, and whether {_hint(settings)}"
         case OSError(errno=errno.ENETUNREACH | errno.EHOSTUNREACH):
             came, fix = (error.strerror or str(error)).lower(), "check the network"
         case _:
@@ -83,7 +81,7 @@ def _hint(settings: MqttSettings) -> str:
 
 
 def publish_error(topic: str, reason: ReasonCode) -> PublishRefused:
-    """The sentence for a PUBACK with an error (MQTT 5 §3.4.2.1)."""
+    """The error for a refusing PUBACK (MQTT 5 §3.4.2.1)."""
     return PublishRefused(
         f"the broker did not take a message on {topic!r}",
         expected="PUBACK 'success'",
@@ -93,7 +91,7 @@ def publish_error(topic: str, reason: ReasonCode) -> PublishRefused:
 
 
 def subscribe_error(topic_filter: str, reason: ReasonCode) -> BrokerRefused:
-    """The sentence for a SUBACK with an error (MQTT 5 §3.9.3)."""
+    """The error for a refusing SUBACK (MQTT 5 §3.9.3)."""
     return BrokerRefused(
         f"the broker does not let us subscribe to {topic_filter!r}",
         expected="SUBACK 'granted'",
@@ -103,7 +101,7 @@ def subscribe_error(topic_filter: str, reason: ReasonCode) -> BrokerRefused:
 
 
 def too_large_error(topic: str, payload_bytes: int, max_payload_bytes: int) -> PacketTooLarge:
-    """The sentence for a payload over the limit."""
+    """The error for a payload over the limit."""
     return PacketTooLarge(
         f"a message on {topic!r}",
         expected=f"a payload of at most {max_payload_bytes} bytes",
@@ -113,7 +111,7 @@ def too_large_error(topic: str, payload_bytes: int, max_payload_bytes: int) -> P
 
 
 def closed_error(url: str) -> BusError:
-    """The sentence for whoever still waits when the bus is closed."""
+    """The error for calls that still wait when the bus is closed."""
     return BusError(
         f"the bus at {url} was closed", expected="an open bus", came="close()", fix="send before closing the bus"
     )

@@ -50,7 +50,7 @@ class Refused(Exception):
 
 
 class Events(Protocol):
-    """What a connection tells; all of it on the loop's thread, in the order in which it happens."""
+    """Events of a connection; all on the loop's thread, in the order in which they happen."""
 
     def on_accepted(self, accepted: Accepted) -> None:
         """CONNACK came; paho resends what is unacknowledged after this returns."""

@@ -20,7 +20,7 @@ from tiercut.bus.settings import MqttSettings
 from tiercut.clock import Clock
 from tiercut.errors import BusError
 
-#: How long what an earlier process left in the session waits for this one to subscribe again.
+#: How long messages that an earlier process left in the session wait for this one to subscribe again.
 _UNCLAIMED_S = 5.0
 
 
@@ -107,7 +107,7 @@ class Incoming:
         self._acks.forget()
         self._subscribing.clear()
         for delivery in self._unclaimed:
-            delivery.ack()  # says nothing any more, but nobody will finish it: it must not count as unfinished
+            delivery.ack()  # acknowledges nothing any more; as nobody will finish it, it must not count as unfinished
         self._unclaimed.clear()
 
     def end(self, error: BusError) -> None:

@@ -23,7 +23,7 @@ from tiercut.bus.settings import PACKET_OVERHEAD_BYTES, MqttSettings
 from tiercut.clock import Clock
 from tiercut.errors import BusError
 
-#: The longest that saying goodbye may take, per step; a node has 5 s to stop.
+#: How long each step of the goodbye may take; a node has 5 s to stop.
 _GOODBYE_S = 1.0
 
 
@@ -35,7 +35,7 @@ class MqttBus:
     Args:
         will: Topic and payload, retained, that takes an `announce` back when the connection ends: the broker publishes
             it after a loss, `close` publishes it otherwise.
-        wait: Enter without a broker, and go on trying. Without it, entering raises when there is none.
+        wait: Enter without a broker, and keep trying. Otherwise entering raises when there is none.
 
     Attributes:
         counters: ``messages_in``, ``bytes_in`` (payloads), ``messages_out``, ``bytes_out``, ``reconnects``,

@@ -1,4 +1,4 @@
-"""What is to be sent: a line that is served in order, as far as credit and bytes allow."""
+"""Outgoing messages: a queue served in order, as far as credit and bytes allow."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Queued:
         """It will not be taken."""
         if not self.taken.done():
             self.taken.set_exception(error)
-            self.taken.exception()  # nobody waits for an announcement of the bus's own: no complaint about that
+            self.taken.exception()  # nobody awaits an announcement of the bus's own: no warning about that
 
 
 class Outbox:

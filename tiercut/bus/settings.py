@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from tiercut.bus.acks import STUCK_S
 from tiercut.errors import SettingsError
 
-#: Payloads unacknowledged at one time; three frames of a large activation, well under a second on 100 Mbps.
+#: Payload bytes unacknowledged at once; three frames of a large activation, well under a second on 100 Mbps.
 OUTGOING_BUDGET_BYTES = 8 * 1024 * 1024
 #: The protocol's largest Remaining Length: MQTT 5 §1.5.5.
 MAX_PROTOCOL_BYTES = 268_435_455

@@ -1,4 +1,4 @@
-"""TLS contexts that follow their files: one per set of files, made anew when a file has changed; and secret names."""
+"""TLS contexts that follow their files: one per set of files, rebuilt when a file has changed; and secret names."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def current(kind: str, files: tuple[str, ...], build: Callable[[], ssl.SSLContex
 def secret_suffix(key_file: Path | None) -> str:
     """What makes a client id one that nobody else can guess; empty without a key.
 
-    A broker throws a client out when another one comes with its id, whoever that is.
+    A broker disconnects a client when another one connects with its id, whoever that is.
     """
     try:
         key = b"" if key_file is None else key_file.read_bytes()
-    except OSError:  # whoever connects with it will say so
+    except OSError:  # the connection itself reports that
         key = b""
     return f"-{hashlib.sha256(b'client id' + key).hexdigest()[:16]}" if key else ""
 

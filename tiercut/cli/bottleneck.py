@@ -120,5 +120,5 @@ def _outcome(trained: Trained, plan: BottleneckPlan, seconds: float) -> Iterable
         times = f"{row.encode_seconds * 1e3:>10.3f} {row.decode_seconds * 1e3:>10.3f}"
         yield f"  {row.codec:<28} {human_bytes(row.bytes):>9} {1 - row.accuracy_drop:>27.1%} {times}"
     yield ""
-    yield "The bundle is a different model now: copy it to all nodes that run it."
+    yield "The bundle is another model now: copy it to all nodes that run it."
     yield f"Measure its codecs before planning with them: tiercut codecs measure {bundle.folder} --data FOLDER"

@@ -21,7 +21,7 @@ from tiercut.profiling.codec_table_file import load_table, to_document, write_ta
 T = TypeVar("T")
 _COMPARED = {
     "labels": "accuracy lost against the labels, {:.1%} right without a codec",
-    "agreement": "share of frames whose answer changes",
+    "agreement": "frames with another answer than without a codec",
 }
 
 

@@ -131,7 +131,7 @@ async def _outcome(heard: _Heard, control: StreamControl, stream: str) -> str:
         raise _NotTakenError(
             "the plan was not taken",
             expected="a plan that the stream's nodes can follow",
-            came=heard.refusal or f"no answer from its nodes within {DONE_S:.0f} s",
+            came=heard.refusal or f"no answer of its nodes within {DONE_S:.0f} s",
             fix="correct the plan, or let the coordinator choose with 'auto'",
         )
     epoch = None if plan is None else plan.plan.epoch

@@ -212,7 +212,7 @@ async def _remove(args: argparse.Namespace) -> str:
             raise SettingsError(
                 f"the stream '{name}' cannot be removed",
                 expected="a stream that was added while the hub ran",
-                came="a stream from the hub's settings, or an identity without the role operator",
+                came="one that stands in the hub's settings, or an identity without the role operator",
                 fix="remove it there and restart the hub, or use an operator's --identity",
             )
         await site.want(name, b"")

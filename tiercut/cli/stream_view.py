@@ -37,7 +37,9 @@ def shown(name: str, status: StreamStatus | None, wanted: bytes) -> str:
     """
     lines = [f"# {line}" for line in ([f"{name}: the hub has not reported on it"] if status is None else _how(status))]
     if not wanted:
-        return "\n".join([*lines, "# its settings are in the hub's own file, or need an identity of the role operator"])
+        return "\n".join(
+            [*lines, "# its settings stand in the hub's own file, or need an identity of the role operator"]
+        )
     try:
         settings = decode_wanted(wanted, name)
         table = {"name": settings.name, "model": settings.model} | to_table(settings)  # these two on top

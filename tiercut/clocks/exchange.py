@@ -32,7 +32,7 @@ PROBE_TIMEOUT_S = 3.0
 OFFSET_ERROR_S = 1.0
 #: A question may be answered within this time: on a slow link the answer waits behind frames.
 OPEN_S = 30.0
-#: Questions that are kept open; the oldest makes room.
+#: Questions kept open at once; the oldest makes room.
 MAX_OPEN = 512
 #: Questions are numbered at random, in place of a time: whole multiples of 2^-32, so that JSON keeps every digit.
 _NUMBER_BITS, _NUMBER_SCALE = 52, 2.0**-32
@@ -143,7 +143,7 @@ class ClockExchange:
         """Answer questions and take in answers until the bus is closed."""
         async for delivery in deliveries:
             delivery.ack()
-            if delivery.retain:  # an exchange is about this moment: nobody retains it in good faith
+            if delivery.retain:  # an exchange is about this moment: an honest node retains none
                 self._counters["bad.clock_retained"] += 1
                 continue
             try:

@@ -1,6 +1,6 @@
 """Noise in front of a codec: ``noise0.2+int8+zstd`` adds noise of 0.2 times the tensor's standard deviation.
 
-Who receives it knows the codec behind it and needs nothing new. The noise is Gaussian and fresh for every tensor, from
+The receiver sees only the codec behind it and needs nothing new. The noise is Gaussian and fresh for every tensor, from
 a generator that the operating system seeds. It hides detail and costs accuracy; it promises nothing like differential
 privacy: `tiercut privacy` measures what can be rebuilt in spite of it.
 """
@@ -137,5 +137,5 @@ def without_noise(name: str) -> str:
 
 
 def with_noise(name: str, scale: float) -> str:
-    """Name of a codec with so much noise in front."""
+    """Name of a codec with noise of a scale in front."""
     return f"{_PREFIX}{scale:g}+{name}" if scale else name

@@ -78,7 +78,7 @@ def widen(halves: Array) -> Array:
 
 
 def packed_length(count: int, bits: int) -> int:
-    """Bytes of so many elements."""
+    """Bytes that pack a number of elements."""
     return -(-count * bits // 8)
 
 

@@ -1,4 +1,4 @@
-"""What the coordinator says is to be done; the hub's shell, or a simulator, does it."""
+"""Actions of the coordinator; the hub's shell, or a simulator, carries them out."""
 
 from __future__ import annotations
 

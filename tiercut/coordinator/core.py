@@ -1,4 +1,4 @@
-"""The coordinator's state machine: what was heard goes in, what is to be done comes out.
+"""The coordinator's state machine: events go in, actions come out.
 
 A new plan is made before the old one breaks, and must prove itself::
 
@@ -54,9 +54,9 @@ log = logging.getLogger(__name__)
 
 #: How long nodes may take to load a segment before a change is given up.
 READY_S = 10.0
-#: After a change that was given up, the same stream is left alone for so long.
+#: After a change that was given up, the same stream is left alone for this long.
 PAUSE_S = 5.0
-#: Explanations are said so often, or at once with a change.
+#: How often explanations are published; a change publishes one at once.
 EXPLAIN_S = 1.0
 #: Streams evaluated in one tick, those that have waited longest first: a few milliseconds each.
 PER_TICK = 16
@@ -82,7 +82,7 @@ class Coordinator:
         self._throttle = Throttle(60.0)
 
     def handle(self, event: Event) -> list[Action]:  # noqa: C901, PLR0912 - one line per kind of event
-        """Take note of what has happened; what is to be done about it."""
+        """Handle an event; returns the actions that follow from it."""
         if self._log is not None:
             self._log.append(event)
         match event:
@@ -132,7 +132,7 @@ class Coordinator:
         known = self._streams.get(goal.name)
         self._streams[goal.name] = PlannedStream(goal, plan=known.plan if known else None)
         for event in list(self._profiles.values()):
-            if event.profile.model == goal.model:  # heard before anybody asked for the model
+            if event.profile.model == goal.model:  # heard before any stream wanted the model
                 self._profile_heard(event)
 
     def _plan_heard(self, message: StreamPlan) -> None:
@@ -177,7 +177,9 @@ class Coordinator:
         doubted = self.view.doubts(now_s)
         changes = [change for each in progress.transfers for change in self.view.transferred(node, each, now_s)]
         changes += [change for each in progress.running for change in self.view.runs_long(node, each, now_s)]
-        if doubted and not changes and not self.view.doubts(now_s):  # all has been measured that a change waits for
+        if (
+            doubted and not changes and not self.view.doubts(now_s)
+        ):  # everything that a change waits for has been measured
             return self._tick(now_s)
         return self._changed(changes, now_s)
 
@@ -231,7 +233,7 @@ class Coordinator:
     # ------------------------------------------------------------------ inside
 
     def _changed(self, changes: list[str], now_s: float) -> list[Action]:
-        """What changed abruptly may touch every stream: look at them now, not at the next tick."""
+        """An abrupt change may affect every stream: evaluate them now, not at the next tick."""
         if not changes:
             return []
         for each in self._streams.values():
@@ -256,11 +258,11 @@ class Coordinator:
 
     @staticmethod
     def _promise(stream: PlannedStream, problem: Problem) -> None:
-        """Note what the plan promises now, so that it is seen how much later its frames come."""
+        """Note the plan's predicted latency, to see how much later its frames come."""
         stream.punctuality.predicted_s = None
         stream.punctuality.overhead_s = stream.overhead_s or 0.0
         if stream.plan is not None and stream.goal.deadline_s is not None:
-            with contextlib.suppress(SettingsError):  # not possible any more
+            with contextlib.suppress(SettingsError):  # no longer possible
                 stream.punctuality.predicted_s = evaluate(problem, as_choice(stream.plan)).latency_seconds
 
     def _prepare(self, stream: PlannedStream, plan: Plan, reason: str, now_s: float) -> list[Action]:

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from tiercut.plan import Deadline
 from tiercut.planner import Answer
 
-#: Frames of late that the margin, and the share of met deadlines, rest on.
+#: Latest frames that the margin, and the share of met deadlines, are computed from.
 KEPT, COUNTED = 60, 500
-#: So many say how late the latest in twenty are.
+#: From this many frames on, their 95th percentile is known.
 ENOUGH = 20
-#: Before so many are known, this part of the deadline is kept free.
+#: Before this many are known, this part of the deadline is kept free.
 FEW, FIRST_MARGIN = 10, 0.15
-#: Normal deviations that are kept free: one frame in a thousand is later.
+#: Standard deviations that are kept free: one frame in a thousand is later.
 DEVIATIONS = 3.1
-#: A plan is given up for a more accurate one only where that has so much time to spare; else plans would flap.
+#: A plan is given up for a more accurate one only if that has this much time to spare; else plans would flap.
 SPARE = 0.05
 #: One that would be late by less than this part must be found so at a few evaluations in a row.
 BARELY = 0.10
@@ -48,7 +48,7 @@ class Punctuality:
     _met: deque[bool] = field(default_factory=lambda: deque(maxlen=COUNTED))
 
     def arrived(self, latency_s: float, *, usual: bool) -> None:
-        """A frame has a result after so long; ``usual`` if it went its plan's whole way."""
+        """A frame has a result after ``seconds``; ``usual`` if it went its plan's whole way."""
         if usual and self.predicted_s is not None:
             self._late_s.append(latency_s - self.predicted_s - self.overhead_s)
 
@@ -57,7 +57,7 @@ class Punctuality:
         self._met.append(met)
 
     def new_plan(self) -> None:
-        """Frames of another plan are judged anew; about how much they differ stays known."""
+        """Forget the frames of the last plan, but keep about how much they differed."""
         self._met.clear()
         if len(self._late_s) >= FEW:
             self._carried_s = self._spread_s()

@@ -12,9 +12,9 @@ EVALUATIONS = 3
 #: … unless a step was noticed and it promises this much: that is no noise.
 STEP_GAIN = 0.20
 
-#: Plans close to a deadline: one that promises more and fails within so long …
+#: Plans close to a deadline: one that promises more and fails within this time …
 PROMISE_S = 15.0
-#: … makes the next one wait: so long at first, then twice the time, up to …
+#: … makes the next one wait: this long at first, then twice as long, up to …
 FIRST_WAIT_S, MAX_WAIT_S = 2.0, 120.0
 
 
@@ -30,7 +30,7 @@ class Hysteresis:
     _failed: int = 0
 
     def fails(self, *, fails: bool, barely: bool) -> bool:
-        """Whether a plan is to be given up that breaks a constraint: by little, only if it does so again and again.
+        """Whether to give up a plan that breaks a constraint; one that barely does, only if it does so repeatedly.
 
         Args:
             fails: It does now.
@@ -40,7 +40,7 @@ class Hysteresis:
         return fails and (not barely or self._failed >= EVALUATIONS)
 
     def taken_back(self, now_s: float) -> None:
-        """A plan could not keep to its deadline: what promises more waits, ever longer where promises fail at once."""
+        """A plan missed its deadline: plans that promise more must wait, ever longer if they fail soon."""
         failed = now_s - self._promised_s < PROMISE_S
         self._wait_s = min(2 * self._wait_s, MAX_WAIT_S) if failed else FIRST_WAIT_S
         self._not_before_s = now_s + self._wait_s

@@ -34,7 +34,7 @@ def _of_plans(stream: PlannedStream) -> Iterable[tuple[bool, str]]:
     if plan is None:
         yield stream.trial is None, "without a plan nothing is on trial"
         yield stream.proved is None, "without a plan none has proved itself"
-    yield len(stream.history) <= HISTORY, f"at most {HISTORY} changes are remembered"
+    yield len(stream.history) <= HISTORY, f"at most {HISTORY} changes are kept"
 
 
 def _of_figures(stream: PlannedStream) -> Iterable[tuple[bool, str]]:

@@ -33,13 +33,13 @@ def build(
     margin_s: float = 0.0,
     plans: Iterable[Plan] = (),
 ) -> Problem | None:
-    """The problem now; ``None`` while the stream's device is not there or has no profile.
+    """The problem now; ``None`` while the stream's device is offline or has no profile.
 
     Args:
         goal: What the stream wants.
         view: What is known of its site.
         now_s: When.
-        margin_s: What is to be kept free of the stream's deadline.
+        margin_s: Part of the stream's deadline to keep free.
         plans: Plans that are to be judged as well: their codecs are in it in any case.
     """
     device = _device(goal, view)

@@ -1,4 +1,4 @@
-"""What a node's profile of a model is good for: none that does not fit the model is planned with, and why is said."""
+"""Whether a node's profile of a model can be used: one that does not fit the model is not, and a warning says why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a stream changes its plan, to which, and why: a person's wish, the way back, what must be, what is better."""
+"""Whether a stream changes its plan, to which, and why: a person's command, the way back, necessity, improvement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tiercut.plan import Plan, node_id
 from tiercut.planner import Answer, Problem, evaluate
 from tiercut.protocol.explanations import BY_HAND
 
-#: A stream's first plan waits so long for the answers of probes.
+#: How long a stream's first plan waits for the answers of probes.
 FIRST_PLAN_S = 2.5
 
 
@@ -61,7 +61,7 @@ class Replanning:
             return None
         stream.retained = False
         if stream.plan is not None and self._gone(stream.plan) is None and self._view.doubts(now_s):
-            return None  # in a moment it is known what the last change has left
+            return None  # the effect of the last change is known in a moment
         wanted = self._wanted(stream, best, now_s)
         step, stream.step = stream.step, None
         if wanted is None:
@@ -78,7 +78,7 @@ class Replanning:
         if trouble is not None:
             stream.trouble = f"the plan given by hand is not possible: {trouble}; the last plan stays"
             return None
-        stream.explained_s = float("-inf")  # whoever gave it waits to hear that it is being tried
+        stream.explained_s = float("-inf")  # the person who gave it waits to hear that it is being tried
         return plan, BY_HAND
 
     def _first_plan_due(self, stream: PlannedStream, now_s: float) -> bool:
@@ -113,7 +113,7 @@ class Replanning:
         try:
             current = evaluate(best.problem, as_choice(stream.plan))
         except SettingsError as error:  # a node without the model, a codec that its cut does not have any more
-            return f"the plan is not possible any more: {error.came}"
+            return f"the plan is no longer possible: {error.came}"
         if best.may_drop_again(stream.plan) and only_late(current):
             return None  # nothing met the deadline when it was made
         fails = not current.feasible or best.drops_in_vain(stream.plan)
@@ -146,7 +146,7 @@ class Replanning:
         return self._gone(plan) or (None if answer.feasible else said(answer))
 
     def _take_back(self, stream: PlannedStream, trial: Trial, now_s: float) -> tuple[Plan, str] | None:
-        """Its nodes said that they were ready, and frames fail: back to what worked, away from who failed."""
+        """Its nodes reported that they were ready, but frames fail: back to what worked, without those nodes."""
         stream.trial = None
         for key in trial.culprits:
             stream.shunned[key] = now_s + SHUN_S

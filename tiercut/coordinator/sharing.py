@@ -1,4 +1,4 @@
-"""One stream on a site that it shares: what its plan takes, and its problem as it is beside the other streams."""
+"""One stream on a site that it shares: what its plan takes, and its problem beside the other streams."""
 
 from __future__ import annotations
 

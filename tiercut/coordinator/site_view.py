@@ -1,4 +1,4 @@
-"""What the coordinator knows of a site: its nodes, the hops between them, and what each frame's result said of them."""
+"""What the coordinator knows of a site: its nodes, the hops between them, and what each result tells of them."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ FIRST_GUESS: Mapping[tuple[Tier, Tier], tuple[float, float]] = {
 }
 #: How long a change of plan waits for the measurement of hops that are only assumed to be as bad as another.
 DOUBT_S = 0.3
-#: So many probes in a row that took long have not all waited for others: the quickest of them counts.
+#: This many slow probes in a row have not all waited for others: the quickest of them counts.
 DOUBTFUL = 6
 #: A probe that takes this much longer than expected may have waited for frames on a shared line.
 PROBE_SLACK_S = 0.003
-#: Changes that follow each other sooner are one: nobody waits for each of them.
+#: Changes that follow each other within this time count as one: nobody waits for each of them.
 DOUBT_AGAIN_S = 5.0
-#: A status from so far in the future is said to be so.
+#: A status from further in the future than this is a warning.
 AHEAD_S = 10.0
 #: Programs that are kept in mind per name, to tell a restart from two nodes with one name.
 _INSTANCES = 4
-#: Two nodes with one name stay a warning for so long after the last sign of them.
+#: Two nodes with one name stay a warning for this long after the last sign of them.
 _TWICE_S = 60.0
 
 #: A node: names are unique within a tier only.
@@ -160,12 +160,12 @@ class SiteView:
         return self.nodes.setdefault((tier, name), NodeView(tier=tier, node=name, site=site))
 
     def is_there(self, key: NodeKey) -> bool:
-        """Whether a node can be planned with."""
+        """Whether plans may use a node."""
         node = self.nodes.get(key)
         return node is not None and node.online and (self.uplink or key[0] != "cloud")
 
     def online(self, tier: Tier, model: str) -> list[NodeView]:
-        """Nodes of a tier that are there and have a profile of the model."""
+        """Nodes of a tier that are online and have a profile of the model."""
         there = (node for key, node in sorted(self.nodes.items()) if key[0] == tier and self.is_there(key))
         return [node for node in there if model in node.profiles]
 

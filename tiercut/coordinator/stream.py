@@ -21,7 +21,7 @@ from tiercut.protocol.results import Journey
 HISTORY = 20
 #: Frames of a new plan that must fail, with none that succeeds, before it is taken back.
 FAILURES = 3
-#: A node that said it was ready and was not is left alone for so long.
+#: A node that said it was ready and was not is avoided for this long.
 SHUN_S = 30.0
 #: Drops that say nothing about a plan: a newer frame came, time was up, or a node is gone (which is seen elsewhere).
 _USUAL = LATE_REASONS | {"newer_frame", "unreachable", "lost", "duplicate"}
@@ -29,7 +29,7 @@ _USUAL = LATE_REASONS | {"newer_frame", "unreachable", "lost", "duplicate"}
 _NEWEST = 0.2
 #: Part of a node's time from which a stream keeps it busy.
 _FULL = 0.9
-#: A stream without results for so long takes nothing of nodes and links.
+#: A stream without results for this long counts as using no node or link.
 _SILENT_S = 5.0
 
 AUTO = StreamControl(mode="auto")
@@ -126,7 +126,7 @@ class PlannedStream:
 
     @property
     def frozen(self) -> bool:
-        """Nobody but a person may change its plan."""
+        """Only a person may change its plan."""
         return self.control.mode == "freeze" and self.plan is not None
 
     def by_hand(self) -> Plan | None:

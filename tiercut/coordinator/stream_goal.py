@@ -14,9 +14,9 @@ from tiercut.planner.problem import Codec
 from tiercut.profiling.codec_table import CodecTable
 from tiercut.profiling.profile import Profile
 
-#: Codecs of a model that nobody has measured them for.
+#: Codecs of a model whose codecs were not measured.
 UNMEASURED = ("int8+zstd", "jpeg")
-#: Accuracy that a stream gives away where nobody says how much, as soon as it is known what codecs and exits cost.
+#: Accuracy that a stream gives away by default, once the cost of codecs and exits is known.
 DEFAULT_DROP = 0.01
 
 
@@ -125,14 +125,14 @@ class StreamGoal:
 
 
 def leaving_at(leaving: tuple[Leaving, ...], threshold: float) -> Leaving:
-    """What leaves where at a threshold between two that were measured; at 1 and above nobody leaves early.
+    """What leaves where at a threshold between two that were measured; at 1 and above no frame leaves early.
 
     Raises:
         SettingsError: nothing was measured.
     """
     if not leaving:
         raise SettingsError(
-            "nobody knows what leaves at an exit of this model",
+            "the shares that leave at this model's exits were not measured",
             expected="a bundle with exits that were measured",
             came="none",
             fix="run 'tiercut exits train', or omit the threshold",

@@ -28,7 +28,7 @@ class Cusum:
     Args:
         slack: Shift that counts as noise.
         threshold: Evidence that counts as change.
-        clip: The most that one residual says.
+        clip: The most that one residual counts.
     """
 
     def __init__(self, *, slack: float = 1.0, threshold: float = 7.0, clip: float = 3.5) -> None:

@@ -16,7 +16,7 @@ from tiercut.errors import SettingsError
 from tiercut.estimate.changepoint import Cusum, NoiseScale
 from tiercut.estimate.line import Line, Point, fit
 
-#: Transfers kept per size class, a factor of 4 each: many frames do not push out the few small messages.
+#: Transfers kept per size class, a factor of 4 each, so that many frames do not push out the few small messages.
 _KEPT = 16
 #: Jitter of event loops and brokers that no size explains, seconds.
 _JITTER_S = 0.001
@@ -28,14 +28,14 @@ _LATENCY_MOVES, _RATE_MOVES = 0.3, 3.0
 _GUESS_STD_S, _GUESS_FACTOR = 0.02, 10.0
 #: Sizes this far apart separate rate from latency.
 _APART = 4.0
-#: A probe's small message; the large one takes about so long, within these sizes. Less would tell of the burst that a
-#: line lets through at once, not of its rate; where it would delay frames it is less all the same.
+#: A probe's small message; the time that its large one should take (less where it would delay frames), and the limits
+#: of its size: a smaller one would measure the burst that a line lets through at once, not its rate.
 _PROBE_SMALL_BYTES = 200
 _PROBE_S, _PROBE_GENTLE_S = 0.08, 0.02
 _MIN_PROBE_BYTES, _MAX_PROBE_BYTES = 8_000, 60_000
 #: After a change, and before anything was seen, probes follow each other so soon; then ever more rarely.
 _PROBE_SOON_S = 1.0
-#: One odd transfer is no change yet: the next probe follows so soon.
+#: One odd transfer is no change yet: the next probe follows after this.
 _PROBE_AGAIN_S = 0.25
 #: A transfer in flight that takes this many times as long as expected shows a change by itself.
 _OVERDUE = 3.0
@@ -45,9 +45,9 @@ _ODD = 3.0
 _MAX_S, _MAX_BYTES = 600.0, 2**30
 #: Rates within this factor are the same.
 _ODD_FACTOR = 1.3
-#: While so few were seen, every one is odd.
+#: While fewer than this were seen, every one is odd.
 _FEW = 4
-#: While all transfers have one size, a small message is sent so often to tell rate from latency.
+#: While all transfers have one size, how often a small message is sent to tell rate from latency.
 _PROBE_SPLIT_S = 5.0
 
 
@@ -59,7 +59,7 @@ class LinkSample:
         at_s: When it ended, on one monotonic clock for all samples of an estimator.
         payload_bytes: Its size.
         seconds: How long it took, from publish on.
-        probe: It was sent to measure, not to be of use.
+        probe: It was sent only to measure.
     """
 
     at_s: float
@@ -144,7 +144,7 @@ class LinkEstimator:
         mbps: Rate to expect before anything was seen.
         latency_seconds: One way, likewise.
         acknowledged: Times include the acknowledgement's way back, as publish → PUBACK does.
-        idle_s: Without a transfer for so long, a probe is due at the latest.
+        idle_s: After this long without a transfer, a probe is due.
     """
 
     def __init__(
@@ -271,7 +271,7 @@ class LinkEstimator:
         return waited_s > _OVERDUE * (self._line.seconds(payload_bytes) + _JITTER_S)
 
     def probe_due(self, now_s: float, *, gentle: bool = False) -> tuple[int, ...]:
-        """Sizes of the messages of a probe that is due now, to be sent one after the other; empty when none is.
+        """Sizes of the messages of a probe that is due now, to be sent one after the other; empty when none is due.
 
         An idle link is probed soon after a change and before anything was seen, then ever more rarely. A busy one is
         not, but for a small message where all its transfers have one size.
@@ -282,7 +282,7 @@ class LinkEstimator:
         """
         idle_s = now_s - self._last_frame_s
         if idle_s >= _PROBE_SOON_S and now_s - self._asked_s >= self._probe_every_s:
-            # What nobody has measured may be slower than guessed by any factor: 60 kB at 0.1 Mbit/s take five seconds,
+            # An unmeasured link may be slower than guessed by any factor: 60 kB at 0.1 Mbit/s take five seconds,
             # and frames behind them too.
             self._probe_every_s = min(2 * self._probe_every_s, self._idle_s)
             probe_s = _PROBE_GENTLE_S if gentle or not self._seen else _PROBE_S

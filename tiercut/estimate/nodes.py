@@ -24,18 +24,18 @@ from tiercut.profiling.profile import Profile, Span, block_seconds
 _JITTER_S = 5e-5
 _KEPT = 24
 _QUEUE_KEPT = 8
-#: A queue that nobody stands in any more is forgotten with this half-life.
+#: A queue that no frame waits in any more is forgotten with this half-life.
 _QUEUE_FORGET_S = 2.0
-#: A node that nobody measures any more goes back to its profile with this half-life, so that it is tried again. Each
+#: A node without measurements returns to its profile with this half-life, so that it is tried again. Each
 #: time that it then turns out to be as slow as before, the next trial comes after twice the time.
 _FORGET_S, _MAX_FORGET_S = 5.0, 300.0
 #: A running segment that takes this many times as long as expected shows a change by itself.
 _OVERDUE = 3.0
 #: Logarithm of the slowdown from which it is worth a trial.
 _SLOW = 0.3
-#: Without a frame for so long a node is idle, and its pace says how it is; below this factor that is noise.
+#: After this long without a frame a node is idle, and its pace counts; below this factor that is noise.
 _IDLE_S, _SAME_PACE = 1.0, 1.3
-#: The median of so many counts: one that met another program by chance says nothing.
+#: The median of this many counts: a single one may have met another program by chance.
 _PACES = 3
 #: From this pace on a node is busy with something else.
 _BUSY_PACE = 1.5
@@ -43,7 +43,7 @@ _BUSY_PACE = 1.5
 _MAX = 16.0
 #: Share of what a frame says about its segment's bias that is believed.
 _BIAS_STEP = 0.05
-#: Frames before a contradiction is said, and how far off a measured or predicted profile must be.
+#: Frames before a contradiction is reported, and how far off a measured or predicted profile must be.
 _CERTAIN = 20
 _OFF: Mapping[str, float] = {"measured": 1.5, "predicted": 2.5}
 

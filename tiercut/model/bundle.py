@@ -97,7 +97,7 @@ class Bundle:
 
     @property
     def accuracy(self) -> float | None:
-        """Part of held-back frames that the whole model classifies rightly; ``None`` where nobody measured."""
+        """Part of held-back frames that the whole model classifies rightly; ``None`` where not measured."""
         return self.contents.accuracy
 
     @property

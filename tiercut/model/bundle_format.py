@@ -1,4 +1,4 @@
-"""The text of ``bundle.json``, version 1: what stands in it, and how every field is checked before it is believed."""
+"""The text of ``bundle.json``, version 1: its fields, and how each is checked before it is believed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMAT = "tiercut-bundle/1"
 FIX = "copy the bundle again, or export the model again"
 GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = "model.data"
-#: Weights of at least so many bytes stand outside the graph file; smaller ones are shapes and constants.
+#: Weights of at least this many bytes are kept outside the graph file; smaller ones are shapes and constants.
 OUTSIDE_BYTES = 1024
 
 _FRAME_FIELDS: Mapping[FrameKind, tuple[str, ...]] = {
@@ -223,7 +223,7 @@ def _plain(value: object) -> object:
 
 
 def _frame_document(frame: FrameSpec) -> dict[str, Any]:
-    views = {"views": frame.views} if frame.views > 1 else {}  # bundles of one view say nothing of it, as they ever did
+    views = {"views": frame.views} if frame.views > 1 else {}  # bundles of one view omit it, as they always did
     return {field: _plain(getattr(frame, field)) for field in _FRAME_FIELDS[frame.kind]} | views
 
 

@@ -31,7 +31,7 @@ from tiercut.model.bundle_format import (
 
 #: Weights begin at multiples of this, a cache line, so that kernels can read them where they are mapped.
 ALIGNMENT = 64
-#: A folder that was begun so long ago and not finished never will be.
+#: A folder that was begun this long ago and is not finished never will be.
 STALE_S = 3600.0
 
 

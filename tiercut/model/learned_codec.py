@@ -123,7 +123,7 @@ class LearnedCodec:
                 f"'{path}' is not the file that was there when the bundle was loaded",
                 expected=f"SHA-256 {self._marks[file].sha256[:16]}…",
                 came=f"{digest[:16]}…",
-                fix="start again with the new bundle on every node",
+                fix="restart with the new bundle on every node",
             )
         return Segment(data, folder=self._folder, takes=(takes,), gives=(gives,), title=f"{self.name}/{gives.name}")
 

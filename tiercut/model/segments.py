@@ -141,7 +141,7 @@ _Key = tuple[str, int, int, int, str]
 
 
 class SegmentCache:
-    """The segments of one node, the least recently used ones given up when they need too much memory.
+    """The segments of one node, the least recently used ones dropped when they need too much memory.
 
     Built outside the lock, so that streams go on while one is being built; who asks for the same one meanwhile waits
     for it. A segment that is over the bound alone is kept alone, as the node could not work otherwise.

@@ -43,7 +43,7 @@ class ExitSpec:
         after: Name of its last node.
         macs: Multiply-accumulates of the head alone.
         parameters: Weights and biases of the head alone.
-        accuracy: Part of held-back frames that it classifies rightly, 0..1; ``None`` where nobody measured.
+        accuracy: Part of held-back frames that it classifies rightly, 0..1; ``None`` where not measured.
         temperature: Its confidence is ``max softmax(logits / temperature)`` (Guo et al., ICML 2017).
         calibration_error: Expected calibration error of that confidence on held-back frames, 0..1.
     """
@@ -148,7 +148,7 @@ class Variant:
         cuts: Its cut points.
         outputs: What it gives.
         frame: How a frame becomes its input.
-        accuracy: Part of held-back frames that it classifies rightly, ``None`` where nobody measured.
+        accuracy: Part of held-back frames that it classifies rightly, ``None`` where not measured.
         exit: The exit that it ends in.
         graph: File of its graph.
     """

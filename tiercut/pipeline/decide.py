@@ -58,7 +58,7 @@ class FrameState:
         tried: Cut of the last exit that was tried; where a frame arrives, its sender has tried.
         left: It leaves at an exit that was sure enough.
         alone: This node does more than its part, as the next one is gone.
-        looked_up: This node has looked for an answer to a frame like it.
+        looked_up: This node has looked for a cached answer.
         known: It has one.
         overtakes: Earlier frames of its stream that this node has sent on have no outcome yet.
     """
@@ -79,12 +79,12 @@ class FrameState:
 
 @dataclass(frozen=True, slots=True)
 class LookUp:
-    """See whether the answer to a frame like it is known."""
+    """Look for the cached answer of a frame like it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Its answer is known, and is not to be published before those of the frames ahead of it."""
+    """Its cached answer may not be published before the outcomes of the frames ahead of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def _refuse(frame: FrameState, here: Here, end: int) -> Drop | None:
 
 
 def _late(frame: FrameState, here: Here) -> Drop | None:
-    """Whether a frame has missed its deadline, or cannot make it any more: nobody waits for what it still costs."""
+    """Whether a frame has missed its deadline, or cannot make it any more: more work on it would be wasted."""
     keeps = frame.plan.deadline is None or frame.plan.deadline.drop
     if frame.deadline_s is None or frame.age_s is None or not keeps:
         return None
@@ -193,7 +193,7 @@ def _may_look_up(frame: FrameState, here: Here) -> bool:
 
 
 def _cut_off(frame: FrameState, here: Here) -> bool:
-    """Whether the next node is gone: nobody knows when the frames that it has will be answered."""
+    """Whether the next node is gone: when its frames will have outcomes is unknown."""
     return not all(here.reachable(*_named(frame, to)) for start, to in frame.plan.hops if start == here.tier)
 
 

@@ -52,7 +52,7 @@ class Dispatcher:
         self._counters = counters
 
     async def dispatch(self, done: Processed) -> None:
-        """Do what was decided; whatever fails costs this frame at most."""
+        """Do what was decided; a failure costs this frame at most."""
         extra = {"stream": done.job.work.stream, "seq": done.job.work.seq}
         try:
             await self._carry_out(done)
@@ -79,14 +79,14 @@ class Dispatcher:
                 await self._drop(done.job, done.action)
 
     async def _give_up(self, done: Processed, drop: Drop) -> None:
-        """It cannot be sent on or finished: say so, and acknowledge it, or it would come again and block all others."""
+        """It cannot be sent on or finished: say so and acknowledge it, or it would come again and block all others."""
         extra = {"stream": done.job.work.stream, "seq": done.job.work.seq}
         try:
             if isinstance(done.action, Drop):  # which was just tried
                 self._counters[f"dropped.{drop.reason}"] += 1
             else:
                 await self._drop(done.job, drop)
-        except BusError as error:  # nor may it be said on the bus: the counter and the log have it
+        except BusError as error:  # its drop cannot be published either: the counter and the log have it
             log.warning("drop not published", extra=extra | {"reason": str(error)})
         except Exception:
             log.exception("drop not published", extra=extra)

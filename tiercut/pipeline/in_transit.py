@@ -12,7 +12,7 @@ from tiercut.clock import Clock
 from tiercut.plan import Tier
 from tiercut.protocol.nodes import Transfer
 
-#: A frame that takes at least this long is reported, and again each time this long has passed.
+#: A frame that takes at least this long is reported, and again after each further such time.
 LATE_S = 0.15
 
 

@@ -41,7 +41,7 @@ class Job:
         compute_s: What segments and heads have taken here.
         looked_up: The node has looked for an answer to a frame like it.
         known: What the model made of such a frame.
-        age_s: Seconds since capture when it was dropped; ``None`` while nobody knows.
+        age_s: Seconds since capture when it was dropped; ``None`` while unknown.
     """
 
     work: Work
@@ -83,10 +83,10 @@ class Processed:
 
 
 class Answers(Protocol):
-    """What a node keeps of frames and what the model made of them; safe from several threads."""
+    """Frames that a node keeps with their answers; safe from several threads."""
 
     def find(self, work: Work, arrays: Arrays, now_s: float) -> Reading | None:
-        """What the model made of a frame like this one; where nobody knows, this one is noted until its own comes."""
+        """What the model made of a frame like this one; where there is none, this one is noted until its own comes."""
         ...
 
     def keep(self, work: Work, reading: Reading, now_s: float) -> None:

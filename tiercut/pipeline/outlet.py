@@ -24,7 +24,7 @@ from tiercut.protocol.envelope import encode_work
 from tiercut.protocol.frames import ClockStamp, Dropped, Work
 from tiercut.protocol.topics import DROPPED, RESULT, RETURN, WORK
 
-#: A frame of a ``latest`` stream is of no use to anybody after this long in a broker.
+#: A frame of a ``latest`` stream is useless after this long in a broker.
 LATEST_EXPIRY_S = 10
 
 

@@ -1,4 +1,4 @@
-"""Who is there: the other nodes' retained status messages."""
+"""The other nodes, by their retained status messages."""
 
 from __future__ import annotations
 

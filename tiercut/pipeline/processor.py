@@ -1,4 +1,4 @@
-"""What a thread does for a frame: decode, run segments, decide, encode, all in one go.
+"""What a thread does for a frame: decode, run segments, decide, encode, in one step.
 
 Pure but for the models it runs: a frame goes in as a `Job`, and comes out as `Processed` with what is left to do.
 """
@@ -88,7 +88,7 @@ class Processor:
             done = Processed(job, Drop("bad_tensors", str(error)), job.work)
         except TiercutError as error:
             done = Processed(job, Drop("segment_failed", str(error)), job.work)
-        except Exception as error:  # a fault of ours in one frame must not end the node for all the others
+        except Exception as error:  # a bug that one frame triggers must not end the node for all the others
             if self._throttle.allows(type(error).__name__, started_s):
                 log.exception("frame failed", extra={"stream": job.work.stream, "seq": job.work.seq})
             done = Processed(job, Drop("segment_failed", f"{type(error).__name__}: {error}"), job.work)

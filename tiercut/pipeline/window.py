@@ -16,13 +16,13 @@ from typing import Generic, TypeVar
 #: What it takes to send a frame again.
 Kept = TypeVar("Kept")
 
-#: A frame that was sent again waits twice as long as before for its outcome, up to so many times the timeout: what is
+#: A frame that was sent again waits twice as long as before for its outcome, up to this many times the timeout: what is
 #: late because a node has too much to do does not get there sooner by being sent more often.
 MAX_TIMEOUTS = 8
 
 
 class FrameState(Enum):
-    """Where a frame is that has no outcome yet. With its outcome it is not in flight any more."""
+    """State of a frame without an outcome; with an outcome it is no longer in flight."""
 
     SENT = "given to this device's worker, and still there or in its outbox"
     AWAY = "the next node's broker has it, or its outcome is published"
@@ -50,9 +50,9 @@ class InFlight(Generic[Kept]):
     Attributes:
         seq: Its number.
         sent_s: When it was sent, left the device, or was sent again: whichever was last.
-        patience_s: How long its outcome is waited for from then on.
+        patience_s: How long to wait for its outcome from then on.
         epoch: Of the plan with which it was sent first.
-        event: CloudEvents id of its outcome; empty where nobody asks.
+        event: CloudEvents id of its outcome; empty where not needed.
         kept: What it takes to send it again; ``None``: it is given up when it is overdue.
         state: Where it is.
     """

@@ -1,4 +1,4 @@
-"""What streams do to each other: every node and every link is shared, and slower the more of its time is taken.
+"""How streams slow each other: every node and link is shared, and slower the more of its time is taken.
 
 A stream that sends r frames a second, each of which keeps a node (or a line) busy for s seconds, takes the part r·s of
 its time. With the part u taken by the *other* streams, a stage lasts s / (1 - u): the mean of a processor that serves

@@ -1,4 +1,4 @@
-"""A problem as arrays: what each piece of a plan costs on its own, so that a search only adds.
+"""A problem as arrays: what each piece of a plan costs on its own, so that a search only has to add.
 
 Axes, always in this order: V variants, E edges or W stations (the edges, then the clouds), C clouds, O offers. An
 *offer* is a codec at a cut where it may be used: a codec for one cut only costs one entry, not one at every cut. What

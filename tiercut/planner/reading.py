@@ -91,7 +91,7 @@ class Reader:
         for name in table.keys() - known:
             close = difflib.get_close_matches(str(name), known, n=1, cutoff=SIMILAR)
             if close:
-                self.refuse(_joined(where, str(name)), f"'{close[0]}'", str(name), "correct the name, or leave it out")
+                self.refuse(_joined(where, str(name)), f"'{close[0]}'", str(name), "correct the name, or omit it")
 
 
 def shown(value: object) -> str:

@@ -33,11 +33,11 @@ from tiercut.repository.store import SHORT_DIGITS, ModelStore
 
 #: Largest ``bundle.json``: 10,000 cuts take a few MB.
 MAX_JSON_BYTES = 32 * 1024 * 1024
-#: Room that is left on the disk, for logs and others' needs.
+#: Room that stays free on the disk, for logs and other programs.
 SPARE_BYTES = 32 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
 PART = ".part"
-#: The connection broke; an error of a disk is none of these.
+#: The connection broke; disk errors are not among these.
 BROKEN = (aiohttp.ClientError, TimeoutError, ConnectionError, ssl.SSLError)
 
 
@@ -213,7 +213,7 @@ class Download:
 
 
 def tidy_up(folder: Path) -> None:
-    """Delete downloads that were begun long ago and never finished, unless one is still running."""
+    """Delete downloads that were started long ago and never finished, unless one is still running."""
     for stage in folder.glob(f".*{PART}"):
         with contextlib.suppress(OSError, Busy):
             newest_s = max(each.stat().st_mtime for each in (stage, *stage.rglob("*")))

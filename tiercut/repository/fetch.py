@@ -22,7 +22,7 @@ from tiercut.repository.store import ModelStore
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two questions while the hub answers.
+#: Seconds between two requests while the hub answers.
 EVERY_S = 5.0
 #: Pauses while it does not: the first, and the longest.
 FIRST_WAIT_S, MAX_WAIT_S = 0.25, 15.0
@@ -30,7 +30,7 @@ FIRST_WAIT_S, MAX_WAIT_S = 0.25, 15.0
 REFUSED_WAIT_S, MAX_REFUSED_WAIT_S = 30.0, 600.0
 MAX_MODEL_BYTES = 8 * 1024**3
 MAX_LIST_BYTES = 4 * 1024 * 1024
-#: Without a byte for this long the connection is given up; what has come is kept.
+#: The connection is given up after this long without a byte; what has arrived is kept.
 SILENT_S = 20.0
 CONNECT_S = 5.0
 
@@ -46,7 +46,7 @@ class _Refused:
 
 
 def _pauses() -> Backoff:
-    """Half of each is left to chance: nodes must not ask in step."""
+    """Half of each is random, so that nodes do not ask in step."""
     return Backoff(first_s=FIRST_WAIT_S, max_s=MAX_WAIT_S, jitter=0.5)
 
 
@@ -80,7 +80,7 @@ class ModelFetcher:
         on_new: Told of each model that has come.
         tls: Gives the context for a connection, with certificates as they are now.
         counters: ``models_fetched`` and ``models_refused``.
-        every_s: Seconds between two questions.
+        every_s: Seconds between two requests.
         max_model_bytes: Larger models are refused.
 
     Raises:
@@ -105,7 +105,7 @@ class ModelFetcher:
         self._counters = Counter() if counters is None else counters
         self._every_s = every_s
         self._max_model_bytes = max_model_bytes
-        #: models that whoever uses them knows of
+        #: models that their users have been told of
         self._told = {bundle.model for bundle in models.bundles()}
 
     async def keep(self) -> None:

@@ -50,7 +50,7 @@ class HubClient:
                 f"the hub at {self._url} does not give '{path[-80:]}'",
                 expected="status 200",
                 came=f"{answer.status} {_sentence(said)}".strip(),
-                fix="see the hub's log",
+                fix="check the hub's log",
             )
 
     async def read(self, path: str, max_bytes: int) -> bytes:
@@ -68,7 +68,7 @@ class HubClient:
                         f"'{path[-80:]}' of the hub at {self._url} is refused",
                         expected=f"at most {max_bytes} bytes",
                         came="more",
-                        fix="see whether that is the hub",
+                        fix="check that this is the hub's address",
                     )
         return bytes(data)
 
@@ -120,5 +120,8 @@ def read_offers(data: bytes) -> list[Offer]:
 
 def _bad_list(expected: str, came: str) -> BundleError:
     return BundleError(
-        "the hub's list of models cannot be read", expected=expected, came=came, fix="see whether that is the hub"
+        "the hub's list of models cannot be read",
+        expected=expected,
+        came=came,
+        fix="check that this is the hub's address",
     )

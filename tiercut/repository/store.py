@@ -1,4 +1,4 @@
-"""The models of a node: the bundles in its folder, and the segments of them that it holds ready."""
+"""The models of a node: the bundles in its folder, and those of their segments that it keeps ready."""
 
 from __future__ import annotations
 
@@ -143,5 +143,5 @@ def _load(path: Path) -> Bundle | None:
     try:
         return Bundle.load(path.parent)
     except BundleError as error:
-        log.error("bundle left out", extra={"folder": str(path.parent), "error": str(error)})  # noqa: TRY400 - the sentence says it all
+        log.error("bundle skipped", extra={"folder": str(path.parent), "error": str(error)})  # noqa: TRY400 - the sentence says it all
         return None

@@ -17,7 +17,7 @@ from tiercut.model.variants import Variant
 Outputs = Mapping[str, NDArray[Any]]
 #: JSON has no NaN and no infinity: they are said in words.
 NumberOrWord = int | float | str
-#: Home Assistant keeps a state of at most so many characters.
+#: Home Assistant keeps a state of at most this many characters.
 STATE_CHARACTERS = 255
 
 

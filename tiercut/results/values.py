@@ -17,7 +17,7 @@ from tiercut.model.confidence import confidence
 from tiercut.model.variants import Variant
 from tiercut.results.kind import NumberOrWord, Outputs, ResultKind, Said, number_or_word
 
-#: An output of at most so many numbers is given whole, a larger one as a summary.
+#: An output of at most this many numbers is given whole, a larger one as a summary.
 WHOLE_OUTPUT = 16
 #: Numbers of an output that people are shown.
 SHOWN = 4

@@ -3,7 +3,7 @@
 DIR/ca/authority.pem               the authority, certificate and key
 DIR/ca/next.pem  DIR/ca/old.pem    while it is being replaced: the one to come, the one that was
 DIR/ca/sites.json                  names of the site, and of the cloud's
-DIR/ca/identities.json             who there is
+DIR/ca/identities.json             all identities
 DIR/<site>/<role>/<name>/          one identity: ca.pem, cert.pem, key.pem; a broker's also ca.d/
 """
 
@@ -66,8 +66,8 @@ class AuthorityFolder:
 
     Args:
         folder: Its folder; see above.
-        owner: To whom identities' files are to belong.
-        bus_owner: The same for those of brokers.
+        owner: Owner of identities' files.
+        bus_owner: The same for brokers' files.
 
     Attributes:
         files: The folders of its identities.
@@ -126,14 +126,14 @@ class AuthorityFolder:
                 fix="run 'tiercut certs init' again",
             ) from error
 
-    # ------------------------------------------------------------------ who there is
+    # ------------------------------------------------------------------ all identities
 
     def listed(self) -> tuple[Listed, ...]:
         """All identities."""
         return self._known.listed
 
     def removed(self) -> tuple[IdentityName, ...]:
-        """Those that were taken away: nobody is to get their names."""
+        """Those that were removed: their names are not given again."""
         return self._known.removed
 
     @property
@@ -158,13 +158,13 @@ class AuthorityFolder:
         again: bool = False,
         now: dt.datetime | None = None,
     ) -> bool:
-        """An identity's certificate: what is there and good stays as it is.
+        """An identity's certificate: a valid one stays as it is.
 
         Args:
             wanted: Whose.
             hosts: Names and addresses it is to be for, where it is a server's.
             days: How long a new one is valid.
-            before_days: One with fewer days left is made anew.
+            before_days: One with fewer days left is replaced.
             again: Also for a name that was removed: its old certificates get their rights back.
             now: The time (default: now).
 
@@ -179,9 +179,9 @@ class AuthorityFolder:
         if wanted.identity in self.removed() and not again:
             raise SettingsError(
                 f"'{wanted.identity}' was removed",
-                expected="a name that was never removed: a certificate of the old one would have its rights again",
+                expected="a name that was never removed: the old certificate would get its rights back",
                 came=f"'{wanted.identity}'",
-                fix="choose another name, or say --again if no old certificate of it is about",
+                fix="choose another name, or use --again if no old certificate of it is still around",
             )
         self._list(wanted)
         good = self._good(wanted.identity, hosts, before_days, now)
@@ -262,7 +262,7 @@ class AuthorityFolder:
             self.renew(each.identity, days=days)
 
     def finish_rotation(self) -> None:
-        """The old authority is trusted no more."""
+        """The old authority is no longer trusted."""
         self._expect("switched", "finish")
         for each in self.issued():
             if not each.current:  # such as after a switch that was cut short
@@ -322,7 +322,7 @@ class AuthorityFolder:
                 "a cloud node is of the cloud's site, as it works for all sites",
                 expected=f"'{self.sites.cloud_site}/cloud/{identity.name}'",
                 came=f"'{identity}'",
-                fix="leave --site away",
+                fix="omit --site",
             )
         other = {"edge": "device", "device": "edge"}.get(identity.role)
         taken = {(each.identity.site, each.identity.role, each.identity.name) for each in self.listed()}

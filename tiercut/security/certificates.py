@@ -26,12 +26,12 @@ Certificate = x509.Certificate
 AUTHORITY_DAYS = 3650
 #: Below the 398 days that browsers and some TLS libraries take at most.
 CERTIFICATE_DAYS = 397
-#: What may be asked for.
+#: Allowed lengths, in days.
 MIN_DAYS, MAX_DAYS = 1, AUTHORITY_DAYS
-#: Clocks of small devices are late: a new certificate must be valid there too.
+#: Clocks of small devices run late: a new certificate must be valid there too.
 BACKDATED = dt.timedelta(hours=24)
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*")
-#: Every certificate of a server is for these, beside its name.
+#: Every server's certificate is for these, besides its name.
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 

@@ -1,6 +1,6 @@
 """Who a node is: a folder with its certificate and key, and the authorities that it trusts.
 
-New files are used from the next connection on: whoever changes a certificate needs to restart nobody.
+New files are used from the next connection on: no node has to be restarted when a certificate changes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tiercut.security import certificates
 from tiercut.security.identity_files import CA_FILE, CERT_FILE, KEY_FILE, LOCK_FILE
 from tiercut.security.identity_list import IdentityName, Role
 
-#: How often folders are looked at that are not ready yet.
+#: How often to look at folders that are not ready yet.
 POLL_S = 0.2
 _DIGITS = re.compile(r"(\d+)")
 #: Identities that this process has claimed: their locks are held as long as it lives.
@@ -109,7 +109,7 @@ class Identity:
         return (self.not_after - dt.datetime.now(dt.UTC)) / dt.timedelta(days=1)
 
     def check(self, site: str, role: Role, node: str) -> None:
-        """Refuse to be somebody else, before anybody is connected to.
+        """Refuse another node's certificate before connecting.
 
         Raises:
             SettingsError: the certificate is for another node, or has ended.

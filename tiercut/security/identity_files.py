@@ -23,8 +23,8 @@ class IdentityFiles:
 
     Args:
         folder: That folder.
-        owner: To whom identities' files are to belong.
-        bus_owner: The same for those of brokers.
+        owner: Owner of identities' files.
+        bus_owner: The same for brokers' files.
     """
 
     def __init__(self, folder: Path, *, owner: Owner = None, bus_owner: Owner = None) -> None:
@@ -57,7 +57,7 @@ class IdentityFiles:
             return None
 
     def write(self, identity: IdentityName, name: str, data: bytes) -> None:
-        """Another file of an identity, with its owner; nothing is done when it stands there already."""
+        """Another file of an identity, with its owner; nothing is done when it is there already."""
         path = self.path_of(identity) / name
         if not path.exists() or path.read_bytes() != data:
             self.replace(identity, name, data)
@@ -87,7 +87,7 @@ class IdentityFiles:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _owner_of(self, identity: IdentityName) -> Owner:
-        """As asked for, or as its folder has it: root must not take files away from whom they are of."""
+        """As asked for, or as its folder has it: root must not take files away from their owner."""
         given = self._bus_owner if identity.role == "bus" else self._owner
         folder = self.path_of(identity)
         if given is None and os.geteuid() == 0 and folder.exists():

@@ -81,7 +81,7 @@ class Listed:
 
     def __post_init__(self) -> None:
         if self.topics and self.identity.role != "sensor":
-            raise _bad("topics with role sensor only", str(self.identity), "leave the topics away")
+            raise _bad("topics with role sensor only", str(self.identity), "omit --topic")
         if len(self.topics) > MAX_TOPICS:
             raise _bad(f"at most {MAX_TOPICS} topics", str(len(self.topics)), "use a wildcard")
         for topic in self.topics:
@@ -93,8 +93,8 @@ class IdentityList:
     """What stands in a list file.
 
     Attributes:
-        listed: Who there is.
-        removed: Who is not to be any more: their old certificates could still be about.
+        listed: All identities.
+        removed: Removed identities: their old certificates may still be around.
         cloud_site: The site that cloud nodes are of.
     """
 
@@ -110,7 +110,7 @@ class IdentityList:
 
 
 def check_sensor_topic(topic: str) -> None:
-    """Refuse what a sensor cannot be given: no topic filter, or one of tiercut's own topics.
+    """Refuse what a sensor may not have: an invalid topic filter, or one of tiercut's own topics.
 
     Raises:
         SettingsError: says why.
@@ -143,7 +143,7 @@ def read_list(path: Path) -> IdentityList:
             f"cannot read the list of identities '{path}'",
             expected=f"JSON of the form {FORM}",
             came=str(error) or type(error).__name__,
-            fix="'tiercut certs' writes it",
+            fix="let 'tiercut certs' write it",
         ) from error
 
 

@@ -51,7 +51,10 @@ class PathReader:
     def _document(self, payload: bytes) -> object:
         if len(payload) > MAX_JSON_BYTES:
             raise rejected(
-                "too_large", f"at most {MAX_JSON_BYTES} bytes of JSON", f"{len(payload)} bytes", "publish less at once"
+                "too_large",
+                f"at most {MAX_JSON_BYTES} bytes of JSON",
+                f"{len(payload)} bytes",
+                "publish smaller payloads",
             )
         try:
             return json.loads(payload)

@@ -27,7 +27,7 @@ def read_npy(payload: bytes) -> NDArray[Any]:
     """The array; ``BadMessage`` for anything else."""
     if len(payload) > MAX_NPY_BYTES:
         raise rejected(
-            "too_large", f"at most {MAX_NPY_BYTES} bytes of npy", f"{len(payload)} bytes", "publish less at once"
+            "too_large", f"at most {MAX_NPY_BYTES} bytes of npy", f"{len(payload)} bytes", "publish smaller payloads"
         )
     header, data = _split(payload)
     dtype, shape, fortran = _fields(header)

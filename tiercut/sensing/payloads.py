@@ -117,7 +117,10 @@ def _pcm_reader(form: SampleFormat, channels: int) -> Reader:
     def read(payload: bytes) -> NDArray[np.float32]:
         if len(payload) > MAX_PCM_BYTES:
             raise rejected(
-                "too_large", f"at most {MAX_PCM_BYTES} bytes of PCM", f"{len(payload)} bytes", "publish less at once"
+                "too_large",
+                f"at most {MAX_PCM_BYTES} bytes of PCM",
+                f"{len(payload)} bytes",
+                "publish smaller payloads",
             )
         if len(payload) % step:
             raise rejected(

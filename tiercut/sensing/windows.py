@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tiercut.model.preprocess import FrameSpec
 from tiercut.sensing.resampling import Resampler
 
-#: A sensor is away, and its next samples begin a new window, after so many seconds without any, or half a window.
+#: After this many seconds without samples, or half a window, a sensor was away: its next samples begin a new window.
 MIN_GAP_S = 1.0
 #: A reading of a sensor without a rate holds for an hour (what Zigbee sensors report at the latest), or a window.
 MIN_HOLD_S = 3600.0

@@ -15,7 +15,7 @@ from tiercut.sensing.sensor_format import Captured, SensorForm, Spoiled
 
 PICTURES = SensorForm(kind="image")
 
-#: A player that is later than this goes on from where it is, instead of making up for it: a site that is slow or down
+#: A player later than this continues from where it is instead of catching up: a site that is slow or down
 #: pauses the recording.
 MAX_BEHIND_S = 0.25
 
@@ -89,7 +89,7 @@ class DeviceSensor(ABC):
         timing: Its time; tests give their own.
 
     Raises:
-        SensorError: its source is not there, or is none. What may come back, such as a camera, is no error.
+        SensorError: its source is missing, or is unusable. What may come back, such as a camera, is no error.
     """
 
     #: Settings without which it cannot be opened, with an example each.
@@ -102,7 +102,7 @@ class DeviceSensor(ABC):
 
     @classmethod
     def check(cls, source: SourceSettings) -> None:
-        """See that the settings hold together, without looking at the machine.
+        """Check that the settings are consistent, without looking at the machine.
 
         Raises:
             SettingsError: names what is missing.

@@ -34,13 +34,13 @@ class Camera(DeviceSensor):
         super().__init__(*args, **more)
         self._cv2 = opencv(self.source.sensor)
         self._given: SimpleQueue[Captured | Spoiled | None] = SimpleQueue()
-        #: one item is given for each time that this is set
+        #: set once per item that is wanted
         self._wanted = threading.Event()
         self._name = masked_url(self.source.url) or str(self.source.path[0])
 
     @classmethod
     def check(cls, source: SourceSettings) -> None:
-        """See that its source is a device or an address."""
+        """Check that its source is a device or an address."""
         if not source.url and not source.path:
             raise SettingsError(
                 f"the sensor '{source.sensor}' has no source",
@@ -50,7 +50,7 @@ class Camera(DeviceSensor):
             )
         if source.url and not source.url.startswith(SCHEMES):
             raise SettingsError(
-                "a camera cannot be read there",
+                "no camera can be read there",
                 expected=f"a url of {', '.join(SCHEMES)}",
                 came=masked_url(source.url),
                 fix="correct url, or set path for a camera of this machine",

@@ -19,7 +19,7 @@ from tiercut.sensors.signals import PIECE_S, piece_samples, sound_form
 
 #: What speech models take.
 DEFAULT_RATE_HZ = 16000.0
-#: Sound that may wait to be read; more is lost and counted.
+#: Seconds of sound that may wait to be read; more is lost and counted.
 MAX_WAITING_S = 2.0
 #: A microphone that is silent for this long counts as gone.
 SILENT_S = 2.0

@@ -44,7 +44,7 @@ class Images(DeviceSensor):
                     frame = read_image(file)
                 except SensorError as error:
                     good.remove(file)
-                    log.warning("image left out", extra={"stream": self.stream, "reason": str(error)})
+                    log.warning("image skipped", extra={"stream": self.stream, "reason": str(error)})
                     continue
                 yield Captured(frame, file.name)
             if not self.source.loop:
@@ -141,5 +141,5 @@ def read_image(path: Path) -> Picture:
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # PIL raises all of these
         raise SensorError(
-            f"cannot read {path}", expected="an image file", came=str(error), fix="replace the file or leave it out"
+            f"cannot read {path}", expected="an image file", came=str(error), fix="replace or remove the file"
         ) from error

@@ -1,6 +1,6 @@
 """Sensors of other packages: classes behind an entry point of the group ``tiercut.sensors``.
 
-Whatever goes wrong in one is said with its name, and ends its stream at most.
+An error in one is reported with its name, and ends its stream at most.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class PluginSensor:
 
     @classmethod
     def check(cls, source: SourceSettings) -> None:
-        """See that there is a plugin of that name.
+        """Check that there is a plugin of that name.
 
         Raises:
             SettingsError: none has.

@@ -41,7 +41,7 @@ class PlayedRecording(DeviceSensor):
             raise SettingsError(
                 "the sensor 'recording' has no rate",
                 expected="the setting rate_hz",
-                came="none, and a npy file does not say",
+                came="none, and an npy file does not say",
                 fix="add rate_hz = 50, or what it was recorded with",
             )
 
@@ -81,7 +81,7 @@ class PlayedRecording(DeviceSensor):
             )
             return
         if recording.bad_rows:
-            left_out = f"{recording.bad_rows} rows of {file} were left out; the first is {recording.first_bad}"
+            left_out = f"{recording.bad_rows} rows of {file} were skipped; the first is {recording.first_bad}"
             yield Spoiled("bad_rows", f"{left_out}; correct or remove them")
         size = piece_samples(recording.rate_hz)
         for start in range(0, len(recording.samples), size):

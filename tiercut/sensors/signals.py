@@ -50,5 +50,5 @@ def _unfit(source: SourceSettings, name: str, expected: str, came: Sequence[str]
         f"the {name} of a sensor '{source.sensor}' do not fit",
         expected=expected,
         came=f"{len(came)}: {', '.join(came)}",
-        fix=f"correct {name}, or leave it out",
+        fix=f"correct {name}, or omit it",
     )

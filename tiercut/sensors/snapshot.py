@@ -45,7 +45,7 @@ class Snapshot(DeviceSensor):
 
     @classmethod
     def check(cls, source: SourceSettings) -> None:
-        """See that its source is an HTTP address."""
+        """Check that its source is an HTTP address."""
         super().check(source)
         with suppress(ValueError):
             url = URL(source.url)

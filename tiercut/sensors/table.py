@@ -65,7 +65,7 @@ def form_of(source: SourceSettings) -> SensorForm:
 
 
 def check_source(source: SourceSettings) -> None:
-    """See that the settings of a sensor hold together, without looking at the machine.
+    """Check that the settings of a sensor are consistent, without looking at the machine.
 
     Raises:
         SettingsError: names what is missing.

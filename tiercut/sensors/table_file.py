@@ -19,7 +19,7 @@ from tiercut.errors import SensorError
 
 #: Names of a column of times, in lower case; those that end in ms count milliseconds.
 TIME_COLUMNS = frozenset({"time", "t", "timestamp", "datetime", "date", "time_s", "seconds", "time_ms", "timestamp_ms"})
-#: A longer pause between two rows is played as if there were none.
+#: A longer pause between two rows is skipped.
 MAX_PAUSE_S = 1.0
 #: Seconds since 1970 are far below this, milliseconds above.
 _MIN_UNIX_MS = 1e11
@@ -35,7 +35,7 @@ class Recording:
         names: One per channel; empty ones where the file has none.
         rate_hz: Samples per second.
         samples: float32 ``(samples, channels)``.
-        bad_rows: Rows that were left out.
+        bad_rows: Rows that were skipped.
         first_bad: The first of them, for people.
     """
 
@@ -67,7 +67,7 @@ def read_recording(
         with path.open(encoding="utf-8-sig", newline="") as file:
             return _read_csv(path, file, channels, rate_hz, max_rows)
     except (OSError, ValueError, EOFError, csv.Error) as error:  # ValueError: objects in npy, or no UTF-8
-        raise _bad(path, "a CSV file with a header, or a npy file of numbers", str(error), "correct path") from error
+        raise _bad(path, "a CSV file with a header, or an npy file of numbers", str(error), "correct path") from error
 
 
 def _read_npy(path: Path, channels: Sequence[str], rate_hz: float | None) -> Recording:
@@ -77,7 +77,7 @@ def _read_npy(path: Path, channels: Sequence[str], rate_hz: float | None) -> Rec
         raise _bad(path, "numbers of shape (samples, channels)", came, "convert the file")
     count = 1 if data.ndim == 1 else data.shape[1]
     if channels and len(channels) != count:
-        raise _bad(path, f"{count} names of channels", f"{len(channels)}", "correct channels, or leave it out")
+        raise _bad(path, f"{count} names of channels", f"{len(channels)}", "correct channels, or omit it")
     if rate_hz is None:
         raise _bad(path, "samples per second", "nothing", "set rate_hz")
     return Recording(tuple(channels) or ("",) * count, rate_hz, data.reshape(-1, count))

@@ -28,9 +28,9 @@ from tiercut.simulate.site import SimNode, Site
 from tiercut.simulate.truth import Truth, one_server, regressed
 from tiercut.simulate.world import TICK_S, World
 
-#: A site has been up for so long before the first frame: plans are made and segments loaded.
+#: How long a site has been up before the first frame: plans are made and segments loaded.
 WARM_UP_S = 5.0
-#: The random policy draws a new plan so often.
+#: How often the random policy draws a new plan.
 RANDOM_EVERY_S = 10.0
 
 
@@ -150,7 +150,7 @@ class Tiercut:
 
 
 class Live(Quiet):
-    """A policy that solves anew for each frame, on what the coordinator's estimators say.
+    """A policy that solves the problem for each frame, with the coordinator's estimates.
 
     It needs no loading: those that are modelled here keep the whole network on both sides.
 

@@ -1,4 +1,4 @@
-"""What came of a scenario, for people and for programs."""
+"""The results of a scenario, for people and for programs."""
 
 from __future__ import annotations
 

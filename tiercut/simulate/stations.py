@@ -18,7 +18,7 @@ from tiercut.simulate.flights import RESULT, Flight
 from tiercut.simulate.scenario import LinkTraces, Scenario
 from tiercut.simulate.site import SimNode
 
-#: Messages of frames that are ``latest`` expire after so long in a line, as those of the real nodes do.
+#: Messages of frames that are ``latest`` expire after this long in a queue, as those of the real nodes do.
 EXPIRY_S = 10.0
 
 

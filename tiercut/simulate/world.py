@@ -22,9 +22,9 @@ from tiercut.simulate.stations import SimLink, SimStation
 
 #: How often a policy hears that time passes: the period of the hub's coordinator.
 TICK_S = 0.25
-#: Messages in flight for so long are reported, as by the real nodes.
+#: Messages in flight for this long are reported, as by the real nodes.
 LATE_S = 0.15
-#: How often nodes say how they are, as the real ones by default.
+#: How often nodes publish their status, as the real ones by default.
 STATUS_S = 5.0
 
 
