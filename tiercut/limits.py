@@ -1,4 +1,4 @@
-"""What may at most stand in one message; a reader refuses more before it makes room for it."""
+"""Limits of one message; a reader refuses more before it allocates memory for it."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Throttle:
         period_s: Seconds between two lines of one key.
     """
 
-    #: Keys kept; beyond that all are forgotten and each may speak once more.
+    #: Keys kept; beyond that all are forgotten, and each may log a line again.
     MAX_KEYS = 1000
 
     def __init__(self, period_s: float) -> None:

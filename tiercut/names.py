@@ -1,4 +1,4 @@
-"""Names of sites, nodes and streams, and text of others made fit to be shown."""
+"""Names of sites, nodes and streams, and others' text made printable."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class Guard:
         self._failed = False
 
     def ask(self, question: Callable[[], T], otherwise: T) -> T:
-        """What it answers; something else where it fails to."""
+        """Its answer, or the fallback where it fails."""
         try:
             return question()
         except ANYTHING as error:

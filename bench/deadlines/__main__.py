@@ -56,8 +56,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--edge-ms", type=float, default=EDGE_MS, metavar="MS", help="the whole model on the edge")
     parser.add_argument("--short", action="store_true", help="the corners of the grid, few frames")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="figures as they come, and pictures")
-    parser.add_argument("--again", type=Path, metavar="FILE", help="only tell of the figures in this file")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write figures as they come, and pictures")
+    parser.add_argument("--again", type=Path, metavar="FILE", help="only report the figures in this file")
     args = parser.parse_args(arguments)
     if args.again is None and (args.data is None or args.bundle is None):
         parser.error("--data and --bundle are needed to measure")

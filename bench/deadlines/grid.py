@@ -32,7 +32,7 @@ from tiercut.errors import BusError
 from tiercut.plan import Plan
 from tiercut.planner.alternatives import DEVICE_ONLY
 
-#: Reasons that a deadline may give.
+#: Drop reasons that a deadline may cause.
 LATE = ("past_deadline", "too_late", "newer_frame", "lost")
 #: Of a frame that never set out, as a newer one came before its turn, its device says nothing.
 UNHEARD = "never set out"
@@ -44,9 +44,9 @@ class Effort:
 
     Attributes:
         warm_up: Frames of a fixed plan that do not count.
-        stays_s: A coordinator's plan that did not change for so long stays.
-        settle_s: The longest that is waited for that.
-        settle_frames: And so many frames must have come through: the margin rests on them.
+        stays_s: A coordinator's plan that did not change for this long stays.
+        settle_s: How long to wait for that.
+        settle_frames: This many frames must also have come through: the margin is computed from them.
     """
 
     warm_up: int = 6
@@ -224,7 +224,7 @@ def _reason(dropped: dict[str, Any]) -> str:
             f"'{dropped['where']}' drops frames",
             expected=f"none dropped but for {', '.join(LATE)}",
             came=f"{reason}: {dropped['message']}",
-            fix="see what it says of it",
+            fix="see its log",
         )
     return reason
 

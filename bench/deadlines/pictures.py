@@ -95,5 +95,5 @@ def _figure(size: tuple[float, float]) -> Any:
             "the pictures cannot be drawn",
             expected="the package matplotlib",
             came="none",
-            fix="run 'pip install matplotlib', or leave --out away",
+            fix="run 'pip install matplotlib', or omit --out",
         ) from error

@@ -29,7 +29,7 @@ def axis(cells: Iterable[Cell], name: str) -> list[float]:
 
 
 def _matrix(cells: Sequence[Cell]) -> list[str]:
-    """Bandwidths down, deadlines across; in brackets where whoever chose the plan says that it is late."""
+    """Bandwidths down, deadlines across; in brackets where the plan is said to be late."""
     found = {(cell["mbps"], cell["deadline_ms"]): cell for cell in cells}
     deadlines = axis(cells, "deadline_ms")
     rows = []

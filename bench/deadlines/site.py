@@ -80,7 +80,7 @@ def prepare(folder: Path, bundle: Bundle, frames: Frames, *, seconds: float) -> 
 
 @dataclass(slots=True)
 class Live:
-    """A running site and who watches it.
+    """A running site and its watcher.
 
     Attributes:
         prepared: The model.
@@ -117,7 +117,7 @@ class Live:
                 f"the site's '{name}' does not start",
                 expected=f"online within {ONLINE_S:.0f} s",
                 came="nothing",
-                fix=f"see what it says:\n{self.programs.tail(name)}",
+                fix=f"see its log:\n{self.programs.tail(name)}",
             )
 
     async def follow(self, plan: Plan) -> int:
@@ -162,9 +162,9 @@ class Live:
         if not await watch.until(lambda: newest() >= 0, timeout_s=ONLINE_S):
             raise BusError(
                 "no frame comes through",
-                expected=f"a result or a reason within {ONLINE_S:.0f} s",
+                expected=f"a result or a drop reason within {ONLINE_S:.0f} s",
                 came="nothing",
-                fix=f"see what the programs say:\n{self.programs.tails()}",
+                fix=f"see the programs' logs:\n{self.programs.tails()}",
             )
         return newest()
 

@@ -47,12 +47,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--lan", type=float, default=100.0, metavar="MBPS", help="device to edge; default: 100")
     parser.add_argument("--delay-ms", type=float, default=0.0, metavar="D", help="added to frames sent on; default: 0")
     parser.add_argument(
-        "--codecs", nargs="*", default=["int8+zstd", "jpeg"], metavar="NAME", help="beside raw; default: %(default)s"
+        "--codecs", nargs="*", default=["int8+zstd", "jpeg"], metavar="NAME", help="besides raw; default: %(default)s"
     )
-    parser.add_argument("--only", choices=PARTS, action="append", help="a part; may be repeated")
+    parser.add_argument("--only", choices=PARTS, action="append", help="a part; repeatable")
     parser.add_argument("--short", action="store_true", help="a few minutes")
     parser.add_argument("--profile", action="store_true", help="measure the models' profiles again")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep all figures there as they come")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as they come")
     return parser.parse_args(arguments)
 
 

@@ -35,8 +35,8 @@ class Effort:
         each: Frames that count per turn.
         again: Turns when the chosen plan is compared.
         best: Plans that it is compared with, beside the single tiers.
-        stays_s: A plan that did not change for so long stays.
-        settle_s: The longest that is waited for that.
+        stays_s: A plan that did not change for this long stays.
+        settle_s: How long to wait for that.
     """
 
     rounds: int = 2

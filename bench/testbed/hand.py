@@ -1,4 +1,4 @@
-"""The bench in the hub's place: it publishes plans one after the other and takes their frames' latencies."""
+"""The bench in the hub's place: it publishes one plan after another and takes their frames' latencies."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tiercut.protocol.nodes import PrepareSegment, StreamPlan
 from tiercut.protocol.topics import PLAN, PREPARE
 
 LOAD_S = 20.0
-#: Frames may take so long before a plan is given up.
+#: How long frames may take before a plan is given up.
 FRAME_S = 20.0
-#: A plan predicted to take so many times as long as the best is no contender and gets one round.
+#: A plan predicted to take this many times as long as the best is no contender and gets one round.
 NO_CONTENDER = 1.6
 
 

@@ -139,7 +139,7 @@ class Net:
 
 
 def sweep() -> None:
-    """Remove what runs have left that were killed outright: namespaces that are named after a process that is gone."""
+    """Remove what killed runs have left: namespaces that are named after a process that is gone."""
     if _NAMESPACES.is_dir():
         for path in _NAMESPACES.iterdir():
             found = _OURS.fullmatch(path.name)
@@ -148,7 +148,7 @@ def sweep() -> None:
 
 
 def _delete(name: str) -> None:
-    """Whoever is still in a namespace is ended first, or it would live on without a name."""
+    """Processes still in a namespace are ended first, or it would live on without a name."""
     with contextlib.suppress(SettingsError, ValueError, OSError):
         for process in _run("ip", "netns", "pids", name).split():
             if int(process) != os.getpid():

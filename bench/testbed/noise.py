@@ -20,7 +20,7 @@ from bench.testbed.steps import GRACE_S, account
 from bench.testbed.watch import Planned, Seen
 
 SETTLE_S = 15.0
-#: A rate holds so long, s.
+#: How long a rate holds, s.
 HOLDS_S = (0.5, 1.0)
 SWING = 0.2
 #: Frames before and after a change that say whether it paid.

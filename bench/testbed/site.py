@@ -47,12 +47,12 @@ class Setup:
     """What is declared of a site.
 
     Attributes:
-        device_slowdown: The device takes so many times as long as this machine.
+        device_slowdown: How many times as long as this machine the device takes.
         edge_slowdown: The edge does.
         fps: Frames per second.
         in_flight: Frames that may be in flight.
         delay_ms: Added to the frames that device and edge send on, as a token bucket has none.
-        codecs: What plans may use beside raw.
+        codecs: What plans may use besides raw.
         edge_emulation: Changes of the edge, by time.
     """
 
@@ -88,7 +88,7 @@ class Programs(Processes):
 
 @dataclass(slots=True)
 class Bench:
-    """A running site and who watches it."""
+    """A running site and its watcher."""
 
     net: Net
     prepared: Prepared
@@ -111,11 +111,11 @@ class Bench:
                 f"the testbed's '{name}' does not start",
                 expected=f"online within {ONLINE_S:.0f} s",
                 came="nothing",
-                fix=f"see what it says:\n{self.programs.tail(name)}",
+                fix=f"see its log:\n{self.programs.tail(name)}",
             )
 
     async def forget_plan(self) -> None:
-        """Take the retained plan back, so that a hub that starts knows of none (the device goes on with it)."""
+        """Clear the retained plan, so that a hub that starts knows of none (the device goes on with it)."""
         await self.home.publish(Message(PLAN.of(site=SITE, stream=STREAM), b"", retain=True))
         self.watch.forget_switches()
 

@@ -1,4 +1,4 @@
-"""Steps: how soon a new plan comes after a link or a node has changed, and what the change costs its frames."""
+"""Steps: how soon a new plan follows a change of a link or node, and what the change costs its frames."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ INNER = {8: "int8+zstd", 4: "int4+zstd", 2: "int2+zstd"}
 #: What carries a code that those do not take, as it is too short for their header to be worth it.
 SHORT, SHORT_BITS = "fp16", 16
 STRIDES = (1, 2)
-#: Elements of a code where nobody chooses: channels of a map, numbers of a vector.
+#: Default elements of a code: channels of a map, numbers of a vector.
 MAP_CHANNELS, VECTOR_CHANNELS = 8, 64
 #: As codecs are called on the wire, and part of a file's name; a '+' would read as two codecs.
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")

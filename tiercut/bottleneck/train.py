@@ -69,16 +69,16 @@ def train_bottleneck(
 ) -> Trained:
     """Train an encoder and a decoder, write the bundle that has them, and measure them.
 
-    An interrupted call leaves a checkpoint beside the target, from which the same call goes on.
+    An interrupted call leaves a checkpoint beside the target, from which the same call resumes.
 
     Args:
         bundle: A model with one input.
         train: Frames to learn from; labels are not looked at.
         held_back: Frames to measure on, none of which is in ``train``.
-        target: Folder of the new bundle; one that is there is replaced whole.
+        target: Folder of the new bundle; an existing one is replaced whole.
         plan: What to put where.
         recipe: How to train.
-        report: Hears how far the training is.
+        report: Told of progress.
         note: Hears what else is being done.
 
     Raises:

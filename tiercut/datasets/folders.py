@@ -56,7 +56,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             return np.asarray(image if image.mode == "L" else image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # pillow raises all of these
-        fix = "replace the file or take it out of the folder"
+        fix = "replace the file, or remove it from the folder"
         raise DataError(f"cannot read '{path}'", expected="an image", came=str(error)[:120], fix=fix) from error
 
 
@@ -87,7 +87,7 @@ def load(folder: str | Path, split: Split | None = None) -> Samples:
 
 
 def splits(folder: str | Path) -> tuple[Split, ...]:
-    """Into which parts a folder is divided; none: it is not."""
+    """The parts that a folder is divided into; none: it is not divided."""
     path = Path(folder)
     return tuple(split for split in SPLITS if any(_has_part(path, name) for name in _SPLIT_NAMES[split]))
 

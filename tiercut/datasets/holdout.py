@@ -1,4 +1,4 @@
-"""Frames to train on, and others to see afterwards how well that went."""
+"""Frames to train on, and others to measure the result with."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def train_and_held_back(folder: str | Path, frames: int, held_back: int, *, seed
 
     Args:
         folder: As `tiercut.datasets.load` takes it; held back is its test part, or a fifth of all.
-        frames: Train on so many at most.
-        held_back: Hold back so many at most.
+        frames: At most this many to train on.
+        held_back: At most this many to hold back.
         seed: Which ones are drawn.
 
     Raises:

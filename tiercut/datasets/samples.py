@@ -34,7 +34,7 @@ class Samples:
         return len(self.frames)
 
     def take(self, count: int, seed: int = 0) -> Samples:
-        """So many of them, drawn without repetition, the same at every call; all in their order if there are fewer."""
+        """A number of them, drawn without repetition, the same at every call; all in their order if there are fewer."""
         if count >= len(self):
             return self
         return self._chosen(np.random.default_rng(seed).permutation(len(self))[:count])

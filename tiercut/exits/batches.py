@@ -22,7 +22,7 @@ Arrays = list[NDArray[Any]]
 
 #: Part of the free space on a disk that kept tensors may take.
 _MAX_OF_DISK = 0.5
-#: Inputs of a whole set are kept in memory up to this size; beyond it they are made anew for each batch.
+#: Inputs of a whole set are kept in memory up to this size; beyond it they are made again for each batch.
 _KEPT_BYTES = 1_000_000_000
 
 
@@ -88,7 +88,7 @@ class Features:
         probe: Gives the tensors.
         inputs: The frames.
         folder: For the file, which is as large as all tensors.
-        note: Hears how far it is.
+        note: Told of progress.
     """
 
     def __init__(self, probe: Probe, inputs: Inputs, folder: Path, note: Note) -> None:
@@ -97,7 +97,7 @@ class Features:
         first = probe(inputs.batch([0]))
         room = shutil.disk_usage(folder).free
         if sum(tensor.nbytes for tensor in first) * len(inputs) > _MAX_OF_DISK * room:
-            note("not enough room for the trunk's tensors: they are computed anew for every step")
+            note("not enough room for the trunk's tensors: they are recomputed in every step")
             return
         for i, tensor in enumerate(first):
             shape = (len(inputs), *tensor.shape[1:])

@@ -1,4 +1,4 @@
-"""What a training writes beside its target, so that an interruption costs no more than half a minute."""
+"""A training's checkpoint beside its target, so that an interruption costs at most half a minute."""
 
 from __future__ import annotations
 
@@ -85,5 +85,5 @@ class Checkpoint:
             f"cannot go on from '{self.path}'",
             expected=expected,
             came=came,
-            fix="give the settings that it was begun with, or delete the file to begin again",
+            fix="give the settings that it was started with, or delete the file to start again",
         )

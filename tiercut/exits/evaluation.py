@@ -51,7 +51,7 @@ def measure(bundle: Bundle, inputs: Inputs, labels: Labels | None, *, seed: int,
         labels: The right class of each; ``None``: what the full model says counts as right.
         seed: Of the halves.
         threads: Threads of ONNX Runtime.
-        note: Hears how far it is.
+        note: Told of progress.
     """
     logits = _logits(bundle, inputs, threads, note)
     right = logits[FULL].argmax(-1) if labels is None else labels

@@ -14,11 +14,11 @@ from tiercut.model.cuts import TensorSpec
 Kind = Literal["auto", "conv", "pooled", "fc"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-#: A convolutional head looks at no more than so many positions per side.
+#: A convolutional head looks at no more than this many positions per side.
 _LOOK = 14
 #: Its result is averaged until the linear layer has no more weights than this.
 _MAX_WEIGHTS = 50_000
-#: Sides of at least so many positions are halved by its convolution.
+#: Sides of at least this many positions are halved by its convolution.
 _HALVED = 6
 
 

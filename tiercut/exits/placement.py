@@ -43,13 +43,13 @@ def by_hand(bundle: Bundle, texts: Sequence[str]) -> tuple[int, ...]:
 
 
 def evenly(bundle: Bundle, count: int) -> tuple[int, ...]:
-    """So many cuts that part the multiply-accumulates into parts of nearly one size.
+    """A number of cuts that split the multiply-accumulates into nearly equal parts.
 
     Of cuts with the same work before them the one with the fewest bytes is taken, which is behind activation and
     pooling. Heads in the last twentieth of the work would save nothing.
 
     Raises:
-        CutError: there are not so many places.
+        CutError: there are fewer places.
     """
     total = bundle.cuts[-1].macs
     levels: dict[int, int] = {}

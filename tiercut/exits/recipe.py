@@ -1,4 +1,4 @@
-"""How exits are trained, and what is said of it on the way."""
+"""How exits are trained, and what is reported on the way."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from tiercut.model.exit_heads import find_exits
 from tiercut.model.graph import only_outputs
 from tiercut.torch_view.threads import torch_threads
 
-#: Fewer held-back frames than this say nothing about calibration; fewer to learn from teach nothing.
+#: With fewer held-back frames calibration means nothing; with fewer to learn from nothing is learned.
 MIN_FRAMES = 50
 
 
@@ -59,16 +59,16 @@ def train_exits(
 ) -> Trained:
     """Attach heads, train them, measure them, and write the bundle that has them; earlier exits go.
 
-    An interrupted call leaves a checkpoint beside the target, from which the same call goes on.
+    An interrupted call leaves a checkpoint beside the target, from which the same call resumes.
 
     Args:
         bundle: A classifier with one input.
         train: Frames to learn from; joint training needs their labels.
         held_back: Frames to measure on, none of which is in ``train``.
-        target: Folder of the new bundle; one that is there is replaced whole.
+        target: Folder of the new bundle; an existing one is replaced whole.
         cuts: Where, by `placement`.
         recipe: How.
-        report: Hears how far the training is.
+        report: Told of progress.
         note: Hears what else is being done.
         name: Of the new bundle; as before if not given.
 

@@ -1,4 +1,4 @@
-"""The training loop: what it learns is a task's matter, and where it was interrupted it goes on."""
+"""The training loop: a task says what it learns; an interrupted one resumes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def fit(
         task: What to learn.
         recipe: How.
         checkpoint: Where to keep its state; the file is left behind for the caller to remove.
-        report: Hears how far it is.
+        report: Told of progress.
         clock: Seconds.
 
     Raises:

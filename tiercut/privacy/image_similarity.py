@@ -63,7 +63,7 @@ def mean_image(train: Pixels, count: int) -> Pixels:
 
 
 def as_jpeg(frames: Pixels) -> Pixels:
-    """The frames as JPEG of quality 15: coarse, but everybody recognises what is on them."""
+    """The frames as JPEG of quality 15: coarse, but everyone recognises what is on them."""
     jpeg = codec(JPEG)
     return np.stack([jpeg.decode(jpeg.encode(frame), dtype="uint8", shape=frame.shape) for frame in frames])
 

@@ -1,4 +1,4 @@
-"""Attack a bundle at several cuts, and say how well frames are rebuilt there."""
+"""Attack a bundle at several cuts, and measure how well frames are rebuilt there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tiercut.privacy.wire import Arrays, Ears, Wire
 from tiercut.profiling.cut_sampling import candidate_cuts
 from tiercut.torch_view.threads import torch_threads
 
-#: Cuts that are attacked where nobody chooses: those worth choosing behind cut 0.
+#: Cuts that are attacked by default: those worth choosing behind cut 0.
 MAX_CUTS = 6
 #: Epochs by whether the attacker's maps are small or large.
 EPOCHS_SMALL, EPOCHS_LARGE = 20, 10
@@ -66,7 +66,7 @@ def default_cuts(bundle: Bundle) -> tuple[int, ...]:
 
 
 def usual_epochs(size: Sequence[int]) -> int:
-    """How long an attacker is trained where nobody says; larger images cost more per epoch, and have more pixels."""
+    """Default epochs of an attacker; larger images cost more per epoch, and have more pixels."""
     return EPOCHS_SMALL if math.prod(-(-side // 2) for side in size) <= SMALL_AREA else EPOCHS_LARGE
 
 

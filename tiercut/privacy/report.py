@@ -15,7 +15,7 @@ class Leak:
     Attributes:
         cut: The cut.
         bytes: What a frame's tensors take on the wire, mean over held-back frames.
-        trained: Whether that took an attacker; else the frame itself crosses the wire, and nobody rebuilds it better.
+        trained: Whether that took an attacker; else the frame itself crosses the wire, and nothing rebuilds it better.
         likeness: Of rebuilt and held-back frames.
         shown: The first few rebuilt, ``(frames, height, width, channels)``.
     """

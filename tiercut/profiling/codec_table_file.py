@@ -24,7 +24,7 @@ MAX_FILE_BYTES = 64_000_000
 
 
 def load_table(bundle: Bundle) -> CodecTable | None:
-    """The table of a bundle; ``None`` where nobody has measured one.
+    """The table of a bundle; ``None`` where there is none.
 
     Raises:
         BundleError: it is damaged, of another version, or of another model.

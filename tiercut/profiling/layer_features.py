@@ -1,4 +1,4 @@
-"""What a node of the graph costs by its looks: a family of operators, and four numbers that its time grows with."""
+"""Features that predict a node's time: a family of operators, and four numbers that its time grows with."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ELEMENTWISE = {
     "Add", "Sub", "Mul", "Div", "Relu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "LeakyRelu", "Tanh", "Erf",
     "Exp", "Sqrt", "Pow", "Softmax", "Gelu", "PRelu", "BatchNormalization", "LayerNormalization",
 }  # fmt: skip
-#: What ONNX Runtime computes within the convolution or matrix product before it, where nobody else needs that.
+#: What ONNX Runtime fuses into the convolution or matrix product before it, where no other node needs that.
 _FUSED = {"Relu", "Clip", "Sigmoid", "HardSigmoid", "LeakyRelu", "Tanh"}
 
 

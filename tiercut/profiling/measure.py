@@ -37,7 +37,7 @@ Clock = Callable[[], float]
 #: Told after each step: how much of the work is done, 0..1, and what was done.
 Report = Callable[[float, str], None]
 
-#: Runs of one segment before the next one has its turn; the first after a change finds cold caches and does not count.
+#: Runs of one segment before the next has its turn; the first after a change finds cold caches and does not count.
 WARM_UP, RUNS = 1, 3
 #: More samples than these change a median by less than machines differ from minute to minute.
 MAX_SAMPLES = 60

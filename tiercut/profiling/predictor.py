@@ -64,7 +64,7 @@ class Predictor:
     error: float | None = None
 
     def predict(self, bundle: Bundle, *, scale: float = 1.0, machine: Machine | None = None) -> Profile:
-        """A profile of a bundle that nobody measured; its ``source`` says so.
+        """A predicted profile of a bundle; its ``source`` says so.
 
         Args:
             bundle: The model.

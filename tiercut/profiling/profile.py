@@ -2,7 +2,7 @@
 
 Times are of segments ``[0, k)``, never of single operators: a runtime fuses neighbours, so parts do not add up to the
 whole (Neurosurgeon, ASPLOS 2017, sums per-layer times; on fused graphs that overstates). How they are measured is
-`measure`'s matter, how they are kept `store`'s, how they are guessed where nobody measured `predictor`'s.
+`measure`'s matter, how they are kept `store`'s, how they are predicted `predictor`'s.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Profile:
         return len(self.cut_seconds) - 1
 
     def chain(self, variant: str) -> tuple[float, ...] | None:
-        """Seconds of segment ``[0, k)`` of a variant; ``None`` where nobody knows."""
+        """Seconds of segment ``[0, k)`` of a variant; ``None`` where unknown."""
         return self.cut_seconds if variant == FULL else self.variants.get(variant)
 
     def seconds(self, a: int, b: int, variant: str = FULL) -> float:

@@ -14,7 +14,7 @@ from tiercut.files import write_whole
 from tiercut.profiling.profile import Profile, bad_profile
 
 FORMAT = "tiercut-profile/1"
-#: A model of 10,000 nodes with 9 codecs at each takes 15 MB; more is no profile.
+#: A model of 10,000 nodes with 9 codecs at each takes 15 MB; larger files are no profiles.
 MAX_FILE_BYTES = 32_000_000
 
 
@@ -36,7 +36,7 @@ class ProfileStore:
         """
         if not re.fullmatch(r"[0-9a-f]{64}", model) or not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", machine):
             raise SettingsError(
-                "a profile has no such place",
+                "a profile cannot be kept there",
                 expected="a model's 64 hex digits and a machine's id",
                 came=f"{model[:80]!r}, {machine[:80]!r}",
                 fix="take both from a bundle and 'machine_id()'",
