@@ -55,7 +55,7 @@ def frame(tensor_bytes: int) -> Work:
 
 
 def cpu_us(run: Callable[[], object], count: int) -> float:
-    """Least CPU time of one call, over `ROUNDS` rounds of so many."""
+    """Least CPU time of one call, over `ROUNDS` rounds of ``count`` calls."""
     rounds = []
     for _ in range(ROUNDS):
         start = time.process_time()

@@ -1,4 +1,4 @@
-"""How far predicted profiles are off on models that the predictor has never seen: each model is left out once.
+"""How far predicted profiles are off on models that the predictor has never seen: each model is omitted once.
 
 ``python -m bench.predictor`` exports eight architectures with random weights to a temporary folder, measures each, and
 predicts each from the other seven. ``--write FILE`` then fits all eight and keeps the coefficients, with that error.

@@ -22,7 +22,7 @@ from tiercut.results.table import KINDS, kind_of
 Messages = list[tuple[str, bytes]]
 
 PREFIX = "homeassistant"
-#: A stream with a rate whose results do not come is unknown after so many frames, and not before so many seconds.
+#: A stream with a rate but no results becomes unknown after this many frames, and after this many seconds at least.
 EXPIRE_FRAMES, MIN_EXPIRE_S = 10, 30
 
 #: What a person may want to see, or to use in an automation, beside what the model has made of the frame.

@@ -68,7 +68,7 @@ class LastResults:
         self._news.set()
 
     async def keep(self) -> None:
-        """Copy what has come, for ever."""
+        """Copy what has come, forever."""
         while True:
             await self._news.wait()
             self._news.clear()

@@ -60,7 +60,7 @@ class OutcomeWatch(Part):
     async def _listen(self) -> None:
         """Keep answers from when outcomes are heard on, wherever frames are finished: at one broker, or at two.
 
-        QoS 0: what was published while this node was away is of no use, and would take the room of frames in its queue.
+        QoS 0: what was published while this node was away is useless, and would take the room of frames in its queue.
         """
         home, site = self._context.buses.home, self._context.settings.site
         for topic in (DROPPED, RESULT):

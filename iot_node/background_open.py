@@ -1,4 +1,4 @@
-"""Opening a sensor without holding up anybody: neither the loop, nor the end of the process."""
+"""Opening a sensor without holding up anyone: neither the loop, nor the end of the process."""
 
 from __future__ import annotations
 

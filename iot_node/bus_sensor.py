@@ -83,7 +83,7 @@ class BusSensor:
             self._changed.notify_all()
 
     def take_lost(self) -> Counter[str]:
-        """How many messages were dropped before anybody took them, by reason, since the last call."""
+        """How many messages were dropped before anyone took them, by reason, since the last call."""
         with self._changed:
             lost, self._lost = self._lost, Counter()
         return lost

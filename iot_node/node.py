@@ -143,7 +143,7 @@ class IotNode(Node):
             )
 
     async def _wait_for_next(self, plan: Plan) -> None:
-        """At the start, retained statuses may come after the plan: wait a little before falling back for ever."""
+        """At the start, retained statuses may come after the plan: wait a little before falling back forever."""
         until_s = self.context.clock.monotonic_s() + FIRST_PEER_S
         for _, tier in plan.hops[:1]:
             node = plan.node(tier)

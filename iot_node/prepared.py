@@ -69,7 +69,7 @@ def work_of(
 
 
 def deadline_s(settings: StreamSettings, plan: Plan | None) -> float | None:
-    """The age after which a result is of no use; ``None``: there is none."""
+    """The age after which a result is useless; ``None``: there is none."""
     if plan is not None and plan.deadline is not None:
         return plan.deadline.seconds
     return None if settings.deadline_ms is None else settings.deadline_ms / 1e3

@@ -87,7 +87,7 @@ class Source:
                 await sensor.disconnect()
 
     def take_lost(self) -> Counter[str]:
-        """Messages and frames that were dropped before anybody took them, by reason, since the last call."""
+        """Messages and frames that were dropped before anyone took them, by reason, since the last call."""
         lost = sum((sensor.take_lost() for sensor in self.on_bus), Counter[str]())
         with self._lock:
             passed, self._passed = self._passed, 0

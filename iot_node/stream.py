@@ -158,7 +158,7 @@ class Stream:
     # ------------------------------------------------------------------ 3: from there to the worker
 
     async def start(self) -> None:
-        """Send frames as the window has room, for ever."""
+        """Send frames as the window has room, forever."""
         while True:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._next and self.plan)

@@ -52,7 +52,7 @@ class StreamManager:
         counters: Counts ``streams_refused``, ``bad.<reason>``.
         refusals: What the broker refuses.
         open_stream: Makes a stream with an open sensor.
-        follow: Follows a stream's plans for ever.
+        follow: Follows a stream's plans forever.
         heard: Takes in an outcome.
 
     Attributes:
@@ -104,7 +104,7 @@ class StreamManager:
     # ------------------------------------------------------------------ life
 
     async def run(self) -> None:
-        """Start what is wanted and stop what is not, for ever."""
+        """Start what is wanted and stop what is not, forever."""
         async with asyncio.TaskGroup() as group:
             while True:
                 self._changed.clear()

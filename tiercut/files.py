@@ -1,4 +1,4 @@
-"""Writing a file so that whoever reads it meets the old one or the new one, never half of one."""
+"""Writing a file so that readers see the old or the new one, never half of one."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object per line: ``time``, ``level``, ``logger``, ``event`` and the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line of JSON; what JSON cannot say is said by ``str``."""
+        """One line of JSON; values without a JSON form become text."""
         entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

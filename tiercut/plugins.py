@@ -1,7 +1,7 @@
 """Tables that other packages add to: our own objects by name, and those behind an entry point of the table's group.
 
 An entry point is loaded when its name, or the whole table, is first asked for. One that cannot be used is no part of
-the table: its package is named in the log once, and in the error of whoever asks for it by name.
+the table: its package is named in the log once, and in the error for asking for it by name.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def package_of(entry: EntryPoint) -> str:
 
 
 class Guard:
-    """Asks an object of another package; that it fails is said once, as it may do so with every frame.
+    """Asks an object of another package; its failure is logged once, as every frame may repeat it.
 
     Args:
         group: The group of its entry point.

@@ -87,7 +87,7 @@ def from_table(cls: type[Settings], table: Mapping[str, Any], *, where: str) -> 
         where: What it is, for errors ("the file cam.toml").
 
     Raises:
-        SettingsError: a name is not known, one is missing, or a value is wrong.
+        SettingsError: a name is unknown, one is missing, or a value is wrong.
     """
     return _build(cls, _checked_table(cls, table, where=where), where=where)
 

@@ -3,7 +3,7 @@
 All plans are priced by the planner's own formula with the links' true rates and the nodes' true slowdowns. Taken are
 the three single tiers (and cloud-only without a codec, as published comparisons send it), the best two of every way to
 cut, the best few of all, and some drawn from those up to twice as slow. Plans that differ from a taken one by no more
-than two cuts are left out, as they are the same plan but for noise.
+than two cuts are omitted, as they are the same plan but for noise.
 """
 
 from __future__ import annotations

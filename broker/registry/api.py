@@ -29,7 +29,7 @@ class RegistryApi:
     Args:
         site: The site.
         registry: What decides.
-        shell: Is to look at once.
+        shell: Ticks at once when asked.
         clock: Its time.
         home: The site's bus.
     """

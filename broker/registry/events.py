@@ -86,7 +86,7 @@ class PlanTroubles:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time passes: look at all streams. Comes a few times a second; the only event with actions."""
+    """Time passes: check all streams. Comes a few times a second; the only event with actions."""
 
     now_s: float
     unix_s: float

@@ -117,7 +117,7 @@ async def set_right(before: Said, kept: Kept, bus: Bus, registry: Registry, coor
 
 
 def _missing(before: Said, now: Said, kept: Kept) -> dict[str, bytes]:
-    """What was said before and still holds, and is not what the broker has: payloads by topic."""
+    """Payloads by topic that were published before and still hold, but that the broker does not have."""
     missing: dict[str, bytes] = {}
     for name, payload in before.registry.wanted.items():
         # What was taken back while the hub was away has come out of its session by now: this was forgotten.

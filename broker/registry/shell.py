@@ -91,16 +91,16 @@ class RegistryShell:
         self._followers = followers
         self._guard = MessageGuard(counters, clock)
         self._followed: Sequence[RunningStream] | None = None
-        #: what the registry was last told of models, and of troubles with plans
+        #: the models, and the troubles with plans, that the registry was told last
         self._told_models: Mapping[str, Bundle] = {}
         self._told_troubles: Mapping[str, str] = {}
-        #: a look at the registry was carried out: what is retained for nodes is our own from then on
+        #: the registry's actions were carried out once: what is retained for nodes is our own from then on
         self._started = False
         #: streams that were removed, and of which a node may still speak
         self._removed: set[str] = set()
-        #: of which one has spoken
+        #: those of which one has published
         self._late: set[str] = set()
-        #: set when something was heard: it is looked at now, not at the next tick
+        #: set when something was heard: tick now, not at the next regular time
         self._news = asyncio.Event()
 
     async def subscribe(self) -> None:
@@ -113,7 +113,7 @@ class RegistryShell:
         await self._listen(SOURCE.filter(site=site), self._source)
 
     async def run(self) -> None:
-        """Look at the registry whenever something was heard, and a few times a second, for ever."""
+        """Look at the registry whenever something was heard, and a few times a second, forever."""
         while True:
             self.look_for_models()
             self._look_for_troubles()
@@ -131,7 +131,7 @@ class RegistryShell:
             self._news.clear()
 
     def wake(self) -> None:
-        """Something is new: look at the registry now, not at the next tick."""
+        """Something is new: tick now, not at the next regular time."""
         self._news.set()
 
     def look_for_models(self) -> None:

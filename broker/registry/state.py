@@ -70,7 +70,7 @@ class Reader:
         edge: There is an edge of that name, so it may: only an edge may publish an edge's status.
         online: Its last word.
         away_s: Since when it is gone.
-        told: What it was last told to read; ``None`` where nobody knows.
+        told: What it was last told to read; ``None`` where unknown.
     """
 
     claims: bool = False
@@ -85,7 +85,7 @@ class Reader:
         return self.claims and self.edge
 
     def is_away(self, now_s: float, after_s: float) -> bool:
-        """Gone, and for so long that it will not be back in a moment."""
+        """Gone for longer than a brief outage."""
         return not self.online and now_s - self.away_s >= after_s
 
 

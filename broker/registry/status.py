@@ -74,7 +74,7 @@ def _sensor_state(entry: Entry) -> tuple[StreamState, str]:
 
 
 def headline(status: StreamStatus) -> tuple[str, str, str | None, tuple[str, ...]]:
-    """What is said at once when it changes."""
+    """What is published at once when it changes."""
     return status.state, status.message, status.device, tuple(each.reason for each in status.trouble)
 
 

@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 parser = argparse.ArgumentParser(description="publish a recording on MQTT as a watch would")
 parser.add_argument("path", nargs="?", type=Path, default=Path("recordings/exercises.csv"))
 parser.add_argument("--apart", action="store_true", help="acceleration and rotation on a topic each")
-parser.add_argument("--without", metavar="TOPIC", help="leave this one out, as if its sensor were broken")
+parser.add_argument("--without", metavar="TOPIC", help="omit this one, as if its sensor were broken")
 parser.add_argument("--host", default="127.0.0.1")
 parser.add_argument("--port", type=int, default=1883)
 parser.add_argument("--speed", type=float, default=1.0, help="2: twice as fast as it was recorded")

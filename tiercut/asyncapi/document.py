@@ -56,7 +56,7 @@ def schema_name(topic: Topic) -> str | None:
     """Name of the schema of a topic's messages; ``None``: they are no JSON."""
     if isinstance(topic.message, UnionType):
         return "Outcome"
-    if topic.message is None:  # the class is not known to the table, as it is above it
+    if topic.message is None:  # the class is unknown to the table, as it is above it
         return _PROFILE
     return None if topic.message is Work else topic.message.__name__
 

@@ -96,7 +96,7 @@ class Bus(Protocol):
 
     @property
     def connected(self) -> bool:
-        """Whether the broker is there now."""
+        """Whether the broker is connected."""
         ...
 
     @property
@@ -139,7 +139,7 @@ class Bus(Protocol):
 
 
 class ManagedBus(Bus, Protocol):
-    """A bus for whoever opens and closes it; all buses of this package are one."""
+    """A bus for the code that opens and closes it; every bus of this package is one."""
 
     @property
     def counters(self) -> Counter[str]:
@@ -159,7 +159,7 @@ class ManagedBus(Bus, Protocol):
 
         Raises:
             BrokerUnreachable: nothing answers.
-            BrokerRefused: the broker says no.
+            BrokerRefused: the broker refuses.
         """
         ...
 

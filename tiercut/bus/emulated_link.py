@@ -56,7 +56,7 @@ class EmulatedBus:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker is there now."""
+        """Whether the broker is connected."""
         return self._bus.connected
 
     @property

@@ -26,7 +26,7 @@ class Inbox:
     Args:
         unsubscribe: Called once, with this inbox, when it is closed.
         dropped: Called for each message that gave way.
-        handler: Called with each delivery as it arrives, on the event loop, instead of anybody iterating.
+        handler: Called with each delivery as it arrives, on the event loop, instead of anyone iterating.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Inbox:
     def _handle(self, handler: Handler, delivery: Delivery) -> None:
         """Call a handler; its exceptions are logged, at most one per type and ten seconds.
 
-        A message whose handler raised is acknowledged, as nobody else will, and the broker would send it for ever. So
+        A message whose handler raised is acknowledged, as nobody else will, and the broker would send it forever. So
         a handler must not raise once it has handed the message on: that work would be lost if the process died.
         """
         try:

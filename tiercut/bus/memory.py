@@ -77,7 +77,7 @@ class MemoryBus:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker is there now."""
+        """Whether the broker is connected."""
         return self._connected
 
     @property

@@ -45,7 +45,7 @@ class MqttBus:
     Raises:
         SettingsError: on entering: a TLS file is not right.
         BrokerUnreachable: on entering: nothing answers.
-        BrokerRefused: on entering: the broker says no.
+        BrokerRefused: on entering: the broker refuses.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class MqttBus:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker is there now."""
+        """Whether the broker is connected."""
         return self._connected
 
     @property
@@ -233,7 +233,7 @@ class MqttBus:
             await asyncio.sleep(backoff.take_s())
 
     def _on_run_ended(self, run: asyncio.Task[None]) -> None:
-        """Nobody must wait for ever for a bus that no longer tries."""
+        """Nobody must wait forever for a bus that no longer tries."""
         error = None if run.cancelled() else run.exception()
         if error is not None and not isinstance(error, BusError):  # that one is raised on entering
             self._log.critical("the bus at %s has failed", self.settings.url, exc_info=error)

@@ -121,7 +121,7 @@ class Outbox:
 
         Without ``unacked``, those are sent again by the connection, from now on.
 
-        Announcements are left out, and count as taken: the caller sends the newest ones anyway.
+        Announcements are omitted, and count as taken: the caller sends the newest ones anyway.
         """
         lost = list(self._unwritten.values())
         self._unwritten.clear()

@@ -14,7 +14,7 @@ class ServerContext(ssl.SSLContext):
     """A client's context that looks at the name in the server's certificate, beside authority and host name.
 
     Attributes:
-        server: ``<site>/<role>`` that the server must be of, ``+`` for any site; ``None``: anybody.
+        server: ``<site>/<role>`` that the server must be of, ``+`` for any site; ``None``: anyone.
     """
 
     server: str | None = None

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Replay, print, write.
 
     Raises:
-        SettingsError: the scenario is not valid, a policy is not known, or the files cannot be written.
+        SettingsError: the scenario is not valid, a policy is unknown, or the files cannot be written.
     """
     scenario = load_scenario(args.scenario, seed=args.seed)
     names = None if args.policies is None else [name.strip() for name in args.policies.split(",")]

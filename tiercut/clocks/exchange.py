@@ -37,7 +37,7 @@ MAX_OPEN = 512
 #: Questions are numbered at random, in place of a time: whole multiples of 2^-32, so that JSON keeps every digit.
 _NUMBER_BITS, _NUMBER_SCALE = 52, 2.0**-32
 
-#: Says which clocks a node has, by site, tier and node; empty: that is not known.
+#: Says which clocks a node has, by site, tier and node; empty: that is unknown.
 ClocksOf = Callable[[str, str, str], Collection[str]]
 
 
@@ -112,7 +112,7 @@ class ClockExchange:
             payload_bytes: Size of the message; at least that of an empty probe.
 
         Returns:
-            ``None`` while the node's clock is not known: it is then asked for.
+            ``None`` while the node's clock is unknown: it is then asked for.
 
         Raises:
             TimeoutError: no answer came within `PROBE_TIMEOUT_S`.

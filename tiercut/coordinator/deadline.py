@@ -94,8 +94,8 @@ def deadline_of(deadline_s: float | None, answer: Answer, *, drop: bool, early: 
     Args:
         deadline_s: The stream's, ``None`` for none.
         answer: The planner's answer that becomes the plan.
-        drop: The plan meets it, so what is late is of no use.
-        early: Frames may leave early, so nobody knows how much of the way is left.
+        drop: The plan meets it, so what is late is useless.
+        early: Frames may leave early, so how much of the way is left is unknown.
     """
     if deadline_s is None:
         return None

@@ -82,7 +82,7 @@ class PlannedStream:
         trouble: Why there is no better plan now.
         given_up: Why the last change was given up, until one succeeds.
         evaluated_s: When it was evaluated last.
-        explained_s: When that was said last.
+        explained_s: When its explanation was published last.
         measured_s: Mean latency of late.
         overhead_s: What of it is in no stage of a plan: making the sensor's frame an input, handing over.
         frames_per_second: Mean rate of results.
@@ -121,7 +121,7 @@ class PlannedStream:
     _last_captured_s: float = float("-inf")
 
     def turn(self) -> tuple[bool, float]:
-        """Sorts streams by who is to be looked at first: those that a step has touched, then who has waited longest."""
+        """Sorts streams for evaluation: first those affected by a step, then those that have waited longest."""
         return self.step is None or self.pending is not None, self.evaluated_s
 
     @property

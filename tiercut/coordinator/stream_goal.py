@@ -34,9 +34,9 @@ class StreamGoal:
         min_first_cut: Least cut on the device; raw frames stay there with 1 or more.
         codecs: Names that may be used; none: all that have been measured for the model, else `UNMEASURED`.
         variants: Ways through the model beside the whole of it that may be planned; each says how accurate it is.
-        accuracy: Of the whole model, 0..1; 1 where nobody measured.
+        accuracy: Of the whole model, 0..1; 1 where not measured.
         leaving: What leaves where at which threshold.
-        table: What codecs cost; ``None`` where nobody measured.
+        table: What codecs cost; ``None`` where not measured.
         deadline_s: Seconds after capture within which a result is of use.
         max_accuracy_drop: What may be given away in all, below the best variant.
         min_noise: Least noise on what leaves the device, in standard deviations.

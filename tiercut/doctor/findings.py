@@ -15,7 +15,7 @@ class Finding:
     """One line of a report.
 
     Attributes:
-        check: What was looked at, in a word or two.
+        check: What was checked, in a word or two.
         state: ``warning``: the site works, but someone should know; ``problem``: something does not work.
         says: What was found.
         fix: What to do; empty where there is nothing to do.

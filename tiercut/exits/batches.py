@@ -82,7 +82,7 @@ class Inputs:
 
 
 class Features:
-    """Some tensors of a graph for every frame, made once and kept in a file where there is room, else made anew.
+    """Some tensors of a graph for every frame, made once and kept in a file where there is room, else made again.
 
     Args:
         probe: Gives the tensors.

@@ -26,7 +26,7 @@ class Recipe:
         batch: Frames per step.
         learning_rate: Its peak; it rises over the first fifth of all steps and falls to nothing by a cosine.
         weights: Of the loss of each exit, from the first to the last, then of the full model's (joint alone, where it
-            is 1 when left out); none: 1 for each.
+            is 1 when omitted); none: 1 for each.
         head: What heads are made of.
         seed: Of first weights and of the order of frames.
         threads: Threads of torch and ONNX Runtime.

@@ -62,7 +62,7 @@ class Contents:
         outputs: What the whole model gives.
         labels: Names of the classes.
         cuts: Cut points of the whole model.
-        accuracy: Of the whole model on held-back frames, 0..1; ``None`` where nobody measured.
+        accuracy: Of the whole model on held-back frames, 0..1; ``None`` where not measured.
         exits: Its early exits, from the first cut to the last.
         leaving: What leaves where at which threshold, by rising threshold.
         sizes: Variants for other input sizes.

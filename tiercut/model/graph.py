@@ -30,7 +30,7 @@ def dtype_name(element_type: int) -> str | None:
 
 
 def fixed_spec(value: onnx.ValueInfoProto) -> TensorSpec | None:
-    """The tensor that a value describes, ``None`` when its type or one of its dimensions is not known."""
+    """The tensor that a value describes, ``None`` when its type or one of its dimensions is unknown."""
     kind = value.type.tensor_type
     dtype = dtype_name(kind.elem_type)
     if dtype is None or not kind.HasField("shape"):
@@ -44,7 +44,7 @@ def topological_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """The nodes that the outputs depend on, each right before the first that needs it.
 
     Depth first from the outputs, so that a branch is finished before the next begins and few tensors are alive at
-    once. Nodes without effect on an output are left out.
+    once. Nodes without effect on an output are omitted.
     """
     producer = {name: node for node in graph.node for name in node.output if name}
     order: list[onnx.NodeProto] = []

@@ -36,7 +36,7 @@ class LearnedCodec:
         marks: Sizes and checksums of the bundle's files.
 
     Raises:
-        BundleError: the codec in the middle is not known, or does not take the code.
+        BundleError: the codec in the middle is unknown, or does not take the code.
     """
 
     lossless = False
@@ -115,7 +115,7 @@ class LearnedCodec:
                 came=(error.strerror or str(error)).lower(),
                 fix="copy the bundle again, with all its files",
             ) from error
-        # The folder may have been written again since the bundle was loaded: a codec that was trained anew would
+        # The folder may have been written again since the bundle was loaded: a codec that was trained again would
         # decode what others encoded with the old one.
         digest = hashlib.sha256(data).hexdigest()
         if digest != self._marks[file].sha256:

@@ -73,7 +73,7 @@ class FrameSpec:
         samples: Signals: length of a window.
         rate_hz: Signals: samples per second.
         channel_names: Signals: names of the channels, in the model's order; empty where they have none.
-        units: Signals: the channels' units, one for all or one each; empty where nobody says.
+        units: Signals: the channels' units, one for all or one each; empty where not given.
         layout: Signals: ``channels_first`` is ``(1, channels, samples)``, ``channels_last`` ``(1, samples, channels)``,
             ``flat`` ``(1, samples)`` of the one channel.
         shape: Shape of the array; for images and signals it follows from the others.

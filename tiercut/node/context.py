@@ -30,7 +30,7 @@ class NodeContext:
         counters: All that it counts; its status says it.
         refusals: Counts what its brokers refuse.
         log: Its log.
-        instance: Drawn anew at each start: two of one name at once are two nodes.
+        instance: Drawn again at each start: two of one name at once are two nodes.
     """
 
     settings: NodeSettings
@@ -92,7 +92,7 @@ class NodeContext:
         power_watts: float = 0.0,
         gateway: bool = False,
     ) -> NodeStatus:
-        """Its status now; an offline one is said by its will, which has neither load nor time."""
+        """Its status now; an offline one is its will, which has neither load nor time."""
         online = state == "online"
         return NodeStatus(
             node=self.settings.node,

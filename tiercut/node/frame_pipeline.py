@@ -25,9 +25,9 @@ from tiercut.repository.store import ModelStore
 
 #: How long frames in hand may take to finish after SIGTERM; with the goodbye a node is gone within 5 s.
 DRAIN_S = 2.0
-#: How often frames are looked for that are being sent to a node that is gone.
+#: How often to look for frames that are being sent to a node that is gone.
 LINK_CHECK_S = 0.1
-#: How often messages are given up whose missing chunks will not come.
+#: How often to give up messages whose missing chunks will not come.
 EXPIRE_EVERY_S = 1.0
 
 
@@ -80,7 +80,7 @@ class FramePipeline(Part):
         )
 
     def tasks(self) -> Tasks:
-        """What looks after frames that cannot go on."""
+        """Tasks for frames that are stuck."""
         return [("links", self._watch_links), ("expire", self._expire)]
 
     async def _watch_links(self) -> None:

@@ -16,7 +16,7 @@ from tiercut.security.identity_list import Role
 
 log = logging.getLogger(__name__)
 
-#: How long a node waits for its files: whoever writes them may start after it.
+#: How long a node waits for its files: the program that writes them may start after it.
 WAIT_S = 120.0
 
 Settings = TypeVar("Settings", bound=NodeSettings)

@@ -110,7 +110,7 @@ class LinkProbes(Part):
 
     async def _say(self, progress: Progress) -> None:
         home = self._context.buses.home
-        if not home.connected:  # it is of no use later
+        if not home.connected:  # it is useless later
             return
         try:
             await home.publish(Message(self._topic, encode_json(progress), qos=0))

@@ -57,7 +57,7 @@ class Presence(Part):
             news.set()
 
     async def _keep(self, bus: Bus, *, taken: Callable[[], None] = lambda: None) -> None:
-        """Publish on one bus what is said; ``taken`` is told each time that the broker has taken it."""
+        """Publish the status on one bus; ``taken`` is called each time that the broker has taken it."""
         news = asyncio.Event()
         self._news.append(news)
         if self._payload:

@@ -35,7 +35,7 @@ class Uplink(Part):
         return [("cloud", self._hear_clouds if buses.uplink is buses.home else self._serve)]
 
     async def _serve(self) -> None:
-        """The way back is first: who is there is not known before, so nothing is sent that could not come back."""
+        """The way back is first: no node is known before, so nothing is sent whose outcome could not come back."""
         uplink = self._context.buses.uplink
         async with asyncio.TaskGroup() as group:
             group.create_task(self._clocks.listen(uplink), name="clock on the uplink")

@@ -24,7 +24,7 @@ MAX_UNFINISHED_BYTES = 64 * 1024 * 1024
 MAX_UNFINISHED_MESSAGES = 64
 UNFINISHED_TIMEOUT_S = 30.0
 #: Chunks of unfinished messages that stay unacknowledged. Each takes one of the broker's credits (Receive Maximum), so
-#: the oldest is acknowledged beyond that, or two large messages could block each other for ever.
+#: the oldest is acknowledged beyond that, or two large messages could block each other forever.
 MAX_HELD_CHUNKS = 32
 
 

@@ -100,7 +100,7 @@ class BusOutlet:
         return self._buses.uplink if tier == "cloud" else self._buses.home
 
     def _on_our_clock(self, stamp: ClockStamp, now_s: float) -> ClockStamp:
-        """A time on our clock; as it was where the other clock is not known, or has lied."""
+        """A time on our clock; as it was where the other clock is unknown, or has lied."""
         offset = self._offsets.offset(stamp.clock_id, now_s)
         if offset is None or not abs(stamp.seconds + offset.seconds) <= MAX_SECONDS:
             return stamp

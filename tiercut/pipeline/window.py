@@ -1,6 +1,6 @@
 """The frames of one stream that are in flight: how many may be, and what has become of each.
 
-MQTT's flow control ends at the broker: it takes a message whether or not anybody works on it. So the device counts the
+MQTT's flow control ends at the broker: it takes a message whether or not anyone works on it. So the device counts the
 frames of a stream that have no outcome yet (a result, or a reason why there is none) and sends no more than
 ``limit`` of them. What it does with the next one is the stream's delivery mode: ``every`` lets the sensor wait,
 ``latest`` keeps the newest frame and drops the one that it replaces.
@@ -66,7 +66,7 @@ class InFlight(Generic[Kept]):
     state: FrameState = FrameState.SENT
 
     def happens(self, event: FrameEvent, now_s: float) -> None:
-        """Follow `TRANSITIONS`; the wait for the outcome begins anew."""
+        """Follow `TRANSITIONS`; the wait for the outcome begins again."""
         self.state = TRANSITIONS[self.state, event]
         self.sent_s = now_s
 
@@ -118,7 +118,7 @@ class InFlightWindow(Generic[Kept]):
         return self._frames.pop(seq, None) is not None
 
     def overdue(self, now_s: float) -> list[InFlight[Kept]]:
-        """Frames that are away and whose outcome has been waited for too long, oldest first.
+        """Frames that have left the device and whose outcome is overdue, oldest first.
 
         One that is still on this device waits for a thread or for its broker: to send it again would not help.
         """

@@ -74,7 +74,7 @@ class Answer:
         latency_seconds: The sum of the stages.
         accuracy: 0..1, codecs counted.
         energy_joules: What the device draws for a frame.
-        longest_stage_seconds: One frame in so many seconds gets through.
+        longest_stage_seconds: Seconds per frame that get through.
         stages: In order.
         violates: Constraints that it breaks; none of a plan that may be followed.
     """

@@ -25,7 +25,7 @@ Load = Mapping[str, float]
 
 
 def stretch(taken: float) -> float:
-    """How much longer a stage lasts where the others take so much (1 is all of the time)."""
+    """Factor on a stage's time where the others take a share ``taken`` (1 is all of the time)."""
     if taken <= STRAIGHT_FROM:
         return 1 / (1 - taken)
     free = 1 - STRAIGHT_FROM

@@ -52,7 +52,7 @@ def slack(value: float) -> float:
 
 
 def usable(codec: Codec, cut: int, blocks: int) -> bool:
-    """Whether a codec may be used where a variant of so many blocks is cut."""
+    """Whether a codec may be used where a variant of that many blocks is cut."""
     if codec.name == "raw":
         return True
     first, last = codec.cuts or (1, blocks - 1)
@@ -121,7 +121,7 @@ def _stages(problem: Problem, plan: PlanIndex) -> Iterable[Stage]:
 
 
 def _transfer(sender: Node, receiver: Node, link: Link, codec: Codec, size_bytes: float) -> Stage:
-    """The stage that carries so many bytes (before the codec) over a link."""
+    """The stage that carries a number of bytes (before the codec) over a link."""
     sent_bytes = size_bytes / codec.ratio
     transmit = sent_bytes * 8 / (link.mbps * 1e6)
     coding = size_bytes / 1e6 * (codec.encode_seconds_per_mb + codec.decode_seconds_per_mb)

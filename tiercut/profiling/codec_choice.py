@@ -31,9 +31,9 @@ def problem_codecs(
     Args:
         table: The model's table.
         sender: Profile of the node that encodes.
-        receiver: Profile of the node that decodes; the sender where it is not known.
+        receiver: Profile of the node that decodes; the sender where unknown.
         names: Only these codecs, with noise or without; all by default.
-        max_accuracy_drop: Entries that cost more are left out.
+        max_accuracy_drop: Entries that cost more are omitted.
         keep: Entries that are in it in any case, because a plan uses them: ``<codec>@<cut>``.
     """
     encoding = _points(sender)

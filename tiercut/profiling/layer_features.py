@@ -93,7 +93,7 @@ def _fused(graph: Graph) -> set[int]:
 
 
 def describe(coefficients: NDArray[np.float64]) -> dict[str, dict[str, float]]:
-    """Coefficients by family and term, those that are 0 left out."""
+    """Coefficients by family and term, those that are 0 omitted."""
     table: dict[str, dict[str, float]] = defaultdict(dict)
     for name, row in zip(FAMILIES, coefficients.reshape(len(FAMILIES), len(TERMS)), strict=True):
         for term, value in zip(TERMS, row, strict=True):

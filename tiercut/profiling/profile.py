@@ -220,13 +220,13 @@ def codec_rows(
     """The planning problem's codecs for the cuts worth choosing: one per codec and cut.
 
     A codec's ratio depends on the cut (after a ReLU half the values are 0), so one entry for all cuts would mislead.
-    One that shrinks nothing is left out: ``raw`` always exists. ``name`` is the codec's, so it repeats; a problem wants
+    One that shrinks nothing is omitted: ``raw`` always exists. ``name`` is the codec's, so it repeats; a problem wants
     unique names (`named_by_cut`).
 
     Args:
         sender: Profile of the node that encodes.
         cuts: Only these; all that the profile has by default.
-        receiver: Profile of the node that decodes; the sender's times where it is not known.
+        receiver: Profile of the node that decodes; the sender's times where unknown.
         accuracy_drop: By codec name; 0 where it is not given.
     """
     wanted = None if cuts is None else set(cuts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 #: Why frames are dropped: the counters' names and what each means.
 DROP_REASONS = {
-    "past_deadline": "its deadline passed before the work on it was done",
+    "past_deadline": "its deadline passed before it was done",
     "too_late": "what is left to be done takes longer than there is time until its deadline",
     "newer_frame": "a newer frame of its stream came while it waited",
     "unchanged": "it differs too little from the last frame of its stream that was not skipped",
@@ -14,7 +14,7 @@ DROP_REASONS = {
     "misrouted": "it came to a node that its plan does not name, or behind that node's segment",
     "bad_tensors": "its tensors are not those of its cut",
     "segment_failed": "the model's segment raised an error",
-    "unreachable": "the next node is not there and this one may not go on alone",
+    "unreachable": "the next node is unreachable and this one may not run the rest",
     "refused": "the broker does not take its message",
     "fault": "a fault of tiercut's, with a traceback in the log",
     "lost": "no result and no reason came back in time",

@@ -114,7 +114,7 @@ class Work(Struct, frozen=True, kw_only=True, tag_field="v", tag=VERSION):
         captured: The same moment on the device's monotonic clock, for durations.
         sent: When the sender published, on its monotonic clock.
         stages: What took how long so far, in order.
-        deadline_s: Seconds after capture within which the result is of use; ``None`` for ever.
+        deadline_s: Seconds after capture within which the result is of use; ``None`` forever.
         label: What the sensor calls the frame (a file's name), for people.
         return_to: Topic on the bus where the last hop arrived, for whoever finishes or drops the frame; ``None``:
             straight to the stream's own topics.

@@ -65,7 +65,7 @@ class NodeStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
         emulated_link: A sentence about an emulated link in front of it.
         reaches_cloud: It can send to cloud nodes without an edge between.
         power_watts: Drawn while computing; 0 where unknown.
-        instance: Drawn anew at each start of the program: two of them at once are two nodes with one name.
+        instance: Drawn again at each start of the program: two of them at once are two nodes with one name.
         sent_unix_s: Wall clock of the node; 0 where not given (a will has none).
         gateway: A device-tier node inside an edge: it can read any sensor that publishes on the bus.
     """

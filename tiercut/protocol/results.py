@@ -163,7 +163,7 @@ class Journey:
         plan: The plan it has followed.
         stages: What took how long, in order.
         captured_unix_s: When the device captured it, on its wall clock.
-        latency_s: Capture to result; ``None`` where the device's clock was not known.
+        latency_s: Capture to result; ``None`` where the device's clock was unknown.
         fallback: Why a node ran more than the plan says.
         exit: The variant at whose end it has left.
         deadline_met: Whether it came in time; ``None`` for a frame without a deadline, or of unknown age.

@@ -57,7 +57,7 @@ class Topic:
 
     @property
     def for_people(self) -> bool:
-        """Anybody may read it, or publish on it."""
+        """Anyone may read it, or publish on it."""
         return self.from_people or "people" in self.listeners
 
     @property

@@ -38,7 +38,7 @@ class HubClient:
         """A file from a byte on: its answer has status 206, or 200 for all of it.
 
         Raises:
-            BundleError: the hub says no.
+            BundleError: the hub refuses.
         """
         headers = {"Range": f"bytes={start}-"} if start else {}
         async with self._session.get(self._url + path, headers=headers, ssl=self._tls, allow_redirects=False) as answer:
@@ -57,7 +57,7 @@ class HubClient:
         """A small file.
 
         Raises:
-            BundleError: the hub says no, or it is larger than that.
+            BundleError: the hub refuses, or it is larger than that.
         """
         data = bytearray()
         async with self.get(path) as answer:

@@ -103,7 +103,7 @@ class ModelStore:
         return any(each.bundle is not None and each.bundle.model == model for each in self._seen.values())
 
     def find(self, model: str) -> Bundle | None:
-        """The bundle of an identity; the folder is read again when it is not known (it may have come since)."""
+        """The bundle of an identity; the folder is read again when it is unknown (it may have come since)."""
         if model not in self._bundles:
             self.refresh()
         return self._bundles.get(model)

@@ -15,7 +15,7 @@ from tiercut.model.bundle import Bundle
 from tiercut.model.variants import Variant
 
 Outputs = Mapping[str, NDArray[Any]]
-#: JSON has no NaN and no infinity: they are said in words.
+#: JSON has no NaN and no infinity: they become words.
 NumberOrWord = int | float | str
 #: Home Assistant keeps a state of at most this many characters.
 STATE_CHARACTERS = 255
@@ -53,7 +53,7 @@ class ResultKind(ABC, Generic[S]):
 
     @abstractmethod
     def read(self, outputs: Outputs, bundle: Bundle, variant: Variant) -> tuple[S, float | None]:
-        """What one frame's outputs say, and how sure the model is, 0..1; ``None`` where that is not known."""
+        """What one frame's outputs say, and how sure the model is, 0..1; ``None`` where unknown."""
 
     @abstractmethod
     def headline(self, said: S) -> tuple[str, str]:

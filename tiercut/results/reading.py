@@ -25,7 +25,7 @@ class Reading:
     Attributes:
         kind: What kind of result it is.
         said: That kind's fields of the result.
-        confidence: How sure the model is, 0..1; ``None`` where that is not known.
+        confidence: How sure the model is, 0..1; ``None`` where unknown.
         exit: The variant at whose end the frame has left.
         seq: The frame's number.
     """

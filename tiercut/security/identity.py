@@ -223,7 +223,7 @@ def _subfolders(folder: Path) -> list[Path]:
 def _lock(folder: Path) -> bool:
     """Take the folder's lock, which needs no right to write; false where another process (or we) has it.
 
-    Both the folder and the file in it: a file may be copied anew, and a folder mounted at two places.
+    Both the folder and the file in it: a file may be copied again, and a folder mounted at two places.
     """
     handles: list[int] = []
     try:

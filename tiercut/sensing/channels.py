@@ -19,7 +19,7 @@ Numbers = NDArray[np.float64]
 
 
 def names_of(form: SensorForm, source: SourceSettings) -> tuple[str, ...]:
-    """Names of a sensor's channels; empty where nobody says."""
+    """Names of a sensor's channels; empty where not given."""
     names = tuple(channel.name for channel in form.channels)
     if all(names) and names:
         return names

@@ -28,7 +28,7 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 _PICTURE, _FRAME = 4, 3
 #: libwebp's two canvases, its own pixels, and what pillow makes of them.
 _WEBP = 16
-#: Chunks of PNG that pixels are made of. Texts and profiles, which can inflate to hundreds of MB, are left out.
+#: Chunks of PNG that pixels are made of. Texts and profiles, which can inflate to hundreds of MB, are omitted.
 _PNG_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 
 #: How the three formats begin in base64.

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 ZEROS, KAISER = 12, 6.0
 #: Where the filter's edge is, in parts of the highest frequency that the slower rate can carry.
 EDGE = 0.9
-#: Sensors of so many samples per second are sound: they are filtered going up as well.
+#: Sensors of at least this many samples per second are sound: they are filtered when upsampled as well.
 SOUND_HZ = 1000.0
 #: Sets of weights at most, and so the denominator of the ratio that stands for the two rates. Ten times as many samples
 #: a second or more have fewer, as each set is longer; 44.1 to 16 kHz takes 160. Rates are met to 0.05 %.
@@ -53,7 +53,7 @@ class Resampler:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew: the next sample has nothing to do with those before."""
+        """Begin again: the next sample has nothing to do with those before."""
         self._kept: Samples | None = None
         self._base = 0  # number of the first kept sample, counted from the first that came
         self._next = 0  # number of the next sample out

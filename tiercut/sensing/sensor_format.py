@@ -21,8 +21,8 @@ class Channel:
     """One channel of a signal.
 
     Attributes:
-        name: Such as ``acc_x``; empty where nobody says.
-        unit: Such as ``m/s2``; empty where nobody says.
+        name: Such as ``acc_x``; empty where not given.
+        unit: Such as ``m/s2``; empty where not given.
     """
 
     name: str = ""
@@ -36,10 +36,10 @@ class SensorForm:
     Attributes:
         kind: ``image``: pictures of any size. ``signal``: any number of samples at a time. ``tensor``: arrays that are
             the model's input as they are.
-        rate_hz: Signals: samples per second; ``None`` where nobody says.
+        rate_hz: Signals: samples per second; ``None`` where not given.
         channels: Signals: one entry per channel.
-        shape: Tensors: their shape; ``None`` where nobody says.
-        dtype: Tensors: their element type; empty where nobody says.
+        shape: Tensors: their shape; ``None`` where not given.
+        dtype: Tensors: their element type; empty where not given.
     """
 
     kind: FormKind

@@ -1,6 +1,6 @@
 """Which frames of several sensors belong together: those within a tolerance of each other, by their times of capture.
 
-It never waits for ever: a set that lacks a sensor goes out without it once the wait is over. Of a sensor that is faster
+It never waits forever: a set that lacks a sensor goes out without it once the wait is over. Of a sensor that is faster
 than the others, the frame nearest to theirs counts.
 """
 

@@ -174,7 +174,7 @@ class HeldWindows:
         if count <= 0:
             return []
         whole = self._length + self._cutter.step
-        if count > whole:  # older windows are of no use by now
+        if count > whole:  # older windows are useless by now
             self._cutter.reset()
             self._next += (count - whole) // self._cutter.step * self._cutter.step
             count = until - self._next

@@ -57,7 +57,7 @@ class Quiet:
 
 
 class Fixed(Quiet):
-    """One plan for ever."""
+    """One plan forever."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan

@@ -111,14 +111,14 @@ class Scenario:
         site: What is known of the nodes beforehand.
         links: By (from, to).
         slowdowns: Factor on a node's profile, by node.
-        duration_s: Frames are captured for so long.
+        duration_s: How long frames are captured.
         fps: Frames per second.
         timeout_s: A frame without an outcome after this is lost.
-        load_s: A node takes so long to load a segment.
-        detect_s: A link that is down (or back) is noticed after so long; shorter outages are not.
+        load_s: How long a node takes to load a segment.
+        detect_s: How long until a link that is down (or back) is noticed; shorter outages are not.
         noise: Standard deviation of the logarithm of a segment's time.
         in_flight: Frames that may be in flight.
-        deadline_s: Age after which a result is of no use.
+        deadline_s: Age after which a result is useless.
         seed: Of all chance.
     """
 

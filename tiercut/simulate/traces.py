@@ -29,7 +29,7 @@ Points = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A value that holds from each time to the next; the last one holds for ever.
+    """A value that holds from each time to the next; the last one holds forever.
 
     Attributes:
         times: Seconds, increasing from 0.

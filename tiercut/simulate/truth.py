@@ -13,7 +13,7 @@ from tiercut.planner.problem import RAW, Link, Node, Problem, Variant
 from tiercut.profiling.profile import block_seconds, codec_rows, named_by_cut
 from tiercut.simulate.scenario import Scenario
 
-#: A link that is down is left out of a problem.
+#: A link that is down is omitted of a problem.
 _MIN_MBPS = 1e-6
 
 

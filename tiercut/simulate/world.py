@@ -216,7 +216,7 @@ class World:
         return Transfer(tier=tier, node=receiver, payload_bytes=size, seconds=seconds, arrived=arrived)
 
     def _status(self) -> None:
-        """What idle nodes say now and then."""
+        """What idle nodes publish now and then."""
         for name, station in self.stations.items():
             if station.idle:
                 self._policy.pace(name, self.scenario.slowdowns[name].at(self.now_s), self.now_s)
@@ -231,5 +231,5 @@ class World:
 
 
 def noticed(spans: tuple[tuple[float, float], ...], detect_s: float) -> tuple[tuple[float, float], ...]:
-    """When outages are believed: each so much later, and those that are shorter never."""
+    """When outages are noticed: each after a delay, and those shorter than it never."""
     return tuple((start + detect_s, end + detect_s) for start, end in spans if end - start > detect_s)

@@ -25,7 +25,7 @@ class Call:
         fixed: Per input, its value where that is an initialiser of the graph.
         outputs: How many of its outputs are used, counted up to the last used one.
         version: Of the operator set.
-        tensors: Per input, the tensor; ``None`` where an optional one is left out.
+        tensors: Per input, the tensor; ``None`` where an optional one is omitted.
     """
 
     op: str
@@ -53,7 +53,7 @@ class Call:
         return tensor
 
     def optional(self, index: int) -> torch.Tensor | None:
-        """An input that may be left out."""
+        """An input that may be omitted."""
         return self.tensors[index] if index < len(self.tensors) else None
 
     def get(self, name: str, default: Any) -> Any:
