@@ -87,7 +87,7 @@ class Assignments:
         rivals = self._assigned.keys() & self._own.keys()
         for name in rivals - self._rivals.keys():
             self._counters["streams_refused"] += 1
-            log.error("two streams with one name: this device's own stays", extra={"stream": name})
+            log.error("two streams with one name: the device's own stays", extra={"stream": name})
         now_s = self._clock.unix_s()
         self._rivals = {name: self._rivals.get(name, now_s) for name in rivals}
 
@@ -102,8 +102,8 @@ class Assignments:
         if since_unix_s is None:
             return report
         said = (
-            f"the stream '{report.stream}' is two: expected one of that name, got one in the settings of "
-            f"'{self._node}' and another that the hub assigns; the device's own stays: remove or rename one of them"
+            f"there are two streams '{report.stream}': expected one of that name, got one in the settings of "
+            f"'{self._node}' and another assigned by the hub; the device's own stays: remove or rename one of them"
         )
         return structs.replace(
             report, trouble=(Trouble("two_streams", said, 1, iso_time(since_unix_s)), *report.trouble)

@@ -74,7 +74,7 @@ class Deadline(Struct, frozen=True, kw_only=True):
 
 
 def _unsound(expected: str, came: str, fix: str) -> SettingsError:
-    return SettingsError("a plan does not hold together", expected=expected, came=came, fix=fix)
+    return SettingsError("a plan is inconsistent", expected=expected, came=came, fix=fix)
 
 
 class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -18,8 +18,8 @@ from tiercut.results.schema import result_schemas
 
 VERSION = "3.0.0"
 _DESCRIPTION = """\
-Every topic of a tiercut site, on plain MQTT 5. Those tagged `people` are for anyone: results, statuses, and what a
-person may say. Those tagged `nodes` are between tiercut's own programs; they may change with any version.
+Every topic of a tiercut site, on plain MQTT 5. Those tagged `people` are for anyone: results, statuses, and people's
+commands. Those tagged `nodes` are between tiercut's own programs; they may change with any version.
 `docs/results.md` shows how to read results, `docs/wire-format.md` what frames look like.
 """
 _PARAMETERS = {

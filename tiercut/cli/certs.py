@@ -98,7 +98,7 @@ def _issue(args: argparse.Namespace) -> int:
     wanted = Listed(identity, tuple(args.topic))
     made = folder.ensure(wanted, hosts=args.host, days=args.days, again=args.again)
     certs_site.refresh_cloud_rules(folder)
-    print(f"{identity}  {'made' if made else 'is there already'}  {folder.files.path_of(identity)}")
+    print(f"{identity}  {'made' if made else 'exists already'}  {folder.files.path_of(identity)}")
     if args.out is not None:
         folder.files.copy(identity, args.out)
         print(f"copied to {args.out}")

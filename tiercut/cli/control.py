@@ -42,7 +42,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--codecs int8+zstd,int8+zstd",
     )
     parser.add_argument("stream", help="name of the stream")
-    parser.add_argument("mode", choices=("auto", "freeze", "plan"), help="who chooses: coordinator, nobody, or you")
+    parser.add_argument(
+        "mode", choices=("auto", "freeze", "plan"), help="who chooses: the coordinator, nobody (the plan stays), or you"
+    )
     add_connection(parser)
     by_hand = parser.add_argument_group("with plan")
     by_hand.add_argument("--first-cut", type=int, metavar="N", help="cut point at the end of the device's part")
@@ -125,7 +127,7 @@ async def _outcome(heard: _Heard, control: StreamControl, stream: str) -> str:
             expected=f"an answer of the hub on the stream '{stream}' within {ANSWERED_S:.0f} s",
             came="nothing",
             fix=f"start the hub, or let it plan the stream (the streams table of its settings, not plans); "
-            f"'{control.mode}' stays retained and takes effect when the hub is there",
+            f"'{control.mode}' stays retained and takes effect when the hub is back",
         )
     if control.plan is not None and not _same(plan, control.plan):
         raise _NotTakenError(
@@ -231,7 +233,7 @@ def _check(args: argparse.Namespace) -> None:
             f"'{args.mode}' takes no plan",
             expected="--first-cut and other plan options with 'plan' only",
             came=", ".join(given),
-            fix=f"omit them, or say 'tiercut control {args.stream} plan …'",
+            fix=f"omit them, or use 'tiercut control {args.stream} plan …'",
         )
     if args.mode == "plan" and (args.first_cut is None or args.second_cut is None):
         raise SettingsError(

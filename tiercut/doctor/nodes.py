@@ -70,7 +70,7 @@ def presence(nodes: Mapping[Key, Seen], target: Target) -> list[Finding]:
     if online:
         findings.insert(0, good("nodes", f"{len(online)} online: {', '.join(online)}"))
     if role != "cloud" and not any(tier == "hub" for tier, _ in nodes):  # hubs are not on the cloud's bus
-        findings.append(problem("nodes", "no hub has ever said anything: no stream gets a plan", "start the hub"))
+        findings.append(problem("nodes", "no hub has published a status: no stream gets a plan", "start the hub"))
     return findings
 
 

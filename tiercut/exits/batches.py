@@ -77,7 +77,7 @@ class Inputs:
                 f"frame {place} does not fit the model '{self._bundle.name}'",
                 expected=error.expected,
                 came=error.came,
-                fix="give frames such as the model takes",
+                fix="give frames that the model takes",
             ) from error
 
 

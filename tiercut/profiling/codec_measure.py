@@ -234,7 +234,7 @@ def _labelled(bundle: Bundle, samples: Samples) -> Samples:
     shape = bundle.outputs[0].shape
     if not shape or math.prod(shape) != shape[-1]:
         raise DataError(
-            f"labels say nothing about the outputs of '{bundle.name}'",
+            f"labels cannot be compared with the outputs of '{bundle.name}'",
             expected="a first output of one score per class",
             came=str(bundle.outputs[0].tensor),
             fix="give frames without labels: answers are compared with those of the model without a codec",

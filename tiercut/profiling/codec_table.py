@@ -53,7 +53,7 @@ class CodecRow:
         except SettingsError as error:
             raise bad_table(error.expected, error.came) from error
         if said != self.noise or not re.fullmatch(r"[A-Za-z0-9+\-_.]{1,64}", self.codec):
-            raise bad_table("a codec's name that says its noise", f"{self.codec[:80]!r} with noise {self.noise}")
+            raise bad_table("a codec's name with its noise", f"{self.codec[:80]!r} with noise {self.noise}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

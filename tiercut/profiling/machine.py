@@ -38,7 +38,7 @@ class Machine:
     def __post_init__(self) -> None:
         if not (self.cores > 0 and self.threads >= 1):
             raise SettingsError(
-                "a machine does not hold together",
+                "a machine's description is not valid",
                 expected="cores > 0 and threads >= 1",
                 came=f"cores {self.cores}, threads {self.threads}",
                 fix="correct the number of threads",

@@ -214,7 +214,9 @@ class Assembler(Generic[Token]):
         self._waiting[chunk.message_id] = message
         if not message.fits(chunk):
             self._give_up(chunk.message_id, "chunk_contradicts")
-            raise bad_chunk("chunk_contradicts", expected="what earlier chunks of the message said", came="other")
+            raise bad_chunk(
+                "chunk_contradicts", expected="the same header fields as in earlier chunks of the message", came="other"
+            )
         message.since_s = now_s
         if chunk.index not in message.bodies:
             self._make_room(chunk)

@@ -29,7 +29,7 @@ class SourceSettings:
     """Where frames come from. Which settings count depends on the sensor: docs/sensors.md, docs/device-sensors.md."""
 
     sensor: str = setting(
-        "mqtt, fusion, a sensor of docs/device-sensors.md, or a plugin's name (default: the device's own settings say)",
+        "mqtt, fusion, a sensor of docs/device-sensors.md, or a plugin's name (default: as the device's settings)",
         default="",
     )
     path: tuple[Path, ...] = setting(
@@ -44,7 +44,7 @@ class SourceSettings:
         "json: JSONPath of each channel's number or array, or one of an array with all channels", default=()
     )
     sample_format: SampleFormat = setting("pcm: form of a sample", default="s16le")
-    rate_hz: float | None = setting("samples per second (default: as the sensor says)", default=None)
+    rate_hz: float | None = setting("samples per second (default: the sensor's own rate)", default=None)
     channels: tuple[str, ...] = setting("names of a signal's channels, in order", default=())
     units: tuple[str, ...] = setting("their units: one for all, or one each", default=())
     scale: tuple[float, ...] = setting("factor on values: one for all, or one per channel", default=())

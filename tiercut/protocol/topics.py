@@ -110,7 +110,7 @@ STATUS = Topic(
     "status",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/status",
     NodeStatus,
-    note="the will says offline",
+    note="the will is an offline status",
     retain=True,
     publisher="the node",
     listeners="hub, nodes of the site, people",
@@ -214,7 +214,7 @@ RESULT = Topic(
     f"{ROOT}/{{site}}/stream/{{stream}}/result",
     Result,
     event=True,
-    publisher="whoever finishes the frame on the site's bus",
+    publisher="the node that finishes the frame on the site's bus",
     listeners="the stream's device (a place in its window is free again), edges that keep answers, people",
 )
 WANTED = Topic(
@@ -268,7 +268,7 @@ DROPPED = Topic(
     f"{ROOT}/{{site}}/stream/{{stream}}/dropped",
     Dropped,
     event=True,
-    publisher="whoever drops the frame",
+    publisher="the node that drops the frame",
     listeners="the stream's device (a place in its window is free again), edges that keep answers, people",
 )
 

@@ -66,7 +66,7 @@ class Identity:
             ) from error
         if not certificates.same_key(certificate, key):
             raise SettingsError(
-                f"the identity in '{folder}' does not hold together",
+                f"the identity in '{folder}' is inconsistent",
                 expected=f"the key of {CERT_FILE}",
                 came=f"another key in {KEY_FILE}",
                 fix="copy both files, or renew the certificate",

@@ -14,8 +14,8 @@ REASONS = {
     "bad_number": "something that is no number, or not a finite one",
     "bad_pcm": "bytes that are no whole samples",
     "bad_npy": "no npy file of plain numbers, or one whose header does not fit its bytes",
-    "wrong_shape": "an array of another shape or element type than the settings or the model say",
-    "no_rate": "several samples at once from a sensor whose rate nobody says",
+    "wrong_shape": "an array of another shape or element type than the settings or the model have",
+    "no_rate": "several samples at once from a sensor of unknown rate",
 }
 
 

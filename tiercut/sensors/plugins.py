@@ -153,7 +153,7 @@ def _form(sensor: Sensor, source: SourceSettings) -> SensorForm:
         raise _failed(source, "to say its form", error) from error
     if not isinstance(form, SensorForm):
         raise SensorError(
-            f"the plugin '{source.sensor}' does not say what it gives",
+            f"the plugin '{source.sensor}' does not declare what it gives",
             expected="a SensorForm as its attribute form",
             came=type(form).__name__,
             fix="correct the plugin",

@@ -41,7 +41,7 @@ class PlayedRecording(DeviceSensor):
             raise SettingsError(
                 "the sensor 'recording' has no rate",
                 expected="the setting rate_hz",
-                came="none, and an npy file does not say",
+                came="none, and an npy file has none",
                 fix="add rate_hz = 50, or what it was recorded with",
             )
 

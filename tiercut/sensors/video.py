@@ -79,7 +79,7 @@ class Video(DeviceSensor):
             self._check_begun(0)
         rate_hz = self.source.rate_hz or video.get(self._cv2.CAP_PROP_FPS)
         if not 0 < rate_hz < math.inf:  # also where it is no number
-            raise self._bad("a video that says its frame rate", f"{rate_hz} frames per second", "set rate_hz")
+            raise self._bad("a video with a frame rate", f"{rate_hz} frames per second", "set rate_hz")
         return 1 / float(rate_hz)
 
     @staticmethod

@@ -44,7 +44,7 @@ class Trace:
         valid = all(math.isfinite(value) and value >= 0 for value in self.values)
         if not self.times or self.times[0] != 0 or not rising or not valid or len(self.times) != len(self.values):
             raise SettingsError(
-                "a trace does not hold together",
+                "a trace is not valid",
                 expected="times that rise from 0, and one finite value >= 0 for each",
                 came=f"{list(zip(self.times, self.values, strict=False))[:3]} …",
                 fix="correct the trace",
