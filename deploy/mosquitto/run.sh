@@ -9,7 +9,7 @@
 # sessions are kept. Ends it on TERM.
 #
 # Every connection shows its certificate: TLS sessions are not resumed, as a ticket would go on being good when the
-# certificate has ended or its authority is trusted no more. Mosquitto has no setting for that, but OpenSSL reads one.
+# certificate has ended or its authority is no longer trusted. Mosquitto has no setting for that, but OpenSSL reads one.
 set -u
 
 CONF=${1:-/identity/mosquitto.conf}
@@ -71,7 +71,7 @@ while kill -0 "$broker" 2>/dev/null; do
     now=$(look "$cert" "$key" "$rules")
     pair=$(look "$cert" "$key")
     if [ -n "$gone" ]; then
-        say "an authority is trusted no more: starting again"
+        say "an authority is no longer trusted: starting again"
         kill -TERM "$broker"
         wait "$broker"
         read_last=$now
