@@ -81,7 +81,7 @@ class StreamRoutes:
         settings = await _settings(request, name)
         known = self._api.show(name) is not None
         if known and request.headers.get("If-None-Match") == "*":
-            sentence = f"the stream '{name}' exists already: expected a new name, got '{name}'"
+            sentence = f"the stream '{name}' is there already: expected a new name, got '{name}'"
             raise Refusal(HTTPStatus.PRECONDITION_FAILED, f"{sentence}; omit If-None-Match to replace it")
         return web.json_response(await self._api.add(name, settings), status=200 if known else 201)
 
