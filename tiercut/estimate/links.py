@@ -33,7 +33,7 @@ _APART = 4.0
 _PROBE_SMALL_BYTES = 200
 _PROBE_S, _PROBE_GENTLE_S = 0.08, 0.02
 _MIN_PROBE_BYTES, _MAX_PROBE_BYTES = 8_000, 60_000
-#: After a change, and before anything was seen, probes follow each other so soon; then ever more rarely.
+#: Interval of probes after a change and before the first transfer; then they get ever rarer.
 _PROBE_SOON_S = 1.0
 #: One odd transfer is no change yet: the next probe follows after this.
 _PROBE_AGAIN_S = 0.25
