@@ -1,1 +1,1 @@
-"""The site's hub: the bus, the streams and their plans."""
+"""The site's hub: registry, coordination, HTTP, brokers' settings. What it decides plans with is in `tiercut`."""

@@ -1,1 +1,1 @@
-"""The edge tier: the middle segment."""
+"""The edge tier: the answer cache and the gateway. What every node does is in `tiercut.node`."""

@@ -1,1 +1,1 @@
-"""What can be read and published on a site's bus, as an AsyncAPI 3.0 document: ``python -m tiercut.asyncapi``."""
+"""All topics as an AsyncAPI 3.0 document: ``python -m tiercut.asyncapi``. The topics are in `protocol`."""

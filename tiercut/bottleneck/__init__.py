@@ -1,1 +1,1 @@
-"""Learned codecs: a small encoder and decoder at a cut, distilled from the full model, that become part of a bundle."""
+"""Training learned codecs, distilled from the full model. Running them is `model.learned_codec`."""

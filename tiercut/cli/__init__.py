@@ -1,4 +1,4 @@
-"""The ``tiercut`` command: one module per subcommand, each with ``add_parser`` and ``run``."""
+"""The ``tiercut`` command: a module per subcommand. What the commands do with a site is in the packages below."""
 
 from __future__ import annotations
 

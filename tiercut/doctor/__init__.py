@@ -1,1 +1,1 @@
-"""Is a site well? Small checks from this machine; each gives one sentence and a fix."""
+"""Is a site well? Small checks from this machine, each one sentence and a fix. Nothing here changes a site."""

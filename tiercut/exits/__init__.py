@@ -1,1 +1,1 @@
-"""Early exits: small classifier heads at cut points, trained, calibrated and put into a bundle's graph."""
+"""Training early exits: small classifier heads at cut points. Running them is in `model` and `pipeline`."""

@@ -1,1 +1,1 @@
-"""What a cut gives away: attackers that rebuild frames from the tensors that cross the wire there."""
+"""Attackers that rebuild frames from the tensors at a cut. A device's own checks are in `iot_node.privacy`."""

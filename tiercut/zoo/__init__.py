@@ -1,4 +1,4 @@
-"""Models with published weights, ready to export.
+"""Models with published weights, ready to export. How they become bundles is in `authoring`.
 
 ``imagenet_labels.txt`` holds the 1000 class names of ImageNet-1k in the order of its indices, one per line. They are
 ``_IMAGENET_CATEGORIES`` of torchvision 0.29 (``torchvision/models/_meta.py``), Copyright (c) Soumith Chintala 2016,
