@@ -109,6 +109,14 @@ def test_what_is_no_json_object_is_refused(copy: Path, text: str) -> None:
         Bundle.load(copy)
 
 
+@pytest.mark.parametrize("value", ["\ud800", *(json.loads("[" * n + "]" * n) for n in (450, 600, 900))])
+def test_field_that_no_text_or_stack_can_hold_is_refused(copy: Path, value: Any) -> None:
+    document = json.loads((copy / "bundle.json").read_text())
+    (copy / "bundle.json").write_text(json.dumps(document | {"files": {"model.onnx": value}}))
+    with pytest.raises(BundleError, match=r"bundle\.json"):
+        Bundle.load(copy)
+
+
 def test_cut_table_of_another_graph_is_refused(copy: Path) -> None:
     rewrite(copy, lambda document: document["cuts"].pop(1))
     with pytest.raises(BundleError, match="does not belong"):

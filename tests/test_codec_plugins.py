@@ -127,6 +127,18 @@ def test_package_that_cannot_be_used_is_named_and_costs_no_other_codec(install: 
     assert why in str(caught.value)
 
 
+def test_package_whose_error_cannot_be_said_is_named(install: Install) -> None:
+    install("broken", "class Mute(Exception):\n    def __str__(self):\n        return 1 / 0\nraise Mute")
+    with pytest.raises(SettingsError, match=r"'broken' of other_broken 1\.0 cannot be used: Mute"):
+        codec("broken")
+
+
+@pytest.mark.parametrize("encode", ["return 7", "return [1, 2]", "return 'text'"])
+def test_codec_that_gives_no_bytes_is_stood_in_for(install: Install, encode: str) -> None:
+    install("failing", FAILING.format(**WORKING | {"encode": encode}))
+    assert encode_tensor("x", ARRAY, "failing").codec == "raw+zstd"
+
+
 def test_name_of_noise_is_no_codecs(install: Install) -> None:
     install("noise1+raw", TURNED.replace('"turned"', '"noise1+raw"'))
     assert "noise1+raw" not in CODECS

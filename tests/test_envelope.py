@@ -263,6 +263,16 @@ def test_deeply_nested_json_is_refused(cls: type, field: str, levels: int, openi
         decode_json(cls, f'{{"{field}":{inner}}}'.encode())
 
 
+def test_maps_in_place_of_a_tensors_bytes_are_refused_at_once() -> None:
+    bomb = b"\xdd" + (100_000).to_bytes(4) + b"\x80" * 100_000
+    data = msgpack.packb(msgpack.unpackb(encode_work(sample_work("raw"))) | {"tensors": [{"data": "@"}]}).replace(
+        b"\xa1@", bomb
+    )
+    with pytest.raises(BadEnvelope, match="as bytes") as caught:
+        decode_work(data)
+    assert caught.value.reason == "bad_type"
+
+
 def memory_of(data: bytes) -> int:
     """The most that reading an envelope takes, refused or not."""
     tracemalloc.start()

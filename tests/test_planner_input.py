@@ -63,6 +63,13 @@ def test_wrong_field_is_named_with_what_was_expected(where: Keys, value: object,
     assert caught.value.exit_status == 2
 
 
+def test_text_that_is_no_unicode_is_refused() -> None:
+    problem = line()
+    problem["nodes"][0]["tier"] = "\ud800"
+    with pytest.raises(SettingsError, match="texts in Unicode"):
+        solve(problem)
+
+
 def test_whatever_is_no_object_is_refused() -> None:
     values: tuple[object, ...] = (None, [], "problem", 3)
     for value in values:

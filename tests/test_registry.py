@@ -29,7 +29,7 @@ from tiercut.errors import SettingsError
 from tiercut.model.bundle import Bundle
 from tiercut.protocol.nodes import NodeState, NodeStatus
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.protocol.streams import Assignment, SourceReport, StreamStatus, decode_assigned, encode_assigned
+from tiercut.protocol.streams import Assignment, SourceReport, StreamStatus, Trouble, decode_assigned, encode_assigned
 
 
 class World:
@@ -244,6 +244,23 @@ def test_new_hub_leaves_streams_where_they_are(world: World, chain: Bundle) -> N
     world.tick()
     assert world.assigned == {}  # nothing is said anew
     assert world.status["garden"].device == "f"
+
+
+def test_log_does_not_grow_with_long_reports(world: World) -> None:
+    for count in range(100):
+        trouble = (Trouble("bad", "\U0001f600" * 1000, count, "2026-01-01T00:00:00Z"),) * 8
+        world.handle(ReportHeard(SourceReport(stream="nowhere", node="x", state="failed", trouble=trouble)))
+    assert len(world.registry.log.events) < 40
+
+
+@pytest.mark.parametrize(
+    "bad", [{"model": "5a"}, {"settings": None, "model": "5a"}, {"settings": {"name": "+", "model": 7}, "model": "5a"}]
+)
+def test_entry_that_cannot_be_read_stops_no_others(chain: Bundle, bad: dict[str, Any]) -> None:
+    good = {"settings": {"name": "s", "model": "m", "sensor": "noise"}, "model": chain.model}
+    read, unreadable = decode_assigned(json.dumps({"streams": [bad, good]}).encode())
+    assert [each.settings.name for each in read] == ["s"]
+    assert unreadable == {}
 
 
 def test_assignments_survive_the_wire(chain: Bundle) -> None:

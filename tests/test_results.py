@@ -129,6 +129,7 @@ def test_drop_and_result_of_one_frame_are_two_events(chain: Bundle) -> None:
 def test_outcome_is_read_from_results_and_drops() -> None:
     dropped = encode_json(Dropped(stream="cam", seq=4, where="e", reason="newer_frame"))
     assert read_outcome(dropped) == ("cam", 4)
+    assert read_outcome(b'{"stream":"cam","seq":4,"label":"\\ud800"}') == ("cam", 4)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,13 @@ def test_line_of_a_model_without_labels_shows_numbers(chain: Bundle, output: dic
     assert f"  {shown}  " in line(json.dumps(said | {"outputs": [output]}).encode())
 
 
+@pytest.mark.parametrize("score", ["x", "", "1e3", "NaN"])
+def test_line_of_a_score_that_is_no_number_is_a_dash(chain: Bundle, score: str) -> None:
+    said = json.loads(result(chain))
+    said["labels"][0]["score"] = score
+    assert line(json.dumps(said).encode()).split()[1:3] == ["cam", "-"]
+
+
 def test_line_of_what_is_no_result_says_so_and_moves_no_cursor() -> None:
     shown = line(b'{"stream":"\\u001b[2J"}')
     assert shown.startswith("not a result: expected ")

@@ -83,6 +83,8 @@ def read(cls: type[Declared], value: object) -> Declared:
         return _read(cls, value)
     except RecursionError as error:
         raise refuse("not_json", expected="JSON that is less deeply nested", came=str(error)) from error
+    except UnicodeEncodeError as error:  # half of a surrogate pair, from a file that `load_json` has not read
+        raise refuse("bad_text", expected="texts in Unicode", came=error.object) from error
 
 
 def _read(cls: type[Declared], value: object) -> Declared:

@@ -82,7 +82,7 @@ class Table(Mapping[str, T], Generic[T]):
         try:
             self._usable[name] = self._made(name, entry.load(), package_of(entry))
         except ANYTHING as error:
-            self._broken[name] = f"'{name}' of {package_of(entry)} cannot be used: {type(error).__name__}: {error}"
+            self._broken[name] = f"'{name}' of {package_of(entry)} cannot be used: {words_of(error)}"
             log.warning("a plugin cannot be used", extra={"group": self.group, "reason": self._broken[name]})
             raise KeyError(name) from error
 
@@ -90,6 +90,14 @@ class Table(Mapping[str, T], Generic[T]):
 def package_of(entry: EntryPoint) -> str:
     """Name and version of the package that an entry point comes with."""
     return "?" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+
+
+def words_of(error: BaseException) -> str:
+    """An error of another package's in words, whatever its ``__str__`` does."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except ANYTHING:
+        return type(error).__name__
 
 
 class Guard:
@@ -116,7 +124,7 @@ class Guard:
 
     def note(self, error: BaseException) -> str:
         """Say in the log that it has failed, if it is the first time; returns what went wrong in few words."""
-        words = f"{type(error).__name__}: {error}"[:200]
+        words = words_of(error)[:200]
         if not self._failed:
             self._failed = True
             log.warning("a plugin fails", extra=self._said | {"reason": words})

@@ -6,13 +6,16 @@ from collections import deque
 from collections.abc import Sequence
 
 from broker.registry.actions import Action
-from broker.registry.events import Event, StreamWanted
+from broker.registry.events import AssignmentHeard, Event, ReaderHeard, ReportHeard, StreamWanted
 from broker.registry.state import State
+from tiercut.declared import encode_json
 
 #: Two parts are kept, each of this many events: at four ticks a second, the last minutes.
 MAX_EVENTS = 500
-#: A part also ends with this many bytes of settings as they came, which anyone may have sent.
-MAX_SETTINGS_BYTES = 1024 * 1024
+#: A part also ends with this many bytes of what others sent.
+MAX_HEARD_BYTES = 1024 * 1024
+#: Of an assigned stream, at most: they are heard once, when a hub starts.
+_ASSIGNED_BYTES = 1024
 
 
 class EventLog:
@@ -26,7 +29,7 @@ class EventLog:
         #: states, each with the events after it
         self._parts: deque[tuple[State, list[tuple[Event, Sequence[Action]]]]] = deque([(start.copy(), [])], maxlen=2)
         #: of the last part
-        self._settings_bytes = 0
+        self._heard_bytes = 0
 
     @property
     def start(self) -> State:
@@ -42,7 +45,22 @@ class EventLog:
         """An event was handled; ``after`` is the state that it left."""
         events = self._parts[-1][1]
         events.append((event, actions))
-        self._settings_bytes += len(event.payload) if isinstance(event, StreamWanted) else 0
-        if len(events) >= MAX_EVENTS or self._settings_bytes >= MAX_SETTINGS_BYTES:
+        self._heard_bytes += _bytes_of(event)
+        if len(events) >= MAX_EVENTS or self._heard_bytes >= MAX_HEARD_BYTES:
             self._parts.append((after.copy(), []))
-            self._settings_bytes = 0
+            self._heard_bytes = 0
+
+
+def _bytes_of(event: Event) -> int:
+    """About how much of what others sent an event holds: four bytes per character, as Python may store them."""
+    match event:
+        case StreamWanted(_, payload):
+            return len(payload)
+        case ReportHeard(report):
+            return 4 * len(encode_json(report))
+        case ReaderHeard(status):
+            return 4 * len(encode_json(status))
+        case AssignmentHeard(_, streams):
+            return _ASSIGNED_BYTES * len(streams)
+        case _:
+            return 0

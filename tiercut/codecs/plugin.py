@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tiercut.codecs.base import Array, Bytes, Codec, check_fits, check_input, declared_bytes, refuse_tensor
 from tiercut.errors import BadTensor, InputError
 from tiercut.plugins import ANYTHING, Guard
@@ -49,7 +51,10 @@ class PluginCodec:
         """Its bytes; ``InputError`` where it fails, so that the tensor travels losslessly."""
         check_input(self, array)
         try:
-            return bytes(self._codec.encode(array))
+            data = self._codec.encode(array)
+            if not isinstance(data, bytes | bytearray | memoryview):
+                raise TypeError(f"it gave a {type(data).__name__}, no bytes")
+            return bytes(data)
         except InputError:
             raise
         except ANYTHING as error:
@@ -67,6 +72,8 @@ class PluginCodec:
         wanted = dtype, tuple(shape)
         try:
             array = self._codec.decode(data, dtype=dtype, shape=wanted[1])
+            if not isinstance(array, np.ndarray) or not array.dtype.isnative:
+                raise TypeError("it gave no array in this machine's byte order")
             came = array.dtype.name, array.shape
         except BadTensor:
             raise

@@ -50,6 +50,10 @@ class Reader:
             return msgspec.convert(document, kind)
         except msgspec.ValidationError as error:
             field, expected, came = _located(document, kind, _steps(str(error)))
+        except UnicodeEncodeError as error:
+            field, expected, came = "", "texts in Unicode", error.object
+        except RecursionError:
+            field, expected, came = "", "less deeply nested values", "too many levels"
         return self.refuse(_joined(where, field) or f"the {self.subject.split()[-1]}", expected, came)
 
     def refuse(self, field: str, expected: str, came: object, fix: str = "") -> NoReturn:

@@ -30,6 +30,8 @@ MAX_ENVELOPE_BYTES = MAX_TENSOR_BYTES + MAX_HEAD_BYTES
 MAX_KEYS = 64
 #: No longer value is shown in a refusal, and no longer plan is cached.
 MAX_SHOWN_BYTES = 1024
+#: First bytes of msgpack's bin types.
+_BIN = (0xC4, 0xC5, 0xC6)
 
 
 class _Data(Struct):
@@ -126,7 +128,10 @@ def _check_size(tensors: tuple[EncodedTensor, ...], max_bytes: int) -> None:
 
 def _check_maps(data: bytes) -> None:
     """Refuse a key that occurs twice, of which msgspec takes the last; and too much besides the tensors' data."""
-    head_bytes = len(data) - sum([len(memoryview(each.data)) for each in _BULK.decode(data).tensors])
+    bulk = [memoryview(each.data) for each in _BULK.decode(data).tensors]
+    if any(each and each[0] not in _BIN for each in bulk):
+        raise refuse("bad_type", expected="'tensors[].data' as bytes", came="another type")
+    head_bytes = len(data) - sum(map(len, bulk))
     if head_bytes > MAX_HEAD_BYTES:
         raise refuse("envelope_too_big", expected=f"at most {MAX_HEAD_BYTES} bytes besides data", came=head_bytes)
     root = _map(data)

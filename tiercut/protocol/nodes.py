@@ -126,7 +126,7 @@ class Transfer(Struct, frozen=True, kw_only=True):
     node: Name
     payload_bytes: Annotated[int, Meta(ge=0, le=MAX_PAYLOAD_BYTES)] = field(name="bytes")
     seconds: _TransferSeconds
-    arrived: bool
+    arrived: bool = False
 
 
 class Running(Struct, frozen=True, kw_only=True):
@@ -250,7 +250,7 @@ class Ready(Struct, frozen=True, kw_only=True):
     stream: Name
     epoch: Count
     node: Name
-    ok: bool
+    ok: bool = False
     message: Sentence = ""
     tier: Annotated[ShortText, Meta(extra_json_schema={"enum": [*TIERS, ""]})] = ""
 

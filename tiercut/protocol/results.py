@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from tiercut.declared import decode_json, iso_time, unix_time
-from tiercut.errors import refuse
+from tiercut.declared import decode_json, iso_time, load_json, read, unix_time
+from tiercut.errors import BadEnvelope, refuse
 from tiercut.fields import Confidence, Count, IsoTime, Milliseconds, ModelId, Name, ShortText, always, reason
 from tiercut.limits import MAX_STAGES
 from tiercut.names import check_name
@@ -228,7 +228,11 @@ def read_outcome(payload: bytes) -> tuple[str, int]:
         raise refuse("too_large", expected=f"an outcome of at most {MAX_OUTCOME_BYTES} bytes", came=len(payload))
     try:
         outcome = msgspec.json.decode(payload, type=_Outcome)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError):
+        outcome = None
+    try:
+        outcome = outcome or read(_Outcome, load_json(payload, limit=MAX_OUTCOME_BYTES))
+    except BadEnvelope as error:
         expected = "a JSON object with stream as text and seq as a whole number"
         raise refuse("bad_outcome", expected=expected, came=payload[:60]) from error
     check_name(outcome.stream, field_name="stream")

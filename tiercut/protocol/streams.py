@@ -14,6 +14,7 @@ from tiercut.declared import decode_json, encode_json, fit_sentence, iso_time, u
 from tiercut.errors import SettingsError
 from tiercut.fields import Count, IsoTime, ModelId, Name, Sentence, ShortText, reason
 from tiercut.limits import MAX_TEXT
+from tiercut.names import NAME
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.settings import from_table, to_table
 
@@ -186,7 +187,7 @@ def decode_assigned(data: bytes) -> tuple[tuple[Assignment, ...], dict[str, str]
             settings = from_table(StreamSettings, each.settings, where="an assigned stream")
             good.append(Assignment(settings, each.model))
         except SettingsError as error:
-            if isinstance(name := each.settings.get("name"), str):
+            if isinstance(name := each.settings.get("name"), str) and NAME.fullmatch(name):
                 bad[name] = str(error)
     return tuple(good), bad
 

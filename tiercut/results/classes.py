@@ -14,7 +14,7 @@ from tiercut.fields import Count
 from tiercut.model.bundle import Bundle
 from tiercut.model.confidence import probabilities
 from tiercut.model.variants import Variant
-from tiercut.results.kind import STATE_CHARACTERS, Outputs, ResultKind, Said, number_or_word
+from tiercut.results.kind import STATE_CHARACTERS, NumberOrWord, Outputs, ResultKind, Said, number_or_word
 
 #: Classes that a result names.
 TOP = 5
@@ -33,7 +33,7 @@ class Score(Struct, frozen=True, kw_only=True):
 
     index: Count = field(name="class")
     label: str
-    score: float | str
+    score: NumberOrWord
 
 
 class Classes(Said, frozen=True, kw_only=True):

@@ -6,9 +6,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from tiercut.model.bundle import Bundle
@@ -16,7 +17,7 @@ from tiercut.model.variants import Variant
 
 Outputs = Mapping[str, NDArray[Any]]
 #: JSON has no NaN and no infinity: they become words.
-NumberOrWord = int | float | str
+NumberOrWord = int | float | Annotated[str, Meta(pattern=r"^(nan|-?inf)\Z", extra={"reason": "bad_number"})]
 #: Home Assistant keeps a state of at most this many characters.
 STATE_CHARACTERS = 255
 
