@@ -73,11 +73,6 @@ def discovery(site: str, settings: StreamSettings, bundle: Bundle, *, hub: str, 
     return [(topic(site, stream, prefix=prefix), payload)]
 
 
-def withdrawal(site: str, stream: str, *, prefix: str = PREFIX) -> Messages:
-    """What to publish, retained, when a stream is removed, or discovery is switched off: the entity goes."""
-    return [(topic(site, stream, prefix=prefix), b"")]
-
-
 def topic(site: str, stream: str, *, prefix: str = PREFIX) -> str:
     """The discovery topic of a stream; the filter of all for ``+``."""
     return f"{prefix}/sensor/{_level(f'tiercut_{site}')}/{'+' if stream == '+' else _level(stream)}/config"

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_node.in_flight import FramesInFlight, Stream
+from edge_node.in_flight import FramesInFlight, SiteStream
 from edge_node.tensor_distance import ComparableTensors
 from tiercut.pipeline.jobs import Arrays
 from tiercut.protocol import events
@@ -81,9 +81,9 @@ class AnswerCache:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         #: every kept frame by its stream and event id, least recently used first
-        self._kept: OrderedDict[tuple[Stream, str], Kept] = OrderedDict()
+        self._kept: OrderedDict[tuple[SiteStream, str], Kept] = OrderedDict()
         #: the same, per stream
-        self._streams: dict[Stream, OrderedDict[str, Kept]] = {}
+        self._streams: dict[SiteStream, OrderedDict[str, Kept]] = {}
         self._ahead = FramesInFlight()
         self.nbytes = 0
 
@@ -134,7 +134,7 @@ class AnswerCache:
 
     # ------------------------------------------------------------------ what is heard on the bus
 
-    def result(self, stream: Stream, event: str, payload: bytes, now_s: float) -> None:
+    def result(self, stream: SiteStream, event: str, payload: bytes, now_s: float) -> None:
         """A result was published; it is read only if a frame waits for it.
 
         Raises:
@@ -152,7 +152,7 @@ class AnswerCache:
             with self._lock:
                 self._answered(stream, event, reading, now_s)
 
-    def dropped(self, stream: Stream, event: str) -> None:
+    def dropped(self, stream: SiteStream, event: str) -> None:
         """A frame has no result."""
         with self._lock:
             self._ahead.outcome(stream, event)
@@ -174,10 +174,10 @@ class AnswerCache:
     def _alike(self, tensors: ComparableTensors, kept: Kept) -> bool:
         return tensors.distance_to(kept.tensors, self._distance) <= self._distance
 
-    def _of(self, stream: Stream) -> OrderedDict[str, Kept]:
+    def _of(self, stream: SiteStream) -> OrderedDict[str, Kept]:
         return self._streams.get(stream) or OrderedDict()
 
-    def _note(self, stream: Stream, noted: Kept) -> None:
+    def _note(self, stream: SiteStream, noted: Kept) -> None:
         self._remove(stream, noted.event)
         if noted.nbytes > self._max_bytes:
             return
@@ -186,7 +186,7 @@ class AnswerCache:
         self.nbytes += noted.nbytes
         self._make_room(stream)
 
-    def _answered(self, stream: Stream, event: str, reading: Reading, now_s: float) -> None:
+    def _answered(self, stream: SiteStream, event: str, reading: Reading, now_s: float) -> None:
         own = self._of(stream)
         kept = own.get(event)
         if kept is None or kept.reading is not None:
@@ -201,7 +201,7 @@ class AnswerCache:
         self._used(stream, event)
         self._make_room(stream)
 
-    def _make_room(self, stream: Stream) -> None:
+    def _make_room(self, stream: SiteStream) -> None:
         for answered, most in ((True, self._max_answers), (False, MAX_NOTED)):
             events = [each.event for each in self._of(stream).values() if (each.reading is not None) is answered]
             for event in events[: max(0, len(events) - most)]:
@@ -209,18 +209,18 @@ class AnswerCache:
         while self.nbytes > self._max_bytes:
             self._remove(*next(iter(self._kept)))
 
-    def _expire(self, stream: Stream, now_s: float) -> None:
+    def _expire(self, stream: SiteStream, now_s: float) -> None:
         old = [each.event for each in self._of(stream).values() if now_s - each.since_s > self._keep_s]
         for event in old:
             self._remove(stream, event)
 
-    def _used(self, stream: Stream, event: str) -> None:
+    def _used(self, stream: SiteStream, event: str) -> None:
         """It is the last to make room now; it may be gone already."""
         if (stream, event) in self._kept:
             self._kept.move_to_end((stream, event))
             self._streams[stream].move_to_end(event)
 
-    def _remove(self, stream: Stream, event: str) -> None:
+    def _remove(self, stream: SiteStream, event: str) -> None:
         kept = self._kept.pop((stream, event), None)
         if kept is None:
             return
@@ -231,6 +231,6 @@ class AnswerCache:
             del self._streams[stream]
 
 
-def _names(work: Work) -> tuple[Stream, str]:
+def _names(work: Work) -> tuple[SiteStream, str]:
     """A frame's stream, and its CloudEvents id there."""
-    return Stream(work.site, work.stream), events.event_id(work.seq, work.captured_unix_s)
+    return SiteStream(work.site, work.stream), events.event_id(work.seq, work.captured_unix_s)

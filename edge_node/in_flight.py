@@ -9,7 +9,7 @@ from typing import NamedTuple
 MAX_WAIT_S = 5.0
 
 
-class Stream(NamedTuple):
+class SiteStream(NamedTuple):
     """A stream of a site."""
 
     site: str
@@ -21,17 +21,17 @@ class FramesInFlight:
 
     def __init__(self) -> None:
         #: stream → event id of a frame → when it was sent on
-        self._in_flight: dict[Stream, dict[str, float]] = {}
+        self._in_flight: dict[SiteStream, dict[str, float]] = {}
         #: all of them in order of time, with some that have arrived since: what bounds the memory
-        self._order: deque[tuple[float, Stream, str]] = deque()
+        self._order: deque[tuple[float, SiteStream, str]] = deque()
 
-    def sent_on(self, stream: Stream, event: str, now_s: float) -> None:
+    def sent_on(self, stream: SiteStream, event: str, now_s: float) -> None:
         """A frame goes to the next node."""
         self._expire(now_s)
         self._in_flight.setdefault(stream, {})[event] = now_s
         self._order.append((now_s, stream, event))
 
-    def outcome(self, stream: Stream, event: str) -> None:
+    def outcome(self, stream: SiteStream, event: str) -> None:
         """Its outcome is known, if it was in flight."""
         in_flight = self._in_flight.get(stream)
         if in_flight is not None:
@@ -39,7 +39,7 @@ class FramesInFlight:
             if not in_flight:
                 del self._in_flight[stream]
 
-    def of(self, stream: Stream, event: str, now_s: float) -> bool:
+    def of(self, stream: SiteStream, event: str, now_s: float) -> bool:
         """Whether others of a frame's stream are in flight."""
         self._expire(now_s)
         return any(each != event for each in self._in_flight.get(stream, ()))

@@ -6,7 +6,7 @@ from functools import partial
 from typing import ClassVar
 
 from edge_node.answer_cache import AnswerCache
-from edge_node.in_flight import Stream
+from edge_node.in_flight import SiteStream
 from edge_node.settings import Settings
 from tiercut.bus import Delivery
 from tiercut.bus.node_buses import OpenBus
@@ -73,7 +73,7 @@ class OutcomeWatch(Part):
         names, event = topic.parse(delivery.topic), dict(delivery.properties).get("id")
         if names is None or event is None:
             return
-        stream = Stream(names["site"], names["stream"])
+        stream = SiteStream(names["site"], names["stream"])
         try:
             if topic is RESULT:
                 self._answers.result(stream, event, delivery.payload, self._context.clock.monotonic_s())

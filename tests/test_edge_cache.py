@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_node.answer_cache import FRAME_BYTES, MAX_NOTED, AnswerCache
-from edge_node.in_flight import MAX_WAIT_S, FramesInFlight, Stream
+from edge_node.in_flight import MAX_WAIT_S, FramesInFlight, SiteStream
 from edge_node.settings import Settings
 from edge_node.tensor_distance import ComparableTensors
 from tests.aio import async_test, until
@@ -90,7 +90,7 @@ def test_tensors_of_another_name_shape_or_type_are_not_compared() -> None:
 
 # ---------------------------------------------------------------------- what is kept
 
-CAM = Stream("home", "cam")
+CAM = SiteStream("home", "cam")
 
 
 def frame(value: float, size: int = 100) -> dict[str, Array]:
@@ -261,7 +261,7 @@ def test_frames_ahead_are_those_without_an_outcome() -> None:
         ahead.sent_on(CAM, event(seq), float(seq))
     ahead.outcome(CAM, event(0))
     assert ahead.of(CAM, event(9), 2.0)
-    assert not ahead.of(Stream("home", "door"), event(9), 2.0)
+    assert not ahead.of(SiteStream("home", "door"), event(9), 2.0)
     ahead.outcome(CAM, event(1))
     assert not ahead.of(CAM, event(2), 2.0)  # itself, sent again
     assert ahead.of(CAM, event(9), 2.0 + MAX_WAIT_S)

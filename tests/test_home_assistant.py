@@ -14,7 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from numpy.typing import NDArray
 from paho.mqtt.client import topic_matches_sub
 
-from broker.home_assistant import discovery, topic, withdrawal
+from broker.home_assistant import discovery, topic
 from tests.test_results import work
 from tiercut.declared import encode_json
 from tiercut.model.bundle import Bundle
@@ -129,7 +129,7 @@ def test_names_become_levels_that_home_assistant_takes_and_stay_apart() -> None:
 def test_entity_goes_by_an_empty_payload_on_the_same_topic(chain: Bundle) -> None:
     ((made, payload),) = discovery("home", CAM, chain, hub="hub", prefix="ha")
     assert payload
-    assert withdrawal("home", "cam", prefix="ha") == [(made, b"")]
+    assert topic("home", "cam", prefix="ha") == made
 
 
 def test_filter_of_a_site_matches_its_streams_alone() -> None:

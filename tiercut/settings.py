@@ -28,7 +28,7 @@ MASK = "********"
 #: Characters of a wrong value that an error shows.
 MAX_SHOWN = 100
 #: Whole numbers have 64 bits at most, as in other languages' JSON.
-MAX_INTEGER = 2**63 - 1
+MAX_WHOLE_NUMBER = 2**63 - 1
 
 Settings = TypeVar("Settings")
 
@@ -278,7 +278,7 @@ def _parse(text: str, kind: Any, *, where: str) -> Any:
 
 def _check_number(value: float, *, where: str) -> None:
     """Refuse what JSON or other programs have no number for."""
-    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+    if isinstance(value, int) and abs(value) > MAX_WHOLE_NUMBER:
         raise _wrong(where, "a whole number of at most 64 bits", hex(value))  # its decimal digits may be too many
     if not math.isfinite(value):
         raise _wrong(where, "a finite number", value)
