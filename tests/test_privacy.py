@@ -48,7 +48,7 @@ def attacked(bundle: Bundle, cuts: Sequence[int], **how: Any) -> PrivacyReport:
 @pytest.mark.slow
 def test_early_cut_gives_frames_away_and_the_scores_do_not(chain: Bundle) -> None:
     report = attacked(chain, (5, chain.end))
-    early, late = (leak.likeness for leak in report.leaks)
+    early, late = (leak.similarity for leak in report.leaks)
     assert early.psnr_db > 17
     assert early.psnr_db > late.psnr_db + 3
     assert early.ssim > late.ssim
@@ -59,7 +59,7 @@ def test_early_cut_gives_frames_away_and_the_scores_do_not(chain: Bundle) -> Non
 @pytest.mark.slow
 def test_noise_makes_it_harder(chain: Bundle) -> None:
     plain, noisy = (attacked(chain, (5,), codec=name).leaks[0] for name in ("int8+zstd", "noise2+int8+zstd"))
-    assert plain.likeness.psnr_db > noisy.likeness.psnr_db + 1.5
+    assert plain.similarity.psnr_db > noisy.similarity.psnr_db + 1.5
 
 
 @pytest.mark.slow
@@ -76,14 +76,14 @@ def test_tensors_of_a_cut_with_several_are_heard_together(residual: Bundle) -> N
 def test_frame_itself_on_the_wire_takes_no_attacker(chain: Bundle) -> None:
     raw = attacked(chain, (0,)).leaks[0]
     assert not raw.trained
-    assert raw.likeness.psnr_db == pytest.approx(MAX_DB)
-    assert raw.likeness.ssim == pytest.approx(1)
+    assert raw.similarity.psnr_db == pytest.approx(MAX_DB)
+    assert raw.similarity.ssim == pytest.approx(1)
     assert raw.bytes == 16 * 16 * 3
 
 
 def test_frame_behind_a_lossy_codec_is_at_least_what_everybody_sees(chain: Bundle) -> None:
     report = attacked(chain, (0,), codec="jpeg-15", epochs=1)
-    assert report.leaks[0].likeness.psnr_db >= report.jpeg.psnr_db
+    assert report.leaks[0].similarity.psnr_db >= report.jpeg.psnr_db
     sizes = [len(codec("jpeg-15").encode(np.asarray(frame))) for frame in patches(40, 2).frames]
     assert report.leaks[0].bytes == pytest.approx(np.mean(sizes))
 

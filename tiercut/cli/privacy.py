@@ -16,7 +16,7 @@ from tiercut.errors import SettingsError
 from tiercut.model.bundle import Bundle
 
 if TYPE_CHECKING:
-    from tiercut.privacy.image_similarity import Likeness
+    from tiercut.privacy.image_similarity import ImageSimilarity
     from tiercut.privacy.report import PrivacyReport
 
 FRAMES, HELD_BACK = 4000, 500
@@ -108,15 +108,15 @@ def _table(report: PrivacyReport, bundle: Bundle) -> Iterable[str]:
     yield _row("", "no attack: the mean image", "", report.mean_image)
     for leak in report.leaks:
         after = bundle.cuts[leak.cut].after or "the input"
-        yield _row(str(leak.cut), after, human_bytes(round(leak.bytes)), leak.likeness)
+        yield _row(str(leak.cut), after, human_bytes(round(leak.bytes)), leak.similarity)
     yield _row("", "for scale: as JPEG, quality 15", "", report.jpeg)
     yield ""
     yield from _notes(report)
 
 
-def _row(cut: str, after: str, size: str, likeness: Likeness) -> str:
+def _row(cut: str, after: str, size: str, similarity: ImageSimilarity) -> str:
     short = after if len(after) <= AFTER_WIDTH else f"{after[: AFTER_WIDTH - 1]}…"
-    return f"{cut:>5}   {short:<{AFTER_WIDTH}} {size:>9} {likeness.psnr_db:>9.1f} {likeness.ssim:>6.2f}"
+    return f"{cut:>5}   {short:<{AFTER_WIDTH}} {size:>9} {similarity.psnr_db:>9.1f} {similarity.ssim:>6.2f}"
 
 
 def _notes(report: PrivacyReport) -> Iterable[str]:

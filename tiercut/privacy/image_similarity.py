@@ -27,7 +27,7 @@ JPEG = "jpeg-15"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Likeness:
+class ImageSimilarity:
     """How well frames were rebuilt, mean over frames.
 
     Attributes:
@@ -39,12 +39,12 @@ class Likeness:
     ssim: float
 
 
-def compare(rebuilt: Pixels, frames: Pixels) -> Likeness:
+def compare(rebuilt: Pixels, frames: Pixels) -> ImageSimilarity:
     """Compare images with images, ``(frames, height, width, channels)`` each."""
     apart = (rebuilt.astype(np.float64) - frames) ** 2
     errors = np.maximum(apart.mean(axis=(1, 2, 3)), ROUNDING)
     ssim = [_ssim(a, b) for a, b in zip(rebuilt, frames, strict=True)]
-    return Likeness(psnr_db=float(np.mean(10 * np.log10(255**2 / errors))), ssim=float(np.mean(ssim)))
+    return ImageSimilarity(psnr_db=float(np.mean(10 * np.log10(255**2 / errors))), ssim=float(np.mean(ssim)))
 
 
 def as_compared(frames: Iterable[Pixels]) -> Pixels:

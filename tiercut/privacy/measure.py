@@ -172,14 +172,14 @@ def _leak(
             )
         tries = [([rebuild(heard) for rebuild in attackers], size) for heard, size in held_back.each()]
     every = [np.concatenate([rebuilt[i] for rebuilt, _ in tries]) for i in range(len(attackers))]
-    likeness, best = max(
+    similarity, best = max(
         ((compare(each, pixels[1]), i) for i, each in enumerate(every)), key=lambda pair: pair[0].psnr_db
     )
     return Leak(
         cut=wire.cut,
         bytes=sum(size for _, size in tries) / len(pixels[1]),
         trained=best > 0 or not wire.carries_frame,
-        likeness=likeness,
+        similarity=similarity,
         shown=every[best][:SHOWN],
     )
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tiercut.errors import SettingsError
 from tiercut.files import write_whole
-from tiercut.privacy.image_similarity import Likeness, Pixels
+from tiercut.privacy.image_similarity import ImageSimilarity, Pixels
 from tiercut.privacy.report import PrivacyReport
 
 #: Sizes in pixels: a frame's longer side at least, between frames, the column of names, its text.
@@ -55,12 +55,12 @@ def draw(report: PrivacyReport, path: Path) -> None:
 def _rows(report: PrivacyReport) -> Iterator[tuple[str, Pixels]]:
     yield f"frames\n{report.model_name[:20]}", report.originals
     for leak in report.leaks:
-        yield f"cut {leak.cut}\n{figures(leak.likeness)}", leak.shown
+        yield f"cut {leak.cut}\n{figures(leak.similarity)}", leak.shown
 
 
-def figures(likeness: Likeness) -> str:
+def figures(similarity: ImageSimilarity) -> str:
     """As people read them."""
-    return f"{likeness.psnr_db:.1f} dB, SSIM {likeness.ssim:.2f}"
+    return f"{similarity.psnr_db:.1f} dB, SSIM {similarity.ssim:.2f}"
 
 
 def _enlarged(frame: Pixels, scale: int) -> Image.Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tiercut.privacy.image_similarity import Likeness, Pixels
+from tiercut.privacy.image_similarity import ImageSimilarity, Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -16,14 +16,14 @@ class Leak:
         cut: The cut.
         bytes: What a frame's tensors take on the wire, mean over held-back frames.
         trained: Whether that took an attacker; else the frame itself crosses the wire, and nothing rebuilds it better.
-        likeness: Of rebuilt and held-back frames.
+        similarity: Of rebuilt and held-back frames.
         shown: The first few rebuilt, ``(frames, height, width, channels)``.
     """
 
     cut: int
     bytes: float
     trained: bool
-    likeness: Likeness
+    similarity: ImageSimilarity
     shown: Pixels
 
 
@@ -52,8 +52,8 @@ class PrivacyReport:
     frames: int
     held_back: int
     epochs: int
-    mean_image: Likeness
-    jpeg: Likeness
+    mean_image: ImageSimilarity
+    jpeg: ImageSimilarity
     leaks: tuple[Leak, ...]
     originals: Pixels
 
@@ -71,7 +71,7 @@ def to_document(report: PrivacyReport) -> dict[str, Any]:
         "mean_image": asdict(report.mean_image),
         "jpeg": asdict(report.jpeg),
         "cuts": [
-            {"cut": leak.cut, "bytes": round(leak.bytes, 1), "trained": leak.trained, **asdict(leak.likeness)}
+            {"cut": leak.cut, "bytes": round(leak.bytes, 1), "trained": leak.trained, **asdict(leak.similarity)}
             for leak in report.leaks
         ],
     }
