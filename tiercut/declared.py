@@ -87,6 +87,18 @@ def read(cls: type[Declared], value: object) -> Declared:
         raise refuse("bad_text", expected="texts in Unicode", came=error.object) from error
 
 
+def read_format(cls: type[Declared], document: object, name: str) -> Declared:
+    """The value that a file's document says, which names its ``format``.
+
+    Raises:
+        BadEnvelope: it is of another format, or as `read` says.
+    """
+    came = document.get("format") if isinstance(document, dict) else type(document).__name__
+    if not isinstance(document, dict) or came != name:
+        raise refuse("bad_type", expected=f"'format': '{name}'", came=came)
+    return read(cls, document)
+
+
 def _read(cls: type[Declared], value: object) -> Declared:
     try:
         return msgspec.convert(value, cls)

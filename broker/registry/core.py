@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from broker.registry.actions import Action
 from broker.registry.answers import KnownStream, Retained, RunningStream
-from broker.registry.event_log import EventLog
 from broker.registry.events import Event, ModelsFound, PlanTroubles, StreamFixed, Tick
 from broker.registry.fitting import fitting_model, name_taken
 from broker.registry.hearing import hear
@@ -28,15 +27,12 @@ class Registry:
 
     Args:
         by_hand: Names of streams that have a plan by hand in the hub's settings.
-        state: What it knows to begin with, in place of that.
-
-    Attributes:
-        log: Its last events.
+        log: Gets every event that was handled: another registry that handles them in this order gives the same actions.
     """
 
-    def __init__(self, by_hand: frozenset[str] = frozenset(), *, state: State | None = None) -> None:
-        self._state = State(by_hand=by_hand) if state is None else state.copy()
-        self.log = EventLog(self._state)
+    def __init__(self, by_hand: frozenset[str] = frozenset(), *, log: list[Event] | None = None) -> None:
+        self._state = State(by_hand=by_hand)
+        self._log = log
 
     def handle(self, event: Event) -> Sequence[Action]:
         """Take in an event.
@@ -60,7 +56,8 @@ class Registry:
                 state.entries[settings.name] = entry
             case _:
                 hear(state, event)
-        self.log.note(event, actions, self._state)
+        if self._log is not None:
+            self._log.append(event)
         return actions
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tiercut.declared import read
+from tiercut.declared import read_format
 from tiercut.errors import BadEnvelope, BundleError, SettingsError
 from tiercut.files import write_whole
 from tiercut.model.bundle import Bundle
@@ -81,11 +81,8 @@ def from_document(document: object) -> CodecTable:
     Raises:
         BundleError: a field is missing, of another type or out of bounds.
     """
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        came = document.get("format") if isinstance(document, dict) else type(document).__name__
-        raise bad_table(f"'format': '{FORMAT}'", repr(came)[:80])
     try:
-        return read(CodecTable, document)
+        return read_format(CodecTable, document, FORMAT)
     except BadEnvelope as error:
         raise bad_table(error.expected, error.came) from error
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tiercut.declared import read
+from tiercut.declared import read_format
 from tiercut.errors import BadEnvelope, SettingsError
 from tiercut.files import write_whole
 from tiercut.profiling.profile import Profile, bad_profile
@@ -96,10 +96,7 @@ def from_document(document: object) -> Profile:
     Raises:
         SettingsError: a field is missing, of another type or out of bounds.
     """
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        came = document.get("format") if isinstance(document, dict) else type(document).__name__
-        raise bad_profile(f"'format': '{FORMAT}'", repr(came)[:80])
     try:
-        return read(Profile, document)
+        return read_format(Profile, document, FORMAT)
     except BadEnvelope as error:
         raise bad_profile(error.expected, error.came) from error
