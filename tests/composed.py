@@ -66,7 +66,7 @@ class Composed:
         self.began_s = time.monotonic()
         try:
             self.compose("up", "-d")
-        except BaseException:
+        except BaseException:  # Ctrl-C as well: no container is left behind
             self.down()
             raise
         self.up_s = time.monotonic() - self.began_s
@@ -125,7 +125,7 @@ class Composed:
             asked = [ENGINE, "exec", container, "python", "-m", "tiercut.heartbeat"]
             if subprocess.run(asked, capture_output=True, timeout=COMMAND_S, check=False).returncode == 0:
                 return True
-            time.sleep(1)
+            time.sleep(1)  # a health check has no event
         return False
 
     def logs(self) -> str:

@@ -394,6 +394,8 @@ def test_status_out_of_its_limits_is_refused_with_its_reason(text: str, reason: 
 def test_numbers_and_texts_of_other_libraries_are_said_as_plain_ones() -> None:
     said = NodeStatus(node=np.str_("n"), tier="edge", state="online", version="1", load={"busy": np.float64(0.5)})
     assert decode_json(NodeStatus, encode_json(said)).load == {"busy": 0.5}
+    numbers: dict[str, Any] = {"waiting": np.int64(3), "busy": np.float32(0.5)}
+    assert decode_json(NodeStatus, encode_json(structs.replace(said, load=numbers))).load == {"waiting": 3, "busy": 0.5}
     late = structs.replace(sample_work("raw"), captured_unix_s=np.float64(2.5))
     assert decode_work(encode_work(late)).captured_unix_s == 2.5
     with pytest.raises(NotImplementedError, match="no message can say a complex"):

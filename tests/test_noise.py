@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from msgspec import structs
 from tiercut.codecs.base import Codec
 from tiercut.codecs.encode import decode_tensor, encode_tensor
 from tiercut.codecs.noise import noise_of, with_noise, without_noise
-from tiercut.codecs.table import CODECS, codec, is_codec
+from tiercut.codecs.table import CODECS, EMPTY, codec
 from tiercut.errors import BadTensor, InputError, SettingsError
 
 Array = npt.NDArray[Any]
@@ -102,6 +102,14 @@ def test_tensor_with_nan_gets_noise_on_the_rest() -> None:
 @pytest.mark.parametrize("array", [np.zeros((4, 50), np.float32), np.full((4, 50), 3e38, np.float32)])
 def test_tensor_without_spread_stays_what_it_is(array: Array) -> None:
     assert np.array_equal(decode_tensor(encode_tensor("x", array, "noise1+raw")), array)
+
+
+def is_codec(name: str, learned: Mapping[str, Codec] = EMPTY) -> bool:
+    try:
+        codec(name, learned)
+    except SettingsError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(

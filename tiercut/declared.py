@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from datetime import UTC, datetime
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import msgspec
@@ -40,9 +41,12 @@ def plain(value: object) -> str | int | float:
     Raises:
         NotImplementedError: it is neither.
     """
-    for kind in (str, int, float):
-        if isinstance(value, kind):
-            return kind(value)
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
     raise NotImplementedError(f"no message can say a {type(value).__name__}")
 
 

@@ -171,7 +171,7 @@ async def _answer_json(request: web.Request, handler: Handler) -> web.StreamResp
         return _refused(error)
     except ConnectionError:  # the client has gone
         raise
-    except Exception:
+    except Exception:  # a fault of ours in one request must not end the server
         log.exception("a request failed", extra={"method": request.method, "path": request.path[:200]})
         return _error(HTTPStatus.INTERNAL_SERVER_ERROR, "the hub failed to handle this request; its log says why")
 

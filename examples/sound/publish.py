@@ -22,6 +22,6 @@ start_s, sent_s = time.monotonic(), 0.0
 with wave.open(args.path) as recording:
     while samples := recording.readframes(recording.getframerate() // 10):
         sent_s += 0.1 / args.speed
-        time.sleep(max(0.0, start_s + sent_s - time.monotonic()))
+        time.sleep(max(0.0, start_s + sent_s - time.monotonic()))  # as fast as it was recorded
         client.publish(args.topic, samples, qos=1).wait_for_publish()
 client.disconnect()

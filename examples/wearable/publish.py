@@ -25,7 +25,7 @@ client.loop_start()
 start_s = time.monotonic()
 with args.path.open(encoding="utf-8") as file:
     for number, row in enumerate(csv.DictReader(file)):
-        time.sleep(max(0.0, start_s + number / 50 / args.speed - time.monotonic()))
+        time.sleep(max(0.0, start_s + number / 50 / args.speed - time.monotonic()))  # as fast as it was recorded
         acc = [round(1000 * float(row[f"acc_{axis}"])) for axis in "xyz"]
         gyro = [round(math.degrees(float(row[f"gyro_{axis}"])), 1) for axis in "xyz"]
         readings = {"watch/motion": {"acc": acc, "gyro": gyro}}

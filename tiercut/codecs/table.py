@@ -90,12 +90,3 @@ def codec(name: str, learned: Mapping[str, Codec] = EMPTY) -> Codec:
             fix="correct the name, or install its package on every node",
         )
     return Noise(found, scale) if scale else found
-
-
-def is_codec(name: str, learned: Mapping[str, Codec] = EMPTY) -> bool:
-    """Whether `codec` knows the name."""
-    try:
-        codec(name, learned)
-    except SettingsError:
-        return False
-    return True

@@ -88,7 +88,7 @@ class Dispatcher:
                 await self._drop(done.job, drop)
         except BusError as error:  # its drop cannot be published either: the counter and the log have it
             log.warning("drop not published", extra=extra | {"reason": str(error)})
-        except Exception:
+        except Exception:  # as above: it costs this frame, no other
             log.exception("drop not published", extra=extra)
         finally:
             done.job.ack()

@@ -155,7 +155,7 @@ class Generator(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
 
     def trace(self, making: Making) -> Trace:
         """The trace."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: a Struct has a metaclass of its own, which is not ABC's
 
 
 class Steps(Generator, frozen=True):
