@@ -1,10 +1,10 @@
 """What happens to a frame next: events in, actions out."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from msgspec import structs
+from dataclasses import replace
 
 from tiercut.pipeline.decide import Drop, Finish, Forward, FrameState, Here, Run, TryExit, decide
 from tiercut.plan import Deadline, DeliveryMode, Plan, Tier
@@ -111,18 +111,18 @@ def with_exits(tier: Tier, node: str, *, reachable: Callable[[Tier, str], bool] 
 def test_exits_on_the_way_are_tried_where_their_tensor_is_made() -> None:
     device, state = with_exits("device", "d"), frame(0, plan=LEAVING)
     assert decide(state, device) == Run(0, 2)
-    assert decide(replace(state, cut=2), device) == TryExit("early")
-    assert decide(replace(state, cut=2, tried=2), device) == Run(2, 3)
-    assert decide(replace(state, cut=3, tried=2), device) == TryExit("middle")
-    assert decide(replace(state, cut=3, tried=3), device) == Forward("edge", "e", "int8")
+    assert decide(structs.replace(state, cut=2), device) == TryExit("early")
+    assert decide(structs.replace(state, cut=2, tried=2), device) == Run(2, 3)
+    assert decide(structs.replace(state, cut=3, tried=2), device) == TryExit("middle")
+    assert decide(structs.replace(state, cut=3, tried=3), device) == Forward("edge", "e", "int8")
 
 
 def test_exit_that_the_sender_has_tried_is_not_tried_again() -> None:
-    assert decide(replace(frame(3, plan=LEAVING), tried=3), with_exits("edge", "e")) == Run(3, 5)
+    assert decide(structs.replace(frame(3, plan=LEAVING), tried=3), with_exits("edge", "e")) == Run(3, 5)
 
 
 def test_frame_that_leaves_is_finished_wherever_it_is() -> None:
-    assert decide(replace(frame(2, plan=LEAVING), left=True), with_exits("device", "d")) == Finish()
+    assert decide(structs.replace(frame(2, plan=LEAVING), left=True), with_exits("device", "d")) == Finish()
 
 
 def test_without_a_threshold_no_exit_is_tried() -> None:
@@ -131,8 +131,8 @@ def test_without_a_threshold_no_exit_is_tried() -> None:
 
 def test_node_that_goes_on_alone_tries_the_exits_behind_its_segment() -> None:
     edge = with_exits("edge", "e", reachable=nowhere)
-    assert decide(replace(frame(5, plan=LEAVING), tried=3), edge) == Run(5, 7, fallback="cloud 'c' is not reachable")
-    alone = replace(frame(7, plan=LEAVING), alone=True, tried=3)
+    assert decide(structs.replace(frame(5, plan=LEAVING), tried=3), edge) == Run(5, 7, fallback="cloud 'c' is not reachable")
+    alone = structs.replace(frame(7, plan=LEAVING), alone=True, tried=3)
     assert decide(alone, edge) == TryExit("late")
     assert decide(replace(alone, tried=7), edge) == Run(7, END)
 
@@ -142,13 +142,13 @@ DUE = structs.replace(PLAN, deadline=Deadline(seconds=1.0, rest_s=(0.6, 0.4, 0.1
 
 @pytest.mark.parametrize(("age_s", "reason"), [(0.5, None), (0.65, "too_late"), (1.1, "past_deadline")])
 def test_frame_that_cannot_make_it_any_more_is_dropped_when_it_arrives(age_s: float, reason: str | None) -> None:
-    state = replace(frame(3, plan=DUE, age_s=age_s), came_at=3)
+    state = structs.replace(frame(3, plan=DUE, age_s=age_s), came_at=3)
     action = decide(state, at("edge", "e"))
     assert action == Run(3, 5) if reason is None else isinstance(action, Drop) and action.reason == reason
 
 
 def test_work_that_was_done_counts_no_more_to_what_is_left() -> None:
-    state = replace(frame(5, plan=DUE, age_s=0.65), came_at=3)
+    state = structs.replace(frame(5, plan=DUE, age_s=0.65), came_at=3)
     assert decide(state, at("edge", "e")) == Forward("cloud", "c", "fp16")
 
 

@@ -92,17 +92,18 @@ async def test_probe_that_is_not_answered_in_time_is_said_to_be_late(bundles: Pa
 def test_only_the_oldest_frame_to_a_node_is_late_and_not_for_the_time_behind_another() -> None:
     clock = ManualClock()
     in_transit = InTransit(clock)
-    first, second = (in_transit.sending(1, "cloud", "c", size) for size in (1000, 2000))
-    with second:
-        with first:
-            clock.advance(LATE_S / 2)
-            assert not in_transit.late()
-        assert in_transit.busy(1)
-        assert not in_transit.busy(2)
-        clock.advance(LATE_S / 2)
-        assert not in_transit.late(), "it has waited for the other one"
-        clock.advance(LATE_S)
-        (late,) = in_transit.late()
+    second = in_transit.set_out(1, "cloud", "c", 2000)
+    first = in_transit.set_out(1, "cloud", "c", 1000)
+    clock.advance(LATE_S / 2)
+    assert not in_transit.late()
+    in_transit.arrived(first)
+    assert in_transit.busy(1)
+    assert not in_transit.busy(2)
+    clock.advance(LATE_S / 2)
+    assert not in_transit.late(), "it has waited for the other one"
+    clock.advance(LATE_S)
+    (late,) = in_transit.late()
+    in_transit.arrived(second)
     assert (late.payload_bytes, late.arrived) == (2000, False)
     assert late.seconds == pytest.approx(1.5 * LATE_S)
     assert not in_transit.late()

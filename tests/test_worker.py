@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,9 +11,12 @@ from typing import Any
 import pytest
 
 from tests.aio import async_test, until
+from tiercut.codecs.encoded import EncodedTensor
 from tiercut.errors import BusError, PacketTooLarge, PublishRefused
 from tiercut.pipeline.decide import Finish, Forward, Wait
+from tiercut.pipeline.dispatch import Posted, Taken
 from tiercut.pipeline.jobs import Job, Processed
+from tiercut.pipeline.short_work import BORDER_S, RUNS
 from tiercut.pipeline.worker import Worker
 from tiercut.plan import Plan, Tier
 from tiercut.protocol.frames import ClockStamp, Dropped, Work
@@ -42,38 +46,63 @@ class FakeProcessor:
 
     action: Finish | Forward = field(default_factory=Finish)
     may: threading.Event = field(default_factory=threading.Event)
+    seconds: float = 1.0
+    threads: list[str] = field(default_factory=list)
 
     def process(self, job: Job) -> Processed:
         self.may.wait()
-        return Processed(job, self.action, job.work, b"{}")
+        self.threads.append(threading.current_thread().name)
+        job.seconds = self.seconds
+        return Processed(job, self.action, result=b"{}")
+
+
+class Nothing:
+    """Cannot be taken back."""
+
+    def cancel(self) -> None:
+        """It is there already."""
 
 
 @dataclass
 class FakeOutlets:
-    """Notes what leaves; ``errors`` are raised for results and frames sent on, ``drop_error`` for drops."""
+    """Notes what leaves; ``errors`` are raised for results and frames sent on, ``drop_error`` for drops.
+
+    With ``answers_at_once`` it tells before it returns, as a bus may; otherwise a turn of the loop later.
+    """
 
     error: Exception | None = None
     drop_error: Exception | None = None
+    answers_at_once: bool = False
     finished: list[int] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
 
     def reachable(self, tier: Tier, node: str) -> bool:
         return bool(tier and node)
 
-    async def forward(self, work: Work, to: Forward) -> None:
-        await self.finish(work, to.codec.encode())
+    def forward(self, job: Job, tensors: tuple[EncodedTensor, ...], to: Forward, taken: Taken) -> Posted:
+        assert not tensors
+        return self.finish(job.work, to.codec.encode(), taken)
 
-    async def finish(self, work: Work, result: bytes) -> None:
+    def finish(self, work: Work, result: bytes, taken: Taken) -> Posted:
         assert result
-        if self.error is not None:
-            raise self.error
-        self.finished.append(work.seq)
+        if self.error is None:
+            self.finished.append(work.seq)
+        return self._tell(self.error, taken)
 
-    async def drop(self, work: Work, dropped: Dropped) -> None:
+    def drop(self, work: Work, dropped: Dropped, taken: Taken) -> Posted:
         assert work.stream == dropped.stream
-        if self.drop_error is not None:
-            raise self.drop_error
-        self.dropped.append(dropped)
+        if self.drop_error is None:
+            self.dropped.append(dropped)
+        return self._tell(self.drop_error, taken)
+
+    def _tell(self, error: Exception | None, taken: Taken) -> Posted:
+        if not self.answers_at_once:
+            asyncio.get_running_loop().call_soon(taken, error)
+        elif error is not None:
+            raise error
+        else:
+            taken(None)
+        return Nothing()
 
 
 @dataclass
@@ -130,7 +159,7 @@ class HoldingProcessor(FakeProcessor):
 
     def process(self, job: Job) -> Processed:
         action = Wait() if self.ahead and job.work.stream == "cam" else Finish()
-        return Processed(job, action, job.work, b"{}")
+        return Processed(job, action, result=b"{}")
 
     def must_wait(self, job: Job) -> bool:
         return self.ahead and job.work.stream == "cam"
@@ -185,12 +214,13 @@ async def test_latest_frame_that_comes_again_is_not_said_to_be_dropped() -> None
     ],
 )
 @pytest.mark.parametrize("action", [Finish(), Forward("cloud", "c", "raw")])
+@pytest.mark.parametrize("at_once", [False, True])
 def test_frame_that_fails_on_its_way_out_is_dropped_with_a_reason(
-    error: Exception, reason: str, action: Finish | Forward
+    error: Exception, reason: str, action: Finish | Forward, at_once: bool
 ) -> None:
     @async_test
     async def run() -> None:
-        bench = Bench(FakeOutlets(error=error), FakeProcessor(action=action))
+        bench = Bench(FakeOutlets(error=error, answers_at_once=at_once), FakeProcessor(action=action))
         bench.processor.may.set()
         bench.submit(work(0), "0")
         await until(lambda: bool(bench.acked))
@@ -223,3 +253,42 @@ async def test_frame_stays_unacknowledged_when_the_bus_is_closed() -> None:
     await bench.worker.drain(1.0)
     assert not bench.acked
     assert not bench.outlets.dropped
+
+
+@async_test
+async def test_short_work_needs_no_thread_once_that_is_known_and_keeps_the_order() -> None:
+    processor = FakeProcessor(seconds=BORDER_S / 2)
+    bench = Bench(FakeOutlets(answers_at_once=True), processor)
+    processor.may.set()
+    bench.submit(work(0), "0")
+    await until(lambda: bool(bench.acked))
+    for seq in range(1, 6):
+        bench.submit(work(seq), str(seq))
+    await until(lambda: len(bench.acked) == 6)
+    assert processor.threads[0] != threading.current_thread().name, "its segment may have to be loaded"
+    assert set(processor.threads[1:]) == {threading.current_thread().name}
+    assert bench.outlets.finished == list(range(6))
+    assert await bench.worker.drain(1.0) == 0
+
+
+@pytest.mark.parametrize(
+    "changed", [{"cut": 1}, {"plan": Plan(epoch=2, first_cut=0, second_cut=1, device="d", edge="e", codecs=("raw",))}]
+)
+def test_long_work_and_the_first_frame_of_a_plan_go_to_a_thread(changed: dict[str, Any]) -> None:
+    @async_test
+    async def run() -> None:
+        processor = FakeProcessor(seconds=BORDER_S / 2)
+        bench = Bench(FakeOutlets(), processor)
+        processor.may.set()
+        for seq, more in enumerate(({}, {}, changed)):
+            bench.submit(work(seq, **more), str(seq))
+            await until(lambda: len(bench.acked) == seq + 1)
+        processor.seconds = 2 * BORDER_S
+        for seq in range(3, 3 + RUNS + 2):
+            bench.submit(work(seq, **changed), str(seq))
+            await until(lambda: len(bench.acked) == seq + 1)
+        here = [name == threading.current_thread().name for name in processor.threads]
+        assert here[:4] == [False, True, False, True]
+        assert here[-1] is False, "it has become long"
+
+    run()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
@@ -41,6 +40,14 @@ def name_of(identity: str) -> str:
 #: What happens when frames queue up: the newest wins and older ones are dropped, or none is and the sensor waits.
 DeliveryMode = Literal["latest", "every"]
 
+
+#: (an edge takes part, a cloud node does) → the hops of a frame: ``(from tier, to tier)``
+_HOPS: dict[tuple[bool, bool], tuple[tuple[Tier, Tier], ...]] = {
+    (False, False): (),
+    (True, False): (("device", "edge"),),
+    (False, True): (("device", "cloud"),),
+    (True, True): (("device", "edge"), ("edge", "cloud")),
+}
 
 _Rest = Annotated[float, Meta(ge=0, le=MAX_DEADLINE_S)]
 
@@ -135,16 +142,11 @@ class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def hops(self) -> tuple[tuple[Tier, Tier], ...]:
         """The hops a frame takes, in order: ``(from tier, to tier)``."""
-        stops: list[Tier] = ["device"]
-        if self.edge is not None:
-            stops.append("edge")
-        if self.cloud is not None:
-            stops.append("cloud")
-        return tuple(itertools.pairwise(stops))
+        return _HOPS[self.edge is not None, self.cloud is not None]
 
     def node(self, tier: Tier) -> str | None:
         """Node id of a tier, ``None`` when the tier takes no part."""
-        return {"device": self.device, "edge": self.edge, "cloud": self.cloud}[tier]
+        return self.device if tier == "device" else self.edge if tier == "edge" else self.cloud
 
     def rest_s(self, tier: Tier) -> float:
         """Least seconds from a frame's arrival at a tier, which takes part, to its result; 0 where that is unknown."""
@@ -154,7 +156,7 @@ class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def codec_after(self, tier: Tier) -> str:
         """Codec of the hop that leaves a tier; the tier must have one."""
-        return self.codecs[[start for start, _ in self.hops].index(tier)]
+        return self.codecs[0 if tier == "device" else 1]
 
     def segment_end(self, tier: Tier, end: int) -> int:
         """Cut point where a tier's segment ends, in a model that ends at cut ``end``.

@@ -21,6 +21,9 @@ class Offset:
     uncertainty_s: float
 
 
+_OWN = Offset(0.0, 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class _Sample:
     offset_s: float
@@ -54,7 +57,7 @@ class ClockOffsets:
     def offset(self, clock_id: str, now_s: float) -> Offset | None:
         """The best estimate for a clock, ``None`` while nothing is known."""
         if clock_id == self._own:
-            return Offset(0.0, 0.0)
+            return _OWN
         estimates = [
             Offset(sample.offset_s, sample.round_trip_s / 2 + DRIFT_S_PER_S * (now_s - sample.at_s))
             for sample in self._samples.get(clock_id, ())

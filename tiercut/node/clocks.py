@@ -58,11 +58,11 @@ class Clocks(Part):
 
     def ask_sender(self, work: Work) -> None:
         """Ask the node that sent a frame for its clock, when there is need."""
+        if self._to_ask.full() or not self.exchange.wants(work.sent.clock_id):
+            return
         start = next((start for start, to in work.plan.hops if to == self._context.tier), None)
         node = None if start is None else work.plan.node(start)
-        if start is None or node is None or self._to_ask.full():
-            return
-        if self.exchange.wants(work.sent.clock_id):
+        if start is not None and node is not None:
             self._to_ask.put_nowait(CLOCK.of(site=work.site, tier=start, node=node))
 
     async def _ask(self) -> None:

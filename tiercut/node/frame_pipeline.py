@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from msgspec import structs
-
 from tiercut.bus import Delivery
 from tiercut.limits import MAX_SECONDS
 from tiercut.node.clocks import Clocks
@@ -123,15 +121,13 @@ class FramePipeline(Part):
         self.worker.submit(self._job(arrived))  # last: from here on the frame is the worker's to acknowledge
 
     def _job(self, arrived: Arrived) -> Job:
-        work = arrived.work
+        work, wire = arrived.work, None
         offset = self._clocks.offsets.offset(work.sent.clock_id, arrived.received_s)
         if offset is not None:
             wire_s = max(arrived.received_s - (work.sent.seconds + offset.seconds), 0.0)
             if wire_s <= MAX_SECONDS:  # beyond that a clock lied
-                node = self._context.settings.node
-                wire = Stage(node, "wire", wire_s, work.emulated, arrived.payload_bytes)
-                work = structs.replace(work, stages=(*work.stages, wire))
-        return Job(work=work, arrived_s=arrived.received_s, ack=arrived.ack)
+                wire = Stage(self._context.settings.node, "wire", wire_s, work.emulated, arrived.payload_bytes)
+        return Job(work=work, arrived_s=arrived.received_s, ack=arrived.ack, wire=wire)
 
 
 class WorkTopic(Part):

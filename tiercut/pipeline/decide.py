@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from tiercut.plan import DeliveryMode, Plan, Tier
 
 
@@ -44,15 +46,15 @@ class Here:
     remembers: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FrameState:
+class FrameState(Struct, frozen=True):
     """Where a frame is now.
 
     Attributes:
         plan: The plan it carries.
         cut: Cut point its tensors are alive at.
         delivery: Its stream's delivery mode.
-        age_s: Seconds since capture, ``None`` while the offset to the device's clock is unknown.
+        age_s: Seconds since capture, ``None`` while the offset to the device's clock is unknown, or where there is no
+            deadline.
         deadline_s: Seconds after capture within which a result is of use.
         came_at: Cut at which it reached this node.
         tried: Cut of the last exit that was tried; where a frame arrives, its sender has tried.
@@ -77,18 +79,15 @@ class FrameState:
     overtakes: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LookUp:
+class LookUp(Struct, frozen=True):
     """Look for the cached answer of a frame like it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Its cached answer may not be published before the outcomes of the frames ahead of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """Run the segment ``[start, stop)``; ``fallback`` says why the node goes on beyond its own part."""
 
     start: int
@@ -96,15 +95,13 @@ class Run:
     fallback: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TryExit:
+class TryExit(Struct, frozen=True):
     """Run the head of an early exit on the tensor alive now, and see whether it is sure enough."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(Struct, frozen=True):
     """Send it to a node of the next tier, in a codec."""
 
     tier: Tier
@@ -112,13 +109,11 @@ class Forward:
     codec: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Struct, frozen=True):
     """Its tensors are the model's outputs, or those of the exit it leaves at, or its answer is known: publish it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(Struct, frozen=True):
     """There will be no result; ``reason`` is one of `drop_reasons.DROP_REASONS`."""
 
     reason: str
@@ -142,8 +137,8 @@ def decide(frame: FrameState, here: Here) -> Action:
 
 def _work_on(frame: FrameState, here: Here, end: int) -> Action:
     """What is next for a frame that is not done."""
-    if frame.plan.threshold is not None and frame.tried < frame.cut and frame.cut in dict(here.exits):
-        return TryExit(dict(here.exits)[frame.cut])
+    if frame.plan.threshold is not None and frame.tried < frame.cut and (exits := dict(here.exits)).get(frame.cut):
+        return TryExit(exits[frame.cut])
     stop = end if frame.alone else frame.plan.segment_end(here.tier, end)
     if frame.cut < stop:
         return Run(frame.cut, _next_exit(frame, here, stop))
@@ -152,8 +147,9 @@ def _work_on(frame: FrameState, here: Here, end: int) -> Action:
 
 def _next_exit(frame: FrameState, here: Here, stop: int) -> int:
     """Where to stop: at the end of the segment, or at an exit before it."""
-    cuts = [cut for cut, _ in here.exits if frame.cut < cut < stop] if frame.plan.threshold is not None else []
-    return min(cuts, default=stop)
+    if frame.plan.threshold is None:
+        return stop
+    return min((cut for cut, _ in here.exits if frame.cut < cut < stop), default=stop)
 
 
 def _refuse(frame: FrameState, here: Here, end: int) -> Drop | None:
@@ -174,8 +170,10 @@ def _refuse(frame: FrameState, here: Here, end: int) -> Drop | None:
 
 def _late(frame: FrameState, here: Here) -> Drop | None:
     """Whether a frame has missed its deadline, or cannot make it any more: more work on it would be wasted."""
+    if frame.deadline_s is None:
+        return None
     keeps = frame.plan.deadline is None or frame.plan.deadline.drop
-    if frame.deadline_s is None or frame.age_s is None or not keeps:
+    if frame.age_s is None or not keeps:
         return None
     ages = f"{frame.age_s * 1e3:.0f} ms old, deadline {frame.deadline_s * 1e3:.0f} ms"
     if frame.age_s > frame.deadline_s:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tiercut.clock import Clock
 from tiercut.plan import Tier
@@ -16,8 +15,7 @@ from tiercut.protocol.nodes import Transfer
 LATE_S = 0.15
 
 
-@dataclass(frozen=True, slots=True)
-class _Transit:
+class _Transit(Struct, frozen=True):
     """A frame that is being sent."""
 
     line: int
@@ -39,9 +37,8 @@ class InTransit:
         #: when the last one was through, by line: those behind it have waited for it until then
         self._freed_s: dict[int, float] = {}
 
-    @contextmanager
-    def sending(self, line: int, tier: Tier, node: str, payload_bytes: int) -> Iterator[None]:
-        """A frame is being sent while this is open.
+    def set_out(self, line: int, tier: Tier, node: str, payload_bytes: int) -> int:
+        """A frame is being sent from now on; returns the number for `arrived`.
 
         Args:
             line: Which connection it goes over.
@@ -52,11 +49,12 @@ class InTransit:
         number = next(self._numbers)
         self._started[line] += 1
         self._sending[number] = _Transit(line, tier, node, payload_bytes, self._clock.monotonic_s())
-        try:
-            yield
-        finally:
-            del self._sending[number]
-            self._freed_s[line] = self._clock.monotonic_s()
+        return number
+
+    def arrived(self, number: int) -> None:
+        """The broker has it, or it is taken back."""
+        transit = self._sending.pop(number)
+        self._freed_s[transit.line] = self._clock.monotonic_s()
 
     def started(self, line: int) -> int:
         """How many frames have set out over a connection, ever."""

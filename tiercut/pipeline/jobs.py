@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from msgspec import Struct
 from numpy.typing import NDArray
 
+from tiercut.codecs.encoded import EncodedTensor
 from tiercut.model.variants import ExitSpec
 from tiercut.pipeline.decide import Drop, Finish, Forward, Wait
 from tiercut.protocol.frames import Stage, Work
@@ -30,15 +32,17 @@ class Job:
 
     Attributes:
         work: Its envelope as it came.
-        arrived_s: When it came, or when a thread last had it, on this node's clock.
+        arrived_s: When it came, or when it was last worked on, on this node's clock.
         ack: Called when another node has it, or when its outcome is published.
+        wire: How long its last hop took, where that is known; a stage before those of this node.
         arrays: The tensors alive at ``cut``, decoded; ``None`` until they are.
         cut: Cut point it has got to.
         stages: What took how long so far, in order.
         fallback: Why this node runs more than its part.
         tried: Cut of the last exit that was tried.
         left: The exit it leaves at.
-        compute_s: What segments and heads have taken here.
+        compute_s: What segments and heads have taken here and is in no stage yet.
+        seconds: What all that was done with it here has taken the last time.
         looked_up: The node has looked for an answer to a frame like it.
         known: What the model made of such a frame.
         age_s: Seconds since capture when it was dropped; ``None`` while unknown.
@@ -47,6 +51,7 @@ class Job:
     work: Work
     arrived_s: float
     ack: Callable[[], None]
+    wire: Stage | None = None
     arrays: Arrays | None = None
     cut: int = field(init=False)
     stages: list[Stage] = field(init=False)
@@ -54,32 +59,30 @@ class Job:
     tried: int = field(init=False)
     left: Left | None = None
     compute_s: float = 0.0
+    seconds: float = 0.0
     looked_up: bool = False
     known: Reading | None = None
     age_s: float | None = None
 
     def __post_init__(self) -> None:
         self.cut = self.tried = self.work.cut
-        self.stages = list(self.work.stages)
+        self.stages = [*self.work.stages] if self.wire is None else [*self.work.stages, self.wire]
 
 
-@dataclass(frozen=True, slots=True)
-class Processed:
-    """A frame that a thread has done its part for.
+class Processed(Struct, frozen=True):
+    """A frame that its node has done its part for.
 
     Attributes:
         job: The frame.
         action: What comes next.
-        work: With `Forward`, its envelope for the next node.
+        tensors: With `Forward`, what the next node gets.
         result: With `Finish`, the result's JSON.
-        seconds: The thread's time.
     """
 
     job: Job
     action: Forward | Finish | Drop | Wait
-    work: Work
+    tensors: tuple[EncodedTensor, ...] = ()
     result: bytes = b""
-    seconds: float = 0.0
 
 
 class Answers(Protocol):

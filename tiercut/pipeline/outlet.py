@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import structs
 
-from tiercut.bus import Bus, Message
+from tiercut.bus import Bus, Message, Sent
 from tiercut.bus.node_buses import NodeBuses
 from tiercut.clock import Clock
 from tiercut.clocks.offsets import ClockOffsets
+from tiercut.codecs.encoded import EncodedTensor
 from tiercut.declared import encode_json
 from tiercut.limits import MAX_SECONDS
 from tiercut.pipeline.decide import Forward
+from tiercut.pipeline.dispatch import Posted, Taken
 from tiercut.pipeline.in_transit import InTransit
+from tiercut.pipeline.jobs import Job
 from tiercut.pipeline.peers import Peers
 from tiercut.plan import Tier
 from tiercut.protocol import events
@@ -56,44 +58,39 @@ class BusOutlet:
         """Its bus is connected and its last word was that it is online."""
         return self.bus_to(tier).connected and self._peers.online(tier, node)
 
-    async def forward(self, work: Work, to: Forward) -> None:
+    def forward(self, job: Job, tensors: tuple[EncodedTensor, ...], to: Forward, taken: Taken) -> Posted:
         """Send a frame to the next node, in chunks where the broker's packets are smaller."""
-        bus = self.bus_to(to.tier)
+        work, bus = job.work, self.bus_to(to.tier)
         now_s = self._clock.monotonic_s()
-        work = structs.replace(
+        sent = structs.replace(
             work,
+            cut=job.cut,
+            tensors=tensors,
+            stages=tuple(job.stages),
             captured=self._on_our_clock(work.captured, now_s),  # the next node asks only us
             sent=ClockStamp(self._clock.id, now_s),
             return_to=None if bus is self._buses.home else self._return_topic,
             emulated=bus.emulated is not None,
         )
-        expiry_s = LATEST_EXPIRY_S if work.delivery == "latest" else None
-        if work.deadline_s is not None and expiry_s is not None:
-            expiry_s = min(expiry_s, math.ceil(work.deadline_s))
+        payload, expiry_s = encode_work(sent), _expiry_s(work)
         topic = WORK.of(site=work.site, tier=to.tier, node=to.node, stream=work.stream)
-        payload = encode_work(work)
-        first, *others = split(payload, bus.max_payload_bytes)
-        with self.in_transit.sending(id(bus), to.tier, to.node, len(payload)):
-            if others:
-                await asyncio.gather(
-                    *(bus.publish(Message(topic, part, expiry_s=expiry_s)) for part in (first, *others))
-                )
-            else:
-                await bus.publish(Message(topic, first, expiry_s=expiry_s))
+        parts = [Message(topic, part, expiry_s=expiry_s) for part in split(payload, bus.max_payload_bytes)]
+        return _Sending(bus, parts, taken, self.in_transit, to, len(payload))
 
-    async def finish(self, work: Work, result: bytes) -> None:
+    def finish(self, work: Work, result: bytes, taken: Taken) -> Posted:
         """Publish a result where it belongs: on the stream's topic, or back to the node that forwarded the frame."""
         topic = work.return_to or RESULT.of(site=work.site, stream=work.stream)
-        await self._publish_outcome(topic, result, work, events.RESULT_TYPE)
+        return self._post_outcome(topic, result, work, events.RESULT_TYPE, taken)
 
-    async def drop(self, work: Work, dropped: Dropped) -> None:
+    def drop(self, work: Work, dropped: Dropped, taken: Taken) -> Posted:
         """Publish that there is no result."""
         topic = work.return_to or DROPPED.of(site=work.site, stream=work.stream)
-        await self._publish_outcome(topic, encode_json(dropped), work, events.DROPPED_TYPE)
+        return self._post_outcome(topic, encode_json(dropped), work, events.DROPPED_TYPE, taken)
 
-    async def _publish_outcome(self, topic: str, payload: bytes, work: Work, kind: str) -> None:
+    def _post_outcome(self, topic: str, payload: bytes, work: Work, kind: str, taken: Taken) -> Posted:
         attributes = events.attributes(work, kind=kind, unix_s=self._clock.unix_s())
-        await self._buses.home.publish(Message(topic, payload, properties=attributes, content_type=events.CONTENT_TYPE))
+        message = Message(topic, payload, properties=attributes, content_type=events.CONTENT_TYPE)
+        return self._buses.home.post(message, lambda told: taken(told if isinstance(told, Exception) else None))
 
     def bus_to(self, tier: Tier) -> Bus:
         """The bus that nodes of a tier are on."""
@@ -101,7 +98,53 @@ class BusOutlet:
 
     def _on_our_clock(self, stamp: ClockStamp, now_s: float) -> ClockStamp:
         """A time on our clock; as it was where the other clock is unknown, or has lied."""
+        if stamp.clock_id == self._clock.id:
+            return stamp
         offset = self._offsets.offset(stamp.clock_id, now_s)
         if offset is None or not abs(stamp.seconds + offset.seconds) <= MAX_SECONDS:
             return stamp
         return ClockStamp(self._clock.id, stamp.seconds + offset.seconds)
+
+
+class _Sending:
+    """A frame on its way to a node, in one message or in chunks."""
+
+    def __init__(
+        self, bus: Bus, parts: Sequence[Message], taken: Taken, in_transit: InTransit, to: Forward, payload_bytes: int
+    ) -> None:
+        self._taken = taken
+        self._in_transit = in_transit
+        self._open = len(parts)
+        self._number = in_transit.set_out(id(bus), to.tier, to.node, payload_bytes)
+        self._posted: list[Posted] = []
+        try:
+            for part in parts:
+                self._posted.append(bus.post(part, self._part_taken))
+        except BaseException:
+            self.cancel()
+            raise
+
+    def cancel(self) -> None:
+        """Take back what is not at the broker yet; what is there in part, its reader gives up."""
+        if self._open:
+            self._open = 0
+            self._in_transit.arrived(self._number)
+            for posted in self._posted:
+                posted.cancel()
+
+    def _part_taken(self, told: Sent | Exception) -> None:
+        if isinstance(told, Exception):
+            self.cancel()
+            self._taken(told)
+            return
+        self._open -= 1
+        if not self._open:
+            self._in_transit.arrived(self._number)
+            self._taken(None)
+
+
+def _expiry_s(work: Work) -> int | None:
+    """After how many seconds the broker forgets a frame; ``None``: never."""
+    if work.delivery != "latest":
+        return None
+    return LATEST_EXPIRY_S if work.deadline_s is None else min(LATEST_EXPIRY_S, math.ceil(work.deadline_s))

@@ -1,4 +1,4 @@
-"""What a thread does for a frame: decode, run segments, decide, encode, in one step.
+"""What a node does for a frame: decode, run segments, decide, encode, in one step.
 
 Pure but for the models it runs: a frame goes in as a `Job`, and comes out as `Processed` with what is left to do.
 """
@@ -8,10 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TypeVar
-
-from msgspec import structs
+from dataclasses import dataclass
 
 from tiercut.clock import Clock
 from tiercut.clocks.offsets import ClockOffsets
@@ -32,7 +29,30 @@ from tiercut.results.reading import Reading, read_outputs, write_result
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
+#: Variants whose frames are remembered to come.
+MAX_WAYS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What is the same for all frames of a variant of a model at this node.
+
+    Attributes:
+        bundle: The model; ``None``: the node does not have it.
+        variant: Its variant; ``None``: it has none of that name.
+        here: What `decide` is to know of this node.
+    """
+
+    bundle: Bundle | None
+    variant: Variant | None
+    here: Here
+
+    @property
+    def known(self) -> tuple[Bundle, Variant]:
+        """Both, as `decide` lets only such frames pass."""
+        if self.bundle is None or self.variant is None:
+            raise AssertionError("decide() let a frame pass whose model the node does not have")
+        return self.bundle, self.variant
 
 
 class Processor:
@@ -76,6 +96,8 @@ class Processor:
         self._counters = counters
         self._may_fall_back = may_fall_back
         self.answers: Answers | None = None
+        #: (model, variant, whether answers are kept) → what is the same for its frames
+        self._ways: dict[tuple[str, str, bool], Way] = {}
         self._throttle = Throttle(10.0)
 
     def process(self, job: Job) -> Processed:
@@ -85,37 +107,46 @@ class Processor:
         try:
             done = self._step(job)
         except BadMessage as error:
-            done = Processed(job, Drop("bad_tensors", str(error)), job.work)
+            done = Processed(job, Drop("bad_tensors", str(error)))
         except TiercutError as error:
-            done = Processed(job, Drop("segment_failed", str(error)), job.work)
+            done = Processed(job, Drop("segment_failed", str(error)))
         except Exception as error:  # a bug that one frame triggers must not end the node for all the others
             if self._throttle.allows(type(error).__name__, started_s):
                 log.exception("frame failed", extra={"stream": job.work.stream, "seq": job.work.seq})
-            done = Processed(job, Drop("segment_failed", f"{type(error).__name__}: {error}"), job.work)
+            done = Processed(job, Drop("segment_failed", f"{type(error).__name__}: {error}"))
         job.arrived_s = self._clock.monotonic_s()
-        self._tell_answers(done, job.arrived_s)
-        return replace(done, seconds=job.arrived_s - started_s)
+        job.seconds = job.arrived_s - started_s
+        if self.answers is not None:
+            self._tell_answers(self.answers, done, job.arrived_s)
+        return done
 
     def must_wait(self, job: Job) -> bool:
         """Whether a frame that has to wait for those ahead of it still has to (from any thread)."""
-        bundle, variant = self._model(job)
-        return isinstance(decide(self._state(job), self._here(bundle, variant)), Wait)
+        return isinstance(decide(self._state(job), self._way(job.work).here), Wait)
 
-    def _tell_answers(self, done: Processed, now_s: float) -> None:
-        if self.answers is None:
-            return
+    def _tell_answers(self, answers: Answers, done: Processed, now_s: float) -> None:
         if isinstance(done.action, Forward):
-            self.answers.sent_on(done.work, now_s)
+            answers.sent_on(done.job.work, now_s)
         elif isinstance(done.action, Drop):
-            self.answers.forget(done.work)
+            answers.forget(done.job.work)
 
-    def _model(self, job: Job) -> tuple[Bundle | None, Variant | None]:
-        bundle = self._models.find(job.work.model)
-        return bundle, None if bundle is None else bundle.find_variant(job.work.plan.exit)
+    def _way(self, work: Work) -> Way:
+        """What is the same for all frames of a model's variant here."""
+        key = (work.model, work.plan.exit, self.answers is not None)
+        way = self._ways.get(key)
+        if way is None:
+            way = self._new_way(*key)
+            if way.bundle is not None:  # an unknown one may come
+                if len(self._ways) >= MAX_WAYS:
+                    self._ways.clear()
+                self._ways[key] = way
+        return way
 
-    def _here(self, bundle: Bundle | None, variant: Variant | None) -> Here:
+    def _new_way(self, model: str, exit_name: str, remembers: bool) -> Way:
+        bundle = self._models.find(model)
+        variant = None if bundle is None else bundle.find_variant(exit_name)
         exits = () if bundle is None or variant is None else bundle.exits_before(variant)
-        return Here(
+        here = Here(
             tier=self._tier,
             node=self._node,
             end=None if bundle is None else 0 if variant is None else variant.end,
@@ -123,41 +154,38 @@ class Processor:
             may_fall_back=self._may_fall_back,
             exits=tuple((each.cut, each.name) for each in exits),
             variant_known=variant is not None,
-            remembers=self.answers is not None,
+            remembers=remembers,
         )
+        return Way(bundle, variant, here)
 
     def _step(self, job: Job) -> Processed:
         """Run segments until the frame leaves, and make ready what leaves."""
-        bundle, variant = self._model(job)
-        here = self._here(bundle, variant)
+        way = self._way(job.work)
         while True:
-            action = decide(self._state(job), here)
+            action = decide(self._state(job), way.here)
             match action:
-                case LookUp():
-                    self._look_up(job, _known(bundle), _known(variant))
                 case Run():
-                    self._run(job, action, _known(bundle), _known(variant))
-                case TryExit():
-                    self._try(job, action.name, _known(bundle), _known(variant))
+                    self._run(job, action, *way.known)
                 case Forward():
-                    tensors = self._encode(job, action.codec, _known(bundle), _known(variant))
-                    work = structs.replace(job.work, cut=job.cut, tensors=tensors, stages=tuple(job.stages))
-                    return Processed(job, action, work)
+                    return Processed(job, action, self._encode(job, action.codec, *way.known))
                 case Finish():
-                    return Processed(job, action, job.work, self._result(job, _known(bundle), _known(variant)))
+                    return Processed(job, action, result=self._result(job, *way.known))
+                case LookUp():
+                    self._look_up(job, *way.known)
+                case TryExit():
+                    self._try(job, action.name, *way.known)
                 case Drop() | Wait():
                     self._note_compute(job)
                     job.age_s = self._age_s(job.work)
-                    return Processed(job, action, job.work)
+                    return Processed(job, action)
 
     def _state(self, job: Job) -> FrameState:
         work, known = job.work, job.known is not None
-        now_s = self._clock.monotonic_s()
         return FrameState(
             plan=work.plan,
             cut=job.cut,
             delivery=work.delivery,
-            age_s=self._age_s(work),
+            age_s=None if work.deadline_s is None else self._age_s(work),
             deadline_s=work.deadline_s,
             came_at=work.cut,
             tried=job.tried,
@@ -165,11 +193,13 @@ class Processor:
             alone=job.fallback is not None,
             looked_up=job.looked_up,
             known=known,
-            overtakes=known and self.answers is not None and self.answers.overtakes(work, now_s),
+            overtakes=known and self.answers is not None and self.answers.overtakes(work, self._clock.monotonic_s()),
         )
 
     def _age_s(self, work: Work) -> float | None:
         now_s = self._clock.monotonic_s()
+        if work.captured.clock_id == self._clock.id:
+            return now_s - work.captured.seconds
         offset = self._offsets.offset(work.captured.clock_id, now_s)
         return None if offset is None else now_s - (work.captured.seconds + offset.seconds)
 
@@ -260,9 +290,3 @@ class Processor:
 
     def _note(self, job: Job, kind: StageKind, seconds: float, *, emulated: bool = False) -> None:
         job.stages.append(Stage(self._node, kind, max(seconds, 0.0), emulated))
-
-
-def _known(known: T | None) -> T:
-    if known is None:
-        raise AssertionError("decide() let a frame pass whose model the node does not have")
-    return known

@@ -1,25 +1,24 @@
-"""Takes frames through a node: they wait in queues, threads process them, and what comes out is dispatched.
+"""Takes frames through a node: they wait in queues, are worked on, and what comes out is dispatched.
 
-One `Worker` per node, on its event loop. A frame goes to a thread once (`processor`), so that the loop stays free and
-the frame pays for one change of thread each way; what comes back goes to the `Dispatcher`. While a frame is being sent
-the next one of its stream is processed.
+One `Worker` per node, on its event loop. A short segment runs right there, between two turns of the loop: to hand a
+frame to a thread and back costs more processor time than it saves. A longer one runs on a thread (`short_work` has the
+border), and the loop stays free; a frame goes there once, for all that is done with it here. What comes out goes to the
+`Dispatcher`. While a frame is being sent the next one of its stream is worked on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 from collections import Counter
-from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from tiercut.pipeline.decide import Drop, Forward, Wait
-from tiercut.pipeline.dispatch import Dispatcher, Outlet
+from tiercut.pipeline.dispatch import Dispatch, Dispatcher, Outlet
 from tiercut.pipeline.jobs import Job, Processed
 from tiercut.pipeline.processor import Processor
 from tiercut.pipeline.queues import StreamQueues
+from tiercut.pipeline.short_work import ShortWork
 
 #: Frames of one stream that may be on their way out of a node at once. Two keep the link busy; more only wait.
 MAX_SENDING_PER_STREAM = 2
@@ -30,11 +29,11 @@ class Worker:
 
     Args:
         node: Its id.
-        processor: What its threads do.
+        processor: What is done with them.
         outlet: Where frames go.
         counters: Counts ``frames_arrived``, ``frames_withdrawn``, ``frames_duplicate`` (came again while they waited),
             and what the dispatcher does.
-        threads: Frames of different streams that are processed at once.
+        threads: Frames of different streams that are worked on at once.
         may_fall_back: Whether frames on their way to a node that is gone are taken back.
     """
 
@@ -55,30 +54,34 @@ class Worker:
         self._may_fall_back = may_fall_back
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="segment")
+        self._short = ShortWork()
         self._queues: StreamQueues[Job] = StreamQueues(_name)
-        #: frames on threads
+        #: frames that are worked on, or whose turn on the loop is next
         self._running = 0
         #: stream → frames on their way out, in order
-        self._sending: dict[str, dict[asyncio.Task[None], Processed]] = {}
+        self._sending: dict[str, list[Dispatch]] = {}
+        #: replaced frames whose drops are on their way out
+        self._replaced: set[Dispatch] = set()
         #: streams whose next frame must wait until one of theirs is sent
         self._full: set[str] = set()
         #: stream → its frame whose answer is known, but not those of the frames ahead of it; the stream waits with it
         self._held: dict[str, Processed] = {}
         #: counts the calls of `withdraw_unreachable` that took something back
         self._withdrawn = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._idle = asyncio.Event()
-        #: seconds of thread time used for frames, ever
+        #: set when nothing is in hand, once somebody waits for that
+        self._idle: asyncio.Event | None = None
+        self._ended = False
+        #: seconds used for frames, ever
         self.busy_s = 0.0
 
     @property
     def waiting(self) -> int:
-        """Frames that wait for a thread, or for those ahead of them."""
+        """Frames that wait for their turn, or for those ahead of them."""
         return len(self._queues) + len(self._held)
 
     @property
     def running(self) -> int:
-        """Frames on threads."""
+        """Frames that are worked on, or are next."""
         return self._running
 
     def submit(self, job: Job) -> None:
@@ -86,33 +89,43 @@ class Worker:
         self._counters["frames_arrived"] += 1
         for late in self._queues.put(_stream(job), job, job.work.delivery):
             if _name(late) == _name(job):
-                self._replaced(late)
+                self._duplicate(late)
             else:
-                reason = Drop("newer_frame", f"frame {job.work.seq} came while it waited")
-                self._spawn(self._dispatcher.dispatch(Processed(late, reason, late.work)))
+                self._drop_replaced(late, job)
         self._start_ready()
 
     async def drain(self, timeout_s: float) -> int:
         """Finish what is in hand; returns how many frames were given up (they stay unacknowledged)."""
+        self._idle = asyncio.Event()
         self._note_idle()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
-        given_up = self._running + len(self._tasks) + len(self._held) + len(self._queues.drain())
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._ended = True
+        leaving = [*self._replaced, *(each for sending in self._sending.values() for each in sending)]
+        given_up = self._running + len(leaving) + len(self._held) + len(self._queues.drain())
+        for each in leaving:
+            each.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
         return given_up
 
-    # ------------------------------------------------------------------ to the threads and back
+    # ------------------------------------------------------------------ work, here or on a thread
 
     def _start_ready(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._running < self._threads and (ready := self._queues.take()):
+            stream, job = ready
+            loop = asyncio.get_running_loop()
             self._running += 1
-            self._pool.submit(self._on_thread, loop, *ready, self._withdrawn)
+            alone = self._threads == 1 or (self._running == 1 and not len(self._queues))
+            if alone and self._short.is_short(stream, job.work.plan, job.work.cut):
+                loop.call_soon(self._here, stream, job, self._withdrawn)
+            else:
+                self._pool.submit(self._on_thread, loop, stream, job, self._withdrawn)
         self._note_idle()
+
+    def _here(self, stream: str, job: Job, withdrawn: int) -> None:
+        if not self._ended:
+            self._processed(stream, self._processor.process(job), withdrawn)
 
     def _on_thread(self, loop: asyncio.AbstractEventLoop, stream: str, job: Job, withdrawn: int) -> None:
         done = self._processor.process(job)
@@ -121,37 +134,40 @@ class Worker:
 
     def _processed(self, stream: str, done: Processed, withdrawn_before: int) -> None:
         """Start sending a frame, and free its stream when there is room for one more to send."""
+        if self._ended:
+            return
+        job = done.job
         self._running -= 1
-        self.busy_s += done.seconds
+        self.busy_s += job.seconds
+        self._short.took(stream, job.work.plan, job.work.cut, job.seconds)
         if self._withdrawn != withdrawn_before:  # decided before the next node was lost: think again, in order
-            self._put_back(stream, [done.job])
+            self._put_back(stream, [job])
             self._queues.done(stream)
         elif isinstance(done.action, Wait):
             self._held[stream] = done
             self.resume()  # the frames ahead of it may have had their outcomes in between
         else:
-            task = self._spawn(self._dispatcher.dispatch(done))
-            sending = self._sending.setdefault(stream, {})
-            sending[task] = done
-            task.add_done_callback(functools.partial(self._sent, stream))
-            if len(sending) < MAX_SENDING_PER_STREAM:
-                self._queues.done(stream)
-            else:
-                self._full.add(stream)
+            self._send(stream, done)
         self._start_ready()
 
-    def _put_back(self, stream: str, jobs: list[Job]) -> None:
-        for job in self._queues.put_back(stream, jobs):
-            self._replaced(job)
+    # ------------------------------------------------------------------ out
 
-    def _replaced(self, job: Job) -> None:
-        """The same frame has come again, and that one will have the outcome."""
-        self._counters["frames_duplicate"] += 1
-        job.ack()
+    def _send(self, stream: str, done: Processed) -> None:
+        def over(dispatch: Dispatch) -> None:
+            self._sent(stream, dispatch)
 
-    def _sent(self, stream: str, task: asyncio.Task[None]) -> None:
+        dispatch = Dispatch(done, over)
+        sending = self._sending.setdefault(stream, [])
+        sending.append(dispatch)
+        self._full.add(stream)
+        self._dispatcher.start(dispatch)
+        if stream in self._full and len(sending) < MAX_SENDING_PER_STREAM:
+            self._full.discard(stream)
+            self._queues.done(stream)
+
+    def _sent(self, stream: str, dispatch: Dispatch) -> None:
         sending = self._sending[stream]
-        del sending[task]
+        sending.remove(dispatch)
         if not sending:
             del self._sending[stream]
         if stream in self._full:
@@ -159,23 +175,30 @@ class Worker:
             self._queues.done(stream)
         self._start_ready()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
+    def _drop_replaced(self, late: Job, by: Job) -> None:
+        def over(dispatch: Dispatch) -> None:
+            self._replaced.discard(dispatch)
+            self._note_idle()
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._note_idle()
+        reason = Drop("newer_frame", f"frame {by.work.seq} came while it waited")
+        dispatch = Dispatch(Processed(late, reason), over)
+        self._replaced.add(dispatch)
+        self._dispatcher.start(dispatch)
+
+    def _put_back(self, stream: str, jobs: list[Job]) -> None:
+        for job in self._queues.put_back(stream, jobs):
+            self._duplicate(job)
+
+    def _duplicate(self, job: Job) -> None:
+        """The same frame has come again, and that one will have the outcome."""
+        self._counters["frames_duplicate"] += 1
+        job.ack()
 
     def _note_idle(self) -> None:
-        if self._running or self._tasks or self.waiting:
-            self._idle.clear()
-        else:
+        if self._idle is not None and not (self._running or self._sending or self._replaced or self.waiting):
             self._idle.set()
 
-    # ------------------------------------------------------------------ out
+    # ------------------------------------------------------------------ when others are gone, or have answered
 
     def resume(self) -> None:
         """Frames that have waited for those ahead of them go on where there are none any more (event loop only)."""
@@ -191,19 +214,20 @@ class Worker:
 
         Without it they would wait for the node, and their streams behind them.
         """
-        for stream, sending in self._sending.items():
-            lost = {task: done.job for task, done in sending.items() if self._is_lost(done)}
+        for stream, sending in list(self._sending.items()):
+            lost = [each for each in sending if self._is_lost(each)]
             if not lost:
                 continue
             self._withdrawn += 1
             self._counters["frames_withdrawn"] += len(lost)
-            for task in lost:
-                task.cancel()
-            self._put_back(stream, list(lost.values()))
+            self._put_back(stream, [each.done.job for each in lost])
+            for each in lost:
+                each.cancel()
+                self._sent(stream, each)
         self._start_ready()
 
-    def _is_lost(self, done: Processed) -> bool:
-        to = done.action
+    def _is_lost(self, dispatch: Dispatch) -> bool:
+        to = dispatch.action
         return self._may_fall_back and isinstance(to, Forward) and not self._outlet.reachable(to.tier, to.node)
 
 
