@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.sites import Site
-from tiercut.bus import Message, Sent, Subscription
+from tiercut.bus import Message, Posted, Subscription, Taken
 from tiercut.bus.memory import MemoryBroker, MemoryBus
+from tiercut.bus.posting import Pending
 from tiercut.errors import BrokerRefused, PublishRefused
 from tiercut.node.node import Node
 
@@ -34,9 +35,14 @@ class GuardedBus(MemoryBus):
         self.answers = asyncio.Event()
         self.answers.set()
 
-    async def publish(self, message: Message) -> Sent:
-        self._check(message.topic, PublishRefused)
-        return await super().publish(message)
+    def post(self, message: Message, taken: Taken) -> Posted:
+        try:
+            self._check(message.topic, PublishRefused)
+        except PublishRefused as error:
+            posted = Pending(message, taken)
+            asyncio.get_running_loop().call_soon(posted.end, error)
+            return posted
+        return super().post(message, taken)
 
     async def announce(self, topic: str, payload: bytes, **more: Any) -> None:
         await self.answers.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 
 import pytest
@@ -15,8 +14,7 @@ from tiercut.bus.routes import filters_overlap
 
 
 def message(size: int, *, qos: int = 1, announcement: bool = False) -> Queued:
-    taken = asyncio.get_running_loop().create_future()
-    return Queued(Message("a", bytes(size)), qos, None, 0, taken, announcement)
+    return Queued(Message("a", bytes(size), qos=qos), lambda _: None, announcement=announcement)
 
 
 @async_test
@@ -45,7 +43,7 @@ async def test_lost_messages_go_back_in_front_without_announcements() -> None:
     outbox.requeue(0.0, unacked=True)
     assert (outbox.unacked, outbox.in_flight_bytes) == (0, 0)
     assert [outbox.next() for _ in range(4)] == [messages[0], messages[2], waiting, None]
-    assert messages[1].taken.done()
+    assert messages[1].done
 
 
 @async_test

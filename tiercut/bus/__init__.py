@@ -8,9 +8,11 @@ from tiercut.bus.base import (
     Handler,
     ManagedBus,
     Message,
+    Posted,
     Properties,
     Sent,
     Subscription,
+    Taken,
 )
 
 __all__ = [
@@ -19,7 +21,9 @@ __all__ = [
     "Handler",
     "ManagedBus",
     "Message",
+    "Posted",
     "Properties",
     "Sent",
     "Subscription",
+    "Taken",
 ]

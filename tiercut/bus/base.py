@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
+
+from msgspec import Struct
 
 #: User properties of MQTT 5: pairs, order kept, names may repeat.
 Properties = Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True, gc=False):
     """A message to publish.
 
     Attributes:
@@ -39,12 +39,11 @@ class Message:
     correlation: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True, gc=False):
     """A message that the bus has taken.
 
     Attributes:
-        seconds: From the call of ``publish`` until the broker's acknowledgement, waiting for credit excluded.
+        seconds: From when it was sent until the broker's acknowledgement, waiting for credit excluded.
         payload_bytes: Size of the payload.
     """
 
@@ -52,8 +51,11 @@ class Sent:
     payload_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+def nothing() -> None:
+    """Acknowledge a message that nobody waits to hear of: there is nothing to do."""
+
+
+class Delivery(Struct, frozen=True):
     """A message that arrived, to be acknowledged when the work on it is done.
 
     Attributes:
@@ -72,11 +74,21 @@ class Delivery:
     content_type: str | None = None
     response_topic: str | None = None
     correlation: bytes | None = None
-    ack: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
+    ack: Callable[[], None] = nothing
 
 
 #: Takes a delivery on the event loop.
 Handler = Callable[[Delivery], None]
+#: Takes the end of a post: the broker has the message, or why it has not. Must not raise.
+Taken = Callable[[Sent | Exception], None]
+
+
+class Posted(Protocol):
+    """A message that was posted."""
+
+    def cancel(self) -> None:
+        """Withdraw it, unless the broker may have it already; either way its ``taken`` is not called any more."""
+        ...
 
 
 class Subscription(Protocol):
@@ -107,6 +119,19 @@ class Bus(Protocol):
     @property
     def emulated(self) -> str | None:
         """A sentence about the emulated link in front of this bus, ``None`` when the link is the real one."""
+        ...
+
+    def post(self, message: Message, taken: Taken) -> Posted:
+        """Queue for sending, without waiting: `publish` for those who do not want a task for each message.
+
+        ``taken`` is called once, on the event loop and never from within this call, when the broker has answered, with
+        ``Sent``, ``PublishRefused`` or, when the bus was closed before, ``BusError``. Order, credit and reconnects are
+        as of `publish`.
+
+        Raises:
+            PacketTooLarge: its payload is over ``max_payload_bytes``.
+            BusError: the bus is closed.
+        """
         ...
 
     async def publish(self, message: Message) -> Sent:

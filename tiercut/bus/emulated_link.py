@@ -3,21 +3,57 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter, deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from tiercut.bus.base import Handler, ManagedBus, Message, Properties, Sent, Subscription
+from tiercut.bus.base import Handler, ManagedBus, Message, Posted, Properties, Sent, Subscription, Taken
+from tiercut.bus.error_mapping import too_large_error
 from tiercut.bus.link_model import Link, LinkSettings
+from tiercut.bus.packets import check_message
+from tiercut.bus.posting import Pending, publish_by_post
 from tiercut.bus.settings import OUTGOING_BUDGET_BYTES
 from tiercut.clock import Clock
+from tiercut.errors import BusError
 
 
 def all_topics(_topic: str) -> bool:
     """Every topic goes over the link."""
     return True
+
+
+class _Crossing(Pending):
+    """A message on its way over the link.
+
+    Attributes:
+        started_s: When it set out.
+        across: Its time on the link is over; those before it may still be on it.
+        timer: Ends its time on the link, or that of its answer.
+        behind: As posted on the bus behind.
+    """
+
+    __slots__ = ("_withdraw", "across", "behind", "started_s", "timer")
+
+    def __init__(self, message: Message, taken: Taken, withdraw: Callable[[_Crossing], None]) -> None:
+        super().__init__(message, taken)
+        self._withdraw = withdraw
+        self.started_s = 0.0
+        self.across = False
+        self.timer: asyncio.TimerHandle | None = None
+        self.behind: Posted | None = None
+
+    def cancel(self) -> None:
+        """See `tiercut.bus.Posted.cancel`."""
+        if not self.done:
+            super().cancel()
+            self._withdraw(self)
+
+    def end(self, answer: Sent | Exception) -> None:
+        """As of `Pending`; no timer is left."""
+        if self.timer is not None:
+            self.timer.cancel()
+        super().end(answer)
 
 
 class EmulatedBus:
@@ -48,11 +84,13 @@ class EmulatedBus:
         self._applies_to = applies_to
         self._budget_bytes = budget_bytes
         self._in_flight_bytes = 0
-        #: calls that wait for room, in order
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-        #: messages on the link, in order; the event of the first one is set
-        self._line: deque[asyncio.Event] = deque()
-        self._closed = asyncio.Event()
+        #: messages that wait for room, in order
+        self._waiting: deque[_Crossing] = deque()
+        #: messages on the link, in order
+        self._line: deque[_Crossing] = deque()
+        #: messages whose answers are on their way back
+        self._returning: set[_Crossing] = set()
+        self._closed = False
 
     @property
     def connected(self) -> bool:
@@ -90,35 +128,35 @@ class EmulatedBus:
 
     async def close(self, *, goodbye: tuple[str, bytes] | None = None) -> None:
         """Close the bus behind; what is still on the link is lost, and its callers get the bus's error."""
-        self._closed.set()
-        while self._waiting:
-            size, room = self._waiting.popleft()
-            if not room.done():
-                self._in_flight_bytes += size
-                room.set_result(None)  # on to the bus, which says that it is closed
-        await self._bus.close(goodbye=goodbye)
+        self._closed = True
+        for crossing in list(self._returning):
+            self._taken(crossing)
+        try:
+            await self._bus.close(goodbye=goodbye)
+        finally:
+            lost = [*self._line, *self._waiting]
+            self._line.clear()
+            self._waiting.clear()
+            for crossing in lost:
+                self._give(crossing)  # to the bus, which says that it is closed
+
+    def post(self, message: Message, taken: Taken) -> Posted:
+        """See `tiercut.bus.Bus.post`; a QoS 0 message is taken when it arrives."""
+        if self._closed or not self._applies_to(message.topic):
+            return self._bus.post(message, taken)
+        check_message(message)
+        if len(message.payload) > self.max_payload_bytes:
+            raise too_large_error(message.topic, len(message.payload), self.max_payload_bytes)
+        crossing = _Crossing(message, taken, self._withdraw)
+        if self._waiting or not self._fits(message):
+            self._waiting.append(crossing)
+        else:
+            self._set_out(crossing)
+        return crossing
 
     async def publish(self, message: Message) -> Sent:
-        """See `tiercut.bus.Bus.publish`; a QoS 0 message is taken when it arrives."""
-        if not self._applies_to(message.topic):
-            return await self._bus.publish(message)
-        size = len(message.payload)
-        await self._take_room(size)
-        try:
-            started_s = self._clock.monotonic_s()
-            # A task starts with its loop's next turn, in the order of creation: that keeps the order of the line.
-            await (await self._cross(size, lambda: self._arrive(message)))
-            if message.qos:
-                await self._wait_until(self._clock.monotonic_s() + self.link.settings.delay_s)
-            return Sent(seconds=self._clock.monotonic_s() - started_s, payload_bytes=size)
-        finally:
-            self._give_room(size)
-
-    def _arrive(self, message: Message) -> asyncio.Task[Sent]:
-        async def give() -> Sent:
-            return await self._bus.publish(message)
-
-        return asyncio.create_task(give(), name=f"linked publish {message.topic}")
+        """See `tiercut.bus.Bus.publish`."""
+        return await publish_by_post(self, message)
 
     async def subscribe(self, topic_filter: str, *, qos: int = 1, handler: Handler | None = None) -> Subscription:
         """As the bus behind."""
@@ -128,49 +166,72 @@ class EmulatedBus:
         """As the bus behind."""
         await self._bus.announce(topic, payload, properties=properties)
 
-    async def _cross(self, size: int, arrive: Callable[[], asyncio.Task[Sent]]) -> asyncio.Task[Sent]:
-        """Spend the link's time, then arrive, after all that set out before."""
-        _, arrives_s = self.link.departure(self._clock.monotonic_s(), size)
-        first_in_line = asyncio.Event()
-        self._line.append(first_in_line)
-        self._line[0].set()
-        try:
-            await self._wait_until(arrives_s)
-            await first_in_line.wait()
-            return arrive()
-        finally:
-            self._line.remove(first_in_line)
-            if self._line:
-                self._line[0].set()
+    def _fits(self, message: Message) -> bool:
+        return not self._in_flight_bytes or self._in_flight_bytes + len(message.payload) <= self._budget_bytes
 
-    async def _wait_until(self, time_s: float) -> None:
-        """Wait, but not beyond `close`."""
+    def _set_out(self, crossing: _Crossing) -> None:
+        """Spend the link's time."""
+        size = len(crossing.message.payload)
+        self._in_flight_bytes += size
+        crossing.started_s = self._clock.monotonic_s()
+        _, arrives_s = self.link.departure(crossing.started_s, size)
+        self._line.append(crossing)
+        self._later(crossing, arrives_s, self._arrived)
+
+    def _later(self, crossing: _Crossing, time_s: float, call: Callable[[_Crossing], None]) -> None:
         seconds = time_s - self._clock.monotonic_s()
-        if seconds > 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._closed.wait()
+        crossing.timer = asyncio.get_running_loop().call_later(max(0.0, seconds), call, crossing)
 
-    async def _take_room(self, size: int) -> None:
-        if not self._waiting and self._fits(size):
-            self._in_flight_bytes += size
-            return
-        room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((size, room))
+    def _arrived(self, crossing: _Crossing) -> None:
+        """On to the bus behind, after all that set out before."""
+        crossing.across = True
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        while self._line and self._line[0].across:
+            self._give(self._line.popleft())
+
+    def _give(self, crossing: _Crossing) -> None:
         try:
-            await room
-        except asyncio.CancelledError:
-            if room.done() and not room.cancelled():
-                self._give_room(size)  # it had been granted
-            raise
+            crossing.behind = self._bus.post(crossing.message, lambda answer: self._answered(crossing, answer))
+        except BusError as error:  # the broker is another one by now, or the bus is closed
+            self._end(crossing, error)
 
-    def _give_room(self, size: int) -> None:
-        self._in_flight_bytes -= size
-        while self._waiting and (self._waiting[0][1].done() or self._fits(self._waiting[0][0])):
-            next_size, room = self._waiting.popleft()
-            if not room.done():
-                self._in_flight_bytes += next_size
-                room.set_result(None)
+    def _answered(self, crossing: _Crossing, answer: Sent | Exception) -> None:
+        """The answer comes back over the same delay."""
+        if isinstance(answer, Exception):
+            self._end(crossing, answer)
+        elif crossing.message.qos and not self._closed and self.link.settings.delay_s:
+            self._returning.add(crossing)
+            self._later(crossing, self._clock.monotonic_s() + self.link.settings.delay_s, self._taken)
+        else:
+            self._taken(crossing)
 
-    def _fits(self, size: int) -> bool:
-        return not self._in_flight_bytes or self._in_flight_bytes + size <= self._budget_bytes
+    def _taken(self, crossing: _Crossing) -> None:
+        self._returning.discard(crossing)
+        seconds = self._clock.monotonic_s() - crossing.started_s
+        self._end(crossing, Sent(seconds=seconds, payload_bytes=len(crossing.message.payload)))
+
+    def _end(self, crossing: _Crossing, answer: Sent | Exception) -> None:
+        self._give_room(crossing)
+        crossing.end(answer)
+
+    def _withdraw(self, crossing: _Crossing) -> None:
+        """Its poster has cancelled it."""
+        if crossing.timer is not None:
+            crossing.timer.cancel()
+        if crossing.behind is not None:
+            crossing.behind.cancel()
+        self._returning.discard(crossing)
+        if crossing in self._waiting:
+            self._waiting.remove(crossing)
+            return
+        if crossing in self._line:
+            self._line.remove(crossing)
+            self._hand_on()
+        self._give_room(crossing)
+
+    def _give_room(self, crossing: _Crossing) -> None:
+        self._in_flight_bytes -= len(crossing.message.payload)
+        while not self._closed and self._waiting and self._fits(self._waiting[0].message):
+            self._set_out(self._waiting.popleft())

@@ -13,10 +13,6 @@ from tiercut.logs import Throttle
 log = logging.getLogger(__name__)
 
 
-def nothing() -> None:
-    """Acknowledge a QoS 0 message: there is nothing to do."""
-
-
 class Inbox:
     """A `tiercut.bus.Subscription`: deliveries in order of arrival, for one or several readers.
 

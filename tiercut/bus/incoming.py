@@ -10,11 +10,11 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from tiercut.bus.acks import AckOrder
-from tiercut.bus.base import Delivery, Handler, Subscription
+from tiercut.bus.base import Delivery, Handler, Subscription, nothing
 from tiercut.bus.connection import Connection
 from tiercut.bus.error_mapping import subscribe_error
 from tiercut.bus.handshake import Accepted
-from tiercut.bus.inbox import Inbox, nothing
+from tiercut.bus.inbox import Inbox
 from tiercut.bus.routes import Route, Routes
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import Clock

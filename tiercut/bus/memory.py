@@ -17,11 +17,12 @@ from typing import Self
 from paho.mqtt.client import topic_matches_sub
 
 from tiercut.bus.acks import STUCK_S, AckOrder
-from tiercut.bus.base import Delivery, Handler, Message, Properties, Sent, Subscription
+from tiercut.bus.base import Delivery, Handler, Message, Posted, Properties, Sent, Subscription, Taken, nothing
 from tiercut.bus.error_mapping import closed_error, too_large_error
-from tiercut.bus.inbox import Inbox, nothing
+from tiercut.bus.inbox import Inbox
 from tiercut.bus.memory_broker import Held, MemoryBroker, retained
 from tiercut.bus.packets import check_filter, check_message, check_qos, check_topic
+from tiercut.bus.posting import Pending, publish_by_post
 from tiercut.bus.routes import Routes
 
 __all__ = ["MemoryBroker", "MemoryBus"]
@@ -62,7 +63,7 @@ class MemoryBus:
         self._routes = Routes()
         self._announced: dict[str, Held] = {}
         #: publishes made without a connection, in order
-        self._unsent: deque[tuple[Held, asyncio.Future[None]]] = deque()
+        self._unsent: deque[tuple[Held, Pending]] = deque()
         #: QoS 1 packets that wait for credit or for the connection
         self._queued: deque[_Packet] = deque()
         self._unacked: OrderedDict[int, _Packet] = OrderedDict()
@@ -117,16 +118,15 @@ class MemoryBus:
             self._connected = False
         self._acks.forget()
         self._broker.leave(self)
-        for _, taken in self._unsent:
-            if not taken.done():
-                taken.set_exception(closed_error(_URL))
+        for _, posted in self._unsent:
+            posted.end(closed_error(_URL))
         self._unsent.clear()
         for route in self._routes:
             for inbox in route.inboxes:
                 inbox.end()
 
-    async def publish(self, message: Message) -> Sent:
-        """See `tiercut.bus.Bus.publish`."""
+    def post(self, message: Message, taken: Taken) -> Posted:
+        """See `tiercut.bus.Bus.post`; the answer comes with the loop's next turn, as a real broker's does later."""
         check_message(message)
         if self._closed:
             raise closed_error(_URL)
@@ -135,14 +135,17 @@ class MemoryBus:
             raise too_large_error(message.topic, size, self.max_payload_bytes)
         expiry_s = message.expiry_s
         held = Held(message, None if expiry_s is None else self._broker.clock.monotonic_s() + expiry_s)
+        posted = Pending(message, taken)
         if self._connected:
             self._hand_over(held)
-            await asyncio.sleep(0)  # others get their turn, as they do while a real broker answers
+            self._answer(posted)
         else:
-            taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._unsent.append((held, taken))
-            await taken
-        return Sent(seconds=0.0, payload_bytes=size)
+            self._unsent.append((held, posted))
+        return posted
+
+    async def publish(self, message: Message) -> Sent:
+        """See `tiercut.bus.Bus.publish`."""
+        return await publish_by_post(self, message)
 
     async def announce(self, topic: str, payload: bytes, *, properties: Properties = ()) -> None:
         """See `tiercut.bus.Bus.announce`."""
@@ -200,11 +203,15 @@ class MemoryBus:
         for held in self._announced.values():
             self._hand_over(held)
         while self._unsent:
-            held, taken = self._unsent.popleft()
-            if not taken.done():
+            held, posted = self._unsent.popleft()
+            if not posted.done:
                 self._hand_over(held)
-                taken.set_result(None)
+                self._answer(posted)
         self._deliver_queued()
+
+    def _answer(self, posted: Pending) -> None:
+        answer = Sent(seconds=0.0, payload_bytes=len(posted.message.payload))
+        asyncio.get_running_loop().call_soon(posted.end, answer)
 
     def _hand_over(self, held: Held) -> None:
         self.counters["messages_out"] += 1

@@ -12,13 +12,14 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from tiercut.backoff import Backoff
-from tiercut.bus.base import Handler, Message, Properties, Sent, Subscription
+from tiercut.bus.base import Handler, Message, Posted, Properties, Sent, Subscription, Taken
 from tiercut.bus.connection import Connection
 from tiercut.bus.error_mapping import closed_error, connect_error
 from tiercut.bus.handshake import Accepted, Refused
 from tiercut.bus.incoming import Incoming
 from tiercut.bus.outgoing import Outgoing
 from tiercut.bus.packets import check_filter, check_message, check_qos, check_topic
+from tiercut.bus.posting import publish_by_post
 from tiercut.bus.settings import PACKET_OVERHEAD_BYTES, MqttSettings
 from tiercut.clock import Clock
 from tiercut.errors import BusError
@@ -137,11 +138,15 @@ class MqttBus:
         finally:
             await self._disconnect(will=last is not None and not said)
 
-    async def publish(self, message: Message) -> Sent:
-        """See `tiercut.bus.Bus.publish`."""
+    def post(self, message: Message, taken: Taken) -> Posted:
+        """See `tiercut.bus.Bus.post`."""
         check_message(message)
         self._check_open()
-        return await self._outgoing.publish(message)
+        return self._outgoing.post(message, taken)
+
+    async def publish(self, message: Message) -> Sent:
+        """See `tiercut.bus.Bus.publish`."""
+        return await publish_by_post(self, message)
 
     async def announce(self, topic: str, payload: bytes, *, properties: Properties = ()) -> None:
         """See `tiercut.bus.Bus.announce`; without a broker (``wait``) it returns at once and is sent later."""

@@ -2,55 +2,49 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tiercut.bus.base import Message, Sent
+from tiercut.bus.base import Message, Sent, Taken
+from tiercut.bus.posting import Pending
 
 if TYPE_CHECKING:
     from paho.mqtt.properties import Properties
 
 
-@dataclass(slots=True, eq=False)
-class Queued:
+class Queued(Pending):
     """One message on its way to the broker.
 
     Attributes:
-        message: What to publish.
         qos: Its QoS, or what the broker allows.
         properties: Its properties as paho wants them.
-        taken: Resolved when the broker has taken it.
         overhead_bytes: What the packet carries beside the payload.
         announcement: Presence: not sent again as such, because every reconnect sends the newest one anyway.
         sent_s: When it was handed to the connection, for the last time so far.
     """
 
-    message: Message
-    qos: int
-    properties: Properties | None
-    overhead_bytes: int
-    taken: asyncio.Future[Sent]
-    announcement: bool = False
-    sent_s: float = field(default=0.0)
+    __slots__ = ("announcement", "overhead_bytes", "properties", "qos", "sent_s")
 
-    @property
-    def payload_bytes(self) -> int:
-        """Size of its payload."""
-        return len(self.message.payload)
+    def __init__(
+        self,
+        message: Message,
+        taken: Taken,
+        *,
+        properties: Properties | None = None,
+        overhead_bytes: int = 0,
+        announcement: bool = False,
+    ) -> None:
+        super().__init__(message, taken)
+        self.qos = message.qos
+        self.properties = properties
+        self.overhead_bytes = overhead_bytes
+        self.announcement = announcement
+        self.sent_s = 0.0
 
     def finish(self, now_s: float) -> None:
         """The broker has taken it."""
-        if not self.taken.done():
-            self.taken.set_result(Sent(seconds=now_s - self.sent_s, payload_bytes=self.payload_bytes))
-
-    def fail(self, error: Exception) -> None:
-        """It will not be taken."""
-        if not self.taken.done():
-            self.taken.set_exception(error)
-            self.taken.exception()  # nobody awaits an announcement of the bus's own: no warning about that
+        self.end(Sent(seconds=now_s - self.sent_s, payload_bytes=len(self.message.payload)))
 
 
 class Outbox:
@@ -92,21 +86,21 @@ class Outbox:
     def next(self) -> Queued | None:
         """The message to hand over now, or ``None`` while there is none or no room for it."""
         waiting = self._waiting
-        while waiting and waiting[0].taken.done():  # its caller was cancelled
+        while waiting and waiting[0].done:  # withdrawn
             waiting.popleft()
         if not waiting:
             return None
         message = waiting[0]
         if message.qos and len(self._unacked) >= self.credit:
             return None
-        if self._in_flight_bytes and self._in_flight_bytes + message.payload_bytes > self._budget_bytes:
+        if self._in_flight_bytes and self._in_flight_bytes + len(message.message.payload) > self._budget_bytes:
             return None
         return waiting.popleft()
 
     def sent(self, packet_id: int, message: Queued) -> None:
         """It was handed to the connection under this identifier."""
         (self._unacked if message.qos else self._unwritten)[packet_id] = message
-        self._in_flight_bytes += message.payload_bytes
+        self._in_flight_bytes += len(message.message.payload)
 
     def acked(self, packet_id: int) -> Queued | None:
         """The broker answered for a QoS 1 message; ``None`` when we know no such message."""
@@ -130,7 +124,7 @@ class Outbox:
             self._unacked.clear()
         for message in self._unacked.values():
             message.sent_s = now_s
-        self._in_flight_bytes = sum(message.payload_bytes for message in self._unacked.values())
+        self._in_flight_bytes = sum(len(message.message.payload) for message in self._unacked.values())
         for message in (*lost, *self._waiting):
             if message.announcement:
                 message.finish(message.sent_s)
@@ -140,7 +134,7 @@ class Outbox:
     def fail_all(self, error: Exception) -> None:
         """The bus is closing: nobody waits any longer."""
         for message in (*self._unacked.values(), *self._unwritten.values(), *self._waiting):
-            message.fail(error)
+            message.end(error)
         self._unacked.clear()
         self._unwritten.clear()
         self._waiting.clear()
@@ -149,5 +143,5 @@ class Outbox:
     def _leave(self, group: dict[int, Queued], packet_id: int) -> Queued | None:
         message = group.pop(packet_id, None)
         if message is not None:
-            self._in_flight_bytes -= message.payload_bytes
+            self._in_flight_bytes -= len(message.message.payload)
         return message

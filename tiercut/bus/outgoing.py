@@ -7,12 +7,13 @@ from collections import Counter
 
 from paho.mqtt.reasoncodes import ReasonCode
 
-from tiercut.bus.base import Message, Properties, Sent
+from tiercut.bus.base import Message, Properties, Sent, Taken
 from tiercut.bus.connection import Connection
 from tiercut.bus.error_mapping import publish_error, too_large_error
 from tiercut.bus.handshake import Accepted
 from tiercut.bus.outbox import Outbox, Queued
 from tiercut.bus.packets import overhead_bytes, pack
+from tiercut.bus.posting import Answer
 from tiercut.bus.settings import PACKET_OVERHEAD_BYTES, MqttSettings
 from tiercut.clock import Clock
 from tiercut.errors import BusError, PacketTooLarge
@@ -42,23 +43,24 @@ class Outgoing:
         """Payload bytes sent and not yet acknowledged."""
         return self._outbox.in_flight_bytes
 
-    async def publish(self, message: Message) -> Sent:
-        """Queue up, and wait until the broker has taken it."""
-        queued = _queued(message)
+    def post(self, message: Message, taken: Taken) -> Queued:
+        """Queue up, and send what there is room for."""
+        queued = _queued(message, taken)
         self._check_size(queued)
         self._outbox.add(queued)
         self.pump()
-        return await queued.taken
+        return queued
 
     async def announce(self, topic: str, payload: bytes, properties: Properties) -> None:
         """Publish with this connection and all later ones; without a connection, do not wait for one."""
-        queued = _announcement(topic, payload, properties)
+        answer = Answer()
+        queued = _announcement(topic, payload, properties, answer)
         self._check_size(queued)
         self._announced[topic] = (payload, properties)
         if self._connection is not None:
             self._outbox.add(queued)
             self.pump()
-            await queued.taken
+            await answer.future
 
     async def say_last(self, topic: str, payload: bytes, *, timeout_s: float) -> None:
         """Publish before all that waits; nothing is announced after it.
@@ -68,12 +70,13 @@ class Outgoing:
             BusError: the broker refuses, or it is too large.
         """
         self._announced.clear()
-        queued = _announcement(topic, payload, ())
+        answer = Answer()
+        queued = _announcement(topic, payload, (), answer)
         self._check_size(queued)
         self._outbox.add_first([queued])
         self.pump()
         async with asyncio.timeout(timeout_s):
-            await queued.taken
+            await answer.future
 
     def accepted(self, connection: Connection, accepted: Accepted) -> None:
         """Take the broker's limits; decide who sends the unacknowledged messages again.
@@ -91,7 +94,7 @@ class Outgoing:
     def begin(self, connection: Connection) -> None:
         """The connection can be written to: announcements go first."""
         self._connection = connection
-        self._outbox.add_first(_announcement(topic, *what) for topic, what in self._announced.items())
+        self._outbox.add_first(_announcement(topic, *what, _unheard) for topic, what in self._announced.items())
 
     def lost(self) -> None:
         """The connection is gone; what is in flight waits for the next one."""
@@ -103,7 +106,7 @@ class Outgoing:
             try:
                 self._check_size(queued)  # the broker may be another one than at the call
             except PacketTooLarge as error:
-                queued.fail(error)
+                queued.end(error)
                 continue
             queued.qos = min(queued.qos, self._broker.max_qos)
             queued.sent_s = self._clock.monotonic_s()
@@ -120,7 +123,7 @@ class Outgoing:
             return
         if reason.is_failure:
             self._counters["publish_refused"] += 1
-            queued.fail(publish_error(queued.message.topic, reason))
+            queued.end(publish_error(queued.message.topic, reason))
         else:
             self._finish(queued)
 
@@ -136,20 +139,29 @@ class Outgoing:
 
     def _finish(self, queued: Queued) -> None:
         self._counters["messages_out"] += 1
-        self._counters["bytes_out"] += queued.payload_bytes
+        self._counters["bytes_out"] += len(queued.message.payload)
         queued.finish(self._clock.monotonic_s())
 
     def _check_size(self, queued: Queued) -> None:
-        size = queued.payload_bytes + max(queued.overhead_bytes, PACKET_OVERHEAD_BYTES)
+        size = len(queued.message.payload) + max(queued.overhead_bytes, PACKET_OVERHEAD_BYTES)
         if size > self.max_packet_bytes:
             limit = self.max_packet_bytes - PACKET_OVERHEAD_BYTES
-            raise too_large_error(queued.message.topic, queued.payload_bytes, limit)
+            raise too_large_error(queued.message.topic, len(queued.message.payload), limit)
 
 
-def _queued(message: Message, *, announcement: bool = False) -> Queued:
-    taken: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
-    return Queued(message, message.qos, pack(message), overhead_bytes(message), taken, announcement)
+def _queued(message: Message, taken: Taken, *, announcement: bool = False) -> Queued:
+    return Queued(
+        message,
+        taken,
+        properties=pack(message),
+        overhead_bytes=overhead_bytes(message),
+        announcement=announcement,
+    )
 
 
-def _announcement(topic: str, payload: bytes, properties: Properties) -> Queued:
-    return _queued(Message(topic, payload, retain=True, properties=properties), announcement=True)
+def _announcement(topic: str, payload: bytes, properties: Properties, taken: Taken) -> Queued:
+    return _queued(Message(topic, payload, retain=True, properties=properties), taken, announcement=True)
+
+
+def _unheard(_: Sent | Exception) -> None:
+    """Nobody waits for an announcement that a reconnect has repeated."""
