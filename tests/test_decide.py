@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 from msgspec import structs
-from dataclasses import replace
 
 from tiercut.pipeline.decide import Drop, Finish, Forward, FrameState, Here, Run, TryExit, decide
 from tiercut.plan import Deadline, DeliveryMode, Plan, Tier
@@ -105,7 +104,7 @@ LEAVING = structs.replace(PLAN, threshold=0.9)
 
 
 def with_exits(tier: Tier, node: str, *, reachable: Callable[[Tier, str], bool] = everywhere) -> Here:
-    return replace(at(tier, node, reachable=reachable), exits=EXITS)
+    return structs.replace(at(tier, node, reachable=reachable), exits=EXITS)
 
 
 def test_exits_on_the_way_are_tried_where_their_tensor_is_made() -> None:
@@ -131,10 +130,12 @@ def test_without_a_threshold_no_exit_is_tried() -> None:
 
 def test_node_that_goes_on_alone_tries_the_exits_behind_its_segment() -> None:
     edge = with_exits("edge", "e", reachable=nowhere)
-    assert decide(structs.replace(frame(5, plan=LEAVING), tried=3), edge) == Run(5, 7, fallback="cloud 'c' is not reachable")
+    assert decide(structs.replace(frame(5, plan=LEAVING), tried=3), edge) == Run(
+        5, 7, fallback="cloud 'c' is not reachable"
+    )
     alone = structs.replace(frame(7, plan=LEAVING), alone=True, tried=3)
     assert decide(alone, edge) == TryExit("late")
-    assert decide(replace(alone, tried=7), edge) == Run(7, END)
+    assert decide(structs.replace(alone, tried=7), edge) == Run(7, END)
 
 
 DUE = structs.replace(PLAN, deadline=Deadline(seconds=1.0, rest_s=(0.6, 0.4, 0.1)))
@@ -158,7 +159,9 @@ def test_plan_that_cannot_make_it_delivers_late_results() -> None:
 
 
 def test_unknown_variant_is_dropped_with_its_name() -> None:
-    action = decide(frame(0, plan=structs.replace(PLAN, exit="early")), replace(at("device", "d"), variant_known=False))
+    action = decide(
+        frame(0, plan=structs.replace(PLAN, exit="early")), structs.replace(at("device", "d"), variant_known=False)
+    )
     assert isinstance(action, Drop)
     assert action.reason == "unknown_variant"
     assert "'early'" in action.message

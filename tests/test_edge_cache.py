@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -287,29 +286,29 @@ CAME = FrameState(plan=WAY, cut=3, delivery="every", came_at=3)
 
 def test_frame_is_looked_up_once_as_it_comes() -> None:
     assert decide(CAME, EDGE) == LookUp()
-    assert decide(replace(CAME, looked_up=True), EDGE) == Run(3, 5)
-    assert decide(replace(CAME, cut=5), EDGE) == Forward("cloud", "c", "raw")
-    assert decide(replace(CAME, cut=9, came_at=9), EDGE) == Finish()
-    assert decide(CAME, replace(EDGE, remembers=False)) == Run(3, 5)
+    assert decide(structs.replace(CAME, looked_up=True), EDGE) == Run(3, 5)
+    assert decide(structs.replace(CAME, cut=5), EDGE) == Forward("cloud", "c", "raw")
+    assert decide(structs.replace(CAME, cut=9, came_at=9), EDGE) == Finish()
+    assert decide(CAME, structs.replace(EDGE, remembers=False)) == Run(3, 5)
 
 
 def test_known_answer_waits_for_the_frames_ahead_unless_their_node_is_gone() -> None:
-    known = replace(CAME, looked_up=True, known=True)
+    known = structs.replace(CAME, looked_up=True, known=True)
     assert decide(known, EDGE) == Finish()
-    assert decide(replace(known, overtakes=True), EDGE) == Wait()
-    gone = replace(EDGE, reachable=lambda _tier, _node: False)
-    assert decide(replace(known, overtakes=True), gone) == Finish()
+    assert decide(structs.replace(known, overtakes=True), EDGE) == Wait()
+    gone = structs.replace(EDGE, reachable=lambda _tier, _node: False)
+    assert decide(structs.replace(known, overtakes=True), gone) == Finish()
 
 
 def test_frame_that_is_too_late_for_the_model_may_still_be_answered() -> None:
     due = structs.replace(WAY, deadline=Deadline(seconds=1.0, rest_s=(0.9, 0.6, 0.1)))
-    late = replace(CAME, plan=due, age_s=0.5, deadline_s=1.0)
+    late = structs.replace(CAME, plan=due, age_s=0.5, deadline_s=1.0)
     assert decide(late, EDGE) == LookUp()
-    assert decide(replace(late, looked_up=True, known=True), EDGE) == Finish()
-    dropped = decide(replace(late, looked_up=True), EDGE)
+    assert decide(structs.replace(late, looked_up=True, known=True), EDGE) == Finish()
+    dropped = decide(structs.replace(late, looked_up=True), EDGE)
     assert isinstance(dropped, Drop)
     assert dropped.reason == "too_late"
-    past = decide(replace(late, age_s=1.1), EDGE)
+    past = decide(structs.replace(late, age_s=1.1), EDGE)
     assert isinstance(past, Drop)
     assert past.reason == "past_deadline"
 
@@ -390,7 +389,7 @@ async def test_known_answers_do_not_overtake_frames_in_flight(
     site = new_site(bundles, two_brokers=two_brokers)
     cloud, edge = site.cloud(), site.edge(cache_frames=8)
     slowed(cloud, 0.02)
-    device = site.device(replace(pictures(tmp_path, order), in_flight=6))
+    device = site.device(structs.replace(pictures(tmp_path, order), in_flight=6))
     async with site.running(site.hub(by_hand(chain)), cloud, edge, device) as outcomes:
         await outcomes.until(results=len(order))
         assert edge.frames.worker.waiting == 0
@@ -405,7 +404,7 @@ async def test_latest_stream_keeps_its_order_too(bundles: Path, chain: Bundle, t
     site = new_site(bundles)
     cloud, edge = site.cloud(), site.edge(cache_frames=8)
     slowed(cloud, 0.02)
-    device = site.device(replace(pictures(tmp_path, order), in_flight=6, delivery="latest"))
+    device = site.device(structs.replace(pictures(tmp_path, order), in_flight=6, delivery="latest"))
     async with site.running(site.hub(by_hand(chain)), cloud, edge, device) as outcomes:
         await until(lambda: len(outcomes.results) + len(outcomes.dropped) == len(order))
     assert outcomes.seqs() == sorted(set(outcomes.seqs()))
@@ -455,7 +454,7 @@ async def test_edge_keeps_what_it_finishes_itself_by_plan_or_as_the_cloud_is_gon
 async def test_frames_that_leave_at_an_exit_are_kept_with_it(tmp_path: Path) -> None:
     bundle = exits_bundle()
     site = new_site(bundle.folder.parent)
-    stream = replace(pictures(tmp_path, "aabb"), model=bundle.name)
+    stream = structs.replace(pictures(tmp_path, "aabb"), model=bundle.name)
     early, late = bundle.exits
     cuts: dict[str, Any] = {"first_cut": str(early.cut - 1), "second_cut": str(late.cut), "threshold": 0.0}
     edge = site.edge(cache_frames=4)
@@ -511,7 +510,7 @@ async def test_edge_that_starts_again_begins_with_nothing_and_each_frame_has_its
     site = new_site(bundles, two_brokers=two_brokers)
     cloud = site.cloud()
     slowed(cloud, 0.01)
-    stream = replace(pictures(tmp_path, "ab"), loop=True, frames=80, fps=50, in_flight=3, timeout_s=0.5)
+    stream = structs.replace(pictures(tmp_path, "ab"), loop=True, frames=80, fps=50, in_flight=3, timeout_s=0.5)
     device = site.device(stream)
     async with site.running(site.hub(by_hand(chain)), cloud) as outcomes, AsyncExitStack() as later:
         async with alone(site.edge(cache_frames=4)) as first:

@@ -14,15 +14,13 @@ A node asks `decide` when a frame arrives and again after each thing it has done
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from msgspec import Struct
 
 from tiercut.plan import DeliveryMode, Plan, Tier
 
 
-@dataclass(frozen=True, slots=True)
-class Here:
+class Here(Struct, frozen=True):
     """What the node that asks knows of itself.
 
     Attributes:
