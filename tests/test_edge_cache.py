@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -389,7 +390,7 @@ async def test_known_answers_do_not_overtake_frames_in_flight(
     site = new_site(bundles, two_brokers=two_brokers)
     cloud, edge = site.cloud(), site.edge(cache_frames=8)
     slowed(cloud, 0.02)
-    device = site.device(structs.replace(pictures(tmp_path, order), in_flight=6))
+    device = site.device(replace(pictures(tmp_path, order), in_flight=6))
     async with site.running(site.hub(by_hand(chain)), cloud, edge, device) as outcomes:
         await outcomes.until(results=len(order))
         assert edge.frames.worker.waiting == 0
@@ -404,7 +405,7 @@ async def test_latest_stream_keeps_its_order_too(bundles: Path, chain: Bundle, t
     site = new_site(bundles)
     cloud, edge = site.cloud(), site.edge(cache_frames=8)
     slowed(cloud, 0.02)
-    device = site.device(structs.replace(pictures(tmp_path, order), in_flight=6, delivery="latest"))
+    device = site.device(replace(pictures(tmp_path, order), in_flight=6, delivery="latest"))
     async with site.running(site.hub(by_hand(chain)), cloud, edge, device) as outcomes:
         await until(lambda: len(outcomes.results) + len(outcomes.dropped) == len(order))
     assert outcomes.seqs() == sorted(set(outcomes.seqs()))
@@ -454,7 +455,7 @@ async def test_edge_keeps_what_it_finishes_itself_by_plan_or_as_the_cloud_is_gon
 async def test_frames_that_leave_at_an_exit_are_kept_with_it(tmp_path: Path) -> None:
     bundle = exits_bundle()
     site = new_site(bundle.folder.parent)
-    stream = structs.replace(pictures(tmp_path, "aabb"), model=bundle.name)
+    stream = replace(pictures(tmp_path, "aabb"), model=bundle.name)
     early, late = bundle.exits
     cuts: dict[str, Any] = {"first_cut": str(early.cut - 1), "second_cut": str(late.cut), "threshold": 0.0}
     edge = site.edge(cache_frames=4)
@@ -510,7 +511,7 @@ async def test_edge_that_starts_again_begins_with_nothing_and_each_frame_has_its
     site = new_site(bundles, two_brokers=two_brokers)
     cloud = site.cloud()
     slowed(cloud, 0.01)
-    stream = structs.replace(pictures(tmp_path, "ab"), loop=True, frames=80, fps=50, in_flight=3, timeout_s=0.5)
+    stream = replace(pictures(tmp_path, "ab"), loop=True, frames=80, fps=50, in_flight=3, timeout_s=0.5)
     device = site.device(stream)
     async with site.running(site.hub(by_hand(chain)), cloud) as outcomes, AsyncExitStack() as later:
         async with alone(site.edge(cache_frames=4)) as first:

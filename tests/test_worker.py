@@ -271,6 +271,11 @@ async def test_short_work_needs_no_thread_once_that_is_known_and_keeps_the_order
     assert await bench.worker.drain(1.0) == 0
 
 
+async def one_after_the_other(bench: Bench, frame: Work) -> None:
+    bench.submit(frame, str(frame.seq))
+    await until(lambda: len(bench.acked) == frame.seq + 1)
+
+
 @pytest.mark.parametrize(
     "changed", [{"cut": 1}, {"plan": Plan(epoch=2, first_cut=0, second_cut=1, device="d", edge="e", codecs=("raw",))}]
 )
@@ -281,12 +286,10 @@ def test_long_work_and_the_first_frame_of_a_plan_go_to_a_thread(changed: dict[st
         bench = Bench(FakeOutlets(), processor)
         processor.may.set()
         for seq, more in enumerate(({}, {}, changed)):
-            bench.submit(work(seq, **more), str(seq))
-            await until(lambda: len(bench.acked) == seq + 1)
+            await one_after_the_other(bench, work(seq, **more))
         processor.seconds = 2 * BORDER_S
         for seq in range(3, 3 + RUNS + 2):
-            bench.submit(work(seq, **changed), str(seq))
-            await until(lambda: len(bench.acked) == seq + 1)
+            await one_after_the_other(bench, work(seq, **changed))
         here = [name == threading.current_thread().name for name in processor.threads]
         assert here[:4] == [False, True, False, True]
         assert here[-1] is False, "it has become long"

@@ -106,7 +106,7 @@ class Dispatcher:
                 case Drop() as drop:
                     self._counters[f"dropped.{drop.reason}"] += 1
                     dispatch.posted = self._outlet.drop(done.job.work, self._dropped(done.job, drop), taken)
-        except Exception as error:  # a fault of ours in one frame must not end the node for all the others
+        except Exception as error:  # noqa: BLE001 - a fault of ours in one frame must not end the node for all the others
             taken(error)
 
     def _taken(self, dispatch: Dispatch, error: Exception | None) -> None:

@@ -75,7 +75,8 @@ class BusOutlet:
         payload, expiry_s = encode_work(sent), _expiry_s(work)
         topic = WORK.of(site=work.site, tier=to.tier, node=to.node, stream=work.stream)
         parts = [Message(topic, part, expiry_s=expiry_s) for part in split(payload, bus.max_payload_bytes)]
-        return _Sending(bus, parts, taken, self.in_transit, to, len(payload))
+        number = self.in_transit.set_out(id(bus), to.tier, to.node, len(payload))
+        return _Sending(bus, parts, taken, transit=(self.in_transit, number))
 
     def finish(self, work: Work, result: bytes, taken: Taken) -> Posted:
         """Publish a result where it belongs: on the stream's topic, or back to the node that forwarded the frame."""
@@ -109,13 +110,10 @@ class BusOutlet:
 class _Sending:
     """A frame on its way to a node, in one message or in chunks."""
 
-    def __init__(
-        self, bus: Bus, parts: Sequence[Message], taken: Taken, in_transit: InTransit, to: Forward, payload_bytes: int
-    ) -> None:
+    def __init__(self, bus: Bus, parts: Sequence[Message], taken: Taken, *, transit: tuple[InTransit, int]) -> None:
         self._taken = taken
-        self._in_transit = in_transit
+        self._in_transit, self._number = transit
         self._open = len(parts)
-        self._number = in_transit.set_out(id(bus), to.tier, to.node, payload_bytes)
         self._posted: list[Posted] = []
         try:
             for part in parts:
