@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -100,13 +101,18 @@ def declared_bytes(dtype: str, shape: Sequence[int]) -> int:
     Raises:
         BadTensor: an unknown type, a shape no array has, or more than the limit.
     """
+    return _declared_bytes(dtype, tuple(shape))
+
+
+@lru_cache(maxsize=1024)  # the frames of a stream have the same types and shapes, over and over
+def _declared_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     if dtype not in DTYPES:
         raise refuse_tensor("unknown_dtype", expected=f"a type of {', '.join(DTYPES)}", came=dtype)
     if len(shape) > MAX_DIMENSIONS or any(n < 0 for n in shape):
         raise refuse_tensor("tensor_shape", expected=f"at most {MAX_DIMENSIONS} dimensions >= 0", came=shape)
     # Zeros count as ones: numpy refuses (2**62, 0) too, as it strides over the others.
     if math.prod(max(n, 1) for n in shape) * DTYPES[dtype].itemsize > MAX_TENSOR_BYTES:
-        raise refuse_tensor("tensor_too_big", expected=f"at most {MAX_TENSOR_BYTES} bytes", came=tuple(shape))
+        raise refuse_tensor("tensor_too_big", expected=f"at most {MAX_TENSOR_BYTES} bytes", came=shape)
     return math.prod(shape) * DTYPES[dtype].itemsize
 
 

@@ -6,6 +6,7 @@ What the model made of the frame is said in fields of its kind of result, beside
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -23,7 +24,7 @@ from tiercut.protocol.frames import Stage, StageKind, StageReport, Work
 
 MAX_OUTCOME_BYTES = 256 * 1024
 #: The fields of the kind stand in front of this one.
-_BEHIND_KIND = "confidence"
+_BEHIND_KIND = b',"confidence":'
 
 
 class ResultStage(StageReport, frozen=True, kw_only=True, omit_defaults=True):
@@ -132,7 +133,18 @@ def result_of(
         fallback=fallback,
         cached=cached_from is not None,
         cached_from=UNSET if cached_from is None else cached_from,
-        stages=tuple(map(ResultStage.of, stages)),
+        stages=tuple(
+            [
+                ResultStage(
+                    where=each.where,
+                    kind=each.kind,
+                    ms=round(each.seconds * 1e3, 3),
+                    payload_bytes=each.payload_bytes,
+                    emulated=each.emulated,
+                )
+                for each in stages
+            ]
+        ),
         latency_ms=None if latency_s is None else _ms(latency_s),
         deadline_ms=UNSET if deadline_s is None else _ms(deadline_s),
         deadline_met=UNSET if deadline_s is None else None if latency_s is None else latency_s <= deadline_s,
@@ -143,13 +155,20 @@ def result_of(
 
 
 def encode_result(result: Result, said: Mapping[str, Any]) -> bytes:
-    """A result's JSON, with the fields of its kind; ASCII alone, as many readers take no other."""
-    fields: dict[str, Any] = {}
-    for name, value in msgspec.to_builtins(result).items():
-        if name == _BEHIND_KIND:
-            fields |= said
-        fields[name] = value
-    return json.dumps(fields, separators=(",", ":"), allow_nan=False).encode()
+    """A result's JSON, with the fields of its kind; ASCII alone, as many readers take no other.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    if result.confidence is not None and not math.isfinite(result.confidence):
+        raise ValueError(f"a confidence of {result.confidence}")
+    encoded = msgspec.json.encode(result)
+    if not encoded.isascii():
+        encoded = json.dumps(json.loads(encoded), separators=(",", ":")).encode()
+    # What is in front of it are texts and numbers, and a text has no quote without a backslash.
+    front, mark, back = encoded.partition(_BEHIND_KIND)
+    fields = json.dumps(said, separators=(",", ":"), allow_nan=False).encode()[1:-1]
+    return b"".join((front, b"," if fields else b"", fields, mark, back))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
