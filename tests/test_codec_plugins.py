@@ -76,7 +76,7 @@ def test_tensor_travels_in_it_through_an_envelope(install: Install) -> None:
 
 
 def test_node_without_it_refuses_the_tensor_as_one_of_an_unknown_codec() -> None:
-    tensor = EncodedTensor(name="x", dtype="float32", shape=(2,), codec="turned", data=b"1234")
+    tensor = EncodedTensor(name="x", dtype="float32", shape=(2,), codec="turned", data=memoryview(b"1234"))
     with pytest.raises(BadTensor) as caught:
         decode_tensor(tensor)
     assert caught.value.reason == "unknown_codec"

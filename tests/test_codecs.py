@@ -154,7 +154,7 @@ def test_unknown_codec_is_our_error_when_asked_for_and_theirs_when_it_came() -> 
     with pytest.raises(SettingsError):
         codec("gzip")
     with pytest.raises(BadTensor, match="gzip"):
-        decode_tensor(EncodedTensor(name="x", dtype="float32", shape=(1,), codec="gzip", data=b"1234"))
+        decode_tensor(EncodedTensor(name="x", dtype="float32", shape=(1,), codec="gzip", data=memoryview(b"1234")))
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 3), (1, 16, 16, 3), (1, 16, 12, 1), (5, 7, 1)])

@@ -24,6 +24,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
         "float16", "float32", "float64",
     )
 }  # fmt: skip
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 #: Every ``reason`` of a `BadTensor` of this package.
 TENSOR_REASONS = frozenset(
@@ -116,9 +117,14 @@ def _declared_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     return math.prod(shape) * DTYPES[dtype].itemsize
 
 
+def dtype_name(array: Array) -> str:
+    """numpy's name of an array's element type, which numpy itself puts together anew each time."""
+    return _NAMES.get(array.dtype) or array.dtype.name
+
+
 def check_input(codec: Codec, array: Array) -> None:
     """Refuse an array that a codec does not accept: an error of ours, not of a sender."""
-    if not codec.accepts(array.dtype.name, array.shape):
+    if not codec.accepts(dtype_name(array), array.shape):
         raise InputError(
             f"codec '{codec.name}' does not take this tensor",
             expected="a type and shape that the codec's 'accepts' confirms",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
-from tiercut.codecs.base import DTYPES, Array, Codec, refuse_tensor
+from tiercut.codecs.base import DTYPES, Array, Codec, dtype_name, refuse_tensor
 from tiercut.codecs.encoded import EncodedTensor
 from tiercut.codecs.noise import Noise, add_noise
 from tiercut.codecs.plain import PackedCodec
@@ -32,7 +32,7 @@ def encode_tensor(name: str, array: Array, codec_name: str, learned: Mapping[str
             for on integers.
     """
     chosen = codec(codec_name, learned)
-    dtype, shape = array.dtype.name, array.shape
+    dtype, shape = dtype_name(array), array.shape
     if dtype not in DTYPES or array.nbytes > MAX_TENSOR_BYTES:
         raise InputError(
             f"tensor '{name}' cannot be sent",
@@ -49,7 +49,7 @@ def encode_tensor(name: str, array: Array, codec_name: str, learned: Mapping[str
     if data is None:
         chosen = stand_in(chosen)
         data = chosen.encode(array)
-    return EncodedTensor(name=name, dtype=dtype, shape=tuple(shape), codec=chosen.name, data=data)
+    return EncodedTensor(name=name, dtype=dtype, shape=tuple(shape), codec=chosen.name, data=memoryview(data))
 
 
 def decode_tensor(tensor: EncodedTensor, learned: Mapping[str, Codec] = EMPTY) -> Array:

@@ -23,11 +23,11 @@ class EncodedTensor(Struct, frozen=True, kw_only=True):
         codec: What ``data`` is in: a name of the table, or of the bundle's own. May differ from the plan's codec where
             that does not take such a tensor.
         shape: Shape of the decoded tensor.
-        data: The bytes.
+        data: The bytes; of a tensor that came, those in its message.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT), reason("bad_tensor_name")]
     dtype: _DType
     codec: CodecName
     shape: Annotated[tuple[_Dimension, ...], Meta(max_length=MAX_DIMENSIONS)]
-    data: bytes
+    data: memoryview

@@ -112,7 +112,7 @@ class Segment:
             array = inputs.get(tensor.name)
             if array is None:
                 raise _unfit(self.title, f"the tensor '{tensor.name}' {tensor}", f"only {sorted(inputs)}")
-            if array.shape != tensor.shape or array.dtype.name != tensor.dtype:
+            if array.shape != tensor.shape or array.dtype != tensor.dtype:
                 came = f"{array.dtype.name}{list(array.shape)}"
                 raise _unfit(self.title, f"'{tensor.name}' as {tensor}", came)
         if len(inputs) > len(self.takes):
