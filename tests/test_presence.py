@@ -11,8 +11,10 @@ import pytest
 from tests.aio import async_test, until
 from tests.refusing import guard
 from tests.sites import CLOUD_URL, SITE_URL, new_site
+from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
-from tiercut.protocol.topics import STATUS
+from tiercut.protocol.chunks import split
+from tiercut.protocol.topics import STATUS, WORK
 
 
 @async_test
@@ -67,13 +69,33 @@ async def test_each_status_gives_the_busy_share_of_one_period(bundles: Path, mon
 
 @async_test
 async def test_unfinished_messages_expire_while_no_bus_answers(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tiercut.node.frame_pipeline.EXPIRE_EVERY_S", 0.05)
+    monkeypatch.setattr("tiercut.node.frame_pipeline.EXPIRE_EVERY_S", 0.02)
+    monkeypatch.setattr("tiercut.pipeline.intake.UNFINISHED_TIMEOUT_S", 0.05)
     site = new_site(bundles)
     edge = site.edge()
-    expired: list[int] = []
-    monkeypatch.setattr(edge.frames.intake, "expire", lambda: expired.append(1))
     buses = guard(site, edge)
-    async with site.running(edge):
+    work = WORK.of(site="home", tier="edge", node="e", stream="s")
+    async with MemoryBus(site.brokers[SITE_URL]) as device, site.running(edge):
         buses[SITE_URL].answers.clear()
-        before = len(expired)
-        await until(lambda: len(expired) > before + 3)
+        for expired in (1, 2):  # and again, when there were none for a while
+            await device.publish(Message(work, split(b"half" * 1000, 1500)[0]))
+            await until(lambda expired=expired: edge.counters["chunks_timed_out"] == expired)
+    assert not edge.frames.intake.unfinished
+
+
+@async_test
+async def test_node_without_frames_does_not_look_after_any(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tiercut.node.frame_pipeline.LATE_S", 0.01)
+    monkeypatch.setattr("tiercut.node.frame_pipeline.EXPIRE_EVERY_S", 0.01)
+    site = new_site(bundles)
+    edge = site.edge()
+    looked: list[str] = []
+    monkeypatch.setattr(edge.frames.worker, "withdraw_unreachable", lambda: looked.append("links"))
+    monkeypatch.setattr(edge.frames.intake, "expire", lambda: looked.append("chunks"))
+    async with site.running(edge):
+        await asyncio.sleep(0.2)
+        assert not looked
+        edge.frames.worker.came.set()  # as a frame does
+        await until(lambda: looked == ["links"])
+        await asyncio.sleep(0.1)
+    assert looked == ["links"]  # nothing was in hand any more

@@ -9,6 +9,7 @@ from tiercut.limits import MAX_SECONDS
 from tiercut.node.clocks import Clocks
 from tiercut.node.context import NodeContext
 from tiercut.node.part import Part, Tasks
+from tiercut.pipeline.in_transit import LATE_S
 from tiercut.pipeline.intake import Arrived, Intake
 from tiercut.pipeline.jobs import Job
 from tiercut.pipeline.outlet import BusOutlet
@@ -23,9 +24,7 @@ from tiercut.repository.store import ModelStore
 
 #: How long frames in hand may take to finish after SIGTERM; with the goodbye a node is gone within 5 s.
 DRAIN_S = 2.0
-#: How often to look for frames that are being sent to a node that is gone.
-LINK_CHECK_S = 0.1
-#: How often to give up messages whose missing chunks will not come.
+#: How often to give up messages whose missing chunks will not come, while there are any.
 EXPIRE_EVERY_S = 1.0
 
 
@@ -45,6 +44,7 @@ class FramePipeline(Part):
         processor: What its threads do with them.
         outlet: Where they go.
         worker: Carries them from one to the other.
+        late: Set when a frame has been in transit, or a segment running, for `LATE_S`.
     """
 
     def __init__(self, context: NodeContext, tier: Tier, *, models: ModelStore, peers: Peers, clocks: Clocks) -> None:
@@ -52,6 +52,9 @@ class FramePipeline(Part):
         self._context = context
         self._clocks = clocks
         self._stopping = False
+        self.late = asyncio.Event()
+        #: set while messages wait for chunks
+        self._chunks = asyncio.Event()
         self.intake = Intake(clock=clock, counters=counters)
         self.outlet = BusOutlet(
             names=context.names, buses=context.buses, clock=clock, offsets=clocks.offsets, peers=peers
@@ -78,20 +81,32 @@ class FramePipeline(Part):
         )
 
     def tasks(self) -> Tasks:
-        """Tasks for frames that are stuck."""
-        return [("links", self._watch_links), ("expire", self._expire)]
+        """Tasks for frames that are stuck; they sleep while there are no frames."""
+        return [("watch", self._watch), ("expire", self._expire)]
 
-    async def _watch_links(self) -> None:
-        """Frames in transit to a node that has gone are taken back: see `Worker.withdraw_unreachable`."""
+    async def _watch(self) -> None:
+        """Look after the frames in hand.
+
+        Those in transit to a node that has gone are taken back (`Worker.withdraw_unreachable`), those that have waited
+        for others go on, and what takes long is noted for the hub.
+        """
         while True:
-            await asyncio.sleep(LINK_CHECK_S)
+            await self.worker.came.wait()
+            await asyncio.sleep(LATE_S)
             self.worker.withdraw_unreachable()
             self.worker.resume()
+            if self.outlet.in_transit.late() or self.segments.running():
+                self.late.set()
+            if not self.worker.in_hand:
+                self.worker.came.clear()
 
     async def _expire(self) -> None:
         while True:
+            await self._chunks.wait()
             await asyncio.sleep(EXPIRE_EVERY_S)
             self.intake.expire()
+            if not self.intake.unfinished:
+                self._chunks.clear()
 
     def stop(self) -> None:
         """Take no more frames: they are not acknowledged, so the broker keeps them."""
@@ -112,6 +127,8 @@ class FramePipeline(Part):
             return
         arrived = self.intake.take(delivery)
         if arrived is None:
+            if self.intake.unfinished:
+                self._chunks.set()
             return
         try:
             self._clocks.ask_sender(arrived.work)

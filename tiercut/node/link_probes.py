@@ -9,11 +9,9 @@ from tiercut.clocks.exchange import PROBE_TIMEOUT_S, ClockExchange
 from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadMessage
 from tiercut.node.context import NodeContext
+from tiercut.node.frame_pipeline import FramePipeline
 from tiercut.node.part import Part, Tasks
 from tiercut.node.refusals import REFUSED
-from tiercut.pipeline.in_transit import LATE_S
-from tiercut.pipeline.outlet import BusOutlet
-from tiercut.pipeline.segment_runner import SegmentRunner
 from tiercut.protocol.nodes import Probe, Progress, Transfer
 from tiercut.protocol.topics import PROBE, PROGRESS
 
@@ -29,18 +27,15 @@ class LinkProbes(Part):
     Args:
         context: The node's.
         exchange: Sends the messages that probe.
-        outlet: Where frames leave: a link with frames on it is not probed, they measure it themselves.
-        segments: What runs segments.
+        frames: The node's frames: a link with frames on it is not probed, they measure it themselves.
     """
 
-    def __init__(
-        self, context: NodeContext, *, exchange: ClockExchange, outlet: BusOutlet, segments: SegmentRunner
-    ) -> None:
+    def __init__(self, context: NodeContext, *, exchange: ClockExchange, frames: FramePipeline) -> None:
         self._context = context
         self._topic = PROGRESS.of(**context.names)
         self._exchange = exchange
-        self._outlet = outlet
-        self._segments = segments
+        self._frames = frames
+        self._outlet = frames.outlet
         self._asked: asyncio.Queue[Probe] = asyncio.Queue(MAX_ASKED)
 
     async def subscribe(self) -> None:
@@ -103,8 +98,9 @@ class LinkProbes(Part):
     async def _report(self) -> None:
         """Report, again and again, what has been in transit or on a thread for long."""
         while True:
-            await asyncio.sleep(LATE_S)
-            progress = Progress(transfers=self._outlet.in_transit.late(), running=self._segments.running())
+            await self._frames.late.wait()
+            self._frames.late.clear()
+            progress = Progress(transfers=self._outlet.in_transit.late(), running=self._frames.segments.running())
             if progress.transfers or progress.running:
                 await self._say(progress)
 

@@ -6,7 +6,7 @@ import asyncio
 
 from tiercut.node.context import NodeContext
 from tiercut.node.frame_pipeline import FramePipeline
-from tiercut.node.pace import Pace
+from tiercut.node.pace import PACE
 from tiercut.node.power import EnergyCounter, PowerMeter
 
 #: A node that used a smaller part of its threads' time is idle: coding a few frames a second takes about this much.
@@ -34,7 +34,6 @@ class Load:
         self._profiled_slowdown = settings.emulated_slowdown if settings.emulated_profile else 1.0
         self._energy = energy or EnergyCounter()
         self._meter = PowerMeter() if self._energy.exists and not settings.power_watts else None
-        self._pace = Pace()
         self._paced: dict[str, float] = {}
         self._busy = 0.0
         #: time, thread time and joules at the end of the last period
@@ -54,7 +53,7 @@ class Load:
             self.power_watts = self._meter.active_watts or 0.0
         self._paced = {}
         if self._busy < IDLE_PART and between and not worker.waiting:
-            pace = await asyncio.to_thread(self._pace.measure)
+            pace = await asyncio.to_thread(PACE.measure)
             slowed = max(1.0, self._frames.segments.slowdown) / self._profiled_slowdown
             self._paced = {"pace": round(max(1.0, pace) * slowed, 3)}
 

@@ -94,7 +94,7 @@ class Node:
         self.parts: list[Part] = [
             presence,
             Preparation(context, self.models, refuses=self.refuses),
-            LinkProbes(context, exchange=self.clocks.exchange, outlet=self.frames.outlet, segments=segments),
+            LinkProbes(context, exchange=self.clocks.exchange, frames=self.frames),
             self.clocks,
             Uplink(context, clocks=self.clocks, presence=presence, hears_clouds=sends_to_cloud),
             self._profiles,

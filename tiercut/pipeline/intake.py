@@ -57,6 +57,11 @@ class Intake:
             counters=counters,
         )
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether messages wait for chunks."""
+        return len(self._assembler) > 0
+
     def expire(self) -> None:
         """Give up messages whose missing chunks will not come any more."""
         self._set_free(self._assembler.expire(self._clock.monotonic_s()))

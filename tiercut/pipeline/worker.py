@@ -68,6 +68,8 @@ class Worker:
         self._held: dict[str, Processed] = {}
         #: counts the calls of `withdraw_unreachable` that took something back
         self._withdrawn = 0
+        #: set by each frame that comes: what looks after frames waits for it, and clears it when none is in hand
+        self.came = asyncio.Event()
         #: set when nothing is in hand, once somebody waits for that
         self._idle: asyncio.Event | None = None
         self._ended = False
@@ -84,9 +86,15 @@ class Worker:
         """Frames that are worked on, or are next."""
         return self._running
 
+    @property
+    def in_hand(self) -> bool:
+        """Whether there are any frames, or drops of frames, that are not on their way yet."""
+        return bool(self._running or self._sending or self._replaced or self.waiting)
+
     def submit(self, job: Job) -> None:
         """A frame has come (event loop only)."""
         self._counters["frames_arrived"] += 1
+        self.came.set()
         for late in self._queues.put(_stream(job), job, job.work.delivery):
             if _name(late) == _name(job):
                 self._duplicate(late)
@@ -195,7 +203,7 @@ class Worker:
         job.ack()
 
     def _note_idle(self) -> None:
-        if self._idle is not None and not (self._running or self._sending or self._replaced or self.waiting):
+        if self._idle is not None and not self.in_hand:
             self._idle.set()
 
     # ------------------------------------------------------------------ when others are gone, or have answered
