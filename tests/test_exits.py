@@ -88,7 +88,7 @@ def test_new_weights_hold_for_other_input_sizes_too(tmp_path: Path) -> None:
     bundle = train(source, tmp_path / "b").bundle
     large = bundle.variant("full@16")
     weights = [
-        {name: tensor.external_data or tensor.raw_data for name, tensor in bundle.graph_of(name).weights.items()}
+        {weight: tensor.encoded for weight, tensor in bundle.graph_of(name).weights.items()}
         for name in (FULL, large.name)
     ]
     assert weights[0].keys() & weights[1].keys()

@@ -8,7 +8,7 @@ from tiercut.node.pace import Pace
 
 
 def paced(monkeypatch: pytest.MonkeyPatch, rounds_s: list[float]) -> Pace:
-    """A pace whose rounds take these seconds, one after the other; all are used up when as many as expected were made."""
+    """A pace whose rounds take these seconds, one after the other."""
     monkeypatch.setattr("tiercut.node.pace._KEPT_S", 0.0)
     monkeypatch.setattr(Pace, "_round_s", lambda _: rounds_s.pop(0))
     return Pace()

@@ -13,9 +13,10 @@ import onnx
 import onnxruntime as ort
 
 from tiercut.authoring.input_nodes import check_signal, prepend_frame
+from tiercut.authoring.order import fixed_spec, topological_order
 from tiercut.errors import ExportError
 from tiercut.model.bundle_format import OUTSIDE_BYTES
-from tiercut.model.graph import dtype_name, fixed_spec, topological_order
+from tiercut.model.onnx_file import dtype_name
 from tiercut.model.preprocess import FrameSpec
 
 #: Domains of operators that every ONNX runtime has.

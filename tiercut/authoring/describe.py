@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import onnx
-
 from tiercut.errors import ExportError
 from tiercut.model.bundle_format import GRAPH_FILE, WEIGHTS_FILE, Contents
 from tiercut.model.bundle_write import Part, mark
 from tiercut.model.cuts import CutPoint, TensorSpec
 from tiercut.model.exit_heads import find_exits
 from tiercut.model.graph import Graph, only_outputs
+from tiercut.model.onnx_file import OnnxModel, read_model
 from tiercut.model.preprocess import FrameSpec
 from tiercut.model.variants import OutputSpec, Scores, SizeSpec
 
@@ -41,7 +40,8 @@ def contents_of(
     Raises:
         ExportError: labels do not fit, there is no input, or an exit is none.
     """
-    graph, exit_outputs = _main_graph(parts[GRAPH_FILE].model, exits)
+    models = {file: read_model(part.model.SerializeToString()) for file, part in parts.items()}
+    graph, exit_outputs = _main_graph(models[GRAPH_FILE], exits)
     cuts = graph.cuts()
     if not cuts[0].tensors:
         raise ExportError(
@@ -56,10 +56,10 @@ def contents_of(
         outputs=outputs,
         labels=None if labels is None else tuple(labels),
         cuts=cuts,
-        exits=find_exits(parts[GRAPH_FILE].model, graph.outputs, exit_outputs),
+        exits=find_exits(models[GRAPH_FILE], graph.outputs, exit_outputs),
         sizes=tuple(
-            _size(file, part.model, frame, labels)
-            for file, part in list(parts.items())[1:]
+            _size(file, model, frame, labels)
+            for file, model in list(models.items())[1:]
             if (frame := frames[file]) is not None
         ),
     )
@@ -70,8 +70,8 @@ def size_label(size: tuple[int, int]) -> str:
     return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
 
 
-def _main_graph(model: onnx.ModelProto, exits: Sequence[str]) -> tuple[Graph, dict[str, str]]:
-    names = [value.name for value in model.graph.output]
+def _main_graph(model: OnnxModel, exits: Sequence[str]) -> tuple[Graph, dict[str, str]]:
+    names = [value.name for value in model.outputs]
     if len(exits) >= len(names):
         raise ExportError(
             "the exits do not fit the model",
@@ -83,7 +83,7 @@ def _main_graph(model: onnx.ModelProto, exits: Sequence[str]) -> tuple[Graph, di
     return Graph(only_outputs(model, main)), dict(zip(exits, names[len(main) :], strict=True))
 
 
-def _size(file: str, model: onnx.ModelProto, frame: FrameSpec, labels: Sequence[str] | None) -> SizeSpec:
+def _size(file: str, model: OnnxModel, frame: FrameSpec, labels: Sequence[str] | None) -> SizeSpec:
     graph = Graph(model)
     cuts = graph.cuts()
     outputs = _outputs(graph, cuts[-1], labels)

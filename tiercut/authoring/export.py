@@ -23,7 +23,7 @@ from tiercut.errors import ExportError
 from tiercut.model.bundle import Bundle
 from tiercut.model.bundle_format import GRAPH_FILE
 from tiercut.model.bundle_write import Part, staged, write_contents, write_graphs
-from tiercut.model.graph import dtype_name
+from tiercut.model.onnx_file import dtype_name
 from tiercut.model.preprocess import FrameSpec
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from tiercut.errors import ExportError
-from tiercut.model.graph import dtype_name
+from tiercut.model.onnx_file import dtype_name
 from tiercut.model.preprocess import FrameSpec
 
 

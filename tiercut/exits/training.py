@@ -31,6 +31,7 @@ from tiercut.model.bundle_format import GRAPH_FILE
 from tiercut.model.bundle_write import Part, check_replaceable, current_parts, rewrite
 from tiercut.model.exit_heads import find_exits
 from tiercut.model.graph import only_outputs
+from tiercut.model.onnx_file import read_model
 from tiercut.torch_view.threads import torch_threads
 
 #: With fewer held-back frames calibration means nothing; with fewer to learn from nothing is learned.
@@ -138,8 +139,8 @@ def _write_draft(bundle: Bundle, heads: Heads, task: Task, folder: Path) -> Bund
     """The bundle with trained heads, not measured yet."""
     main = [out.name for out in bundle.outputs]
     parts = current_parts(bundle)
-    trunk = onnx.ModelProto()
-    trunk.CopyFrom(only_outputs(parts[GRAPH_FILE].model, main))
+    whole = read_model(parts[GRAPH_FILE].model.SerializeToString())
+    trunk = onnx.ModelProto.FromString(only_outputs(whole, main).encode())
     parts[GRAPH_FILE] = Part(trunk, bundle.folder)
     contents = replace(bundle.contents, accuracy=None, exits=(), leaving=())
     if isinstance(task, JointTask):
@@ -150,7 +151,8 @@ def _write_draft(bundle: Bundle, heads: Heads, task: Task, folder: Path) -> Bund
         sizes = tuple(replace(size, accuracy=None) for size in contents.sizes)
         contents = replace(contents, codecs=(), sizes=sizes)
     outputs = graft(trunk, {name: (bundle.cuts[cut].tensors[0].name, head) for name, (cut, head) in heads.items()})
-    return rewrite(bundle, folder, replace(contents, exits=find_exits(trunk, main, outputs)), parts=parts)
+    contents = replace(contents, exits=find_exits(read_model(trunk.SerializeToString()), main, outputs))
+    return rewrite(bundle, folder, contents, parts=parts)
 
 
 def _set_weights(part: Part, trained: Mapping[str, NDArray[Any]]) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from tiercut.errors import BundleError, ChecksumError, CutError, InputError
 from tiercut.model.bundle_format import GRAPH_FILE, JSON_FILE, WEIGHTS_FILE, Contents, FileMark, from_document
 from tiercut.model.cuts import CutPoint, TensorSpec
+from tiercut.model.graph import Graph, only_outputs
+from tiercut.model.onnx_file import read_model
 from tiercut.model.variants import ExitSpec, Leaving, OutputSpec, Variant, exit_variant
 from tiercut.plan import FULL
 
@@ -20,11 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
-    import onnx
     from numpy.typing import NDArray
 
-    from tiercut.model.graph import Graph
     from tiercut.model.learned_codec import LearnedCodec
+    from tiercut.model.onnx_file import OnnxModel
     from tiercut.model.preprocess import FrameSpec
     from tiercut.model.segments import Segment
 
@@ -234,7 +235,7 @@ class Bundle:
         last = graph.end if b == chain.end else b
         first = last if a == b else a
         return Segment(
-            graph.extract(first, last).SerializeToString() if first < last else None,
+            graph.extract(first, last).encode() if first < last else None,
             folder=self.folder,
             takes=chain.cuts[a].tensors,
             gives=chain.cuts[b].tensors,
@@ -287,12 +288,10 @@ class Bundle:
         return {}
 
     @cached_property
-    def _models(self) -> dict[str, onnx.ModelProto]:
+    def _models(self) -> dict[str, OnnxModel]:
         return {}
 
     def _read_graph(self, variant: Variant) -> Graph:
-        from tiercut.model.graph import Graph, only_outputs  # noqa: PLC0415 - onnx is 10 MB and 0.1 s that a planner spares
-
         model = self._models.get(variant.graph)
         if model is None:
             model = self._models[variant.graph] = self._read_model(variant.graph)
@@ -310,18 +309,15 @@ class Bundle:
             )
         return graph
 
-    def _read_model(self, file: str) -> onnx.ModelProto:
-        import onnx  # noqa: PLC0415 - the same
-
+    def _read_model(self, file: str) -> OnnxModel:
         path = self.folder / file
         _check_file(path, self.contents.files[file])
         try:
-            model: onnx.ModelProto = onnx.ModelProto.FromString(path.read_bytes())
-        except Exception as error:  # protobuf has several
+            return read_model(path.read_bytes())
+        except BundleError as error:
             raise BundleError(
-                f"'{path}' cannot be read", expected="an ONNX graph", came=str(error)[:80], fix="export the model again"
+                f"'{path}' cannot be read", expected=error.expected, came=error.came, fix=error.fix
             ) from error
-        return model
 
 
 def _read_json(folder: Path) -> object:

@@ -19,6 +19,7 @@ import onnx
 
 from tiercut.errors import ExportError
 from tiercut.model.bundle import Bundle
+from tiercut.model.bundle_files import STALE_S, sync, write_file
 from tiercut.model.bundle_format import (
     GRAPH_FILE,
     JSON_FILE,
@@ -31,8 +32,6 @@ from tiercut.model.bundle_format import (
 
 #: Weights begin at multiples of this, a cache line, so that kernels can read them where they are mapped.
 ALIGNMENT = 64
-#: A folder that was begun this long ago and is not finished never will be.
-STALE_S = 3600.0
 
 
 @contextlib.contextmanager
@@ -86,17 +85,9 @@ def write_graphs(parts: Mapping[str, Part], stage: Path) -> None:
             for tensor in part.model.graph.initializer:
                 data = onnx.numpy_helper.to_array(tensor, str(part.folder)).tobytes()
                 _place(tensor, data, file, places)
-        _sync(file)
+        sync(file)
     for name, part in parts.items():
         write_file(stage / name, part.model.SerializeToString(deterministic=True))
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file of a bundle, and wait until the disk has it."""
-    path.parent.mkdir(exist_ok=True)
-    with path.open("wb") as file:
-        file.write(data)
-        _sync(file)
 
 
 def rewrite(
@@ -150,7 +141,7 @@ def write_contents(contents: Contents, stage: Path) -> None:
     """Write ``bundle.json``, the last file: without it a folder is no bundle."""
     with (stage / JSON_FILE).open("wb") as file:
         file.write(json.dumps(to_document(contents), indent=1, ensure_ascii=False).encode())
-        _sync(file)
+        sync(file)
 
 
 def _place(tensor: onnx.TensorProto, data: bytes, file: BinaryIO, places: dict[bytes, int]) -> None:
@@ -168,11 +159,6 @@ def _place(tensor: onnx.TensorProto, data: bytes, file: BinaryIO, places: dict[b
         plain.data_location = onnx.TensorProto.EXTERNAL
         plain.external_data.extend(onnx.StringStringEntryProto(key=k, value=v) for k, v in place.items())
     tensor.CopyFrom(plain)
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _tidy_up(target: Path) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import onnx
-
 from tiercut.errors import ExportError
 from tiercut.model.graph import Graph, only_outputs
 from tiercut.model.macs import node_macs
+from tiercut.model.onnx_file import OnnxModel, OnnxNode
 from tiercut.model.variants import ExitSpec, OutputSpec
 
 
-def find_exits(model: onnx.ModelProto, main: Sequence[str], exits: Mapping[str, str]) -> tuple[ExitSpec, ...]:
+def find_exits(model: OnnxModel, main: Sequence[str], exits: Mapping[str, str]) -> tuple[ExitSpec, ...]:
     """Describe the early exits of a canonical model.
 
     Args:
@@ -50,7 +49,7 @@ def single_tensor_cuts(graph: Graph) -> tuple[int, ...]:
     return tuple(k for k in range(1, graph.end) if len(graph.alive(k)) == 1)
 
 
-def _cut_of(name: str, trunk: Graph, head: list[onnx.NodeProto]) -> int:
+def _cut_of(name: str, trunk: Graph, head: list[OnnxNode]) -> int:
     """The first cut at which nothing is alive but the tensor that a head takes."""
     made = {output for node in head for output in node.output}
     inputs = {each for node in head for each in node.input if each and each not in made and each not in trunk.weights}
@@ -64,7 +63,7 @@ def _cut_of(name: str, trunk: Graph, head: list[onnx.NodeProto]) -> int:
     return cut
 
 
-def _spec(name: str, cut: int, whole: Graph, head: list[onnx.NodeProto], output: str) -> ExitSpec:
+def _spec(name: str, cut: int, whole: Graph, head: list[OnnxNode], output: str) -> ExitSpec:
     tensor = whole.spec(output)
     weights = {each for node in head for each in node.input if each in whole.weights}
     return ExitSpec(

@@ -8,120 +8,67 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-import onnx
+from msgspec import structs
 
 from tiercut.errors import BundleError
-from tiercut.model.cuts import ITEM_BYTES, CutPoint, TensorSpec, dominated_cuts
+from tiercut.model.cuts import CutPoint, TensorSpec, dominated_cuts
 from tiercut.model.macs import node_macs
+from tiercut.model.onnx_file import OnnxModel, OnnxNode, OnnxTensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Sequence
 
 #: Integers that count or index (shapes, axes, masks) are no parameters, and neither are scalars.
 _NO_PARAMETERS = {"bool", "int16", "int32", "int64", "uint16", "uint32", "uint64"}
 
 
-def dtype_name(element_type: int) -> str | None:
-    """Name in numpy of an ONNX element type, ``None`` where a tensor between two nodes may not have it."""
-    if element_type not in onnx.TensorProto.DataType.values() or element_type == onnx.TensorProto.UNDEFINED:
-        return None
-    name = str(onnx.helper.tensor_dtype_to_np_dtype(element_type).name)
-    return name if name in ITEM_BYTES else None
-
-
-def fixed_spec(value: onnx.ValueInfoProto) -> TensorSpec | None:
-    """The tensor that a value describes, ``None`` when its type or one of its dimensions is unknown."""
-    kind = value.type.tensor_type
-    dtype = dtype_name(kind.elem_type)
-    if dtype is None or not kind.HasField("shape"):
-        return None
-    if not all(dim.HasField("dim_value") and dim.dim_value >= 0 for dim in kind.shape.dim):
-        return None
-    return TensorSpec(value.name, tuple(dim.dim_value for dim in kind.shape.dim), dtype)
-
-
-def topological_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The nodes that the outputs depend on, each right before the first that needs it.
-
-    Depth first from the outputs, so that a branch is finished before the next begins and few tensors are alive at
-    once. Nodes without effect on an output are omitted.
-    """
-    producer = {name: node for node in graph.node for name in node.output if name}
-    order: list[onnx.NodeProto] = []
-    seen: set[int] = set()
-    for output in graph.output:
-        stack = [(node, iter(node.input)) for node in _unseen(producer, [output.name], seen)]
-        while stack:
-            node, names = stack[-1]
-            found = next(_unseen(producer, names, seen), None)
-            if found is None:
-                order.append(node)
-                stack.pop()
-            else:
-                stack.append((found, iter(found.input)))
-    return order
-
-
-def _unseen(producer: Mapping[str, onnx.NodeProto], names: Iterable[str], seen: set[int]) -> Iterator[onnx.NodeProto]:
-    """The producers of some tensors, each only once per ``seen``."""
-    for name in names:
-        node = producer.get(name)
-        if node is not None and id(node) not in seen:
-            seen.add(id(node))
-            yield node
-
-
-def only_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
-    """The part of a model that some of its outputs depend on; nodes stay in their order, and nothing is copied twice.
+def only_outputs(model: OnnxModel, outputs: Sequence[str]) -> OnnxModel:
+    """The part of a model that some of its outputs depend on; nodes stay in their order.
 
     Raises:
         BundleError: it has no such output.
     """
-    graph = model.graph
-    found = {value.name: value for value in graph.output}
+    found = {value.name: value for value in model.outputs}
     for name in outputs:
         if name not in found:
             raise _not_canonical(f"no output '{name}'")
     if len(outputs) == len(found):
         return model
-    part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, producer_name="tiercut")
     needed = set(outputs)
-    nodes: list[onnx.NodeProto] = []
-    for node in reversed(graph.node):
+    nodes: list[OnnxNode] = []
+    for node in reversed(model.nodes):
         if needed.intersection(node.output):
             nodes.append(node)
             needed.update(node.input)
-    part.graph.name = graph.name
-    part.graph.node.extend(reversed(nodes))
-    part.graph.input.extend(value for value in graph.input if value.name in needed)
-    part.graph.output.extend(found[name] for name in outputs)
-    part.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name in needed)
-    part.graph.value_info.extend(
-        value for value in graph.value_info if value.name in needed and value.name not in found
+    inner = [value for value in model.values if value.name in needed and value.name not in found]
+    kept = sorted(found.keys() & needed - set(outputs))
+    return structs.replace(
+        model,
+        nodes=tuple(reversed(nodes)),
+        inputs=tuple(value for value in model.inputs if value.name in needed),
+        outputs=tuple(found[name] for name in outputs),
+        weights=tuple(weight for weight in model.weights if weight.name in needed),
+        values=(*inner, *(found[name] for name in kept)),
     )
-    kept = {value.name for value in graph.output} & needed - set(outputs)
-    part.graph.value_info.extend(found[name] for name in sorted(kept))
-    return part
 
 
 class Graph:
     """A canonical ONNX graph, ready to be cut: nodes in order, every tensor of fixed shape and type.
 
     Args:
-        model: Parsed ``model.onnx``; its external weights need not be loaded.
+        model: Read from ``model.onnx``.
 
     Raises:
         BundleError: the graph is not canonical, so no bundle of ours.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._model = model
-        graph = model.graph
-        self.nodes = tuple(graph.node)
-        self.weights: dict[str, onnx.TensorProto] = {tensor.name: tensor for tensor in graph.initializer}
-        self.inputs = tuple(value.name for value in graph.input)
-        self.outputs = tuple(value.name for value in graph.output)
-        self._values = {v.name: v for v in itertools.chain(graph.input, graph.value_info, graph.output)}
+    def __init__(self, model: OnnxModel) -> None:
+        self._head = model.head
+        self.nodes = model.nodes
+        self.weights = {weight.name: weight for weight in model.weights}
+        self.inputs = tuple(value.name for value in model.inputs)
+        self.outputs = tuple(value.name for value in model.outputs)
+        self._values = {value.name: value for value in (*model.inputs, *model.values, *model.outputs)}
         self._specs: dict[str, TensorSpec] = {}
         #: The last cut at which a tensor is still needed after it; no entry: nobody ever needs it.
         self._last: dict[str, int] = {}
@@ -136,8 +83,7 @@ class Graph:
     def spec(self, name: str) -> TensorSpec:
         """Shape and type of a tensor or a weight."""
         if name not in self._specs:
-            weight = self.weights.get(name)
-            self._specs[name] = _weight_spec(weight) if weight is not None else self._value_spec(name)
+            self._specs[name] = _spec(name, self.weights.get(name) or self._values.get(name))
         return self._specs[name]
 
     def alive(self, k: int) -> tuple[str, ...]:
@@ -163,7 +109,7 @@ class Graph:
             for k in range(self.end + 1)
         )
 
-    def extract(self, a: int, b: int) -> onnx.ModelProto:
+    def extract(self, a: int, b: int) -> OnnxModel:
         """The nodes between two cuts as a model; its weights stay references into the bundle's data file.
 
         Its inputs are the tensors alive at ``a`` that these nodes need, its outputs those alive at ``b`` that they
@@ -172,15 +118,14 @@ class Graph:
         nodes = self.nodes[a:b]
         made = {name for node in nodes for name in node.output if name}
         needed = {name for node in nodes for name in node.input}
-        part = onnx.ModelProto(
-            ir_version=self._model.ir_version, opset_import=self._model.opset_import, producer_name="tiercut"
+        return OnnxModel(
+            head=self._head,
+            name=f"[{a}, {b})",
+            nodes=nodes,
+            weights=tuple(self.weights[name] for name in self._weights_between(a, b)),
+            inputs=tuple(self._values[name] for name in self.alive(a) if name in needed),
+            outputs=tuple(self._values[name] for name in self.alive(b) if name in made),
         )
-        part.graph.name = f"[{a}, {b})"
-        part.graph.node.extend(nodes)
-        part.graph.initializer.extend(self.weights[name] for name in self._weights_between(a, b))
-        part.graph.input.extend(self._values[name] for name in self.alive(a) if name in needed)
-        part.graph.output.extend(self._values[name] for name in self.alive(b) if name in made)
-        return part
 
     def weight_bytes(self, a: int, b: int) -> int:
         """Size of all weights that the nodes between two cuts use."""
@@ -233,19 +178,11 @@ class Graph:
         sweep[-1] = self.outputs
         return sweep
 
-    def _value_spec(self, name: str) -> TensorSpec:
-        value = self._values.get(name)
-        spec = fixed_spec(value) if value is not None else None
-        if spec is None:
-            raise _not_canonical(f"no fixed shape and type for '{name}'")
-        return spec
 
-
-def _weight_spec(weight: onnx.TensorProto) -> TensorSpec:
-    dtype = dtype_name(weight.data_type)
-    if dtype is None:
-        raise _not_canonical(f"the weight '{weight.name}' of type {weight.data_type}")
-    return TensorSpec(weight.name, tuple(weight.dims), dtype)
+def _spec(name: str, known: OnnxTensor | None) -> TensorSpec:
+    if known is None or known.dtype is None or known.shape is None:
+        raise _not_canonical(f"no fixed shape and type for '{name}'")
+    return TensorSpec(name, known.shape, known.dtype)
 
 
 def _not_canonical(came: str) -> BundleError:

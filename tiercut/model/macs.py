@@ -8,42 +8,42 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import onnx
+    from tiercut.model.onnx_file import OnnxNode
 
     #: Shape of a tensor by its name.
     ShapeOf = Callable[[str], tuple[int, ...]]
 
 
-def node_macs(node: onnx.NodeProto, shape_of: ShapeOf) -> int:
+def node_macs(node: OnnxNode, shape_of: ShapeOf) -> int:
     """Multiply-accumulates of one node on tensors of the given shapes."""
     count = _COUNTERS.get(node.op_type)
     return count(node, shape_of) if count else 0
 
 
-def _convolution(weight: int) -> Callable[[onnx.NodeProto, ShapeOf], int]:
-    def count(node: onnx.NodeProto, shape_of: ShapeOf) -> int:
+def _convolution(weight: int) -> Callable[[OnnxNode, ShapeOf], int]:
+    def count(node: OnnxNode, shape_of: ShapeOf) -> int:
         # weight [out, in / groups, *kernel]: each output element is one dot product with weight[o]
         return math.prod(shape_of(node.output[0])) * math.prod(shape_of(node.input[weight])[1:])
 
     return count
 
 
-def _transposed_convolution(node: onnx.NodeProto, shape_of: ShapeOf) -> int:
+def _transposed_convolution(node: OnnxNode, shape_of: ShapeOf) -> int:
     # weight [in, out / groups, *kernel]: each input element is multiplied with weight[i]
     return math.prod(shape_of(node.input[0])) * math.prod(shape_of(node.input[1])[1:])
 
 
-def _gemm(node: onnx.NodeProto, shape_of: ShapeOf) -> int:
+def _gemm(node: OnnxNode, shape_of: ShapeOf) -> int:
     transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
     inner = shape_of(node.input[0])[0 if transposed else 1]
     return math.prod(shape_of(node.output[0])) * inner
 
 
-def _matmul(node: onnx.NodeProto, shape_of: ShapeOf) -> int:
+def _matmul(node: OnnxNode, shape_of: ShapeOf) -> int:
     return math.prod(shape_of(node.output[0])) * shape_of(node.input[0])[-1]
 
 
-def _einsum(node: onnx.NodeProto, shape_of: ShapeOf) -> int:
+def _einsum(node: OnnxNode, shape_of: ShapeOf) -> int:
     """Every combination of all indices, as for a plain loop; with an ellipsis or over one tensor: not counted."""
     equation = next(a.s.decode() for a in node.attribute if a.name == "equation").replace(" ", "")
     terms = equation.split("->")[0].split(",")
@@ -55,13 +55,13 @@ def _einsum(node: onnx.NodeProto, shape_of: ShapeOf) -> int:
     return math.prod(sizes.values())
 
 
-def _recurrent(node: onnx.NodeProto, shape_of: ShapeOf) -> int:
+def _recurrent(node: OnnxNode, shape_of: ShapeOf) -> int:
     steps, batch = shape_of(node.input[0])[:2]  # the same product in both layouts
     weights = math.prod(shape_of(node.input[1])) + math.prod(shape_of(node.input[2]))
     return steps * batch * weights
 
 
-def _attention(node: onnx.NodeProto, shape_of: ShapeOf) -> int:
+def _attention(node: OnnxNode, shape_of: ShapeOf) -> int:
     """Queries times keys, and weights times values; tensors [batch, heads, length, size], or [batch, length, all]."""
     queries, keys, values = (shape_of(name) for name in node.input[:3])
     pairs = queries[0] * queries[-2] * keys[-2]
@@ -72,7 +72,7 @@ def _attention(node: onnx.NodeProto, shape_of: ShapeOf) -> int:
     return pairs * (queries[-1] + values[-1] * sharing)
 
 
-_COUNTERS: Mapping[str, Callable[[onnx.NodeProto, ShapeOf], int]] = {
+_COUNTERS: Mapping[str, Callable[[OnnxNode, ShapeOf], int]] = {
     "Conv": _convolution(1),
     "ConvInteger": _convolution(1),
     "QLinearConv": _convolution(3),

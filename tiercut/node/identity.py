@@ -6,13 +6,15 @@ import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tiercut.bus.client_tls import tls_context
 from tiercut.bus.server_name import ANY_HUB
 from tiercut.node.settings import UNNAMED, NodeSettings
-from tiercut.security.identity import Identity, claim, wait_for
 from tiercut.security.identity_list import Role
+
+if TYPE_CHECKING:
+    from tiercut.security.identity import Identity
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +30,15 @@ def with_identity(settings: Settings, role: Role, *, wait_s: float = WAIT_S) -> 
     Raises:
         SettingsError: they do not come, all are in use, or the certificate is for another node.
     """
-    if settings.identities is not None:
+    if settings.identity is None and settings.identities is None:
+        return settings
+    from tiercut.security.identity import claim, wait_for  # noqa: PLC0415 - 9 MB that a node without certificates spares
+
+    if settings.identity is not None:
+        identity = wait_for(settings.identity, wait_s)
+    elif settings.identities is not None:
         identity = claim(settings.identities, wait_s, site=settings.site, role=role)
         log.info("identity taken", extra={"identity": str(identity.name)})
-    elif settings.identity is not None:
-        identity = wait_for(settings.identity, wait_s)
     else:
         return settings
     node = identity.node if settings.node == UNNAMED else settings.node
@@ -61,4 +67,8 @@ def client_tls(settings: NodeSettings) -> Callable[[], ssl.SSLContext] | None:
 
 def identity_of(settings: NodeSettings) -> Identity | None:
     """The identity of a node whose settings went through `with_identity`; ``None`` for one without TLS of its own."""
-    return None if settings.identity is None else Identity.load(settings.identity)
+    if settings.identity is None:
+        return None
+    from tiercut.security.identity import Identity  # noqa: PLC0415 - the same
+
+    return Identity.load(settings.identity)

@@ -12,7 +12,6 @@ from tiercut.node.context import NodeContext
 from tiercut.node.part import Part, Tasks
 from tiercut.node.refusals import REFUSED
 from tiercut.profiling.machine import this_machine
-from tiercut.profiling.measure import Options, measure_profile
 from tiercut.profiling.profile import Profile
 from tiercut.profiling.store import ProfileStore
 from tiercut.profiling.wire import encode_profile
@@ -79,6 +78,8 @@ def find_profile(bundle: Bundle, folder: Path, *, threads: int, measure_s: float
         if kept is not None:
             return kept
         if measure_s > 0:
+            from tiercut.profiling.measure import Options, measure_profile  # noqa: PLC0415 - only where it is needed
+
             profile = measure_profile(bundle, options=Options(threads=threads, seconds=measure_s))
             store.save(profile)
             return profile
@@ -90,7 +91,7 @@ def find_profile(bundle: Bundle, folder: Path, *, threads: int, measure_s: float
 
 def predicted(bundle: Bundle, threads: int) -> Profile:
     """A predicted profile, scaled to this machine by one timed convolution."""
-    from tiercut.profiling.predictor import load_predictor  # noqa: PLC0415 - the same
+    from tiercut.profiling.predictor import load_predictor  # noqa: PLC0415 - only where it is needed
     from tiercut.profiling.reference import reference_seconds  # noqa: PLC0415 - imports onnx, only where it is needed
 
     predictor = load_predictor()

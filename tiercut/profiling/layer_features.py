@@ -7,11 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from tiercut.model.graph import Graph
 from tiercut.model.macs import node_macs
+from tiercut.model.onnx_file import OnnxNode
 
 #: The columns of every family: a fixed cost, 10⁹ MACs, 10⁶ elements read and written, 10⁶ weights (not axes).
 TERMS = ("fixed", "gmacs", "melements", "mweights")
@@ -45,7 +45,7 @@ def node_features(graph: Graph) -> NDArray[np.float64]:
     return features.reshape(graph.end, -1)
 
 
-def family(node: onnx.NodeProto, graph: Graph) -> str:
+def family(node: OnnxNode, graph: Graph) -> str:
     """Family of a node: nodes of one family take about as long for equal numbers."""
     kind = node.op_type
     if kind == "Conv":
@@ -69,7 +69,7 @@ def _convolution(weight: Sequence[int]) -> str:
     return "pointwise" if kernel == 1 else "conv"
 
 
-def _terms(node: onnx.NodeProto, graph: Graph) -> tuple[float, float, float, float]:
+def _terms(node: OnnxNode, graph: Graph) -> tuple[float, float, float, float]:
     names = [name for name in node.input if name]
     macs = node_macs(node, lambda name: graph.spec(name).shape)
     weights = sum(graph.spec(name).elements for name in names if name in graph.weights) if macs else 0

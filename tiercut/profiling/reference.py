@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import helper, numpy_helper
 
 from tiercut.model.cuts import TensorSpec
+from tiercut.model.onnx_file import OnnxModel, make_head, make_node, make_value, make_weight
 from tiercut.model.segments import Segment
 
 #: 64 to 64 channels, 3 by 3, on 56 by 56: a layer of ResNet-18, 0.116 GMACs. One convolution stands for all layers,
@@ -24,7 +23,7 @@ def reference_seconds(threads: int = 1, *, clock: Callable[[], float] = time.per
     """Median seconds of the reference convolution on this machine."""
     takes = TensorSpec("x", (1, CHANNELS, SIDE, SIDE), "float32")
     segment = Segment(
-        _model().SerializeToString(),
+        _model().encode(),
         folder=Path(),
         takes=(takes,),
         gives=(TensorSpec("y", takes.shape, "float32"),),
@@ -40,14 +39,14 @@ def reference_seconds(threads: int = 1, *, clock: Callable[[], float] = time.per
     return statistics.median(times[_WARM_UP:])
 
 
-def _model() -> onnx.ModelProto:
-    weight = np.random.default_rng(1).standard_normal((CHANNELS, CHANNELS, KERNEL, KERNEL)).astype(np.float32)
+def _model() -> OnnxModel:
+    weight = np.random.default_rng(1).standard_normal((CHANNELS, CHANNELS, KERNEL, KERNEL)).astype("<f4")
     shape = (1, CHANNELS, SIDE, SIDE)
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["x", "w"], ["y"], name="conv", pads=[1, 1, 1, 1])],
-        "reference",
-        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(weight, "w")],
+    return OnnxModel(
+        head=make_head(ir_version=9, opset=18),
+        name="reference",
+        nodes=(make_node("Conv", "conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1]),),
+        inputs=(make_value("x", shape),),
+        outputs=(make_value("y", shape),),
+        weights=(make_weight("w", weight.shape, weight.tobytes()),),
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

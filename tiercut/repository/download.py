@@ -26,8 +26,8 @@ import aiohttp
 
 from tiercut.errors import BundleError, ChecksumError
 from tiercut.model.bundle import Bundle
+from tiercut.model.bundle_files import STALE_S, write_file
 from tiercut.model.bundle_format import JSON_FILE, Contents, FileMark, from_document
-from tiercut.model.bundle_write import STALE_S, write_file
 from tiercut.names import NAME
 from tiercut.repository.store import SHORT_DIGITS, ModelStore
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import jsonpath
 import numpy as np
 from numpy.typing import NDArray
 
 from tiercut.errors import SettingsError
 from tiercut.sensing.rejects import rejected
+
+if TYPE_CHECKING:
+    import jsonpath
 
 #: Longest JSON payload, in bytes. Parsed, hostile JSON takes some 30 times as much memory.
 MAX_JSON_BYTES = 1024 * 1024
@@ -67,6 +70,8 @@ class PathReader:
             ) from error
 
     def _value(self, text: str, path: jsonpath.CompoundJSONPath | jsonpath.JSONPath, document: object) -> object:
+        import jsonpath  # noqa: PLC0415 - the same
+
         try:
             found = path.findall(document) if isinstance(document, (dict, list)) else [document] * (text == _PLAIN)
         except (jsonpath.JSONPathError, RecursionError, ValueError, TypeError) as error:
@@ -149,6 +154,8 @@ def _outline(document: object) -> str:
 
 
 def _compile(text: str) -> jsonpath.CompoundJSONPath | jsonpath.JSONPath:
+    import jsonpath  # noqa: PLC0415 - 4 MB that other sensors spare
+
     try:
         return jsonpath.compile(text)
     except (jsonpath.JSONPathError, RecursionError, ValueError) as error:

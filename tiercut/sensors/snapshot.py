@@ -6,9 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, ClassVar
-
-from yarl import URL
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tiercut.backoff import Backoff
 from tiercut.errors import BadMessage, SettingsError
@@ -16,8 +14,10 @@ from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
 from tiercut.sensing.picture_payload import read_picture
 from tiercut.sensing.sensor_format import Captured, Spoiled
 from tiercut.sensors.base import DeviceSensor
-from tiercut.sensors.fetch import Fetch, FetchFailed
 from tiercut.settings import masked_url
+
+if TYPE_CHECKING:
+    from yarl import URL
 
 #: Between two pictures where neither ``fps`` nor ``rate_hz`` says.
 DEFAULT_PERIOD_S = 1.0
@@ -36,7 +36,9 @@ class Snapshot(DeviceSensor):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        url = URL(self.source.url)
+        from tiercut.sensors.fetch import Fetch  # noqa: PLC0415 - aiohttp is 10 MB that other sensors spare
+
+        url = _url(self.source.url)
         #: for messages: addresses of cameras carry passwords in the query too
         self._shown = str(url.with_user(None).with_query(None).with_fragment(None))
         self._fetch = Fetch(url)
@@ -48,7 +50,7 @@ class Snapshot(DeviceSensor):
         """Check that its source is an HTTP address."""
         super().check(source)
         with suppress(ValueError):
-            url = URL(source.url)
+            url = _url(source.url)
             if url.scheme in {"http", "https"} and url.host:
                 return
         raise SettingsError(
@@ -90,13 +92,15 @@ class Snapshot(DeviceSensor):
         return 1 / self.source.rate_hz if self.source.rate_hz else DEFAULT_PERIOD_S
 
     def _next(self) -> Captured | Spoiled | None:
+        from tiercut.sensors.fetch import FetchFailed  # noqa: PLC0415 - the same
+
         try:
             frame = read_picture(asyncio.run(self._ask()))
         except asyncio.CancelledError:
             return None
         except (FetchFailed, BadMessage) as error:
             return Spoiled(error.reason, f"{self._shown}: {error}")
-        return Captured(frame, URL(self._shown).name or None, self._timing.clock.unix_s())
+        return Captured(frame, _url(self._shown).name or None, self._timing.clock.unix_s())
 
     async def _ask(self) -> bytes:
         task = asyncio.current_task()
@@ -110,3 +114,9 @@ class Snapshot(DeviceSensor):
         finally:
             with self._lock:
                 self._asking = None
+
+
+def _url(text: str) -> URL:
+    from yarl import URL  # noqa: PLC0415 - part of aiohttp
+
+    return URL(text)

@@ -54,7 +54,7 @@ class TorchChain(torch.nn.Module):
         chain = bundle.variant(variant)
         graph = bundle.graph_of(bundle.same_segment(b, variant))
         last = graph.end if b == chain.end else b
-        part = graph.extract(last if a == b else a, last)
+        part = onnx.ModelProto.FromString(graph.extract(last if a == b else a, last).encode())
         nodes = part.graph.node
         self.takes, self.gives = chain.cuts[a].tensors, chain.cuts[b].tensors
         self.title = f"{bundle.name}[{a}, {b})"
