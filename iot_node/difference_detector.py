@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 #: Cells on the longer side of a picture, at most.
 SIDE_CELLS = 160
@@ -94,6 +93,8 @@ def _seen(frame: NDArray[Any], now_s: float) -> _Seen:
 
 def _cells(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The frame in grey, ``(rows, columns)`` of 0 to 255."""
+    from PIL import Image  # noqa: PLC0415 - 3 MB that nodes without pictures spare
+
     if frame.ndim > GREY and frame.shape[2] == 1:
         frame = frame[:, :, 0]
     side = -(-max(frame.shape[:2]) // SIDE_CELLS)

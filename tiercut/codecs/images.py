@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from tiercut.codecs.base import Array, Bytes, check_fits, check_input, declared_bytes, refuse_tensor
 from tiercut.codecs.headers import ImageSize, jpeg_size, png_size, webp_size
@@ -62,6 +61,8 @@ class ImageCodec:
 
     def encode(self, array: Array) -> bytes:
         """The frame as a file; ``InputError`` for an array that is no frame."""
+        from PIL import Image  # noqa: PLC0415 - 3 MB that nodes without pictures spare
+
         check_input(self, array)
         height, width, channels = _picture(array.shape)
         pixels = np.ascontiguousarray(array).reshape((height, width) if channels == 1 else (height, width, 3))
@@ -71,6 +72,8 @@ class ImageCodec:
 
     def decode(self, data: Bytes, *, dtype: str, shape: Sequence[int]) -> Array:
         """The frame; ``BadTensor`` for a file of another format or size, found before a pixel is decoded."""
+        from PIL import Image  # noqa: PLC0415 - 3 MB that nodes without pictures spare
+
         declared_bytes(dtype, shape)
         check_fits(self, dtype, shape)
         data = bytes(data)

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from tiercut.errors import SettingsError
+from tiercut.heap import give_back
 from tiercut.model.bundle import Bundle
 from tiercut.node.context import NodeContext
 from tiercut.node.part import Part, Tasks
@@ -52,6 +53,7 @@ class Profiles(Part):
             profile = await asyncio.to_thread(
                 find_profile, bundle, settings.profiles, threads=settings.threads, measure_s=settings.measure_s
             )
+            await asyncio.to_thread(give_back)
             if profile is None:
                 continue
             topic = PROFILE.of(**self._context.names, model=bundle.model)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from tiercut import logs, settings
+from tiercut import heap, logs, settings
 from tiercut.bus import ManagedBus
 from tiercut.bus.emulated_link import EmulatedBus
 from tiercut.bus.mqtt import MqttBus
@@ -79,7 +79,9 @@ def main(
         chosen = settings.load(cls, arguments, program=program)
         logs.set_up(level=chosen.log_level, style=chosen.log_style)
         log.info("settings", extra={"of": chosen.node, "values": json.dumps(settings.shown(chosen))})
-        asyncio.run(_run(build(with_identity(chosen, role))))
+        node = build(with_identity(chosen, role))
+        heap.settle()
+        asyncio.run(_run(node))
     except TiercutError as error:
         print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - the last word of a program that ends
         return error.exit_status

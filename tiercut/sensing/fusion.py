@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from tiercut.errors import SettingsError
 from tiercut.model.preprocess import COLOUR, GREY, LARGE_PIXELS, FrameSpec
@@ -187,6 +186,8 @@ def _views(parts: Sequence[Captured | None], frame: FrameSpec) -> NDArray[np.uin
 
 def _coloured(picture: NDArray[Any], channels: int) -> NDArray[np.uint8]:
     """Pictures of one form, whether a sensor gives grey ones or coloured ones."""
+    from PIL import Image  # noqa: PLC0415 - 3 MB that nodes without pictures spare
+
     pixels = picture[:, :, 0] if picture.ndim == 3 and picture.shape[2] == GREY else picture  # noqa: PLR2004
     if channels == GREY:
         grey = Image.fromarray(np.ascontiguousarray(pixels)).convert("L") if pixels.ndim > 2 else pixels  # noqa: PLR2004

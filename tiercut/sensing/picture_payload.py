@@ -5,16 +5,18 @@ from __future__ import annotations
 import binascii
 import io
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 
 from tiercut.codecs.images import DAMAGED
 from tiercut.model.preprocess import STRIP_PIXELS, large_picture
 from tiercut.sensing.json_payload import PathReader
 from tiercut.sensing.rejects import out_of_memory, rejected
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 #: Longest payload, in bytes. Frigate's snapshots have 20 to 300 kB.
 MAX_IMAGE_BYTES = 16 * 1024 * 1024
@@ -57,6 +59,8 @@ def picture_reader(paths: Sequence[str]) -> Callable[[bytes], NDArray[np.uint8]]
 
 def read_picture(payload: bytes) -> NDArray[np.uint8]:
     """``(height, width)`` or ``(height, width, 3)``, red first; ``BadMessage`` for what is no picture."""
+    from PIL import Image  # noqa: PLC0415 - 3 MB that nodes without pictures spare
+
     if len(payload) > MAX_IMAGE_BYTES:
         raise rejected(
             "too_large", f"at most {MAX_IMAGE_BYTES} bytes", f"{len(payload)} bytes", "publish smaller pictures"
@@ -85,6 +89,8 @@ def _check_size(image: Image.Image) -> None:
 
 def _pixel_bytes(image: Image.Image) -> int:
     """Memory that decoding takes per pixel, at most."""
+    from PIL.JpegImagePlugin import JpegImageFile  # noqa: PLC0415 - the same
+
     if image.format == "WEBP":
         return _WEBP
     coefficients = 0

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from tiercut.errors import SensorError, SettingsError
 from tiercut.model.preprocess import IMAGE_SUFFIXES
@@ -136,6 +135,8 @@ def read_image(path: Path) -> Picture:
     Raises:
         SensorError: there is none in it.
     """
+    from PIL import Image  # noqa: PLC0415 - 3 MB that nodes without pictures spare
+
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))

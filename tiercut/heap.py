@@ -1,0 +1,37 @@
+"""The heap of a program that runs for long on a small machine: glibc's, and that of Python's garbage collector."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import gc
+
+#: `mallopt`'s number for the most arenas.
+_M_ARENA_MAX = -8
+
+
+def settle() -> None:
+    """Called once all modules are there, before the first frame.
+
+    One arena for all threads: each further one keeps what its thread has freed, and most of our threads take turns
+    anyway. What lives as long as the process is not looked at by the garbage collector again.
+    """
+    if (mallopt := _libc("mallopt")) is not None:
+        mallopt(_M_ARENA_MAX, 1)
+    gc.collect()
+    gc.freeze()
+
+
+def give_back() -> None:
+    """Memory that was used for a moment (building a segment, predicting a profile) goes back to the system."""
+    if (malloc_trim := _libc("malloc_trim")) is not None:
+        malloc_trim(0)
+
+
+@functools.cache
+def _libc(name: str) -> ctypes._FuncPointer | None:
+    """A function of glibc; ``None`` where the libc is another one."""
+    try:
+        return getattr(ctypes.CDLL(None), name, None)
+    except (OSError, TypeError):  # no such library: not Linux
+        return None
