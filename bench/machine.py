@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import compileall
+import importlib.util
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("numpy", "onnxruntime", "paho-mqtt", "msgspec", "zstandard", "pillow")
+
+PROGRAMS = ("tiercut", "iot_node", "edge_node", "cloud_node", "broker")
 
 
 def machine() -> str:
@@ -25,3 +29,11 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "missing"
+
+
+def compile_programs() -> None:
+    """Compile the programs' modules, as an installer does: else each start would, where Python may not keep them."""
+    for package in PROGRAMS:
+        found = importlib.util.find_spec(package)
+        for folder in (found and found.submodule_search_locations) or ():
+            compileall.compile_dir(folder, quiet=1)

@@ -24,6 +24,7 @@ def settle() -> None:
 
 def give_back() -> None:
     """Memory that was used for a moment (building a segment, predicting a profile) goes back to the system."""
+    gc.collect()
     if (malloc_trim := _libc("malloc_trim")) is not None:
         malloc_trim(0)
 
