@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tiercut.declared import encode_json
 from tiercut.errors import BundleError, CutError, SettingsError
 from tiercut.model.bundle import Bundle
 from tiercut.model.confidence import probabilities
+from tiercut.pipeline.dispatch import Dispatch
 from tiercut.plan import Plan
 from tiercut.protocol.nodes import StreamPlan
 from tiercut.protocol.stream_settings import StreamSettings
@@ -52,6 +54,21 @@ async def test_every_frame_has_one_result_in_order(bundles: Path, chain: Bundle)
         await outcomes.until(results=60)
     assert outcomes.seqs() == list(range(60))
     assert not outcomes.dropped
+
+
+@async_test
+async def test_frames_that_were_sent_are_freed_without_the_garbage_collector(bundles: Path, chain: Bundle) -> None:
+    site = new_site(bundles)
+    nodes = site.hub(by_hand(chain)), site.cloud(), site.edge(), site.device(noise(chain))
+    gc.collect()
+    gc.disable()
+    try:
+        async with site.running(*nodes) as outcomes:
+            await outcomes.until(results=10)
+            left = [each for each in gc.get_objects() if type(each) is Dispatch]
+    finally:
+        gc.enable()
+    assert len(left) <= 2  # of the last frame, whose acknowledgement may be under way
 
 
 @async_test

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import tiercut.sensors.snapshot
+import tiercut.sensors.fetch
 from tiercut.clock import ManualClock
 from tiercut.errors import SettingsError
 from tiercut.launch.processes import free_port
@@ -161,7 +161,7 @@ def test_server_that_answers_byte_by_byte_is_given_up(camera: Camera, monkeypatc
             request.wfile.write(b"x")
 
     camera.answer = drip
-    monkeypatch.setattr(tiercut.sensors.snapshot, "Fetch", lambda url: Fetch(url, timeout_s=0.3))
+    monkeypatch.setattr(tiercut.sensors.fetch, "Fetch", lambda url: Fetch(url, timeout_s=0.3))
     item = spoiled(camera.url)
     assert (item.reason, "within 0.3 s" in item.message) == ("no_answer", True)
 

@@ -110,6 +110,7 @@ class Dispatcher:
             taken(error)
 
     def _taken(self, dispatch: Dispatch, error: Exception | None) -> None:
+        dispatch.posted = None  # it refers back: in a circle the frame would wait for the garbage collector
         if error is not None:
             self._failed(dispatch, error)
             return

@@ -129,6 +129,7 @@ class _Sending:
             self._in_transit.arrived(self._number)
             for posted in self._posted:
                 posted.cancel()
+            self._posted.clear()  # they refer back: in a circle the frame would wait for the garbage collector
 
     def _part_taken(self, told: Sent | Exception) -> None:
         if isinstance(told, Exception):
@@ -137,6 +138,7 @@ class _Sending:
             return
         self._open -= 1
         if not self._open:
+            self._posted.clear()  # as in `cancel`
             self._in_transit.arrived(self._number)
             self._taken(None)
 
