@@ -56,4 +56,5 @@ def _model() -> OnnxModel:
 
 def _wave(shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Numbers of both signs, none so small that it would be slow; numpy's random ones are 2 MB that a node spares."""
-    return np.sin(np.arange(math.prod(shape)) + 0.5).reshape(shape).astype("<f4")
+    wave: NDArray[np.float32] = np.sin(np.arange(math.prod(shape)) + 0.5).reshape(shape).astype("<f4")
+    return wave
