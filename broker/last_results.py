@@ -10,7 +10,7 @@ from tiercut.bus import Bus, Delivery, Message
 from tiercut.errors import BadMessage
 from tiercut.node.refusals import REFUSED, Refusals
 from tiercut.protocol import events
-from tiercut.protocol.topics import LAST, RESULT
+from tiercut.protocol.topics import LAST
 
 #: Seconds between two copies for one stream: to get every result, subscribe to the results.
 EVERY_S = 1.0
@@ -46,12 +46,10 @@ class LastResults:
         for stream in before - self._wanted:
             self._put(stream, None)
 
-    def heard(self, delivery: Delivery) -> None:
-        """A result has come: the handler of a subscription to results, cheap for streams that do not want it."""
-        delivery.ack()
-        names = RESULT.parse(delivery.topic) if self._wanted else None
-        if names is not None and names["stream"] in self._wanted:
-            self._put(names["stream"], delivery)
+    def heard(self, stream: str, delivery: Delivery) -> None:
+        """A result of a stream has come; cheap for streams that do not want it."""
+        if stream in self._wanted:
+            self._put(stream, delivery)
 
     def left(self, delivery: Delivery) -> None:
         """A retained result was there before us: it goes where its stream does not want it any more.

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from broker.last_results import LastResults
@@ -46,6 +47,12 @@ class Site:
         await self.bus.publish(Message(topic, b"%d" % number, properties=said, content_type=CONTENT_TYPE))
 
 
+def heard(last: LastResults, delivery: Delivery) -> None:
+    """What the coordinator's shell does first with a result."""
+    delivery.ack()
+    last.heard(str(RESULT.stream_of(delivery.topic)), delivery)
+
+
 @asynccontextmanager
 async def site(folder: Path) -> AsyncIterator[Site]:
     counters: Counter[str] = Counter()
@@ -55,7 +62,7 @@ async def site(folder: Path) -> AsyncIterator[Site]:
             refusals = Refusals(counters=counters, clock=clock, logger=logging.getLogger("test"))
             last = LastResults(site="home", bus=bus, counters=counters, refusals=refusals, every_s=EVERY_S)
             made = Site(bus, last, counters)
-            await bus.subscribe(RESULT.filter(site="home"), handler=last.heard)
+            await bus.subscribe(RESULT.filter(site="home"), handler=partial(heard, last))
             await bus.subscribe(LAST.filter(site="home"), handler=made.copied)
             keeping = asyncio.create_task(last.keep())
             try:

@@ -335,7 +335,7 @@ async def test_nobody_speaks_for_another_to_the_hub(bundles: Path) -> None:
         topics = {
             SOURCE.of(site="home", stream="mine"): encode_json(evil),
             STATUS.of(site="home", tier="device", node="x"): encode_json(gone),
-            RESULT.of(site="home", stream="mine"): json.dumps(outcomes.results[0]).encode(),
+            RESULT.of(site="home", stream="garden"): json.dumps(outcomes.results[0] | {"stream": "mine"}).encode(),
         }
         for topic, payload in topics.items():
             await person.bus.publish(Message(topic, payload))

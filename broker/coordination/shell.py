@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 from msgspec import structs
 
@@ -22,6 +22,7 @@ from tiercut.coordinator.events import (
     PublishFailed,
     ReadyHeard,
     ResultHeard,
+    ResultPassed,
     StatusHeard,
     StreamUnwanted,
     StreamWanted,
@@ -80,7 +81,7 @@ class CoordinatorShell:
         home: The site's bus.
         uplink: The cloud's bus; the same where there is one broker.
         counters: Counts ``bad.<reason>`` and ``publishes_refused``.
-        also: Hears each result too.
+        also: Hears each result too, with the stream that its topic names.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class CoordinatorShell:
         home: Bus,
         uplink: Bus,
         counters: Counter[str],
-        also: Handler,
+        also: Callable[[str, Delivery], None],
     ) -> None:
         self._also = also
         self._site = site
@@ -103,6 +104,7 @@ class CoordinatorShell:
         self._counters = counters
         self._throttle = Throttle(LOG_EVERY_S)
         self._guard = MessageGuard(counters, clock)
+        self._read_result = self._guard.guarded(self._result)
         #: what waits to be published, per bus
         self._todo: asyncio.Queue[Action] = asyncio.Queue()
         self._todo_uplink: asyncio.Queue[Action] = asyncio.Queue()
@@ -121,7 +123,7 @@ class CoordinatorShell:
         await self._listen(home, CONTROL.filter(site=site), self._control)
         await self._listen_to_nodes(home, site=site)
         await self._listen(home, READY.filter(site=site), self._ready)
-        await self._listen(home, RESULT.filter(site=site), self._result)
+        await home.subscribe(RESULT.filter(site=site), qos=0, handler=self._result_came)
         await self._listen(home, DROPPED.filter(site=site), self._dropped)
         if self._uplink is home:
             await self._listen_to_nodes(home, tier="cloud")
@@ -227,8 +229,22 @@ class CoordinatorShell:
         READY.check(delivery.topic, stream=ready.stream)
         self._put(self._coordinator.handle(ReadyHeard(ready, self._clock.monotonic_s())))
 
+    def _result_came(self, delivery: Delivery) -> None:
+        """Count a result by its topic, or read it: that takes far longer, and the coordinator gains from few of them.
+
+        They come with QoS 0: nothing is acknowledged, and one that is lost is one more that is not read. What was
+        published while the hub was away says nothing of now.
+        """
+        delivery.ack()  # `LastResults` may have asked for QoS 1
+        stream = RESULT.stream_of(delivery.topic)
+        if stream is not None:
+            self._also(stream, delivery)
+        if stream is None or self._coordinator.reads(stream, delivery.received_s):
+            self._read_result(delivery)
+        else:
+            self._coordinator.handle(ResultPassed(stream, delivery.received_s))
+
     def _result(self, delivery: Delivery) -> None:
-        self._also(delivery)
         journey = read_journey(delivery.payload)
         RESULT.check(delivery.topic, stream=journey.stream)
         self._put(self._coordinator.handle(ResultHeard(journey, delivery.received_s)))

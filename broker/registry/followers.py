@@ -9,7 +9,7 @@ from broker.last_results import LastResults
 from broker.registry.answers import RunningStream
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.node.refusals import REFUSED, Refusals
-from tiercut.protocol.topics import LAST
+from tiercut.protocol.topics import LAST, RESULT
 
 
 class Discovery:
@@ -78,7 +78,7 @@ class Last:
         self._bus = bus
         self._site = site
         self._refusals = refusals
-        self._told = False
+        self._told = self._certain = False
 
     def stale(self) -> bool:
         """Nothing else counts."""
@@ -86,7 +86,22 @@ class Last:
 
     async def streams_changed(self, streams: Sequence[RunningStream]) -> None:
         """Those with ``retain_last``; what an earlier hub has retained of others goes."""
-        self._results.want(each.settings.name for each in streams if each.settings.retain_last)
+        wanted = [each.settings.name for each in streams if each.settings.retain_last]
+        self._results.want(wanted)
+        if wanted and not self._certain:
+            await self._be_certain()
         if not self._told:
             self._told = True
             await self._refusals.subscribe(self._bus, LAST.filter(site=self._site), handler=self._results.left)
+
+    async def _be_certain(self) -> None:
+        """Results come with QoS 1 from now on: that of a stream which seldom has one must not be lost.
+
+        A broker knows one subscription per filter, so this raises that of `CoordinatorShell`, which hands them on.
+        """
+        self._certain = True
+        await self._refusals.subscribe(self._bus, RESULT.filter(site=self._site), handler=_taken)
+
+
+def _taken(delivery: Delivery) -> None:
+    delivery.ack()

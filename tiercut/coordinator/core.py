@@ -26,6 +26,7 @@ from tiercut.coordinator.events import (
     PublishFailed,
     ReadyHeard,
     ResultHeard,
+    ResultPassed,
     StatusHeard,
     StreamUnwanted,
     StreamWanted,
@@ -36,6 +37,7 @@ from tiercut.coordinator.explain import explanation
 from tiercut.coordinator.invariants import validate
 from tiercut.coordinator.problem import as_choice, build, hops, missing
 from tiercut.coordinator.profiles import take_profile
+from tiercut.coordinator.reading import AFTER_A_CHANGE, FIRST
 from tiercut.coordinator.replanning import Replanning
 from tiercut.coordinator.sharing import beside_others, taken
 from tiercut.coordinator.site_view import NodeKey, SiteView
@@ -90,6 +92,8 @@ class Coordinator:
                 return self._tick(now_s)
             case ResultHeard(journey, now_s):
                 return self._result_heard(journey, now_s)
+            case ResultPassed(stream, now_s):
+                self._result_passed(stream, now_s)
             case ProgressHeard(node, progress, now_s):
                 return self._progress_heard(node, progress, now_s)
             case DroppedHeard(message, now_s):
@@ -122,6 +126,11 @@ class Coordinator:
         """
         validate(self._streams, self.view)
 
+    def reads(self, name: str, now_s: float) -> bool:
+        """Whether a stream's result that comes now is to be read: `ResultHeard`, else `ResultPassed`."""
+        stream = self._streams.get(name)
+        return stream is not None and stream.reading.due(now_s)
+
     def goal(self, name: str) -> StreamGoal:
         """What a stream wants; ``KeyError`` for one that was never wanted."""
         return self._streams[name].goal
@@ -140,6 +149,8 @@ class Coordinator:
         if stream is None or message.model != stream.goal.model:
             return
         if stream.plan is None or message.plan.epoch >= stream.plan.epoch:
+            if stream.plan is None or message.plan.epoch > stream.plan.epoch:
+                stream.reading.read_all_of(FIRST)
             stream.retained = stream.plan is None
             stream.plan = stream.proved = message.plan
 
@@ -171,7 +182,14 @@ class Coordinator:
             return []
         stream.arrived(journey, now_s)
         ran = {} if journey.cached else spans(journey.plan, journey.exit, stream.goal)
-        return self._changed(self.view.result_came(journey, ran, now_s), now_s)
+        changes = self.view.result_came(journey, ran, now_s)
+        stream.was_read(journey, now_s, crossed=self.view.crossed, suspects=self.view.suspects)
+        return self._changed(changes, now_s)
+
+    def _result_passed(self, name: str, now_s: float) -> None:
+        stream = self._streams.get(name)
+        if stream is not None:
+            stream.passed(now_s)
 
     def _progress_heard(self, node: NodeKey, progress: Progress, now_s: float) -> list[Action]:
         doubted = self.view.doubts(now_s)
@@ -238,6 +256,7 @@ class Coordinator:
             return []
         for each in self._streams.values():
             each.step = "; ".join(changes)
+            each.reading.read_all_of(AFTER_A_CHANGE)
         return self._tick(now_s)
 
     def _look_at(self, stream: PlannedStream, problem: Problem | None, now_s: float) -> list[Action]:

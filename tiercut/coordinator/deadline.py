@@ -52,9 +52,9 @@ class Punctuality:
         if usual and self.predicted_s is not None:
             self._late_s.append(latency_s - self.predicted_s - self.overhead_s)
 
-    def judged(self, *, met: bool) -> None:
-        """A frame has met its deadline, or has not."""
-        self._met.append(met)
+    def judged(self, *, met: bool, frames: int = 1) -> None:
+        """A frame, and those that it stands for, have met their deadline, or have not."""
+        self._met.extend([met] * min(frames, COUNTED))
 
     def new_plan(self) -> None:
         """Forget the frames of the last plan, but keep about how much they differed."""

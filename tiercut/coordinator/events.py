@@ -70,6 +70,14 @@ class ResultHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultPassed:
+    """A frame has a result that was not read: `Coordinator.reads` says which ones to."""
+
+    stream: str
+    now_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ProgressHeard:
     """Probes that have crossed a hop, and frames that are late on one or on a thread."""
 
@@ -124,6 +132,7 @@ Event = (
     | StatusHeard
     | ProfileHeard
     | ResultHeard
+    | ResultPassed
     | ProgressHeard
     | DroppedHeard
     | ReadyHeard

@@ -142,12 +142,16 @@ class SiteView:
         nodes: All that were heard of.
         links: Estimates of hops.
         uplink: The way to the cloud's broker is there; without it nobody knows of cloud nodes.
+        crossed: The links that the last frame has crossed.
+        suspects: What that frame said of nodes and links may be the beginning of a change.
     """
 
     def __init__(self) -> None:
         self.uplink = True
         self.nodes: dict[NodeKey, NodeView] = {}
         self.links: dict[tuple[NodeKey, NodeKey], LinkEstimator] = {}
+        self.crossed: list[LinkEstimator] = []
+        self.suspects = False
         #: hop → probes in a row that took so long that they may have waited for others
         self._doubtful: dict[tuple[NodeKey, NodeKey], list[LinkSample]] = {}
         #: since when hops are doubted
@@ -210,6 +214,7 @@ class SiteView:
     ) -> list[str]:
         """Learn from the stages of a frame's way, however far it came."""
         changes: list[str] = []
+        self.crossed, self.suspects = [], False
         queue_s = 0.0
         for key, sender, stage in along(plan, stages):
             if stage.kind == "queue":
@@ -219,6 +224,9 @@ class SiteView:
             elif stage.kind == "wire" and sender is not None:
                 sample = LinkSample(at_s=now_s, payload_bytes=stage.payload_bytes, seconds=stage.seconds)
                 changes += self._crossed(sender, key, sample)
+                link = self.links[sender, key]
+                self.crossed.append(link)
+                self.suspects |= link.suspects
         return changes
 
     def transferred(self, sender: NodeKey, transfer: Transfer, now_s: float) -> list[str]:
@@ -258,6 +266,7 @@ class SiteView:
         if node is None or profile is None or ran.empty or not profile.has(ran):
             return []
         change = node.load.observe(now_s, profile, ran, seconds=seconds, queue_seconds=queue_s)
+        self.suspects |= node.load.suspects
         return [] if change is None else [f"{node.id}: {change}"]
 
     def _crossed(self, sender: NodeKey, receiver: NodeKey, sample: LinkSample) -> list[str]:

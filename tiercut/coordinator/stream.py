@@ -8,8 +8,10 @@ from msgspec import structs
 
 from tiercut.coordinator.deadline import Punctuality
 from tiercut.coordinator.hysteresis import Hysteresis
+from tiercut.coordinator.reading import FIRST, Reading
 from tiercut.coordinator.site_view import NodeKey, along
 from tiercut.coordinator.stream_goal import StreamGoal
+from tiercut.estimate.links import LinkEstimator
 from tiercut.plan import Plan
 from tiercut.protocol.drop_reasons import LATE_REASONS
 from tiercut.protocol.explanations import PlanChange
@@ -91,6 +93,7 @@ class PlannedStream:
         punctuality: Its frames against its deadline.
         exits: Share of frames of late by the exit they left at.
         retained: The plan is from before the hub's start, and links have not been measured since.
+        reading: Which of its results are read.
     """
 
     goal: StreamGoal
@@ -117,6 +120,7 @@ class PlannedStream:
     punctuality: Punctuality = field(default_factory=Punctuality)
     exits: dict[str, float] = field(default_factory=dict)
     retained: bool = False
+    reading: Reading = field(default_factory=Reading)
     _last_result_s: float = float("-inf")
     _last_captured_s: float = float("-inf")
 
@@ -160,6 +164,7 @@ class PlannedStream:
     def adopted(self, plan: Plan, reason: str) -> None:
         """A change is done: the stream follows ``plan`` from now on, on trial if it is new."""
         self.trial = None if _same(plan, self.proved) else Trial()
+        self.reading.read_all_of(FIRST)
         self.punctuality.new_plan()
         if self.plan is None or (plan.exit, plan.threshold) != (self.plan.exit, self.plan.threshold):
             self.exits = {}
@@ -168,7 +173,8 @@ class PlannedStream:
         del self.history[:-HISTORY]
 
     def arrived(self, journey: Journey, now_s: float) -> None:
-        """A frame has a result."""
+        """A frame has a result, that is read."""
+        self.reading.begins()
         if journey.cached:  # it says nothing of the plan
             return
         self._note_deadline(journey)
@@ -181,7 +187,9 @@ class PlannedStream:
         # By the times of capture: results come faster than that while a line before a node gets shorter.
         since_s = journey.captured_unix_s - self._last_captured_s
         if 0 < since_s < _SILENT_S:
-            interval_s = _mean(1 / self.frames_per_second if self.frames_per_second else None, max(since_s, 1e-3))
+            count = self.reading.stands_for
+            before_s = 1 / self.frames_per_second if self.frames_per_second else None
+            interval_s = _mean(before_s, max(since_s / count, 1e-3), 1 - (1 - _NEWEST) ** count)
             self.frames_per_second = 1 / interval_s
         self._last_captured_s, self._last_result_s = journey.captured_unix_s, now_s
         if self.trial is None or self.plan is None or journey.plan.epoch != self.plan.epoch:
@@ -192,6 +200,17 @@ class PlannedStream:
         reached = {key for key, _, _ in along(journey.plan, journey.stages)}
         missed = [key for key in route(journey.plan) if key not in reached]
         self.trial.failed(set(missed[:1]), journey.fallback)
+
+    def was_read(self, journey: Journey, now_s: float, *, crossed: list[LinkEstimator], suspects: bool) -> None:
+        """A result has been read; the next one is soon, where it gives a change away or its frame was late."""
+        newest = 0 if self.plan is None else self.plan.epoch
+        eager = suspects or journey.deadline_met is False
+        self.reading.ends(now_s, crossed=crossed, epoch=journey.plan.epoch, newest=newest, eager=eager)
+
+    def passed(self, now_s: float) -> None:
+        """A frame has a result that is not read."""
+        self.reading.passes(now_s)
+        self._last_result_s = now_s
 
     def _note_work(self, journey: Journey) -> None:
         worked: dict[NodeKey, float] = dict.fromkeys(route(journey.plan), 0.0)
@@ -208,7 +227,7 @@ class PlannedStream:
             share = self.exits.get(name, 0.0 if self.exits else 1.0)
             self.exits[name] = _mean(share, 1.0 if name == journey.exit else 0.0)
         if journey.deadline_met is not None:
-            self.punctuality.judged(met=journey.deadline_met)
+            self.punctuality.judged(met=journey.deadline_met, frames=self.reading.stands_for)
         whole = journey.fallback is None and journey.exit == journey.plan.exit
         if journey.latency_s is not None:
             self.punctuality.arrived(journey.latency_s, usual=whole)
@@ -218,15 +237,16 @@ class PlannedStream:
         if message.reason in LATE_REASONS:
             self.punctuality.judged(met=False)
             way = message.way
-            if way is not None and self.plan is not None and way.plan.epoch == self.plan.epoch:
+            counts = self.reading.late()
+            if counts and way is not None and self.plan is not None and way.plan.epoch == self.plan.epoch:
                 self.punctuality.arrived(max(way.age_s, self.goal.deadline_s or 0.0), usual=True)  # at least so late
         if self.trial is not None and self.plan is not None and message.reason not in _USUAL:
             culprits = {key for key in route(self.plan) if key[1] == message.where and key[0] != "device"}
             self.trial.failed(culprits, f"{message.where} dropped frames: {message.message or message.reason}")
 
 
-def _mean(before: float | None, now: float) -> float:
-    return now if before is None else before + _NEWEST * (now - before)
+def _mean(before: float | None, now: float, weight: float = _NEWEST) -> float:
+    return now if before is None else before + weight * (now - before)
 
 
 def _same(plan: Plan, other: Plan | None) -> bool:

@@ -16,6 +16,9 @@ MAD_TO_SIGMA = 1.4826
 
 Direction = Literal["up", "down"]
 
+#: Evidence, in standard deviations, from which a change is worth a closer look.
+SUSPICION = 1.5
+
 
 class Cusum:
     """Two-sided cumulative sum test (Page, Biometrika 1954) on residuals in standard deviations.
@@ -46,6 +49,14 @@ class Cusum:
             self._sums[direction] = max(0.0, self._sums[direction] + size - self.slack)
             self._runs[direction] = self._runs[direction] + 1 if self._sums[direction] else 0
         return next((direction for direction, total in self._sums.items() if total > self.threshold), None)
+
+    @property
+    def suspects(self) -> bool:
+        """Whether there is some evidence of a change: one odd residual, or several that lean to one side.
+
+        Of a normal distribution's residuals one in 150 begins it, and it ends after two on average.
+        """
+        return max(self._sums.values()) > SUSPICION
 
     def run(self, direction: Direction) -> int:
         """How many of the last samples are the evidence: the change was before them."""

@@ -164,6 +164,8 @@ class LinkEstimator:
         self._assumed = False
         self._last_end_s = -math.inf
         self._last_frame_s = -math.inf
+        #: when a frame crossed it last whose time was not read
+        self._passed_s = -math.inf
         self._asked_s = -math.inf
         self._probe_every_s = _PROBE_SOON_S
         #: a transfer in flight that counts as if it had arrived, until one has
@@ -178,6 +180,15 @@ class LinkEstimator:
     def rate_guessed(self) -> bool:
         """Nothing large enough to tell its rate has crossed it, nor was a like hop's change taken over."""
         return not self._assumed and not self._split_known()
+
+    @property
+    def suspects(self) -> bool:
+        """Whether the last transfers may be the beginning of a change: the next ones tell."""
+        return self._cusum.suspects
+
+    def passed(self, at_s: float) -> None:
+        """A frame has crossed it, and how long that took was not read: who set out before has waited for it."""
+        self._passed_s = self._last_frame_s = at_s
 
     def observe(self, sample: LinkSample) -> LinkChange | None:
         """Take a transfer; what changed, if this one gives it away.
@@ -321,7 +332,7 @@ class LinkEstimator:
 
     def _own_time(self, sample: LinkSample) -> Point:
         """The part of a transfer's time that is its own, and whether latency is in it. Probes are sent alone."""
-        started_s, free_s = sample.at_s - sample.seconds, self._last_end_s
+        started_s, free_s = sample.at_s - sample.seconds, max(self._last_end_s, self._passed_s)
         self._last_end_s = max(free_s, sample.at_s)
         if not sample.probe:
             self._last_frame_s = self._last_end_s

@@ -24,6 +24,8 @@ from tiercut.profiling.profile import Profile, Span, block_seconds
 _JITTER_S = 5e-5
 _KEPT = 24
 _QUEUE_KEPT = 8
+#: This many frames in a row that waited so long are the beginning of a queue.
+_GROWS, _LONG_WAIT_S = 2, 0.01
 #: A queue that no frame waits in any more is forgotten with this half-life.
 _QUEUE_FORGET_S = 2.0
 #: A node without measurements returns to its profile with this half-life, so that it is tried again. Each
@@ -117,6 +119,11 @@ class LoadEstimator:
         self._pace_now: float | None = None
         self._paces: deque[float] = deque(maxlen=_PACES)
 
+    @property
+    def suspects(self) -> bool:
+        """Whether the last frames may be the beginning of another slowdown or of a queue: the next ones tell."""
+        return self._cusum.suspects or self._queue_grows()
+
     def paced(self, now_s: float, pace: float) -> None:
         """An idle node says how much slower than at best it is: by this its slowdown follows while no frame tells.
 
@@ -199,6 +206,13 @@ class LoadEstimator:
             queue_seconds=queue_s,
             samples=count,
         )
+
+    def _queue_grows(self) -> bool:
+        """Whether the last two frames waited for long, and an earlier one did not: one alone was a burst."""
+        if len(self._queues) < _GROWS + 1:
+            return False
+        lately = min(itertools.islice(reversed(self._queues), _GROWS))
+        return lately > _LONG_WAIT_S + 2 * min(self._queues)
 
     def _pace_log(self) -> float:
         """What the node's pace has changed by since its frames were seen; small differences are noise."""

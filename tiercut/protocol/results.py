@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tiercut.declared import decode_json, iso_time, load_json, read, unix_time
-from tiercut.errors import BadEnvelope, refuse
+from tiercut.errors import BadEnvelope, SettingsError, refuse
 from tiercut.fields import Confidence, Count, IsoTime, Milliseconds, ModelId, Name, ShortText, always, reason
 from tiercut.limits import MAX_STAGES
 from tiercut.names import check_name
@@ -202,13 +204,42 @@ class Journey:
     cached: bool = False
 
 
+class _Way(Struct, frozen=True, kw_only=True):
+    """The fields of a `Result` that its frame's way is made of: all others are skipped."""
+
+    stream: Name
+    seq: Count
+    captured_at: IsoTime
+    exit: ShortText = FULL
+    plan: msgspec.Raw
+    fallback: str | None = None
+    cached: bool = False
+    stages: Annotated[tuple[ResultStage, ...], Meta(max_length=MAX_STAGES)]
+    latency_ms: Milliseconds | None = None
+    deadline_met: bool | None = None
+    model: NamedModel
+
+
+_WAYS = msgspec.json.Decoder(_Way)
+
+
+@lru_cache(maxsize=256)
+def _known_plan(text: bytes) -> Plan:
+    """Most frames of a stream have the plan of the one before, to the letter."""
+    return msgspec.json.decode(text, type=Plan)
+
+
 def read_journey(payload: bytes) -> Journey:
-    """The way of a result's frame.
+    """The way of a result's frame; fields that do not say it are not looked at.
 
     Raises:
         BadEnvelope: it is no result, or a time or size is beyond its limit.
     """
-    return journey_of(decode_json(Result, payload, limit=MAX_OUTCOME_BYTES))
+    if len(payload) <= MAX_OUTCOME_BYTES:
+        with suppress(msgspec.MsgspecError, SettingsError, ValueError, RecursionError):
+            way = _WAYS.decode(payload)
+            return _journey(way, _known_plan(bytes(way.plan)), way.deadline_met)
+    return journey_of(decode_json(Result, payload, limit=MAX_OUTCOME_BYTES))  # a rarer form of it, or a refusal
 
 
 def journey_of(result: Result) -> Journey:
@@ -217,18 +248,22 @@ def journey_of(result: Result) -> Journey:
     Raises:
         BadEnvelope: its time of capture is none.
     """
+    return _journey(result, result.plan, None if result.deadline_met is UNSET else result.deadline_met)
+
+
+def _journey(said: Result | _Way, plan: Plan, deadline_met: bool | None) -> Journey:
     return Journey(
-        stream=result.stream,
-        seq=result.seq,
-        model=result.model.sha256,
-        plan=result.plan,
-        stages=tuple(each.stage for each in result.stages),
-        captured_unix_s=unix_time(result.captured_at),
-        latency_s=None if result.latency_ms is None else result.latency_ms / 1e3,
-        fallback=result.fallback,
-        exit=result.exit,
-        deadline_met=None if result.deadline_met is UNSET else result.deadline_met,
-        cached=result.cached,
+        stream=said.stream,
+        seq=said.seq,
+        model=said.model.sha256,
+        plan=plan,
+        stages=tuple(each.stage for each in said.stages),
+        captured_unix_s=unix_time(said.captured_at),
+        latency_s=None if said.latency_ms is None else said.latency_ms / 1e3,
+        fallback=said.fallback,
+        exit=said.exit,
+        deadline_met=deadline_met,
+        cached=said.cached,
     )
 
 

@@ -27,6 +27,8 @@ from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.streams import Assigned, SourceReport, StreamStatus
 
 ROOT = "tiercut/v1"
+#: Topics of one row whose streams are remembered; hostile topics must not fill the memory.
+_REMEMBERED = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,22 @@ class Topic:
         """The names in a topic, ``None`` when it is not one of this row."""
         found = self._regex.fullmatch(topic)
         return found.groupdict() if found else None
+
+    @cached_property
+    def _streams(self) -> dict[str, str | None]:
+        return {}
+
+    def stream_of(self, topic: str) -> str | None:
+        """The stream in a topic, ``None`` when it is not one of this row; remembered, for topics of many messages."""
+        known = self._streams
+        try:
+            return known[topic]
+        except KeyError:
+            names = self.parse(topic)
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            stream = known[topic] = None if names is None else names["stream"]
+            return stream
 
     def check(self, topic: str, **said: str) -> dict[str, str]:
         """The names in a topic; a broker lets nobody publish under another's, so a message must not contain others.

@@ -13,6 +13,7 @@ from tiercut.coordinator.events import (
     ProgressHeard,
     ReadyHeard,
     ResultHeard,
+    ResultPassed,
     StatusHeard,
     StreamWanted,
     Tick,
@@ -105,9 +106,11 @@ class Tiercut:
         self.coordinator.handle(StatusHeard(status=status, site="simulated", now_s=now_s, unix_s=0.0))
 
     def result(self, result: Journey, now_s: float) -> None:
-        """A result."""
+        """A result: read or counted, as a hub would."""
         self.passes(now_s)
-        self._carry_out(self.coordinator.handle(ResultHeard(result, now_s)), now_s)
+        read = self.coordinator.reads(result.stream, now_s)
+        event = ResultHeard(result, now_s) if read else ResultPassed(result.stream, now_s)
+        self._carry_out(self.coordinator.handle(event), now_s)
 
     def progress(self, node: str, progress: Progress, now_s: float) -> None:
         """A probe, or what is late."""
