@@ -9,10 +9,11 @@ from collections.abc import Callable, Coroutine
 
 from msgspec import structs
 
+from broker.alarm import Alarm
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
 from tiercut.coordinator.actions import Action, Explain, Prepare, ProbeHop, PublishPlan
-from tiercut.coordinator.core import Coordinator
+from tiercut.coordinator.core import CALM_S, Coordinator
 from tiercut.coordinator.events import (
     ControlHeard,
     DroppedHeard,
@@ -56,7 +57,7 @@ from tiercut.protocol.topics import (
 
 log = logging.getLogger(__name__)
 
-#: How often streams are evaluated; an abrupt change is evaluated at once.
+#: How often the coordinator looks at its streams, while something may change; an abrupt change is evaluated at once.
 TICK_S = 0.25
 #: How long to wait for retained messages, which come right after a subscription, before anything is decided.
 RETAINED_S = 0.2
@@ -115,6 +116,9 @@ class CoordinatorShell:
         #: stream → a person's command for it
         self._controls: dict[str, StreamControl] = {}
         self._connected_s = clock.monotonic_s()
+        self._alarm = Alarm()
+        #: the next tick is not soon
+        self._resting = False
 
     async def subscribe(self) -> None:
         """Listen at home; what is retained comes first, so a coordinator that starts again knows."""
@@ -136,6 +140,7 @@ class CoordinatorShell:
             self._coordinator.handle(PlanHeard(plan))
         if (control := self._controls.get(goal.name)) is not None:
             self._coordinator.handle(ControlHeard(goal.name, control))
+        self._look_up()
 
     def unwant(self, stream: str) -> None:
         """Stop planning it."""
@@ -190,7 +195,11 @@ class CoordinatorShell:
         await self._listen(bus, PROGRESS.filter(**names), self._progress)
 
     async def _listen(self, bus: Bus, topic_filter: str, handler: Handler) -> None:
-        await bus.subscribe(topic_filter, handler=self._guard.guarded(handler))
+        def taken(delivery: Delivery) -> None:
+            handler(delivery)
+            self._look_up()
+
+        await bus.subscribe(topic_filter, handler=self._guard.guarded(taken))
 
     def _plan(self, delivery: Delivery) -> None:
         if not delivery.payload:  # its stream was removed
@@ -264,6 +273,8 @@ class CoordinatorShell:
     # ------------------------------------------------------------------ out
 
     def _put(self, actions: list[Action]) -> None:
+        if actions:
+            self._look_up()
         for action in actions:
             to_cloud = isinstance(action, Prepare) and action.tier == "cloud" and self._uplink is not self._home
             (self._todo_uplink if to_cloud else self._todo).put_nowait(action)
@@ -278,7 +289,14 @@ class CoordinatorShell:
                 self._todo.empty()
             ):  # while the site's own broker is away nothing can be published, and nothing is decided
                 self._put(self._coordinator.handle(Tick(now_s)))
-            await asyncio.sleep(TICK_S)
+            self._resting = self._uplink.connected and self._coordinator.calm(now_s)
+            await self._alarm.rest(CALM_S if self._resting else TICK_S)
+
+    def _look_up(self) -> None:
+        """Something was heard: tick now, if it is worth that and the next one is not soon in any case."""
+        if self._resting and not self._coordinator.calm(self._clock.monotonic_s()):
+            self._resting = False
+            self._alarm.wake()
 
     async def _act(self, todo: asyncio.Queue[Action], *, timeout_s: float | None) -> None:
         while True:

@@ -81,6 +81,11 @@ class Registry:
         return None if entry is None else KnownStream(entry.settings, entry.said, entry.fixed)
 
     @property
+    def settled(self) -> bool:
+        """Whether all streams run as they should, and stay with the nodes that read them."""
+        return self._state.settled
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Of all streams that are wanted, sorted."""
         return tuple(sorted(self._state.entries))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from broker.alarm import Alarm
 from broker.coordination.shell import CoordinatorShell
 from broker.registry import reconcile
 from broker.registry.actions import Action, Assign, PlanStream, Remove, SayStatus, Unplan
@@ -37,8 +37,8 @@ from tiercut.protocol.topics import EXPLAIN, PLAN, SOURCE, STATUS, STREAM_STATUS
 
 log = logging.getLogger(__name__)
 
-#: How often the registry is asked for actions.
-TICK_S = 0.25
+#: How often the registry is asked for actions: while a stream does not run as it should, and else.
+TICK_S, CALM_S = 0.25, 1.0
 
 
 class Follower(Protocol):
@@ -100,8 +100,11 @@ class RegistryShell:
         self._removed: set[str] = set()
         #: those of which one has published
         self._late: set[str] = set()
-        #: set when something was heard: tick now, not at the next regular time
-        self._news = asyncio.Event()
+        #: rings when something was heard: tick now, not at the next regular time
+        self._alarm = Alarm()
+        #: the connections after which what is retained was set right, and whether to look again
+        self._seen = -1
+        self._reconnected = asyncio.Event()
 
     async def subscribe(self) -> None:
         """Listen; what is retained comes first."""
@@ -125,14 +128,13 @@ class RegistryShell:
             for stream in list(self._late):
                 self._late.discard(stream)
                 await self._clear(stream, (SOURCE,))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self._news.wait()
-            self._news.clear()
+            if self._home.connected and self._seen != self._home.counters["reconnects"]:
+                self._reconnected.set()
+            await self._alarm.rest(CALM_S if self._registry.settled else TICK_S)
 
     def wake(self) -> None:
         """Something is new: tick now, not at the next regular time."""
-        self._news.set()
+        self._alarm.wake()
 
     def look_for_models(self) -> None:
         """Tell the registry which models there are, where that has changed."""
@@ -151,17 +153,15 @@ class RegistryShell:
 
     async def keep_right(self) -> None:
         """What is retained has to be what we have said, after the start and each reconnect; see `retained`."""
-        seen = -1
         while True:
-            connections = self._home.counters["reconnects"]
-            if self._home.connected and self._started and seen != connections:
-                seen = connections
-                before = reconcile.Said.by(self._registry, self._coordination)
-                kept = await reconcile.look(self._home, self._site, self._refusals)
-                for name in await reconcile.set_right(before, kept, self._home, self._registry, self._coordination):
-                    await self._carry_out(Remove(name))
-                self.wake()
-            await asyncio.sleep(TICK_S)
+            await self._reconnected.wait()
+            self._reconnected.clear()
+            self._seen = self._home.counters["reconnects"]
+            before = reconcile.Said.by(self._registry, self._coordination)
+            kept = await reconcile.look(self._home, self._site, self._refusals)
+            for name in await reconcile.set_right(before, kept, self._home, self._registry, self._coordination):
+                await self._carry_out(Remove(name))
+            self.wake()
 
     # ------------------------------------------------------------------ in
 

@@ -131,6 +131,14 @@ class State:
         entry.refusal = why
         entry.bundle = entry.node = entry.planned_for = entry.report = None
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is to be done while nothing is heard, but to publish counters from time to time."""
+        return not self.todo and all(
+            entry.said is not None and entry.said.state in {"running", "ended", "refused"}
+            for entry in self.entries.values()
+        )
+
     def is_gateway(self, node: str | None) -> bool:
         """Whether a node may be given any sensor that publishes on the bus."""
         return node in self.readers and self.readers[node].gateway

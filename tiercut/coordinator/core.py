@@ -60,6 +60,12 @@ READY_S = 10.0
 PAUSE_S = 5.0
 #: How often explanations are published; a change publishes one at once.
 EXPLAIN_S = 1.0
+#: Something has changed, or is about to: streams are evaluated at each tick for so long afterwards …
+LIVELY_S = 3.0
+#: … and else as often as this, because estimates move slowly all the time.
+CALM_S = 1.0
+#: What may change a plan only where its handler says so, because it is heard all the time.
+_USUAL = (Tick, ResultHeard, ResultPassed, StatusHeard, UplinkHeard)
 #: Streams evaluated in one tick, those that have waited longest first: a few milliseconds each.
 PER_TICK = 16
 
@@ -82,11 +88,16 @@ class Coordinator:
         #: (tier, node, model) → the node's last profile of it
         self._profiles: dict[tuple[str, str, str], ProfileHeard] = {}
         self._throttle = Throttle(60.0)
+        #: something was heard since the last tick that may change a plan
+        self._stirred = False
+        self._lively_until_s = float("-inf")
 
     def handle(self, event: Event) -> list[Action]:  # noqa: C901, PLR0912 - one line per kind of event
         """Handle an event; returns the actions that follow from it."""
         if self._log is not None:
             self._log.append(event)
+        if not isinstance(event, _USUAL):
+            self._stirred = True
         match event:
             case Tick(now_s):
                 return self._tick(now_s)
@@ -115,6 +126,7 @@ class Coordinator:
             case PublishFailed(stream, why):
                 self._publish_failed(stream, why)
             case UplinkHeard(connected):
+                self._stirred |= connected != self.view.uplink
                 self.view.uplink = connected
         return []
 
@@ -125,6 +137,14 @@ class Coordinator:
             AssertionError: something does not hold.
         """
         validate(self._streams, self.view)
+
+    def calm(self, now_s: float) -> bool:
+        """Whether nothing has changed of late, and no change is under way: ticks may be rare, `CALM_S` apart."""
+        return (
+            not self._stirred
+            and now_s >= self._lively_until_s
+            and all(stream.settled for stream in self._streams.values())
+        )
 
     def reads(self, name: str, now_s: float) -> bool:
         """Whether a stream's result that comes now is to be read: `ResultHeard`, else `ResultPassed`."""
@@ -163,7 +183,10 @@ class Coordinator:
     def _status_heard(self, event: StatusHeard) -> None:
         status, tier = event.status, known_tier(event.status.tier)
         if tier is not None:
-            self.view.node(tier, status.node, site=event.site).heard(status, event.now_s, event.unix_s)
+            node = self.view.node(tier, status.node, site=event.site)
+            before = node.online, node.models
+            node.heard(status, event.now_s, event.unix_s)
+            self._stirred |= before != (node.online, node.models)
 
     def _profile_heard(self, event: ProfileHeard) -> None:
         tier = known_tier(event.tier)
@@ -233,7 +256,11 @@ class Coordinator:
     def _tick(self, now_s: float) -> list[Action]:
         """Evaluate the streams that have waited longest."""
         actions: list[Action] = []
-        for stream in sorted(self._streams.values(), key=PlannedStream.turn)[:PER_TICK]:
+        if self._stirred:
+            self._stirred, self._lively_until_s = False, now_s + LIVELY_S
+        lively = now_s < self._lively_until_s
+        due = [each for each in self._streams.values() if lively or each.is_due(now_s, CALM_S)]
+        for stream in sorted(due, key=PlannedStream.turn)[:PER_TICK]:
             stream.evaluated_s = now_s
             try:
                 margin_s = stream.punctuality.margin_s(stream.goal.deadline_s or 0.0)
@@ -254,6 +281,7 @@ class Coordinator:
         """An abrupt change may affect every stream: evaluate them now, not at the next tick."""
         if not changes:
             return []
+        self._stirred = True
         for each in self._streams.values():
             each.step = "; ".join(changes)
             each.reading.read_all_of(AFTER_A_CHANGE)

@@ -29,6 +29,11 @@ class Hysteresis:
     _not_before_s: float = float("-inf")
     _failed: int = 0
 
+    @property
+    def considers(self) -> bool:
+        """Whether a change was worth it, or needed, at the last evaluation, and must be so again."""
+        return self.count > 0 or self._failed > 0
+
     def fails(self, *, fails: bool, barely: bool) -> bool:
         """Whether to give up a plan that breaks a constraint; one that barely does, only if it does so repeatedly.
 

@@ -129,6 +129,16 @@ class PlannedStream:
         return self.step is None or self.pending is not None, self.evaluated_s
 
     @property
+    def settled(self) -> bool:
+        """No change of its plan is being considered, tried out or under way."""
+        considered = self.step is not None or self.hysteresis.considers
+        return not (self.plan is None or self.pending or self.trial or considered)
+
+    def is_due(self, now_s: float, every_s: float) -> bool:
+        """Whether to evaluate it now, where nothing special was heard."""
+        return not self.settled or now_s - self.evaluated_s >= every_s - 1e-6
+
+    @property
     def frozen(self) -> bool:
         """Only a person may change its plan."""
         return self.control.mode == "freeze" and self.plan is not None
