@@ -1,4 +1,4 @@
-"""The coordinator reads few results, and learns from them what it would learn from all."""
+"""The coordinator reads few results, and learns from them what it would learn from all; it rests while all is calm."""
 
 from __future__ import annotations
 
@@ -146,3 +146,39 @@ def test_result_after_a_frame_that_was_dropped_late_is_read() -> None:
     dropped = Dropped(stream="cam", seq=1, where="d", reason="past_deadline")
     told.do(told.coordinator.handle(DroppedHeard(dropped, told.now_s)))
     assert told.coordinator.reads("cam", told.now_s)
+
+
+def evaluations(told: Told, seconds: float) -> int:
+    """How often the stream is evaluated while time passes."""
+    seen: set[float] = set()
+    for _ in range(round(4 * seconds)):
+        told.passes(0.25)
+        seen.add(told.coordinator._streams["cam"].evaluated_s)
+    return len(seen)
+
+
+def test_stream_is_evaluated_rarely_while_nothing_changes() -> None:
+    told = Told().site()
+    hear(told, 250)
+    assert told.coordinator.calm(told.now_s)
+    assert evaluations(told, 4) <= 5
+    told.passes(5)
+    assert evaluations(told, 20) <= 5  # no frames come
+
+
+def test_node_that_goes_is_noticed_at_the_next_tick_however_calm_it_was() -> None:
+    told = Told().site()
+    hear(told, 250)
+    node = last_node(told)
+    told.status(node.tier, node.node, state="offline")
+    assert not told.coordinator.calm(told.now_s)
+    told.passes(0.25)
+    assert node.key not in route(told.plans["cam"])
+
+
+def test_status_that_says_the_same_leaves_the_coordinator_calm() -> None:
+    told = Told().site()
+    hear(told, 250)
+    node = last_node(told)
+    told.status(node.tier, node.node)
+    assert told.coordinator.calm(told.now_s)

@@ -62,10 +62,10 @@ PAUSE_S = 5.0
 EXPLAIN_S = 1.0
 #: Something has changed, or is about to: streams are evaluated at each tick for so long afterwards …
 LIVELY_S = 3.0
-#: … and else as often as this, because estimates move slowly all the time.
-CALM_S = 1.0
+#: … and else as often as this, because estimates move slowly all the time; where no frames come, as this.
+CALM_S, IDLE_S = 1.0, 5.0
 #: What may change a plan only where its handler says so, because it is heard all the time.
-_USUAL = (Tick, ResultHeard, ResultPassed, StatusHeard, UplinkHeard)
+_USUAL = (Tick, ResultHeard, ResultPassed, ProgressHeard, StatusHeard, UplinkHeard)
 #: Streams evaluated in one tick, those that have waited longest first: a few milliseconds each.
 PER_TICK = 16
 
@@ -259,7 +259,11 @@ class Coordinator:
         if self._stirred:
             self._stirred, self._lively_until_s = False, now_s + LIVELY_S
         lively = now_s < self._lively_until_s
-        due = [each for each in self._streams.values() if lively or each.is_due(now_s, CALM_S)]
+        due = [
+            each
+            for each in self._streams.values()
+            if lively or each.is_due(now_s, CALM_S if each.rate(now_s) else IDLE_S)
+        ]
         for stream in sorted(due, key=PlannedStream.turn)[:PER_TICK]:
             stream.evaluated_s = now_s
             try:

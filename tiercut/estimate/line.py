@@ -54,27 +54,26 @@ def fit(points: Sequence[Point], prior: Line) -> Line:
     """
     line = prior
     for _ in range(_ROUNDS):
-        line = _solve([(point, _weight(point, line)) for point in points], prior)
+        before, line = line, _better(line, points, prior)
+        if line == before:
+            break
     return line
 
 
-def _weight(point: Point, line: Line) -> float:
-    """Of a point, 1 / s²: less where it is far off the line."""
-    off = abs(point.seconds - line.seconds(point.bytes, fixed=point.fixed)) / point.sigma_s
-    return (1.0 if off <= _HUBER else _HUBER / off) / point.sigma_s**2
-
-
-def _solve(weighted: Sequence[tuple[Point, float]], prior: Line) -> Line:
-    """Posterior of a normal prior: information matrices add up."""
+def _better(line: Line, points: Sequence[Point], prior: Line) -> Line:
+    """Posterior of a normal prior: information matrices add up. A point weighs 1 / s², less where it is far off."""
+    line_fixed_s, line_byte_s = line.fixed_s, line.byte_s
     determinant = prior.fixed_var * prior.byte_var - prior.both_cov**2
     a, b, c = prior.byte_var / determinant, -prior.both_cov / determinant, prior.fixed_var / determinant
     u, v = a * prior.fixed_s + b * prior.byte_s, b * prior.fixed_s + c * prior.byte_s
-    for point, weight in weighted:
-        a += weight * point.fixed * point.fixed
-        b += weight * point.fixed * point.bytes
-        c += weight * point.bytes * point.bytes
-        u += weight * point.fixed * point.seconds
-        v += weight * point.bytes * point.seconds
+    for fixed, size, seconds, sigma_s in points:  # each result is the occasion of a fit, hence no calls in here
+        off = abs(seconds - (fixed * line_fixed_s + size * line_byte_s)) / sigma_s
+        weight = (1.0 if off <= _HUBER else _HUBER / off) / sigma_s**2
+        a += weight * fixed * fixed
+        b += weight * fixed * size
+        c += weight * size * size
+        u += weight * fixed * seconds
+        v += weight * size * seconds
     determinant = a * c - b * b
     fixed_s, byte_s = (c * u - b * v) / determinant, (a * v - b * u) / determinant
     if fixed_s < 0:  # the best line with both parts positive lies on the border

@@ -22,6 +22,8 @@ _KEPT = 16
 _JITTER_S = 0.001
 #: Age at which a transfer's variance has doubled.
 _AGE_S = 60.0
+#: A fit is repeated this often, and without new transfers after this long.
+_FITS, _FIT_AGE_S = 4, 1.0
 #: After a change: how far latency and seconds per byte may have moved, relative. Rates move more than routes do.
 _LATENCY_MOVES, _RATE_MOVES = 0.3, 3.0
 #: How far off the guess before the first transfer may be: seconds, and a factor on the time per byte.
@@ -166,6 +168,8 @@ class LinkEstimator:
         self._last_frame_s = -math.inf
         #: when a frame crossed it last whose time was not read
         self._passed_s = -math.inf
+        #: when the line was fitted, and how often since something was kept or dropped
+        self._fitted_s, self._fits = -math.inf, 0
         self._asked_s = -math.inf
         self._probe_every_s = _PROBE_SOON_S
         #: a transfer in flight that counts as if it had arrived, until one has
@@ -250,6 +254,7 @@ class LinkEstimator:
         self._recent.clear()
         self._cusum.reset()
         self._seen, self._late, self._assumed = 0, None, True
+        self._fits = 0
         self._asked_s, self._probe_every_s = -math.inf, _PROBE_SOON_S
         return True
 
@@ -264,7 +269,7 @@ class LinkEstimator:
     def estimate(self, now_s: float) -> LinkEstimate:
         """The estimate now; without transfers its uncertainty grows."""
         kept = [point for each in self._classes.values() for _, point in each]
-        line = self._believable(self._refit(now_s), kept) if self._seen else self._line
+        line = self._believable(self._fit_of_late(now_s), kept) if self._seen else self._line
         mbps = 8e-6 / line.byte_s
         return LinkEstimate(
             mbps=mbps,
@@ -322,6 +327,7 @@ class LinkEstimator:
         self._late = now_s, Point(1.0, payload_bytes, waited_s, 1.0)
         self._classes.setdefault(_size_class(payload_bytes), deque(maxlen=_KEPT)).append(self._late)
         self._recent.append(self._late)
+        self._fits = 0
 
     def _forget_late(self) -> bool:
         late, self._late = self._late, None
@@ -344,16 +350,23 @@ class LinkEstimator:
         kept = (at_s, point)
         self._classes.setdefault(_size_class(point.bytes), deque(maxlen=_KEPT)).append(kept)
         self._recent.append(kept)
+        self._fits = 0
 
     def _refit(self, now_s: float) -> Line:
-        relative = self._noise.sigma
+        relative, fixed_s, byte_s = self._noise.sigma, self._line.fixed_s, self._line.byte_s
         points = []
-        for at_s, point in itertools.chain.from_iterable(self._classes.values()):
-            scale_s = relative * self._line.seconds(point.bytes, fixed=point.fixed)
+        for at_s, (fixed, size, seconds, _) in itertools.chain.from_iterable(self._classes.values()):
+            scale_s = relative * (fixed * fixed_s + size * byte_s)
             age = max(0.0, now_s - at_s) / _AGE_S
-            points.append(point._replace(sigma_s=math.hypot(scale_s, _JITTER_S) * math.sqrt(1 + age**2)))
+            points.append(Point(fixed, size, seconds, math.hypot(scale_s, _JITTER_S) * math.sqrt(1 + age**2)))
         self._line = fit(points, self._prior)
+        self._fitted_s, self._fits = now_s, self._fits + 1
         return self._line
+
+    def _fit_of_late(self, now_s: float) -> Line:
+        """The last fit, where nothing has come since and it has converged: a sample's noise is relative to the line."""
+        same = self._fits >= _FITS and 0 <= now_s - self._fitted_s < _FIT_AGE_S
+        return self._line if same else self._refit(now_s)
 
     def _adopt(self, at_s: float, count: int) -> LinkChange:
         """Forget all before the change, and hold on to what it says little about."""
@@ -383,6 +396,7 @@ class LinkEstimator:
 
     def _drop(self, samples: list[tuple[float, Point]]) -> None:
         dropped = set(map(id, samples))
+        self._fits = 0
         for size_class, kept in self._classes.items():
             self._classes[size_class] = deque((each for each in kept if id(each) not in dropped), maxlen=_KEPT)
 
