@@ -10,16 +10,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from broker.last_results import LastResults
+from broker.registry.answers import RunningStream
+from broker.registry.followers import Last
 from tests.aio import async_test, until
 from tests.brokers import Mosquitto
 from tiercut.bus import Delivery, Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import SystemClock
+from tiercut.model.bundle import Bundle
 from tiercut.node.refusals import Refusals
 from tiercut.protocol.events import CONTENT_TYPE, RESULT_TYPE
+from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.topics import LAST, RESULT
 
 EVERY_S = 0.2
@@ -51,6 +56,12 @@ def heard(last: LastResults, delivery: Delivery) -> None:
     """What the coordinator's shell does first with a result."""
     delivery.ack()
     last.heard(str(RESULT.stream_of(delivery.topic)), delivery)
+
+
+def running(name: str, *, retain_last: bool) -> RunningStream:
+    """A stream as followers are told of it."""
+    settings = StreamSettings(name=name, model="m", retain_last=retain_last)
+    return RunningStream(settings, "d", cast("Bundle", None))
 
 
 @asynccontextmanager
@@ -146,3 +157,19 @@ async def test_result_without_attributes_is_counted_and_not_copied(tmp_path: Pat
         await home.bus.publish(Message(RESULT.of(site="home", stream="cam"), b"{}"))
         await until(lambda: home.counters["bad.bad_return"] == 1)
     assert not home.copies
+
+
+@async_test
+async def test_result_is_kept_that_came_while_the_hub_was_away_only_where_a_stream_wants_that(tmp_path: Path) -> None:
+    async with site(tmp_path) as home:
+        follower = Last(home.last, home.bus, site="home", refusals=home.last._refusals)
+        results = home.bus._incoming._routes.get(RESULT.filter(site="home"))
+        assert results is not None
+        results.qos = 0  # as the coordinator subscribes
+        await follower.streams_changed([running("cam", retain_last=False)])
+        assert results.qos == 0
+        for _ in range(2):
+            await follower.streams_changed([running("cam", retain_last=True)])
+        assert (results.qos, len(results.inboxes)) == (1, 2)
+        await home.result(1)
+        await until(lambda: bool(home.copies))

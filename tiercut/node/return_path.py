@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from functools import partial
 
-from tiercut.bus import Delivery, Message
-from tiercut.errors import BadMessage, refuse
+from tiercut.bus import Delivery, Message, Sent
+from tiercut.errors import BadMessage, BusError, refuse
 from tiercut.node.context import NodeContext
 from tiercut.node.refusals import REFUSED
 from tiercut.protocol import events
@@ -24,30 +24,40 @@ class ReturnPath:
     def __init__(self, context: NodeContext) -> None:
         self._context = context
 
-    async def serve(self, returned: AsyncIterator[Delivery]) -> None:
-        """Put outcomes on the site's bus until the subscription ends."""
-        async for delivery in returned:
-            try:
-                await self._republish(delivery)
-            except BadMessage as error:
-                self._context.set_aside(error)
-            except REFUSED as error:  # the next one may be taken
-                self._context.refusals.note("outcome", error)
+    def hear(self, delivery: Delivery) -> None:
+        """Put an outcome on the site's bus: the handler of the subscription. It is acknowledged when that has it."""
+        try:
+            self._context.buses.home.post(self._republished(delivery), partial(self._taken, delivery))
+        except BadMessage as error:
+            self._context.set_aside(error)
             delivery.ack()
+        except BusError as error:
+            self._taken(delivery, error)
 
-    async def _republish(self, delivery: Delivery) -> None:
+    def _taken(self, delivery: Delivery, answer: Sent | Exception) -> None:
+        """The site's broker has taken it or refuses it; where the bus was closed before, it comes again."""
+        if isinstance(answer, REFUSED):
+            self._context.refusals.note("outcome", answer)
+        elif not isinstance(answer, Sent):
+            return
+        delivery.ack()
+
+    def _republished(self, delivery: Delivery) -> Message:
+        """The message for the site.
+
+        Raises:
+            BadEnvelope: it is no outcome, or not of this site.
+        """
         kind = dict(delivery.properties).get("type")
         topic = _TOPICS.get(kind or "")
         if topic is None:
             raise refuse("bad_return", expected=f"a type of {list(_TOPICS)}", came=kind)
         site = self._context.settings.site
-        stream, _ = read_outcome(delivery.payload)
+        stream, _ = read_outcome(delivery.payload)  # the payload goes out under the stream's name, so it must be of it
         attributes = events.read_attributes(delivery.properties, site=site, stream=stream)
-        await self._context.buses.home.publish(
-            Message(
-                topic.of(site=site, stream=stream),
-                delivery.payload,
-                properties=attributes,
-                content_type=events.CONTENT_TYPE,
-            )
+        return Message(
+            topic.of(site=site, stream=stream),
+            delivery.payload,
+            properties=attributes,
+            content_type=events.CONTENT_TYPE,
         )

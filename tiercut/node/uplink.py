@@ -39,8 +39,8 @@ class Uplink(Part):
         uplink = self._context.buses.uplink
         async with asyncio.TaskGroup() as group:
             group.create_task(self._clocks.listen(uplink), name="clock on the uplink")
-            returned = await self._context.refusals.subscribe(uplink, RETURN.of(**self._context.names))
-            group.create_task(self._return_path.serve(aiter(returned)), name="returns")
+            topic = RETURN.of(**self._context.names)
+            await self._context.refusals.subscribe(uplink, topic, handler=self._return_path.hear)
             await self._hear_clouds()
 
     async def _hear_clouds(self) -> None:
