@@ -10,6 +10,7 @@ from tests.aio import async_test
 from tiercut.bus import Delivery, Message
 from tiercut.bus.inbox import Inbox
 from tiercut.bus.outbox import Outbox, Queued
+from tiercut.bus.packet_ids import PacketIds
 from tiercut.bus.routes import filters_overlap
 
 
@@ -19,29 +20,25 @@ def message(size: int, *, qos: int = 1, announcement: bool = False) -> Queued:
 
 @async_test
 async def test_line_waits_for_credit_and_qos_0_needs_none() -> None:
-    outbox = Outbox(budget_bytes=100)
+    outbox = Outbox(budget_bytes=100, packet_ids=PacketIds())
     outbox.credit = 1
     first, second, unreliable = message(1), message(1), message(1, qos=0)
-    for each in (unreliable, first, second):
-        outbox.add(each)
-    for packet_id, expected in enumerate((unreliable, first)):
-        assert outbox.next() is expected
-        outbox.sent(packet_id, expected)
-    assert outbox.next() is None
-    assert outbox.acked(1) is first
+    outbox.waiting.extend((unreliable, first, second))
+    assert [outbox.next() for _ in range(3)] == [unreliable, first, None]
+    assert outbox.acked(first.packet_id) is first
     assert outbox.next() is second
 
 
 @async_test
 async def test_lost_messages_go_back_in_front_without_announcements() -> None:
-    outbox = Outbox(budget_bytes=100)
+    outbox = Outbox(budget_bytes=100, packet_ids=PacketIds())
     messages = [message(1), message(1, announcement=True), message(1)]
-    for packet_id, each in enumerate(messages):
-        outbox.sent(packet_id, each)
+    outbox.waiting.extend(messages)
+    assert [outbox.next() for _ in messages] == messages
     waiting = message(1)
-    outbox.add(waiting)
-    outbox.requeue(0.0, unacked=True)
-    assert (outbox.unacked, outbox.in_flight_bytes) == (0, 0)
+    outbox.waiting.append(waiting)
+    outbox.renew(resumed=False)
+    assert outbox.in_flight_bytes == 0
     assert [outbox.next() for _ in range(4)] == [messages[0], messages[2], waiting, None]
     assert messages[1].done
 

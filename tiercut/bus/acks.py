@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 #: The oldest message counts as stuck after this long without progress: well above a frame's time on a slow node.
@@ -34,19 +34,51 @@ def on_the_loop(seconds: float, call: Callable[[], None]) -> Timer:
 
 
 class _Entry:
-    """A received message.
+    """A received message; calling it is the ``ack`` of its only holder.
 
     Attributes:
         holders: Subscriptions that still work on it.
         since_s: When it came; once it is done, when that was.
+        entries: The line it stands in.
     """
 
-    __slots__ = ("holders", "packet_id", "since_s")
+    __slots__ = ("_finish", "entries", "holders", "packet_id", "since_s")
 
-    def __init__(self, packet_id: int, holders: int, since_s: float) -> None:
+    def __init__(
+        self,
+        packet_id: int,
+        holders: int,
+        since_s: float,
+        entries: deque[_Entry],
+        finish: Callable[[_Entry], None],
+    ) -> None:
         self.packet_id = packet_id
         self.holders = holders
         self.since_s = since_s
+        self.entries = entries
+        self._finish = finish
+
+    def __call__(self) -> None:
+        """One holder is done with it."""
+        if self.holders:
+            self.holders -= 1
+            if not self.holders:
+                self._finish(self)
+
+
+class _Share:
+    """The ``ack`` of one holder of several."""
+
+    __slots__ = ("_entry",)
+
+    def __init__(self, entry: _Entry) -> None:
+        self._entry: _Entry | None = entry
+
+    def __call__(self) -> None:
+        """This holder is done; only the first call counts."""
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            entry()
 
 
 class AckOrder:
@@ -112,16 +144,17 @@ class AckOrder:
         """Messages that were acknowledged early and are not finished: what dies with this process."""
         return len(self._early)
 
-    def take(self, packet_id: int, holders: int) -> list[Callable[[], None]]:
+    def take(self, packet_id: int, holders: int) -> Sequence[Callable[[], None]]:
         """A message arrived: one ``ack`` for each of its holders; nobody holding it acknowledges at once."""
-        entry = _Entry(packet_id, holders, self._monotonic_s())
         entries = self._entries
+        entry = _Entry(packet_id, holders, self._monotonic_s(), entries, self._finish)
         entries.append(entry)
         if not holders:
             self._finished += 1
             self._drain(entries)
-        self._look()
-        return [self._make_ack(entry, entries) for _ in range(holders)]
+        if len(entries) >= self._patience:
+            self._look()
+        return [entry] if holders == 1 else [_Share(entry) for _ in range(holders)]
 
     def forget(self) -> None:
         """The connection is gone, and with it all that was to be acknowledged on it."""
@@ -131,29 +164,18 @@ class AckOrder:
             self._timer.cancel()
             self._timer = None
 
-    def _make_ack(self, entry: _Entry, entries: deque[_Entry]) -> Callable[[], None]:
-        done = False
-
-        def ack() -> None:
-            nonlocal done
-            if done:
-                return
-            done = True
-            entry.holders -= 1
-            if entry.holders == 0:
-                self._finish(entry, entries)
-
-        return ack
-
-    def _finish(self, entry: _Entry, entries: deque[_Entry]) -> None:
+    def _finish(self, entry: _Entry) -> None:
         entry.since_s = self._monotonic_s()
+        entries = self._entries
         if entry in self._early:
             self._early.discard(entry)
             self._moved_s = entry.since_s
-        elif entries is self._entries:
+        elif entry.entries is entries:
             self._finished += 1
-            self._drain(entries)
-        self._look()
+            if entries[0] is entry:
+                self._drain(entries)
+        if len(self._entries) >= self._patience:
+            self._look()
 
     def _drain(self, entries: deque[_Entry]) -> None:
         # `entries` is compared at each turn: sending may find that the connection is gone.

@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tiercut.bus.open_socket import WholeSocket
-from tiercut.bus.server_name import NamedServer, ServerContext
+from tiercut.bus.server_name import NamedServer, ServerContext, check_server
 from tiercut.bus.settings import MqttSettings
 from tiercut.bus.tls_files import current
 from tiercut.errors import SettingsError
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
-class NewestTls:
-    """What paho takes for its context: each connection is made with the TLS files as they are then.
+
+#: What a TLS record carries at most (RFC 8446 §5.1).
+RECORD_BYTES = 16 * 1024
+
+
+class WholeSocket(ssl.SSLSocket):
+    """Sends as much as there is, as a plain socket does, and checks the server's name."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """As `ssl.SSLSocket.do_handshake`; nothing is sent to a server of another name."""
+        super().do_handshake(block)
+        check_server(self.context, self.getpeercert())
+
+    def send(self, data: Buffer, flags: int = 0) -> int:
+        """As `ssl.SSLSocket.send`, record after record: OpenSSL hands over one per call."""
+        view, sent = memoryview(data), 0
+        try:
+            while sent < len(view):
+                sent += super().send(view[sent:], flags)
+        except ssl.SSLWantWriteError:
+            if not sent:
+                raise
+        return sent
+
+
+def newest_tls(settings: MqttSettings) -> ssl.SSLContext:
+    """The context for a connection that is made now, with the TLS files as they are now.
 
     Raises:
-        SettingsError: at first, when a file is not right; later the last good one serves on.
+        SettingsError: a file is not right, and never was.
     """
-
-    check_hostname = True
-
-    def __init__(self, settings: MqttSettings) -> None:
-        self._files = settings.ca_file, settings.cert_file, settings.key_file
-        self._server = settings.server
-        tls_context(*self._files, server=self._server)
-
-    def wrap_socket(self, sock: socket.socket, **options: Any) -> ssl.SSLSocket:
-        """As `ssl.SSLContext.wrap_socket`."""
-        return tls_context(*self._files, server=self._server).wrap_socket(sock, **options)
+    return tls_context(settings.ca_file, settings.cert_file, settings.key_file, server=settings.server)
 
 
 def tls_context(

@@ -1,111 +1,64 @@
-"""paho-mqtt on an asyncio loop: one TCP or TLS connection, no thread but the one that dials.
-
-paho's external-loop interface is used as Home Assistant's MQTT client does, with two differences: a packet is written
-at once instead of after the next turn of the loop, and the socket is watched for writing only while something is left.
-"""
+"""A client of an MQTT 5 broker on an asyncio loop: no thread but the one that dials."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
-import ssl
-from typing import Any, cast
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
+import mqtt5
 
-from tiercut.bus.client_tls import NewestTls
+from tiercut.bus import wire
+from tiercut.bus.base import Message
+from tiercut.bus.client_tls import newest_tls
 from tiercut.bus.handshake import Accepted, Events, Refused
-from tiercut.bus.open_socket import in_daemon_thread, tune
+from tiercut.bus.keepalive import KeepAlive
+from tiercut.bus.open_socket import dial, in_daemon_thread
 from tiercut.bus.settings import MqttSettings
-
-#: Packets read in one turn of the loop, so that a flood leaves time for other work.
-_PACKETS_PER_TURN = 32
-_MISC_INTERVAL_S = 1.0
-#: Packet identifiers tried when paho still uses the next one (MQTT 5 §2.2.1: 65,535 of them).
-_IDENTIFIER_TRIES = 65_535
+from tiercut.bus.transport import Transport
 
 
 class Connection:
-    """A paho client whose socket is served by the running loop; it can be opened again after it was lost."""
+    """One client; it can be opened again after it was lost.
+
+    Raises:
+        SettingsError: a TLS file is not right.
+    """
 
     def __init__(self, settings: MqttSettings, *, will: tuple[str, bytes] | None, events: Events) -> None:
         self._settings = settings
+        self._will = will
         self._events = events
-        self._loop = asyncio.get_running_loop()
-        self._client = self._make_client(will)
-        #: the socket that the loop watches
-        self._watched: socket.socket | None = None
-        self._watching_writes = False
+        self._transport: Transport | None = None
+        self._keepalive = KeepAlive(self._ping, self._on_silence)
         self._answer: asyncio.Future[Accepted] | None = None
         self._accepted = False
-        self._misc: asyncio.TimerHandle | None = None
-        #: packets that came, to see whether reading goes on
-        self._packets = 0
-        #: within loop_write()
-        self._writing = False
-        #: within any call of paho's that may call us back: nothing is written then, but right after
-        self._in_paho = False
-        self._closed = asyncio.Event()
-
-    def _make_client(self, will: tuple[str, bytes] | None) -> Client:
-        settings = self._settings
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=settings.client_id,
-            protocol=MQTTProtocolVersion.MQTTv5,
-            reconnect_on_failure=False,
-            manual_ack=True,
-        )
-        client.max_inflight_messages = 0  # credit is the outbox's matter
-        client.connect_timeout = settings.connect_timeout_s
-        client.username = settings.username
-        client.password = settings.password
         if settings.tls:
-            client.tls_set_context(cast("ssl.SSLContext", NewestTls(settings)))
-        if will is not None:
-            client.will_set(will[0], will[1], qos=1, retain=True)
-        client.on_connect = self._on_connect
-        client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
-        client.on_publish = self._on_publish
-        client.on_subscribe = self._on_subscribe
-        client.on_socket_close = self._on_socket_close
-        client.on_socket_register_write = _ignore  # its presence keeps paho from writing in publish()
-        return client
+            newest_tls(settings)
 
     async def open(self, *, clean_start: bool) -> Accepted:
         """Dial, say CONNECT, wait for CONNACK.
 
         Raises:
             OSError: not reachable, or closed before CONNACK; ``ssl.SSLError`` and ``TimeoutError`` are among them.
+            ValueError: no CONNECT can carry what the settings say, or a host name that IDNA refuses.
             Refused: CONNACK said no.
         """
         settings = self._settings
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.ReceiveMaximum = settings.receive_maximum
-        properties.SessionExpiryInterval = settings.session_expiry_s
-        properties.MaximumPacketSize = settings.max_incoming_bytes
-        self._closed.clear()
-        self._client.connect_async(
-            settings.host, settings.port, settings.keepalive_s, clean_start=clean_start, properties=properties
+        connect = self._connect_packet(clean_start=clean_start)
+        dialling = functools.partial(dial, settings)
+        sock = await in_daemon_thread(dialling, late=socket.socket.close, name=f"dial-{settings.host}")
+        self._transport = transport = Transport(
+            sock,
+            max_packet_bytes=settings.max_incoming_bytes,
+            on_packet=self._on_packet,
+            on_lost=self._on_lost,
+            on_written=self._events.on_written,
         )
-        host = self._settings.host
-        await in_daemon_thread(self._client.reconnect, late=self.abort, name=f"dial-{host}")
-        sock = self._client.socket()
-        if not isinstance(sock, socket.socket):
-            raise ConnectionResetError("closed while connecting")
-        tune(sock)
-        self._answer = self._loop.create_future()
-        self._watched = sock
-        self._loop.add_reader(sock, self._read)
-        self._misc = self._loop.call_later(_MISC_INTERVAL_S, self._do_misc)
-        self.flush()
+        self._answer = asyncio.get_running_loop().create_future()
         try:
+            transport.add(connect)
+            transport.flush()
             async with asyncio.timeout(settings.connect_timeout_s):
                 return await self._answer
         except BaseException:  # cancelled as well: no half-open connection is left behind
@@ -114,175 +67,165 @@ class Connection:
         finally:
             self._answer = None
 
-    def publish(self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None) -> int:
-        """Queue a PUBLISH, and return its packet identifier; `flush` writes it."""
-        for _ in range(_IDENTIFIER_TRIES):
-            info = self._client.publish(topic, payload, qos, retain, properties)
-            if info.rc != MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
-                break
-        return info.mid
+    def publish(self, message: Message, *, qos: int, retain: bool, packet_id: int, duplicate: bool) -> None:
+        """Queue a PUBLISH; `flush` writes it.
+
+        Raises:
+            ValueError: a text of it is too long.
+        """
+        if self._transport is not None:
+            parts = wire.publish(message, qos=qos, retain=retain, packet_id=packet_id, duplicate=duplicate)
+            self._transport.add(*parts)
+
+    def mark(self, what: object) -> None:
+        """Have `Events.on_written` called once all that is queued is on the socket."""
+        if self._transport is not None:
+            self._transport.mark(what)
+
+    def flush(self) -> None:
+        """Write what the socket takes now; the rest follows by itself."""
+        if self._transport is not None:
+            self._transport.flush()
 
     def ack(self, packet_id: int) -> None:
-        """Send PUBACK."""
-        self._client.ack(packet_id, 1)
-        self.flush()
+        """Send PUBACK: at once or, while packets are handled, with what is written next."""
+        transport = self._transport
+        if transport is not None:
+            transport.add(wire.ack(packet_id))
+            if not transport.in_turn:
+                transport.flush()
 
-    def subscribe(self, topic_filter: str, *, qos: int, identifier: int | None, retained: bool) -> int:
-        """Send SUBSCRIBE, and return its packet identifier.
+    def subscribe(self, packet_id: int, topic_filter: str, *, qos: int, identifier: int | None, retained: bool) -> None:
+        """Send SUBSCRIBE.
 
         The identifier comes back with each message of this filter (MQTT 5 §3.8.2.1.2). ``retained`` asks for the
         retained messages now (Retain Handling 0, else 2: §3.8.3.1).
         """
-        options = SubscribeOptions(qos=qos, retainHandling=0 if retained else 2)
-        properties = None
-        if identifier is not None:
-            properties = Properties(PacketTypes.SUBSCRIBE)  # type: ignore[no-untyped-call]
-            properties.SubscriptionIdentifier = identifier
-        _, packet_id = self._client.subscribe(topic_filter, options=options, properties=properties)
-        self.flush()
-        return packet_id or 0
+        handling = mqtt5.RetainHandling.SEND_ALWAYS if retained else mqtt5.RetainHandling.SEND_NEVER
+        wanted = mqtt5.TopicFilter(
+            topic_filter, max_qos=mqtt5.QoS(qos), retain_as_published=False, retain_handling=handling
+        )
+        self._send(mqtt5.SubscribePacket(packet_id, [wanted], subscription_id=identifier).write())
 
-    def unsubscribe(self, topic_filter: str) -> None:
+    def unsubscribe(self, packet_id: int, topic_filter: str) -> None:
         """Send UNSUBSCRIBE."""
-        self._client.unsubscribe(topic_filter)
-        self.flush()
-
-    def drop_unacked(self) -> None:
-        """Keep paho from resending unacknowledged messages; only within `Events.on_accepted`."""
-        self._client.drop_out_messages()
-
-    def flush(self) -> None:
-        """Write what the socket takes now; the rest follows by itself."""
-        if self._watched is None or self._in_paho:  # paho's lock around callbacks is not reentrant
-            return
-        self._in_paho = self._writing = True
-        try:
-            self._client.loop_write()
-        finally:
-            self._in_paho = self._writing = False
-        sock = self._watched
-        if sock is not None and self._client.want_write() != self._watching_writes:
-            self._watching_writes = not self._watching_writes
-            if self._watching_writes:
-                self._loop.add_writer(sock, self._write)
-            else:
-                self._loop.remove_writer(sock)
+        self._send(mqtt5.UnsubscribePacket(packet_id, [topic_filter]).write())
 
     async def close(self, *, will: bool, timeout_s: float) -> None:
         """Say DISCONNECT, after what is queued; with ``will``, the broker publishes the will (MQTT 5 §3.14.2.1)."""
-        if self._watched is None:
-            return
         self._accepted = False  # not a loss
-        # No reason code means 0: the two-byte packet is the one that every broker reads.
-        self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message") if will else None)
-        self.flush()
+        transport = self._transport
+        if transport is None:
+            return
+        self._keepalive.stop()
+        code = mqtt5.DisconnectReasonCode
+        reason = code.DISCONNECT_WITH_WILL_MESSAGE if will else code.NORMAL_DISCONNECTION
+        # Reason 0 is the two-byte packet, which every broker reads.
+        transport.add(mqtt5.DisconnectPacket(reason_code=reason).write())
+        transport.close()
         try:
             async with asyncio.timeout(timeout_s):
-                await self._closed.wait()
+                await transport.closed.wait()
         except TimeoutError:
             self.abort()
 
     def abort(self) -> None:
         """Drop the connection without a word."""
         self._accepted = False
-        # As paho documents it, this terminates an established connection; it has no other public way.
-        self._client.connect_async(self._settings.host, self._settings.port)
+        self._keepalive.stop()
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
 
-    def _read(self) -> None:
-        for _ in range(_PACKETS_PER_TURN):
-            before = self._packets
-            self._in_paho = True
+    def _connect_packet(self, *, clean_start: bool) -> bytes:
+        settings, will = self._settings, None
+        if self._will is not None:
+            will = mqtt5.Will(self._will[0], payload=self._will[1], qos=mqtt5.QoS.AT_LEAST_ONCE, retain=True)
+        return mqtt5.ConnectPacket(
+            settings.client_id,
+            username=settings.username,
+            password=None if settings.password is None else settings.password.encode(),
+            clean_start=clean_start,
+            will=will,
+            keep_alive=settings.keepalive_s,
+            session_expiry_interval=settings.session_expiry_s,
+            receive_max=settings.receive_maximum,
+            max_packet_size=settings.max_incoming_bytes,
+        ).write()
+
+    def _send(self, packet: bytes) -> None:
+        if self._transport is not None:
+            self._transport.add(packet)
+            self._transport.flush()
+
+    # --- What comes -------------------------------------------------------------------------------------------------
+
+    def _on_packet(self, packet: memoryview) -> None:
+        kind = packet[0]
+        if not self._accepted:
+            self._on_answer(packet)
+        elif kind & 0xF0 == wire.PUBLISH:
             try:
-                self._client.loop_read()
-            finally:
-                self._in_paho = False
-            sock = self._watched
-            if sock is None:
-                break
-            # Bytes that TLS has decrypted already do not make the socket readable again.
-            if self._packets == before and not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
-                break
-        else:
-            if isinstance(self._watched, ssl.SSLSocket):
-                self._loop.call_soon(self._read_again)
-        self.flush()
-        self._events.on_turn()
+                message = wire.read_publish(packet)
+            except wire.BadMessage as error:
+                self._events.on_bad_message(error.packet_id, error.reason, str(error))
+            else:
+                self._events.on_message(message)
+        elif kind == wire.PUBACK:
+            self._events.on_acked(*wire.read_ack(packet))
+        elif kind != wire.PINGRESP:
+            self._on_other(wire.read(packet))
 
-    def _read_again(self) -> None:
-        if self._watched is not None:
-            self._read()
-
-    def _write(self) -> None:
-        self.flush()
-        self._events.on_turn()
-
-    def _do_misc(self) -> None:
-        """Keep-alive."""
-        self._misc = None
-        self._in_paho = True
-        try:
-            self._client.loop_misc()
-        finally:
-            self._in_paho = False
-        if self._watched is not None:
-            self.flush()
-            self._misc = self._loop.call_later(_MISC_INTERVAL_S, self._do_misc)
-
-    def _on_connect(
-        self, _client: Client, _data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
-    ) -> None:
-        self._packets += 1
+    def _on_answer(self, packet: memoryview) -> None:
+        """The first packet is CONNACK."""
         answer = self._answer
         if answer is None or answer.done():
             return
-        if reason.is_failure:
-            answer.set_exception(Refused(reason))
+        if packet[0] != wire.CONNACK:
+            raise wire.Malformed("no CONNACK")
+        try:
+            accepted = Accepted.read(packet)
+        except Refused as error:
+            answer.set_exception(error)
             return
-        accepted = Accepted.read(flags.session_present, properties)
         self._accepted = True
+        if self._transport is not None:
+            said_s = accepted.keepalive_s
+            self._keepalive.start(self._transport, self._settings.keepalive_s if said_s is None else said_s)
         self._events.on_accepted(accepted)
         answer.set_result(accepted)
 
-    def _on_disconnect(
-        self, _client: Client, _data: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None
-    ) -> None:
-        who = "the broker said" if flags.is_disconnect_packet_from_server else "connection lost:"
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(ConnectionResetError("closed before it answered"))
-        if self._accepted:
-            self._accepted = False
-            self._events.on_lost(f"{who} {str(reason).lower()}")
+    def _on_other(self, packet: mqtt5.Packet) -> None:
+        match packet:
+            case mqtt5.SubAckPacket(reason_codes=[code]):
+                self._events.on_subscribed(packet.packet_id, int(code))
+            case mqtt5.UnsubAckPacket():
+                self._events.on_unsubscribed(packet.packet_id)
+            case mqtt5.DisconnectPacket():
+                self._lose(f"the broker said {wire.said(mqtt5.DisconnectReasonCode, int(packet.reason_code))}")
+            case _:
+                raise wire.Malformed(f"a packet that no broker sends: {type(packet).__name__}")
 
-    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        self._packets += 1
-        self._events.on_message(message)
+    # --- Its end ----------------------------------------------------------------------------------------------------
 
-    def _on_publish(self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties) -> None:
-        if self._writing:  # paho reports QoS 0 here, from within loop_write()
-            self._events.on_written(mid)
+    def _on_lost(self, why: OSError | wire.Malformed) -> None:
+        if isinstance(why, wire.Malformed):
+            if self._accepted:  # tell it, as far as it listens
+                self._send(mqtt5.DisconnectPacket(reason_code=why.code).write())
+            self._lose(f"the broker sent {why}")
         else:
-            self._packets += 1
-            self._events.on_acked(mid, reason)
+            self._lose(f"connection lost: {(why.strerror or str(why) or type(why).__name__).lower()}")
 
-    def _on_subscribe(
-        self, _client: Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Properties | None
-    ) -> None:
-        self._packets += 1
-        self._events.on_subscribed(mid, reasons[0])
+    def _lose(self, reason: str) -> None:
+        accepted, answer = self._accepted, self._answer
+        self.abort()
+        if answer is not None and not answer.done():
+            answer.set_exception(ConnectionResetError("closed before it answered"))
+        if accepted:
+            self._events.on_lost(reason)
 
-    def _on_socket_close(self, _client: Client, _data: Any, sock: Any) -> None:
-        if self._watched is None or sock is not self._watched:  # a socket that was dialled and never watched
-            return
-        self._watched = None
-        self._loop.remove_reader(sock)
-        if self._watching_writes:
-            self._watching_writes = False
-            self._loop.remove_writer(sock)
-        if self._misc is not None:
-            self._misc.cancel()
-            self._misc = None
-        self._closed.set()
+    def _ping(self) -> None:
+        self._send(wire.PINGREQ)
 
-
-def _ignore(*_: Any) -> None:
-    """A callback that has nothing to do."""
+    def _on_silence(self) -> None:
+        self._lose("connection lost: keep alive timeout")

@@ -1,4 +1,4 @@
-"""Errors of paho, sockets and TLS become ours here: expected, came, what to do."""
+"""Errors of MQTT, sockets and TLS become ours here: expected, came, what to do."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import errno
 import socket
 import ssl
 
-from paho.mqtt.reasoncodes import ReasonCode
+import mqtt5
 
 from tiercut.bus.handshake import Refused
 from tiercut.bus.settings import MqttSettings
+from tiercut.bus.wire import said
 from tiercut.errors import BrokerRefused, BrokerUnreachable, BusError, PacketTooLarge, PublishRefused
 
 #: Reason codes of CONNACK (MQTT 5 §3.2.2.2) → what came, what to do
@@ -31,7 +32,7 @@ _REFUSALS = {
 def connect_error(settings: MqttSettings, error: Exception) -> BusError:
     """The error for a connection that could not be made."""
     if isinstance(error, Refused):
-        came, fix = _REFUSALS.get(int(error.reason.value), (f"{str(error.reason).lower()!r}", "check the broker's log"))
+        came, fix = _REFUSALS.get(error.code, (repr(str(error)), "check the broker's log"))
         return BrokerRefused(
             f"the broker at {settings.url} refuses us", expected="CONNACK 'success'", came=came, fix=fix
         )
@@ -80,22 +81,22 @@ def _hint(settings: MqttSettings) -> str:
     return f"the certificate {settings.cert_file} is of an authority that {where} trusts, and has not ended"
 
 
-def publish_error(topic: str, reason: ReasonCode) -> PublishRefused:
+def publish_error(topic: str, code: int) -> PublishRefused:
     """The error for a refusing PUBACK (MQTT 5 §3.4.2.1)."""
     return PublishRefused(
         f"the broker did not take a message on {topic!r}",
         expected="PUBACK 'success'",
-        came=f"'{str(reason).lower()}'",
+        came=f"'{said(mqtt5.PubAckReasonCode, code)}'",
         fix="check the broker's access rules and quotas for this topic",
     )
 
 
-def subscribe_error(topic_filter: str, reason: ReasonCode) -> BrokerRefused:
+def subscribe_error(topic_filter: str, code: int) -> BrokerRefused:
     """The error for a refusing SUBACK (MQTT 5 §3.9.3)."""
     return BrokerRefused(
         f"the broker does not let us subscribe to {topic_filter!r}",
         expected="SUBACK 'granted'",
-        came=f"'{str(reason).lower()}'",
+        came=f"'{said(mqtt5.SubAckReasonCode, code)}'",
         fix="check the broker's access rules for this filter",
     )
 

@@ -55,7 +55,10 @@ class Inbox:
         if self._ended:
             return
         if self._handler is not None:
-            self._handle(self._handler, delivery)
+            try:
+                self._handler(delivery)
+            except Exception as error:  # noqa: BLE001 - a fault of the handler's must not end the connection
+                self._on_fault(delivery, error)
             return
         if qos0:
             if self._qos0 >= self._qos0_limit:
@@ -64,19 +67,20 @@ class Inbox:
         self._deliveries.append((delivery, qos0))
         self._wake_one()
 
-    def _handle(self, handler: Handler, delivery: Delivery) -> None:
-        """Call a handler; its exceptions are logged, at most one per type and ten seconds.
+    def _on_fault(self, delivery: Delivery, error: Exception) -> None:
+        """Log what a handler raised, at most once per type and ten seconds.
 
         A message whose handler raised is acknowledged, as nobody else will, and the broker would send it forever. So
         a handler must not raise once it has handed the message on: that work would be lost if the process died.
         """
-        try:
-            handler(delivery)
-        except Exception as error:  # a fault of the handler's must not end the connection
-            self._faults += 1
-            if self._throttle.allows(type(error).__name__, delivery.received_s):
-                log.exception("a message was not handled", extra={"topic": delivery.topic, "so_far": self._faults})
-            delivery.ack()
+        self._faults += 1
+        if self._throttle.allows(type(error).__name__, delivery.received_s):
+            log.error(
+                "a message was not handled",
+                exc_info=error,
+                extra={"topic": delivery.topic, "so_far": self._faults},
+            )
+        delivery.ack()
 
     def end(self) -> None:
         """Nothing more will come: readers stop after what is there."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable, Sequence
 
-from paho.mqtt.client import MQTTMessage
-from paho.mqtt.reasoncodes import ReasonCode
+import mqtt5
 
 from tiercut.bus.acks import AckOrder
 from tiercut.bus.base import Delivery, Handler, Subscription, nothing
@@ -15,13 +15,20 @@ from tiercut.bus.connection import Connection
 from tiercut.bus.error_mapping import subscribe_error
 from tiercut.bus.handshake import Accepted
 from tiercut.bus.inbox import Inbox
+from tiercut.bus.packet_ids import PacketIds
+from tiercut.bus.packets import good_topic
 from tiercut.bus.routes import Route, Routes
 from tiercut.bus.settings import MqttSettings
 from tiercut.clock import Clock
 from tiercut.errors import BusError
+from tiercut.logs import Throttle
 
 #: How long messages that an earlier process left in the session wait for this one to subscribe again.
 _UNCLAIMED_S = 5.0
+#: Messages that cannot be read are logged at most so often, for each reason.
+_LOG_EVERY_S = 10.0
+#: Reason codes from here on are failures (MQTT 5 §2.4).
+_FAILURE = 0x80
 
 
 class Incoming:
@@ -31,11 +38,21 @@ class Incoming:
     can have subscribed: they are held, unacknowledged, until it does.
     """
 
-    def __init__(self, settings: MqttSettings, *, clock: Clock, counters: Counter[str], logger: logging.Logger) -> None:
+    def __init__(
+        self,
+        settings: MqttSettings,
+        *,
+        clock: Clock,
+        counters: Counter[str],
+        packet_ids: PacketIds,
+        logger: logging.Logger,
+    ) -> None:
         self._settings = settings
-        self._clock = clock
+        self._monotonic_s = clock.monotonic_s
+        self._packet_ids = packet_ids
         self._counters = counters
         self._log = logger
+        self._throttle = Throttle(_LOG_EVERY_S)
         self._routes = Routes()
         self._acks = AckOrder(
             self._send_ack,
@@ -47,8 +64,9 @@ class Incoming:
         #: the connection while it can be written to
         self._connection: Connection | None = None
         self._identifiers_allowed = True
-        #: packet identifier of a SUBSCRIBE → its filter, on this connection
+        #: packet identifier of a SUBSCRIBE, or of an UNSUBSCRIBE → its filter, on this connection
         self._subscribing: dict[int, str] = {}
+        self._unsubscribing: dict[int, str] = {}
         #: messages of a resumed session that nobody has subscribed to yet; bounded by the receive maximum
         self._unclaimed: list[Delivery] = []
         self._holds_unclaimed = False
@@ -105,7 +123,10 @@ class Incoming:
         """The connection is gone: the broker will send again what was not acknowledged."""
         self._connection = None
         self._acks.forget()
+        for packet_id in (*self._subscribing, *self._unsubscribing):
+            self._packet_ids.free(packet_id)
         self._subscribing.clear()
+        self._unsubscribing.clear()
         for delivery in self._unclaimed:
             delivery.ack()  # acknowledges nothing any more; as nobody will finish it, it must not count as unfinished
         self._unclaimed.clear()
@@ -121,58 +142,81 @@ class Incoming:
             for inbox in route.inboxes:
                 inbox.end()
 
-    def message(self, message: MQTTMessage) -> None:
+    def message(self, message: mqtt5.PublishPacket) -> None:
         """PUBLISH came: hand it to its subscriptions."""
-        now_s = self._clock.monotonic_s()
-        counters, found = self._counters, message.properties
+        counters, topic, payload, packet_id = self._counters, message.topic, message.payload, message.packet_id
         counters["messages_in"] += 1
-        counters["bytes_in"] += len(message.payload)
-        inboxes: list[Inbox] = []
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            topic = ""
-        else:
-            inboxes = self._routes.inboxes(topic, getattr(found, "SubscriptionIdentifier", ()))
-        held = self._holds_unclaimed and bool(message.qos and topic and not inboxes)
-        if not inboxes and not held:
-            counters["dropped_no_subscription" if topic else "dropped_bad_topic"] += 1
-        acks = self._acks.take(message.mid, 1 if held else len(inboxes)) if message.qos else []
-        if len(self._acks) > self._settings.receive_maximum:
-            counters["receive_maximum_exceeded"] += 1
-        for index in range(1 if held else len(inboxes)):
+        counters["bytes_in"] += len(payload)
+        inboxes = self._routes.inboxes(topic, message.subscription_ids)
+        holders = len(inboxes)
+        if not holders or (message.response_topic is not None and not good_topic(message.response_topic)):
+            inboxes, holders = [], self._unreceived(message)
+        acks = () if packet_id is None else self._take(packet_id, holders)
+        for index in range(holders):
             delivery = Delivery(
                 topic=topic,
-                payload=bytes(message.payload),
-                received_s=now_s,
+                payload=payload,
+                received_s=self._monotonic_s(),
                 retain=message.retain,
-                duplicate=message.dup,
-                properties=tuple(getattr(found, "UserProperty", ())),
-                content_type=getattr(found, "ContentType", None),
-                response_topic=getattr(found, "ResponseTopic", None),
-                correlation=getattr(found, "CorrelationData", None),
+                duplicate=message.duplicate,
+                properties=tuple(message.user_properties),
+                content_type=message.content_type,
+                response_topic=message.response_topic,
+                correlation=message.correlation_data,
                 ack=acks[index] if acks else nothing,
             )
-            if held:
-                self._unclaimed.append(delivery)
+            if inboxes:
+                inboxes[index].put(delivery, qos0=packet_id is None)
             else:
-                inboxes[index].put(delivery, qos0=not message.qos)
+                self._unclaimed.append(delivery)
 
-    def subscribed(self, packet_id: int, reason: ReasonCode) -> None:
+    def bad_message(self, packet_id: int, reason: str, came: str) -> None:
+        """A PUBLISH came that cannot be read: it is counted, and acknowledged in its turn."""
+        self._counters["messages_in"] += 1
+        self._counters[f"dropped_{reason}"] += 1
+        if self._throttle.allows(reason, self._monotonic_s()):
+            self._log.warning("a message was dropped: %s", came, extra={"reason": reason})
+        if packet_id:
+            self._take(packet_id, 0)
+
+    def _take(self, packet_id: int, holders: int) -> Sequence[Callable[[], None]]:
+        acks = self._acks.take(packet_id, holders)
+        if len(self._acks) > self._settings.receive_maximum:
+            self._counters["receive_maximum_exceeded"] += 1
+        return acks
+
+    def _unreceived(self, message: mqtt5.PublishPacket) -> int:
+        """How many hold a message that is nobody's: 1 when it waits for a subscription."""
+        if not good_topic(message.topic) or not good_topic(message.response_topic or message.topic):
+            self._counters["dropped_bad_topic"] += 1
+            return 0
+        if self._holds_unclaimed and message.packet_id is not None:
+            return 1
+        self._counters["dropped_no_subscription"] += 1
+        return 0
+
+    def subscribed(self, packet_id: int, code: int) -> None:
         """SUBACK came."""
+        failed = code >= _FAILURE
+        self._packet_ids.free(packet_id)
         route = self._routes.get(self._subscribing.pop(packet_id, ""))
         if route is None:
             return
         waiters, route.waiters = route.waiters, []
-        route.confirmed = not reason.is_failure
+        route.confirmed = not failed
         waiting = [waiter for waiter in waiters if not waiter.done()]
         for waiter in waiting:
-            if reason.is_failure:
-                waiter.set_exception(subscribe_error(route.topic_filter, reason))
+            if failed:
+                waiter.set_exception(subscribe_error(route.topic_filter, code))
             else:
                 waiter.set_result(None)
-        if reason.is_failure and not waiting:
-            self._log.error("%s", subscribe_error(route.topic_filter, reason))
+        if failed and not waiting:
+            self._log.error("%s", subscribe_error(route.topic_filter, code))
+
+    def unsubscribed(self, packet_id: int) -> None:
+        """UNSUBACK came."""
+        self._unsubscribing.pop(packet_id, None)
+        self._packet_ids.free(packet_id)
 
     def _claim(self, inbox: Inbox) -> None:
         """Hand over what was held for a subscription that is there now."""
@@ -194,10 +238,11 @@ class Incoming:
     def _send_subscribe(self, route: Route, *, retained: bool) -> None:
         if self._connection is not None:
             identifier = route.identifier if self._identifiers_allowed else None
-            packet_id = self._connection.subscribe(
-                route.topic_filter, qos=route.qos, identifier=identifier, retained=retained
-            )
+            packet_id = self._packet_ids.take()
             self._subscribing[packet_id] = route.topic_filter
+            self._connection.subscribe(
+                packet_id, route.topic_filter, qos=route.qos, identifier=identifier, retained=retained
+            )
 
     def _send_ack(self, packet_id: int) -> None:
         if self._connection is not None:
@@ -205,4 +250,6 @@ class Incoming:
 
     async def _unsubscribe(self, inbox: Inbox) -> None:
         if self._routes.remove(inbox) and self._connection is not None:
-            self._connection.unsubscribe(inbox.topic_filter)
+            packet_id = self._packet_ids.take()
+            self._unsubscribing[packet_id] = inbox.topic_filter
+            self._connection.unsubscribe(packet_id, inbox.topic_filter)

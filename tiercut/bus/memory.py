@@ -14,8 +14,6 @@ from itertools import count
 from types import TracebackType
 from typing import Self
 
-from paho.mqtt.client import topic_matches_sub
-
 from tiercut.bus.acks import STUCK_S, AckOrder
 from tiercut.bus.base import Delivery, Handler, Message, Posted, Properties, Sent, Subscription, Taken, nothing
 from tiercut.bus.error_mapping import closed_error, too_large_error
@@ -23,7 +21,7 @@ from tiercut.bus.inbox import Inbox
 from tiercut.bus.memory_broker import Held, MemoryBroker, retained
 from tiercut.bus.packets import check_filter, check_message, check_qos, check_topic
 from tiercut.bus.posting import Pending, publish_by_post
-from tiercut.bus.routes import Routes
+from tiercut.bus.routes import Routes, topic_matches
 
 __all__ = ["MemoryBroker", "MemoryBus"]
 
@@ -178,7 +176,7 @@ class MemoryBus:
 
     def offer(self, held: Held) -> None:
         """The broker has a message; it is this bus's if a filter matches."""
-        granted = [route.qos for route in self._routes if topic_matches_sub(route.topic_filter, held.topic)]
+        granted = [route.qos for route in self._routes if topic_matches(route.topic_filter, held.topic)]
         if granted:
             self._deliver(_Packet(held, min(held.message.qos, max(granted))))
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from paho.mqtt.client import topic_matches_sub
-
 from tiercut.bus.base import Message, Properties
+from tiercut.bus.routes import topic_matches
 from tiercut.bus.settings import MAX_PROTOCOL_BYTES, PACKET_OVERHEAD_BYTES
 from tiercut.clock import Clock
 
@@ -95,4 +94,4 @@ class MemoryBroker:
         self._retained = {
             topic: held for topic, held in self._retained.items() if held.expires_s is None or held.expires_s > now_s
         }
-        return [held for topic, held in self._retained.items() if topic_matches_sub(topic_filter, topic)]
+        return [held for topic, held in self._retained.items() if topic_matches(topic_filter, topic)]

@@ -8,8 +8,7 @@ from collections import Counter
 from types import TracebackType
 from typing import Self
 
-from paho.mqtt.client import MQTTMessage
-from paho.mqtt.reasoncodes import ReasonCode
+import mqtt5
 
 from tiercut.backoff import Backoff
 from tiercut.bus.base import Handler, Message, Posted, Properties, Sent, Subscription, Taken
@@ -17,8 +16,10 @@ from tiercut.bus.connection import Connection
 from tiercut.bus.error_mapping import closed_error, connect_error
 from tiercut.bus.handshake import Accepted, Refused
 from tiercut.bus.incoming import Incoming
+from tiercut.bus.outbox import Queued
 from tiercut.bus.outgoing import Outgoing
-from tiercut.bus.packets import check_filter, check_message, check_qos, check_topic
+from tiercut.bus.packet_ids import PacketIds
+from tiercut.bus.packets import check_filter, check_qos, check_topic
 from tiercut.bus.posting import publish_by_post
 from tiercut.bus.settings import PACKET_OVERHEAD_BYTES, MqttSettings
 from tiercut.clock import Clock
@@ -64,11 +65,10 @@ class MqttBus:
         self._will = will
         self._wait = wait
         self._log = logger or logging.getLogger(__name__)
-        self._outgoing = Outgoing(settings, clock=clock, counters=self.counters)
-        self._incoming = Incoming(settings, clock=clock, counters=self.counters, logger=self._log)
+        ids = PacketIds()
+        self._outgoing = Outgoing(settings, clock=clock, counters=self.counters, packet_ids=ids)
+        self._incoming = Incoming(settings, clock=clock, counters=self.counters, packet_ids=ids, logger=self._log)
         self._connected = False
-        #: accepted, and nothing said yet on this connection
-        self._fresh = False
         #: connections that were accepted so far
         self._connections = 0
         self._closed = False
@@ -140,8 +140,8 @@ class MqttBus:
 
     def post(self, message: Message, taken: Taken) -> Posted:
         """See `tiercut.bus.Bus.post`."""
-        check_message(message)
-        self._check_open()
+        if self._closed:
+            raise closed_error(self.settings.url)
         return self._outgoing.post(message, taken)
 
     async def publish(self, message: Message) -> Sent:
@@ -164,40 +164,48 @@ class MqttBus:
     # --- Events of the connection -----------------------------------------------------------------------------------
 
     def on_accepted(self, accepted: Accepted) -> None:
-        """Both halves learn what the broker says of itself; messages may come from now on."""
-        if self._connection is not None:
-            self._outgoing.accepted(self._connection, accepted)
-            self._incoming.accepted(self._connection, accepted, first=self._connections == 0)
-            self._connections += 1
-            self._connected = self._fresh = True
+        """Both halves learn what the broker says of itself.
 
-    def on_turn(self) -> None:
-        """Begin a connection with subscriptions and announcements; then send what there is room for."""
-        if self._fresh and self._connection is not None:
-            self._fresh = False
-            self._incoming.begin()
-            self._outgoing.begin(self._connection)
-        self._outgoing.pump()
+        The connection begins with what was in flight, subscriptions, and announcements.
+        """
+        connection = self._connection
+        if connection is None:
+            return
+        self._incoming.accepted(connection, accepted, first=self._connections == 0)
+        self._outgoing.accepted(accepted)
+        self._connections += 1
+        self._connected = True
+        self._incoming.begin()
+        self._outgoing.begin(connection)
 
-    def on_message(self, message: MQTTMessage) -> None:
+    def on_message(self, message: mqtt5.PublishPacket) -> None:
         """PUBLISH came."""
         self._incoming.message(message)
 
-    def on_acked(self, packet_id: int, reason: ReasonCode) -> None:
+    def on_bad_message(self, packet_id: int, reason: str, came: str) -> None:
+        """A PUBLISH came that cannot be read."""
+        self._incoming.bad_message(packet_id, reason, came)
+
+    def on_acked(self, packet_id: int, code: int) -> None:
         """PUBACK came."""
-        self._outgoing.acked(packet_id, reason)
+        self._outgoing.acked(packet_id, code)
 
-    def on_written(self, packet_id: int) -> None:
+    def on_written(self, what: object) -> None:
         """A QoS 0 message is on the socket."""
-        self._outgoing.written(packet_id)
+        if isinstance(what, Queued):
+            self._outgoing.written(what)
 
-    def on_subscribed(self, packet_id: int, reason: ReasonCode) -> None:
+    def on_subscribed(self, packet_id: int, code: int) -> None:
         """SUBACK came."""
-        self._incoming.subscribed(packet_id, reason)
+        self._incoming.subscribed(packet_id, code)
+
+    def on_unsubscribed(self, packet_id: int) -> None:
+        """UNSUBACK came."""
+        self._incoming.unsubscribed(packet_id)
 
     def on_lost(self, reason: str) -> None:
         """The connection is gone."""
-        self._connected = self._fresh = False
+        self._connected = False
         self._outgoing.lost()
         self._incoming.lost()
         self._lost_reason = reason

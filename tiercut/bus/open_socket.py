@@ -4,94 +4,76 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
-import ssl
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
-from tiercut.bus.server_name import check_server
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
+from tiercut.bus.client_tls import newest_tls
+from tiercut.bus.settings import MqttSettings
 
 #: Send and receive buffers of the socket. The kernel doubles and caps them; with the usual Linux cap (208 KiB) they
-#: still take a 150 kB packet whole. paho copies the rest of a packet at every partial write.
+#: still take a 150 kB packet whole.
 _SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
-#: What a TLS record carries at most (RFC 8446 §5.1).
-_RECORD_BYTES = 16 * 1024
+
+Opened = TypeVar("Opened")
 
 
-async def in_daemon_thread(connect: Callable[[], object], *, late: Callable[[], None], name: str) -> None:
+def dial(settings: MqttSettings) -> socket.socket:
+    """A connected socket that does not block, with TLS if the settings say so; may take a while.
+
+    Raises:
+        OSError: nobody answers, or TLS fails.
+        ValueError: a host name that IDNA refuses.
+        SettingsError: a TLS file is not right.
+    """
+    sock = socket.create_connection((settings.host, settings.port), timeout=settings.connect_timeout_s)
+    try:
+        tune(sock)
+        if settings.tls:
+            sock = newest_tls(settings).wrap_socket(sock, server_hostname=settings.host)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def in_daemon_thread(connect: Callable[[], Opened], *, late: Callable[[Opened], None], name: str) -> Opened:
     """Run a blocking connect; unlike an executor's, this thread never keeps the process from ending.
 
     Args:
         connect: Names are looked up, TCP and TLS are shaken hands in it.
-        late: Called on the loop when it ends after this call was cancelled.
+        late: Called on the loop with what it gave, when it ends after this call was cancelled.
         name: Of the thread.
 
     Raises:
-        OSError: as of ``connect``.
-        ValueError: the same; a host name that IDNA refuses.
+        Exception: as of ``connect``.
     """
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
+    done: asyncio.Future[Opened] = loop.create_future()
 
-    def settle(error: OSError | ValueError | None) -> None:
+    def settle(opened: Opened) -> None:
         if done.done():
-            late()
-        elif error is not None:
-            done.set_exception(error)
+            late(opened)
         else:
-            done.set_result(None)
+            done.set_result(opened)
+
+    def fail(error: Exception) -> None:
+        if not done.done():
+            done.set_exception(error)
 
     def run() -> None:
-        error: OSError | ValueError | None = None
         try:
-            connect()
-        except (OSError, ValueError) as caught:
-            error = caught
+            call = functools.partial(settle, connect())
+        except Exception as error:  # noqa: BLE001 - it is the waiting task's, whatever it is
+            call = functools.partial(fail, error)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(settle, error)
+            loop.call_soon_threadsafe(call)
 
     threading.Thread(target=run, name=name, daemon=True).start()
-    await done
-
-
-class WholeSocket(ssl.SSLSocket):
-    """Sends and receives as much as there is, as a plain socket does, and checks the server's name.
-
-    OpenSSL hands over one record (16 KiB) per call, and before each of them paho copies the rest of its packet: 0.8 MB
-    of copies for a packet of 150 kB, 2 GB for one of 8 MB.
-    """
-
-    def do_handshake(self, block: bool = False) -> None:
-        """As `ssl.SSLSocket.do_handshake`; nothing is sent to a server of another name."""
-        super().do_handshake(block)
-        check_server(self.context, self.getpeercert())
-
-    def send(self, data: Buffer, flags: int = 0) -> int:
-        """As `ssl.SSLSocket.send`, record after record."""
-        view, sent = memoryview(data), 0
-        try:
-            while sent < len(view):
-                sent += super().send(view[sent:], flags)
-        except ssl.SSLWantWriteError:
-            if not sent:
-                raise
-        return sent
-
-    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """As `ssl.SSLSocket.recv`, record after record: memory is taken for all that is asked for, so one at a time."""
-        data = super().recv(min(buflen, _RECORD_BYTES), flags)
-        if len(data) == buflen or not data:
-            return data
-        parts, missing = [data], buflen - len(data)
-        with contextlib.suppress(ssl.SSLWantReadError):
-            while missing and (data := super().recv(min(missing, _RECORD_BYTES), flags)):
-                parts.append(data)
-                missing -= len(data)
-        return b"".join(parts)
+    return await done
 
 
 def tune(sock: socket.socket) -> None:

@@ -4,47 +4,41 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from tiercut.bus.base import Message, Sent, Taken
+from tiercut.bus.packet_ids import PacketIds
 from tiercut.bus.posting import Pending
-
-if TYPE_CHECKING:
-    from paho.mqtt.properties import Properties
 
 
 class Queued(Pending):
     """One message on its way to the broker.
 
     Attributes:
-        qos: Its QoS, or what the broker allows.
-        properties: Its properties as paho wants them.
-        overhead_bytes: What the packet carries beside the payload.
+        payload_bytes: Size of its payload.
+        packet_bytes: What its packet may have at most.
         announcement: Presence: not sent again as such, because every reconnect sends the newest one anyway.
+        qos: Its QoS, or what the broker allows.
+        packet_id: Of a QoS 1 message that was sent in the session that there is.
+        duplicate: It was sent before in that session.
         sent_s: When it was handed to the connection, for the last time so far.
     """
 
-    __slots__ = ("announcement", "overhead_bytes", "properties", "qos", "sent_s")
+    __slots__ = ("announcement", "duplicate", "packet_bytes", "packet_id", "payload_bytes", "qos", "sent_s")
 
-    def __init__(
-        self,
-        message: Message,
-        taken: Taken,
-        *,
-        properties: Properties | None = None,
-        overhead_bytes: int = 0,
-        announcement: bool = False,
-    ) -> None:
-        super().__init__(message, taken)
-        self.qos = message.qos
-        self.properties = properties
-        self.overhead_bytes = overhead_bytes
+    def __init__(self, message: Message, taken: Taken, *, overhead_bytes: int = 0, announcement: bool = False) -> None:
+        self.message = message
+        self._taken = taken
+        self.payload_bytes = len(message.payload)
+        self.packet_bytes = self.payload_bytes + overhead_bytes
         self.announcement = announcement
+        self.qos = message.qos
+        self.packet_id = 0
+        self.duplicate = False
         self.sent_s = 0.0
 
     def finish(self, now_s: float) -> None:
         """The broker has taken it."""
-        self.end(Sent(seconds=now_s - self.sent_s, payload_bytes=len(self.message.payload)))
+        self.end(Sent(now_s - self.sent_s, self.payload_bytes))
 
 
 class Outbox:
@@ -52,96 +46,117 @@ class Outbox:
 
     Args:
         budget_bytes: Payload bytes that may be in flight; one larger message may go when nothing else is.
+        packet_ids: Where their identifiers are from.
+
+    Attributes:
+        credit: QoS 1 messages that may be in flight: the server's Receive Maximum (MQTT 5 §4.9).
+        in_flight_bytes: Payload bytes handed over and not yet taken.
+        waiting: What was not sent in this session, in order.
     """
 
-    def __init__(self, *, budget_bytes: int) -> None:
+    def __init__(self, *, budget_bytes: int, packet_ids: PacketIds) -> None:
         self._budget_bytes = budget_bytes
-        self._in_flight_bytes = 0
-        #: QoS 1 messages that may be in flight: the server's Receive Maximum (MQTT 5 §4.9)
+        self._packet_ids = packet_ids
         self.credit = 65_535
-        self._waiting: deque[Queued] = deque()
-        #: packet identifier → QoS 1 message
+        self.in_flight_bytes = 0
+        self.waiting: deque[Queued] = deque()
+        #: unacknowledged ones that an earlier connection has sent in the session that there is, in order
+        self._again: deque[Queued] = deque()
+        #: packet identifier → QoS 1 message sent on this connection
         self._unacked: dict[int, Queued] = {}
-        #: packet identifier → QoS 0 message that is not on the socket yet
-        self._unwritten: dict[int, Queued] = {}
+        #: QoS 0 messages that are not on the socket yet, in order
+        self._unwritten: dict[Queued, None] = {}
 
     @property
-    def in_flight_bytes(self) -> int:
-        """Payload bytes handed over and not yet taken."""
-        return self._in_flight_bytes
-
-    @property
-    def unacked(self) -> int:
-        """QoS 1 messages handed over and not yet acknowledged."""
-        return len(self._unacked)
-
-    def add(self, message: Queued) -> None:
-        """Queue up."""
-        self._waiting.append(message)
+    def stopped(self) -> bool:
+        """Whether something waits for room."""
+        return bool(self.waiting or self._again)
 
     def add_first(self, messages: Iterable[Queued]) -> None:
-        """Queue in front of all others, keeping the order among themselves."""
-        self._waiting.extendleft(reversed(list(messages)))
+        """Queue in front of all that wait, keeping the order among themselves."""
+        self.waiting.extendleft(reversed(list(messages)))
 
-    def next(self) -> Queued | None:
-        """The message to hand over now, or ``None`` while there is none or no room for it."""
-        waiting = self._waiting
-        while waiting and waiting[0].done:  # withdrawn
-            waiting.popleft()
-        if not waiting:
+    def next(self, max_qos: int = 1) -> Queued | None:
+        """The message to hand over now, in flight from here on; ``None`` while there is none, or no room for it."""
+        queue = self._again or self.waiting
+        while queue is self.waiting and queue and queue[0].done:  # withdrawn
+            queue.popleft()
+        if not queue:
             return None
-        message = waiting[0]
-        if message.qos and len(self._unacked) >= self.credit:
+        message = queue[0]
+        qos = min(message.qos, max_qos)
+        if qos and len(self._unacked) >= self.credit:
             return None
-        if self._in_flight_bytes and self._in_flight_bytes + len(message.message.payload) > self._budget_bytes:
+        in_flight_bytes = self.in_flight_bytes + message.payload_bytes
+        if self.in_flight_bytes and in_flight_bytes > self._budget_bytes:
             return None
-        return waiting.popleft()
-
-    def sent(self, packet_id: int, message: Queued) -> None:
-        """It was handed to the connection under this identifier."""
-        (self._unacked if message.qos else self._unwritten)[packet_id] = message
-        self._in_flight_bytes += len(message.message.payload)
+        self.in_flight_bytes = in_flight_bytes
+        message.qos = qos
+        if qos:
+            message.packet_id = message.packet_id or self._packet_ids.take()
+            self._unacked[message.packet_id] = message
+        else:
+            self._unwritten[message] = None
+        return queue.popleft()
 
     def acked(self, packet_id: int) -> Queued | None:
         """The broker answered for a QoS 1 message; ``None`` when we know no such message."""
-        return self._leave(self._unacked, packet_id)
+        message = self._unacked.pop(packet_id, None)
+        if message is not None:
+            self._packet_ids.free(packet_id)
+            self.in_flight_bytes -= message.payload_bytes
+        return message
 
-    def written(self, packet_id: int) -> Queued | None:
-        """A QoS 0 message is on the socket."""
-        return self._leave(self._unwritten, packet_id)
+    def written(self, message: Queued) -> bool:
+        """A QoS 0 message is on the socket; ``False`` when we have given it up."""
+        if message not in self._unwritten:
+            return False
+        del self._unwritten[message]
+        self.in_flight_bytes -= message.payload_bytes
+        return True
 
-    def requeue(self, now_s: float, *, unacked: bool) -> None:
-        """Back in front, in the old order: QoS 0 messages never written and, with ``unacked``, all in flight.
+    def drop(self, message: Queued) -> None:
+        """What `next` gave cannot be sent."""
+        if message.qos:
+            self.acked(message.packet_id)
+        else:
+            self.written(message)
 
-        Without ``unacked``, those are sent again by the connection, from now on.
+    def renew(self, *, resumed: bool) -> None:
+        """Another connection begins; nothing is in flight on it.
 
-        Announcements are omitted, and count as taken: the caller sends the newest ones anyway.
+        In the session that knows them, unacknowledged messages are sent again in their order with DUP and their packet
+        identifiers (MQTT 5 §4.4). A new session does not know them, and they are new messages there, first in line, as
+        are QoS 0 messages that were never written. Announcements are omitted then, and count as taken: the caller sends
+        the newest ones anyway.
         """
-        lost = list(self._unwritten.values())
+        sent = [*self._unacked.values(), *self._again]
+        lost = list(self._unwritten)
+        self._unacked.clear()
+        self._again.clear()
         self._unwritten.clear()
-        if unacked:
-            lost = [*self._unacked.values(), *lost]
-            self._unacked.clear()
-        for message in self._unacked.values():
-            message.sent_s = now_s
-        self._in_flight_bytes = sum(len(message.message.payload) for message in self._unacked.values())
-        for message in (*lost, *self._waiting):
+        self.in_flight_bytes = 0
+        if resumed:
+            for message in sent:
+                message.duplicate = True
+            self._again.extend(sent)
+        else:
+            for message in sent:
+                self._packet_ids.free(message.packet_id)
+                message.packet_id, message.duplicate = 0, False
+            lost = [*sent, *lost]
+        for message in (*lost, *self.waiting):
             if message.announcement:
                 message.finish(message.sent_s)
-        self._waiting = deque(message for message in self._waiting if not message.announcement)
+        self.waiting = deque(message for message in self.waiting if not message.announcement)
         self.add_first(message for message in lost if not message.announcement)
 
     def fail_all(self, error: Exception) -> None:
         """The bus is closing: nobody waits any longer."""
-        for message in (*self._unacked.values(), *self._unwritten.values(), *self._waiting):
+        for message in (*self._again, *self._unacked.values(), *self._unwritten, *self.waiting):
             message.end(error)
+        self._again.clear()
         self._unacked.clear()
         self._unwritten.clear()
-        self._waiting.clear()
-        self._in_flight_bytes = 0
-
-    def _leave(self, group: dict[int, Queued], packet_id: int) -> Queued | None:
-        message = group.pop(packet_id, None)
-        if message is not None:
-            self._in_flight_bytes -= len(message.message.payload)
-        return message
+        self.waiting.clear()
+        self.in_flight_bytes = 0

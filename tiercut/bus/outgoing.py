@@ -5,38 +5,42 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from paho.mqtt.reasoncodes import ReasonCode
-
 from tiercut.bus.base import Message, Properties, Sent, Taken
 from tiercut.bus.connection import Connection
 from tiercut.bus.error_mapping import publish_error, too_large_error
 from tiercut.bus.handshake import Accepted
 from tiercut.bus.outbox import Outbox, Queued
-from tiercut.bus.packets import overhead_bytes, pack
+from tiercut.bus.packet_ids import PacketIds
+from tiercut.bus.packets import check_message
 from tiercut.bus.posting import Answer
 from tiercut.bus.settings import PACKET_OVERHEAD_BYTES, MqttSettings
 from tiercut.clock import Clock
 from tiercut.errors import BusError, PacketTooLarge
 
+#: QoS 1 messages in flight at most, so that packet identifiers are left for subscriptions.
+_MOST_IN_FLIGHT = 60_000
+#: Reason codes from here on are failures (MQTT 5 §2.4).
+_FAILURE = 0x80
+
 
 class Outgoing:
-    """Sends in the order of the calls, and again after a loss what was not acknowledged."""
+    """Sends in the order of the calls, and again after a loss what was not acknowledged.
 
-    def __init__(self, settings: MqttSettings, *, clock: Clock, counters: Counter[str]) -> None:
+    Attributes:
+        max_packet_bytes: The broker's Maximum Packet Size (MQTT 5 §3.2.2.3.6), or the settings' cap below it.
+    """
+
+    def __init__(self, settings: MqttSettings, *, clock: Clock, counters: Counter[str], packet_ids: PacketIds) -> None:
         self._settings = settings
-        self._clock = clock
+        self._monotonic_s = clock.monotonic_s
         self._counters = counters
         self._broker = Accepted()
-        self._outbox = Outbox(budget_bytes=settings.outgoing_budget_bytes)
+        self._outbox = Outbox(budget_bytes=settings.outgoing_budget_bytes, packet_ids=packet_ids)
         #: topic → payload, properties: what every connection begins with
         self._announced: dict[str, tuple[bytes, Properties]] = {}
         #: the connection while it can be written to
         self._connection: Connection | None = None
-
-    @property
-    def max_packet_bytes(self) -> int:
-        """The broker's Maximum Packet Size (MQTT 5 §3.2.2.3.6), or the settings' cap below it."""
-        return min(self._settings.max_packet_bytes, self._broker.max_packet_bytes)
+        self.max_packet_bytes = min(settings.max_packet_bytes, self._broker.max_packet_bytes)
 
     @property
     def in_flight_bytes(self) -> int:
@@ -46,19 +50,22 @@ class Outgoing:
     def post(self, message: Message, taken: Taken) -> Queued:
         """Queue up, and send what there is room for."""
         queued = _queued(message, taken)
-        self._check_size(queued)
-        self._outbox.add(queued)
-        self.pump()
+        if queued.packet_bytes > self.max_packet_bytes:
+            raise self._too_large(queued)
+        self._outbox.waiting.append(queued)
+        if self._connection is not None:
+            self.pump()
         return queued
 
     async def announce(self, topic: str, payload: bytes, properties: Properties) -> None:
         """Publish with this connection and all later ones; without a connection, do not wait for one."""
         answer = Answer()
         queued = _announcement(topic, payload, properties, answer)
-        self._check_size(queued)
+        if queued.packet_bytes > self.max_packet_bytes:
+            raise self._too_large(queued)
         self._announced[topic] = (payload, properties)
         if self._connection is not None:
-            self._outbox.add(queued)
+            self._outbox.waiting.append(queued)
             self.pump()
             await answer.future
 
@@ -71,30 +78,23 @@ class Outgoing:
         """
         self._announced.clear()
         answer = Answer()
-        queued = _announcement(topic, payload, (), answer)
-        self._check_size(queued)
-        self._outbox.add_first([queued])
+        self._outbox.add_first([_announcement(topic, payload, (), answer)])
         self.pump()
         async with asyncio.timeout(timeout_s):
             await answer.future
 
-    def accepted(self, connection: Connection, accepted: Accepted) -> None:
-        """Take the broker's limits; decide who sends the unacknowledged messages again.
-
-        In the session that knows them, the connection does, with DUP (MQTT 5 §4.4). A new session does not know them,
-        and they are new messages there.
-        """
+    def accepted(self, accepted: Accepted) -> None:
+        """Take the broker's limits; what is in flight waits for `begin`."""
         self._broker = accepted
-        self._outbox.credit = accepted.receive_maximum
-        resume = accepted.session_present and self._outbox.unacked <= accepted.receive_maximum
-        if not resume:
-            connection.drop_unacked()
-        self._outbox.requeue(self._clock.monotonic_s(), unacked=not resume)
+        self._outbox.credit = min(accepted.receive_maximum, _MOST_IN_FLIGHT)
+        self.max_packet_bytes = min(self._settings.max_packet_bytes, accepted.max_packet_bytes)
+        self._outbox.renew(resumed=accepted.session_present)
 
     def begin(self, connection: Connection) -> None:
-        """The connection can be written to: announcements go first."""
+        """The connection can be written to: what was in flight goes first, then announcements."""
         self._connection = connection
         self._outbox.add_first(_announcement(topic, *what, _unheard) for topic, what in self._announced.items())
+        self.pump()
 
     def lost(self) -> None:
         """The connection is gone; what is in flight waits for the next one."""
@@ -102,61 +102,74 @@ class Outgoing:
 
     def pump(self) -> None:
         """Hand over what credit and budget allow."""
-        while (connection := self._connection) is not None and (queued := self._outbox.next()) is not None:
-            try:
-                self._check_size(queued)  # the broker may be another one than at the call
-            except PacketTooLarge as error:
-                queued.end(error)
-                continue
-            queued.qos = min(queued.qos, self._broker.max_qos)
-            queued.sent_s = self._clock.monotonic_s()
-            message = queued.message
-            retain = message.retain and self._broker.retain_available
-            packet_id = connection.publish(message.topic, message.payload, queued.qos, retain, queued.properties)
-            self._outbox.sent(packet_id, queued)
+        connection, broker = self._connection, self._broker
+        if connection is None:
+            return
+        sent = False
+        while (queued := self._outbox.next(broker.max_qos)) is not None:
+            sent = self._send(connection, queued) or sent
+        if sent:
             connection.flush()
 
-    def acked(self, packet_id: int, reason: ReasonCode) -> None:
+    def acked(self, packet_id: int, code: int) -> None:
         """PUBACK came: the broker took a message, or refused it."""
         queued = self._outbox.acked(packet_id)
         if queued is None:
             return
-        if reason.is_failure:
+        if code >= _FAILURE:
             self._counters["publish_refused"] += 1
-            queued.end(publish_error(queued.message.topic, reason))
+            queued.end(publish_error(queued.message.topic, code))
         else:
             self._finish(queued)
+        if self._outbox.stopped:
+            self.pump()
 
-    def written(self, packet_id: int) -> None:
+    def written(self, queued: Queued) -> None:
         """A QoS 0 message is on the socket, which is all one can know of it."""
-        queued = self._outbox.written(packet_id)
-        if queued is not None:
+        if self._outbox.written(queued):
             self._finish(queued)
+            if self._outbox.stopped:
+                self.pump()
 
     def end(self, error: BusError) -> None:
         """The bus is closing."""
         self._outbox.fail_all(error)
 
+    def _send(self, connection: Connection, queued: Queued) -> bool:
+        """Whether it can be sent; if not, it ends here."""
+        message = queued.message
+        queued.sent_s = self._monotonic_s()
+        try:
+            if queued.packet_bytes > self.max_packet_bytes:  # the broker may be another one than at the call
+                raise self._too_large(queued)
+            connection.publish(
+                message,
+                qos=queued.qos,
+                retain=message.retain and self._broker.retain_available,
+                packet_id=queued.packet_id if queued.qos else 0,
+                duplicate=queued.duplicate,
+            )
+        except (PacketTooLarge, ValueError) as error:  # ValueError: a text that is too long for MQTT
+            self._outbox.drop(queued)
+            queued.end(error)
+            return False
+        if not queued.qos:
+            connection.mark(queued)
+        return True
+
     def _finish(self, queued: Queued) -> None:
         self._counters["messages_out"] += 1
-        self._counters["bytes_out"] += len(queued.message.payload)
-        queued.finish(self._clock.monotonic_s())
+        self._counters["bytes_out"] += queued.payload_bytes
+        queued.finish(self._monotonic_s())
 
-    def _check_size(self, queued: Queued) -> None:
-        size = len(queued.message.payload) + max(queued.overhead_bytes, PACKET_OVERHEAD_BYTES)
-        if size > self.max_packet_bytes:
-            limit = self.max_packet_bytes - PACKET_OVERHEAD_BYTES
-            raise too_large_error(queued.message.topic, len(queued.message.payload), limit)
+    def _too_large(self, queued: Queued) -> PacketTooLarge:
+        limit = self.max_packet_bytes - PACKET_OVERHEAD_BYTES
+        return too_large_error(queued.message.topic, queued.payload_bytes, limit)
 
 
 def _queued(message: Message, taken: Taken, *, announcement: bool = False) -> Queued:
-    return Queued(
-        message,
-        taken,
-        properties=pack(message),
-        overhead_bytes=overhead_bytes(message),
-        announcement=announcement,
-    )
+    overhead_bytes = max(check_message(message), PACKET_OVERHEAD_BYTES)
+    return Queued(message, taken, overhead_bytes=overhead_bytes, announcement=announcement)
 
 
 def _announcement(topic: str, payload: bytes, properties: Properties, taken: Taken) -> Queued:

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from paho.mqtt.client import topic_matches_sub
-
 from tiercut.bus.inbox import Inbox
 
 #: Topics whose receivers are cached; hostile topics must not fill the memory.
@@ -27,6 +25,21 @@ def filters_overlap(one: str, other: str) -> bool:
         return True
     longer, shorter = (first, second) if len(first) > len(second) else (second, first)
     return longer[len(shorter)] == "#"  # "a/#" matches "a" too
+
+
+def topic_matches(topic_filter: str, topic: str) -> bool:
+    """Whether a filter takes a topic; a wildcard in front takes none that begin with '$' (MQTT 5 §4.7.2)."""
+    if topic_filter == topic:
+        return True
+    levels, names = topic_filter.split("/"), topic.split("/")
+    if topic.startswith("$") and levels[0] in {"+", "#"}:
+        return False
+    for index, level in enumerate(levels):
+        if level == "#":
+            return True
+        if index == len(names) or level not in ("+", names[index]):
+            return False
+    return len(levels) == len(names)
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +65,7 @@ class Routes:
 
     Where filters overlap, a broker may send a message once, or once for each filter (MQTT 5 §3.3.4). Subscription
     Identifiers tell these copies apart: each copy goes to the filters it names. Filters that overlap with none carry
-    no identifier, because paho takes 3 copies of a packet to read one property.
+    no identifier: then one look in a dictionary finds who gets a message.
     """
 
     def __init__(self) -> None:
@@ -105,6 +118,6 @@ class Routes:
         if found is None:
             if len(self._matches) >= _CACHED_TOPICS:
                 self._matches.clear()
-            found = [inbox for route in self if topic_matches_sub(route.topic_filter, topic) for inbox in route.inboxes]
+            found = [inbox for route in self if topic_matches(route.topic_filter, topic) for inbox in route.inboxes]
             self._matches[topic] = found
         return found
