@@ -101,7 +101,7 @@ class AckOrder:
     Args:
         send: Send the PUBACK of a packet identifier.
         credit: The Receive Maximum.
-        counters: Counts ``acknowledged_early``.
+        counters: Counts ``acknowledged_early``, and in ``receive_maximum_exceeded`` messages beyond the credit.
         monotonic_s: The time.
         stuck_s: See above.
         call_later: Has the head looked at again when it may be stuck; called only while there is need.
@@ -118,6 +118,7 @@ class AckOrder:
         call_later: CallLater = on_the_loop,
     ) -> None:
         self._send = send
+        self._credit = credit
         self._counters = counters
         self._monotonic_s = monotonic_s
         self._stuck_s = stuck_s
@@ -149,6 +150,8 @@ class AckOrder:
         entries = self._entries
         entry = _Entry(packet_id, holders, self._monotonic_s(), entries, self._finish)
         entries.append(entry)
+        if len(entries) > self._credit:
+            self._counters["receive_maximum_exceeded"] += 1
         if not holders:
             self._finished += 1
             self._drain(entries)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
 
 import mqtt5
 
@@ -151,7 +150,7 @@ class Incoming:
         holders = len(inboxes)
         if not holders or (message.response_topic is not None and not good_topic(message.response_topic)):
             inboxes, holders = [], self._unreceived(message)
-        acks = () if packet_id is None else self._take(packet_id, holders)
+        acks = () if packet_id is None else self._acks.take(packet_id, holders)
         for index in range(holders):
             delivery = Delivery(
                 topic=topic,
@@ -177,13 +176,7 @@ class Incoming:
         if self._throttle.allows(reason, self._monotonic_s()):
             self._log.warning("a message was dropped: %s", came, extra={"reason": reason})
         if packet_id:
-            self._take(packet_id, 0)
-
-    def _take(self, packet_id: int, holders: int) -> Sequence[Callable[[], None]]:
-        acks = self._acks.take(packet_id, holders)
-        if len(self._acks) > self._settings.receive_maximum:
-            self._counters["receive_maximum_exceeded"] += 1
-        return acks
+            self._acks.take(packet_id, 0)
 
     def _unreceived(self, message: mqtt5.PublishPacket) -> int:
         """How many hold a message that is nobody's: 1 when it waits for a subscription."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -68,6 +69,9 @@ class MqttBus:
         ids = PacketIds()
         self._outgoing = Outgoing(settings, clock=clock, counters=self.counters, packet_ids=ids)
         self._incoming = Incoming(settings, clock=clock, counters=self.counters, packet_ids=ids, logger=self._log)
+        #: events that need nothing else go straight to their halves
+        self.on_message: Callable[[mqtt5.PublishPacket], None] = self._incoming.message
+        self.on_acked: Callable[[int, int], None] = self._outgoing.acked
         self._connected = False
         #: connections that were accepted so far
         self._connections = 0
@@ -178,17 +182,9 @@ class MqttBus:
         self._incoming.begin()
         self._outgoing.begin(connection)
 
-    def on_message(self, message: mqtt5.PublishPacket) -> None:
-        """PUBLISH came."""
-        self._incoming.message(message)
-
     def on_bad_message(self, packet_id: int, reason: str, came: str) -> None:
         """A PUBLISH came that cannot be read."""
         self._incoming.bad_message(packet_id, reason, came)
-
-    def on_acked(self, packet_id: int, code: int) -> None:
-        """PUBACK came."""
-        self._outgoing.acked(packet_id, code)
 
     def on_written(self, what: object) -> None:
         """A QoS 0 message is on the socket."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from tiercut.bus.base import Message, Sent, Taken
 from tiercut.bus.packet_ids import PacketIds
 from tiercut.bus.posting import Pending
+from tiercut.bus.settings import PACKET_OVERHEAD_BYTES
 
 
 class Queued(Pending):
@@ -27,18 +28,14 @@ class Queued(Pending):
 
     def __init__(self, message: Message, taken: Taken, *, overhead_bytes: int = 0, announcement: bool = False) -> None:
         self.message = message
-        self._taken = taken
+        self.taken = taken
         self.payload_bytes = len(message.payload)
-        self.packet_bytes = self.payload_bytes + overhead_bytes
+        self.packet_bytes = self.payload_bytes + max(overhead_bytes, PACKET_OVERHEAD_BYTES)
         self.announcement = announcement
         self.qos = message.qos
         self.packet_id = 0
         self.duplicate = False
         self.sent_s = 0.0
-
-    def finish(self, now_s: float) -> None:
-        """The broker has taken it."""
-        self.end(Sent(now_s - self.sent_s, self.payload_bytes))
 
 
 class Outbox:
@@ -51,7 +48,8 @@ class Outbox:
     Attributes:
         credit: QoS 1 messages that may be in flight: the server's Receive Maximum (MQTT 5 §4.9).
         in_flight_bytes: Payload bytes handed over and not yet taken.
-        waiting: What was not sent in this session, in order.
+        waiting: What was not sent in the session that there is, in order.
+        again: What an earlier connection has sent in it, unacknowledged, in order; it goes first.
     """
 
     def __init__(self, *, budget_bytes: int, packet_ids: PacketIds) -> None:
@@ -60,17 +58,11 @@ class Outbox:
         self.credit = 65_535
         self.in_flight_bytes = 0
         self.waiting: deque[Queued] = deque()
-        #: unacknowledged ones that an earlier connection has sent in the session that there is, in order
-        self._again: deque[Queued] = deque()
+        self.again: deque[Queued] = deque()
         #: packet identifier → QoS 1 message sent on this connection
         self._unacked: dict[int, Queued] = {}
         #: QoS 0 messages that are not on the socket yet, in order
         self._unwritten: dict[Queued, None] = {}
-
-    @property
-    def stopped(self) -> bool:
-        """Whether something waits for room."""
-        return bool(self.waiting or self._again)
 
     def add_first(self, messages: Iterable[Queued]) -> None:
         """Queue in front of all that wait, keeping the order among themselves."""
@@ -78,8 +70,8 @@ class Outbox:
 
     def next(self, max_qos: int = 1) -> Queued | None:
         """The message to hand over now, in flight from here on; ``None`` while there is none, or no room for it."""
-        queue = self._again or self.waiting
-        while queue is self.waiting and queue and queue[0].done:  # withdrawn
+        queue = self.again or self.waiting
+        while queue is self.waiting and queue and queue[0].taken is None:  # withdrawn
             queue.popleft()
         if not queue:
             return None
@@ -130,16 +122,16 @@ class Outbox:
         are QoS 0 messages that were never written. Announcements are omitted then, and count as taken: the caller sends
         the newest ones anyway.
         """
-        sent = [*self._unacked.values(), *self._again]
+        sent = [*self._unacked.values(), *self.again]
         lost = list(self._unwritten)
         self._unacked.clear()
-        self._again.clear()
+        self.again.clear()
         self._unwritten.clear()
         self.in_flight_bytes = 0
         if resumed:
             for message in sent:
                 message.duplicate = True
-            self._again.extend(sent)
+            self.again.extend(sent)
         else:
             for message in sent:
                 self._packet_ids.free(message.packet_id)
@@ -147,15 +139,15 @@ class Outbox:
             lost = [*sent, *lost]
         for message in (*lost, *self.waiting):
             if message.announcement:
-                message.finish(message.sent_s)
+                message.end(Sent(0.0, message.payload_bytes))
         self.waiting = deque(message for message in self.waiting if not message.announcement)
         self.add_first(message for message in lost if not message.announcement)
 
     def fail_all(self, error: Exception) -> None:
         """The bus is closing: nobody waits any longer."""
-        for message in (*self._again, *self._unacked.values(), *self._unwritten, *self.waiting):
+        for message in (*self.again, *self._unacked.values(), *self._unwritten, *self.waiting):
             message.end(error)
-        self._again.clear()
+        self.again.clear()
         self._unacked.clear()
         self._unwritten.clear()
         self.waiting.clear()

@@ -49,7 +49,8 @@ class Outgoing:
 
     def post(self, message: Message, taken: Taken) -> Queued:
         """Queue up, and send what there is room for."""
-        queued = _queued(message, taken)
+        overhead_bytes = check_message(message)
+        queued = Queued(message, taken, overhead_bytes=overhead_bytes)
         if queued.packet_bytes > self.max_packet_bytes:
             raise self._too_large(queued)
         self._outbox.waiting.append(queued)
@@ -106,7 +107,8 @@ class Outgoing:
         if connection is None:
             return
         sent = False
-        while (queued := self._outbox.next(broker.max_qos)) is not None:
+        box = self._outbox
+        while (box.waiting or box.again) and (queued := box.next(broker.max_qos)) is not None:
             sent = self._send(connection, queued) or sent
         if sent:
             connection.flush()
@@ -121,15 +123,14 @@ class Outgoing:
             queued.end(publish_error(queued.message.topic, code))
         else:
             self._finish(queued)
-        if self._outbox.stopped:
+        if self._outbox.waiting or self._outbox.again:
             self.pump()
 
     def written(self, queued: Queued) -> None:
         """A QoS 0 message is on the socket, which is all one can know of it."""
         if self._outbox.written(queued):
             self._finish(queued)
-            if self._outbox.stopped:
-                self.pump()
+            self.pump()
 
     def end(self, error: BusError) -> None:
         """The bus is closing."""
@@ -160,20 +161,16 @@ class Outgoing:
     def _finish(self, queued: Queued) -> None:
         self._counters["messages_out"] += 1
         self._counters["bytes_out"] += queued.payload_bytes
-        queued.finish(self._monotonic_s())
+        queued.end(Sent(self._monotonic_s() - queued.sent_s, queued.payload_bytes))
 
     def _too_large(self, queued: Queued) -> PacketTooLarge:
         limit = self.max_packet_bytes - PACKET_OVERHEAD_BYTES
         return too_large_error(queued.message.topic, queued.payload_bytes, limit)
 
 
-def _queued(message: Message, taken: Taken, *, announcement: bool = False) -> Queued:
-    overhead_bytes = max(check_message(message), PACKET_OVERHEAD_BYTES)
-    return Queued(message, taken, overhead_bytes=overhead_bytes, announcement=announcement)
-
-
 def _announcement(topic: str, payload: bytes, properties: Properties, taken: Taken) -> Queued:
-    return _queued(Message(topic, payload, retain=True, properties=properties), taken, announcement=True)
+    message = Message(topic, payload, retain=True, properties=properties)
+    return Queued(message, taken, overhead_bytes=check_message(message), announcement=True)
 
 
 def _unheard(_: Sent | Exception) -> None:

@@ -11,26 +11,30 @@ log = logging.getLogger(__name__)
 
 
 class Pending:
-    """A posted message until its answer: a `tiercut.bus.Posted`."""
+    """A posted message until its answer: a `tiercut.bus.Posted`.
 
-    __slots__ = ("_taken", "message")
+    Attributes:
+        taken: Takes the answer; ``None`` once nobody waits for one.
+    """
+
+    __slots__ = ("message", "taken")
 
     def __init__(self, message: Message, taken: Taken) -> None:
         self.message = message
-        self._taken: Taken | None = taken
+        self.taken: Taken | None = taken
 
     @property
     def done(self) -> bool:
         """Whether nobody waits for it any longer: it has ended, or was withdrawn."""
-        return self._taken is None
+        return self.taken is None
 
     def cancel(self) -> None:
         """See `tiercut.bus.Posted.cancel`."""
-        self._taken = None
+        self.taken = None
 
     def end(self, answer: Sent | Exception) -> None:
         """The broker has taken it, or it will not be taken; only the first call counts."""
-        taken, self._taken = self._taken, None
+        taken, self.taken = self.taken, None
         if taken is None:
             return
         try:

@@ -16,6 +16,8 @@ from tiercut.bus.wire import Malformed, number
 #: The buffer for what comes; it grows for a larger packet, and that size is kept up to `_KEPT_BYTES`.
 _BUFFER_BYTES = 128 * 1024
 _KEPT_BYTES = 2 * 1024 * 1024
+#: A packet without a body.
+_SHORTEST_BYTES = 2
 #: Parts in one call of the kernel (Linux takes 1,024).
 _PARTS = 64
 
@@ -28,21 +30,20 @@ class PacketReader:
 
     Args:
         max_packet_bytes: Larger ones are refused.
+
+    Attributes:
+        end: Where in the buffer ends what has come.
+        ready_at: Up to where it must have come before `next` can give a packet.
     """
 
     def __init__(self, max_packet_bytes: int) -> None:
         self._max_packet_bytes = max_packet_bytes
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
-        #: what has come and was not cut out: from, to
-        self._at = self._end = 0
-        #: length of the packet that begins at `_at`, as far as it is known
-        self._packet_bytes = 0
-
-    @property
-    def empty(self) -> bool:
-        """Whether all that came was cut out."""
-        return self._at == self._end
+        #: where begins what was not cut out
+        self._at = 0
+        self.end = 0
+        self.ready_at = _SHORTEST_BYTES
 
     def receive(self, sock: socket.socket) -> bool:
         """Take what there is, in one call of a plain socket; ``True`` when there may be more.
@@ -61,7 +62,7 @@ class PacketReader:
                         got += more
         except (BlockingIOError, ssl.SSLWantReadError):
             return False
-        self._end += got
+        self.end += got
         return got == len(space)
 
     def next(self) -> memoryview | None:
@@ -70,62 +71,69 @@ class PacketReader:
         Raises:
             Malformed: what came is no packet, or one over the limit.
         """
-        at, end = self._at, self._end
-        if end - at < 2:  # noqa: PLR2004 - the shortest packet
-            self._packet_bytes = 0
+        at, end = self._at, self.end
+        if end < at + _SHORTEST_BYTES:
+            self.ready_at = at + _SHORTEST_BYTES
             return None
         length, body = self._buffer[at + 1], at + 2
         if length > 0x7F:  # noqa: PLR2004 - the continuation bit
             length, body = number(self._buffer, at + 1, end)
+            if not body:
+                self.ready_at = end + 1
+                return None
         stop = body + length
-        if stop - at > self._max_packet_bytes:
-            came = f"a packet of {stop - at} bytes, over max_incoming_bytes = {self._max_packet_bytes}"
-            raise Malformed(came, mqtt5.DisconnectReasonCode.PACKET_TOO_LARGE)
-        if stop > end or not body:
-            self._packet_bytes = stop - at if body else 0
+        if stop > end:
+            if stop - at > self._max_packet_bytes:
+                came = f"a packet of {stop - at} bytes, over max_incoming_bytes = {self._max_packet_bytes}"
+                raise Malformed(came, mqtt5.DisconnectReasonCode.PACKET_TOO_LARGE)
+            self.ready_at = stop
             return None
-        self._at = stop
+        self._at, self.ready_at = stop, stop + _SHORTEST_BYTES
         return self._view[at:stop]
 
     def _space(self) -> memoryview:
         """Where to put more: room for the rest of the packet that has begun."""
-        at, end = self._at, self._end
-        size, left = len(self._buffer), end - at
-        wanted = max(self._packet_bytes, _BUFFER_BYTES)
-        if wanted > size or (not left and size > max(_KEPT_BYTES, wanted)):
+        at, end, size = self._at, self.end, len(self._buffer)
+        left, wanted = end - at, max(self.ready_at - at, _BUFFER_BYTES)
+        if wanted > size or (size > _KEPT_BYTES and size > wanted and not left):
             view = self._view
             self._buffer = bytearray(-(-wanted // _BUFFER_BYTES) * _BUFFER_BYTES)
             self._view = memoryview(self._buffer)
             self._view[:left] = view[at:end]
-        elif left and at + wanted > size:
+        elif not left or at + wanted <= size:
+            if left:
+                return self._view[end:]
+        else:
             self._buffer[:left] = self._buffer[at:end]
-        elif left:
-            return self._view[end:]
-        self._at, self._end = 0, left
+        self._at, self.end, self.ready_at = 0, left, self.ready_at - at
         return self._view[left:]
 
 
 class PartWriter:
-    """Gathers parts of packets and sends as many at a time as the socket takes."""
+    """Gathers parts of packets and sends as many at a time as the socket takes.
+
+    Attributes:
+        parts: What is not sent.
+        marks: Of `mark`, in order: after how many bytes it is reached, and what it is.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._tls = isinstance(sock, ssl.SSLSocket)
-        self._parts: deque[bytes | memoryview] = deque()
         #: bytes that were added, and bytes that were sent, ever
         self._added = self._sent = 0
-        #: (`_added` when it was set, what for), in order
-        self._marks: deque[tuple[int, object]] = deque()
+        self.parts: deque[bytes | memoryview] = deque()
+        self.marks: deque[tuple[int, object]] = deque()
 
     def add(self, *parts: bytes) -> None:
         """Queue up."""
         for part in parts:
-            self._parts.append(part)
+            self.parts.append(part)
             self._added += len(part)
 
     def mark(self, what: object) -> None:
         """Have `written` give this once all that was added so far is sent."""
-        self._marks.append((self._added, what))
+        self.marks.append((self._added, what))
 
     def flush(self) -> bool:
         """Send what the socket takes; ``True`` when nothing is left.
@@ -133,45 +141,34 @@ class PartWriter:
         Raises:
             OSError: the connection is broken.
         """
-        parts = self._parts
+        parts, sock = self.parts, self._sock
         while parts:
+            if self._tls:
+                self._join_for_one_record()
             try:
-                sent = self._send()
+                if len(parts) == 1 or self._tls:
+                    sent = sock.send(parts[0])
+                else:
+                    sent = sock.sendmsg(parts if len(parts) <= _PARTS else list(islice(parts, _PARTS)))
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 return False
             self._sent += sent
-            if self._sent == self._added:
-                parts.clear()
-                return True
-            while sent and sent >= len(parts[0]):
+            while parts and sent >= len(parts[0]):
                 sent -= len(parts.popleft())
             if sent:
                 parts[0] = memoryview(parts[0])[sent:]
         return True
 
-    @property
-    def marked(self) -> bool:
-        """Whether there are marks."""
-        return bool(self._marks)
-
     def written(self) -> list[object]:
         """Marks that are reached; each is given once."""
         reached = []
-        while self._marks and self._marks[0][0] <= self._sent:
-            reached.append(self._marks.popleft()[1])
+        while self.marks and self.marks[0][0] <= self._sent:
+            reached.append(self.marks.popleft()[1])
         return reached
-
-    def _send(self) -> int:
-        parts = self._parts
-        if self._tls:
-            self._join_for_one_record()
-        if self._tls or len(parts) == 1:
-            return self._sock.send(parts[0])
-        return self._sock.sendmsg(parts if len(parts) <= _PARTS else list(islice(parts, _PARTS)))
 
     def _join_for_one_record(self) -> None:
         """TLS has no call for several parts; what fits in one record goes as one."""
-        parts, small, size = self._parts, [], 0
+        parts, small, size = self.parts, [], 0
         while parts and size + len(parts[0]) <= RECORD_BYTES:
             small.append(parts.popleft())
             size += len(small[-1])

@@ -78,7 +78,7 @@ class Transport:
             self._loop.call_soon(self._after_failed_write, error)
             return
         self.wrote_s = time.monotonic()
-        if self._writer.marked:
+        if self._writer.marks:
             self._tell_written()
         if not done:
             self._watching_writes = True
@@ -124,7 +124,8 @@ class Transport:
             self._lose(error)
         finally:
             self.in_turn = False
-        self.flush()
+        if self._writer.parts or self._closing:
+            self.flush()
         if self._waiting and self._sock is not None:
             self._loop.call_soon(self._go_on)
 
@@ -138,7 +139,7 @@ class Transport:
         reader, more = self._reader, True
         until_s = time.monotonic() + _TURN_S
         for _ in range(_PACKETS_PER_TURN):
-            while (packet := reader.next()) is None:
+            while reader.end < reader.ready_at or (packet := reader.next()) is None:
                 if not more or self._sock is None:
                     return False
                 more = reader.receive(self._sock)
@@ -147,7 +148,7 @@ class Transport:
                 return False
             if time.monotonic() > until_s:
                 break
-        return self._tls or not reader.empty
+        return self._tls or reader.end >= reader.ready_at
 
     def _write(self) -> None:
         """The socket takes more."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import cast
 
 import mqtt5
 
@@ -13,6 +12,8 @@ from tiercut.bus.base import Message
 #: First bytes of packets (MQTT 5 §2.1.2), flags left out for PUBLISH.
 CONNACK, PUBLISH, PUBACK, SUBACK, UNSUBACK, PINGRESP, DISCONNECT = 0x20, 0x30, 0x40, 0x90, 0xB0, 0xD0, 0xE0
 PINGREQ = b"\xc0\x00"
+#: PUBACK 'success', but for its packet identifier (2 bytes).
+ACK = b"\x40\x02"
 #: Larger payloads are sent from where they are, beside their packet's head.
 JOINED_BYTES = 8 * 1024
 
@@ -67,11 +68,6 @@ def number(data: Sequence[int], at: int, end: int) -> tuple[int, int]:
     return 0, 0
 
 
-def ack(packet_id: int) -> bytes:
-    """PUBACK 'success'."""
-    return b"\x40\x02" + packet_id.to_bytes(2, "big")
-
-
 def read_ack(packet: memoryview) -> tuple[int, int]:
     """Packet identifier and reason code of a PUBACK, which has the latter only where it is not 0 (MQTT 5 §3.4.2.1).
 
@@ -112,14 +108,16 @@ def publish(message: Message, *, qos: int, retain: bool, packet_id: int, duplica
 
 def _head(packet: bytes, payload_bytes: int) -> bytes:
     """A packet without its payload, made the head of one with it."""
-    length, body = number(packet, 1, len(packet))
-    length += payload_bytes
+    body = 2
+    while packet[body - 1] > 0x7F:  # noqa: PLR2004 - the continuation bit
+        body += 1
+    length = len(packet) - body + payload_bytes
     head = bytearray(packet[:1])
-    while length > 0x7F:  # noqa: PLR2004 - seven bits a byte
+    while length > 0x7F:  # noqa: PLR2004 - as above
         head.append(length & 0x7F | 0x80)
         length >>= 7
     head.append(length)
-    return bytes(head) + packet[body:]
+    return bytes(head + packet[body:])
 
 
 def read_publish(packet: memoryview) -> mqtt5.PublishPacket:
@@ -140,19 +138,22 @@ def read_publish(packet: memoryview) -> mqtt5.PublishPacket:
         qos, packet_id = packet[0] >> 1 & 3, 0
         if qos:
             packet_id, after = packet[topic_end] << 8 | packet[topic_end + 1], topic_end + 2
-        length, properties = packet[after], after + 1
+        length, at = packet[after], after + 1
     except IndexError as error:
         raise Malformed("a PUBLISH that is too short") from error
     if qos > 1 or (qos and not packet_id):
         raise Malformed(f"a message of QoS {qos} with packet identifier {packet_id}")
     if length > 0x7F:  # noqa: PLR2004 - the continuation bit
-        length, properties = number(packet, after, len(packet))
-    if not bytes(packet[body : properties + length]).isascii():
-        _check_texts(packet, packet_id, (body + 2, topic_end), (properties, properties + length))
+        length, at = number(packet, after, len(packet))
+    if not (bytes(packet[body + 2 : topic_end]).isascii() and bytes(packet[at : at + length]).isascii()):
+        _check_texts(packet, packet_id, (body + 2, topic_end), (at, at + length))
     try:
-        return cast("mqtt5.PublishPacket", read(packet))
-    except Malformed as error:
-        raise BadMessage(packet_id, "bad_properties", str(error)) from error
+        found = mqtt5.read(packet)[0]
+    except BaseException as error:
+        raise BadMessage(packet_id, "bad_properties", _complaint(error)) from error
+    if not isinstance(found, mqtt5.PublishPacket):
+        raise Malformed("no PUBLISH")
+    return found
 
 
 def _check_texts(packet: memoryview, packet_id: int, topic: tuple[int, int], properties: tuple[int, int]) -> None:
@@ -193,12 +194,17 @@ def read(packet: memoryview) -> mqtt5.Packet:
     """
     try:
         return mqtt5.read(packet)[0]
-    except (ValueError, IndexError) as error:
-        raise Malformed(str(error)) from error
-    except BaseException as error:  # the panic at a bad text has no class to import, and is no Exception
-        if type(error).__name__ != "PanicException":
-            raise
-        raise Malformed("a text that is no UTF-8") from error
+    except BaseException as error:
+        raise Malformed(_complaint(error)) from error
+
+
+def _complaint(error: BaseException) -> str:
+    """What `mqtt5.read` found wrong; other errors are raised again."""
+    if isinstance(error, (ValueError, IndexError)):
+        return str(error)
+    if type(error).__name__ == "PanicException":  # at a bad text; it has no class to import, and is no Exception
+        return "a text that is no UTF-8"
+    raise error
 
 
 def said(codes: type[enum.IntEnum], code: int) -> str:
