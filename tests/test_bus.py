@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import pytest
 
 from broker.embedded.server import EmbeddedBroker
-from tests.aio import async_test
+from tests.aio import async_test, until
 from tests.brokers import Mosquitto
-from tiercut.bus import Delivery, ManagedBus, Message, Subscription
+from tiercut.bus import Delivery, ManagedBus, Message, Sent, Subscription
 from tiercut.bus.memory import MemoryBus
 from tiercut.bus.memory_broker import MemoryBroker
 from tiercut.bus.mqtt import MqttBus
@@ -84,6 +84,58 @@ async def test_message_arrives_with_all_its_properties(connect: Connect, topic: 
     assert (got.content_type, got.response_topic, got.correlation) == ("application/json", "answers/here", b"\x00\x01")
     assert sent.payload_bytes == 7
     assert sent.seconds >= 0
+
+
+@async_test
+async def test_post_answers_once_and_never_within_the_call(connect: Connect, topic: str) -> None:
+    async with connect() as bus:
+        subscription = await bus.subscribe(topic)
+        answers: list[Sent | Exception] = []
+        for number in range(20):
+            bus.post(Message(topic, bytes([number]), qos=number % 2), answers.append)
+            assert len(answers) == 0
+        got = await take(subscription, 20)
+        await until(lambda: len(answers) == 20)
+    assert sorted(delivery.payload[0] for delivery in got) == list(range(20))
+    assert all(isinstance(answer, Sent) and answer.payload_bytes == 1 for answer in answers)
+    assert len(answers) == 20
+
+
+@async_test
+async def test_cancelled_post_is_not_answered(connect: Connect, topic: str) -> None:
+    async with connect() as bus:
+        answers: list[Sent | Exception] = []
+        bus.post(Message(topic, b"1"), answers.append).cancel()
+        await bus.publish(Message(topic, b"2"))
+        assert answers == []
+        assert bus.counters["reconnects"] == 0
+
+
+@async_test
+async def test_fault_in_an_answer_is_logged_and_the_bus_goes_on(
+    connect: Connect, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Sent | Exception) -> None:
+        raise ValueError
+
+    async with connect() as bus:
+        bus.post(Message(topic, b""), fail)
+        await bus.publish(Message(topic, b""))
+    assert [record.getMessage() for record in caplog.records] == ["the answer to a message was not handled"]
+
+
+@async_test
+async def test_post_refuses_what_publish_refuses(connect: Connect, topic: str) -> None:
+    async with connect() as bus:
+        with pytest.raises(PacketTooLarge):
+            bus.post(Message(topic, bytes(bus.max_payload_bytes + 1)), print)
+        for bad in (Message("a/+", b""), Message("", b""), Message(topic, b"", qos=2)):
+            with pytest.raises(ValueError, match=r"topic|QoS"):
+                bus.post(bad, print)
+        with pytest.raises(UnicodeEncodeError):
+            bus.post(Message(topic, b"", properties=[("a", "\udcff")]), print)
+    with pytest.raises(BusError, match="was closed"):
+        bus.post(Message(topic, b""), print)
 
 
 @async_test

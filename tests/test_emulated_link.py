@@ -111,6 +111,27 @@ async def test_messages_keep_their_order_when_the_link_changes_under_way(clock: 
 
 
 @virtual_time
+async def test_posts_are_answered_over_the_link_and_a_withdrawn_one_makes_room(clock: ManualClock) -> None:
+    settings = LinkSettings(rate_mbps=8.0, delay_s=1.0)
+    answers: list[tuple[float, Sent | Exception]] = []
+    async with EmulatedBus(MemoryBus(MemoryBroker(clock=clock)), settings, clock=clock, budget_bytes=1_500_000) as bus:
+        subscription = await bus.subscribe("a")
+        posts = [
+            bus.post(Message("a", bytes([number]) * 1_000_000), lambda answer: answers.append((clock.now_s, answer)))
+            for number in range(4)
+        ]
+        assert answers == []
+        posts[1].cancel()  # it waits for room
+        await asyncio.sleep(2.5)  # the first has arrived, and its answer is on the way back
+        posts[0].cancel()
+        await asyncio.sleep(100)
+        got = [(await anext(aiter(subscription))).payload[0] for _ in range(3)]
+    assert got == [0, 2, 3]
+    assert [at_s for at_s, _ in answers] == pytest.approx([2.5 + 3.0, 5.5 + 3.0])
+    assert all(isinstance(answer, Sent) for _, answer in answers)
+
+
+@virtual_time
 async def test_budget_holds_callers_back_before_the_link(clock: ManualClock) -> None:
     settings = LinkSettings(rate_mbps=8.0)
     async with EmulatedBus(MemoryBus(MemoryBroker(clock=clock)), settings, clock=clock, budget_bytes=1_500_000) as bus:

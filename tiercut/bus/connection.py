@@ -166,11 +166,11 @@ class Connection:
             self._on_answer(packet)
         elif kind & 0xF0 == wire.PUBLISH:
             try:
-                message = wire.read_publish(packet)
+                message, payload = wire.read_publish(packet)
             except wire.BadMessage as error:
                 self._events.on_bad_message(error.packet_id, error.reason, str(error))
             else:
-                self._events.on_message(message)
+                self._events.on_message(message, payload)
         elif kind == wire.PUBACK:
             if packet[1] == 2:  # noqa: PLR2004 - 'success', as nearly always
                 self._events.on_acked(packet[2] << 8 | packet[3], 0)

@@ -75,8 +75,8 @@ class Events(Protocol):
     def on_accepted(self, accepted: Accepted) -> None:
         """CONNACK came: the connection can be written to."""
 
-    def on_message(self, message: mqtt5.PublishPacket) -> None:
-        """PUBLISH came."""
+    def on_message(self, message: mqtt5.PublishPacket, payload: bytes) -> None:
+        """PUBLISH came; its payload stands beside it."""
 
     def on_bad_message(self, packet_id: int, reason: str, came: str) -> None:
         """A PUBLISH came that cannot be read; ``packet_id`` is 0 for QoS 0."""

@@ -141,9 +141,9 @@ class Incoming:
             for inbox in route.inboxes:
                 inbox.end()
 
-    def message(self, message: mqtt5.PublishPacket) -> None:
+    def message(self, message: mqtt5.PublishPacket, payload: bytes) -> None:
         """PUBLISH came: hand it to its subscriptions."""
-        counters, topic, payload, packet_id = self._counters, message.topic, message.payload, message.packet_id
+        counters, topic, packet_id = self._counters, message.topic, message.packet_id
         counters["messages_in"] += 1
         counters["bytes_in"] += len(payload)
         inboxes = self._routes.inboxes(topic, message.subscription_ids)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from tiercut.bus.inbox import Inbox
+from tiercut.bus.packets import good_topic
 
 #: Topics whose receivers are cached; hostile topics must not fill the memory.
 _CACHED_TOPICS = 1024
@@ -111,13 +112,16 @@ class Routes:
         return not route.inboxes
 
     def inboxes(self, topic: str, identifiers: Sequence[int] = ()) -> list[Inbox]:
-        """Who gets a message: the filters it names, else all that match its topic."""
+        """Who gets a message: the filters it names, else all that match its topic; nobody, if that is no topic."""
         if identifiers:
+            if not good_topic(topic):
+                return []
             return [inbox for route in self if route.identifier in identifiers for inbox in route.inboxes]
         found = self._matches.get(topic)
         if found is None:
             if len(self._matches) >= _CACHED_TOPICS:
                 self._matches.clear()
-            found = [inbox for route in self if topic_matches(route.topic_filter, topic) for inbox in route.inboxes]
+            routes = [route for route in self if topic_matches(route.topic_filter, topic)] if good_topic(topic) else []
+            found = [inbox for route in routes for inbox in route.inboxes]
             self._matches[topic] = found
         return found

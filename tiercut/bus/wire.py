@@ -103,32 +103,34 @@ def publish(message: Message, *, qos: int, retain: bool, packet_id: int, duplica
         correlation_data=message.correlation,
         user_properties=list(message.properties),
     ).write()
-    return [_head(packet, len(payload)), payload] if apart else [packet]
-
-
-def _head(packet: bytes, payload_bytes: int) -> bytes:
-    """A packet without its payload, made the head of one with it."""
+    if not apart:
+        return [packet]
     body = 2
     while packet[body - 1] > 0x7F:  # noqa: PLR2004 - the continuation bit
         body += 1
-    length = len(packet) - body + payload_bytes
-    head = bytearray(packet[:1])
-    while length > 0x7F:  # noqa: PLR2004 - as above
+    return [_head(packet[0], packet[body:], len(payload)), payload]
+
+
+def _head(first: int, body: bytes | memoryview, payload_bytes: int) -> bytes:
+    """A packet up to its payload."""
+    length = len(body) + payload_bytes
+    head = bytearray((first,))
+    while length > 0x7F:  # noqa: PLR2004 - seven bits a byte
         head.append(length & 0x7F | 0x80)
         length >>= 7
     head.append(length)
-    return bytes(head + packet[body:])
+    return bytes(head + body)
 
 
-def read_publish(packet: memoryview) -> mqtt5.PublishPacket:
-    """A whole PUBLISH.
+def read_publish(packet: memoryview) -> tuple[mqtt5.PublishPacket, bytes]:
+    """A whole PUBLISH without its payload, and that.
 
-    `mqtt5.read` panics at texts that are no UTF-8, so those are looked for before; most packets have nothing but ASCII
-    beside their payload, and one comparison tells.
+    `mqtt5.read` panics at texts that are no UTF-8, so those are looked for before: most packets have nothing but ASCII
+    beside their payload, which one comparison tells. It is not shown the payload, into which a wrong length may lead.
 
     Raises:
         BadMessage: only this message is bad.
-        Malformed: its packet identifier cannot be known.
+        Malformed: its packet identifier cannot be known, or its QoS is none that is subscribed to.
     """
     try:
         body = 2
@@ -145,15 +147,16 @@ def read_publish(packet: memoryview) -> mqtt5.PublishPacket:
         raise Malformed(f"a message of QoS {qos} with packet identifier {packet_id}")
     if length > 0x7F:  # noqa: PLR2004 - the continuation bit
         length, at = number(packet, after, len(packet))
-    if not (bytes(packet[body + 2 : topic_end]).isascii() and bytes(packet[at : at + length]).isascii()):
-        _check_texts(packet, packet_id, (body + 2, topic_end), (at, at + length))
+    stop = at + length
+    if not (bytes(packet[body + 2 : topic_end]).isascii() and bytes(packet[at:stop]).isascii()):
+        _check_texts(packet, packet_id, (body + 2, topic_end), (at, stop))
     try:
-        found = mqtt5.read(packet)[0]
+        found = mqtt5.read(memoryview(_head(packet[0], packet[body:stop], 0)))[0]
     except BaseException as error:
         raise BadMessage(packet_id, "bad_properties", _complaint(error)) from error
     if not isinstance(found, mqtt5.PublishPacket):
         raise Malformed("no PUBLISH")
-    return found
+    return found, bytes(packet[stop:])
 
 
 def _check_texts(packet: memoryview, packet_id: int, topic: tuple[int, int], properties: tuple[int, int]) -> None:
