@@ -244,7 +244,11 @@ async def test_acknowledgements_of_a_turn_go_out_with_the_message_that_follows()
 async def test_large_messages_pass_small_socket_buffers_both_ways(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(open_socket, "_SOCKET_BUFFER_BYTES", 32 * 1024)
+    def small(sock: socket.socket) -> None:
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, 32 * 1024)
+
+    monkeypatch.setattr(open_socket, "tune", small)
     payloads = [random.Random(size).randbytes(size) for size in (2_000_000, 10, 300_000, 1)]  # noqa: S311
     with Mosquitto(tmp_path) as broker:
         async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus:

@@ -43,7 +43,8 @@ class MqttBus:
     Attributes:
         counters: ``messages_in``, ``bytes_in`` (payloads), ``messages_out``, ``bytes_out``, ``reconnects``,
             ``publish_refused``, ``receive_maximum_exceeded``, ``acknowledged_early``, and ``dropped_<reason>`` for
-            messages that came and went to nobody.
+            messages that came and went to nobody: ``no_subscription``, ``bad_topic``, ``bad_properties``,
+            ``qos0_queue_full``.
 
     Raises:
         SettingsError: on entering: a TLS file is not right.

@@ -1,4 +1,4 @@
-"""Opening a socket without holding up the loop, and making it fit for large packets."""
+"""Opening a socket without holding up the loop."""
 
 from __future__ import annotations
 
@@ -12,10 +12,6 @@ from typing import TypeVar
 
 from tiercut.bus.client_tls import newest_tls
 from tiercut.bus.settings import MqttSettings
-
-#: Send and receive buffers of the socket. The kernel doubles and caps them; with the usual Linux cap (208 KiB) they
-#: still take a 150 kB packet whole.
-_SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
 
 Opened = TypeVar("Opened")
 
@@ -77,8 +73,10 @@ async def in_daemon_thread(connect: Callable[[], Opened], *, late: Callable[[Ope
 
 
 def tune(sock: socket.socket) -> None:
-    """No waiting for more bytes to send (Nagle), and buffers that hold a large packet."""
+    """No waiting for more bytes to send (Nagle).
+
+    The buffers are the kernel's to size. Set to 4 MiB they made no difference to turns of the loop or CPU of a message
+    of 600 kB there and back (Linux 6, loopback, 2026-11-30), and setting them ends Linux' own sizing: at its usual caps
+    they would stop at 416 KiB, where it goes up to 4 MiB for sending and 6 MiB for receiving.
+    """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        with contextlib.suppress(OSError):  # some systems refuse instead of capping; then their default it is
-            sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)
