@@ -10,7 +10,7 @@ import mqtt5
 from tiercut.bus.base import Message
 
 #: First bytes of packets (MQTT 5 §2.1.2), flags left out for PUBLISH.
-CONNACK, PUBLISH, PUBACK, SUBACK, UNSUBACK, PINGRESP, DISCONNECT = 0x20, 0x30, 0x40, 0x90, 0xB0, 0xD0, 0xE0
+CONNACK, PUBLISH, PUBACK, PINGRESP = 0x20, 0x30, 0x40, 0xD0
 PINGREQ = b"\xc0\x00"
 #: PUBACK 'success', but for its packet identifier (2 bytes).
 ACK = b"\x40\x02"
