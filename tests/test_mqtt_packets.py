@@ -214,8 +214,8 @@ class CountingSocket:
 def counted(bus: MqttBus) -> CountingSocket:
     """The bus's socket, counted from now on."""
     writer = bus._connection._transport._writer  # type: ignore[union-attr]
-    writer._sock = CountingSocket(writer._sock)  # type: ignore[assignment]
-    return writer._sock  # type: ignore[return-value]
+    writer._sock = CountingSocket(writer._sock)
+    return writer._sock
 
 
 @async_test
