@@ -42,7 +42,7 @@ async def open_in_background(make: Callable[[], T], *, late: Callable[[T], None]
             try:
                 made = make()
             except BaseException as caught:  # noqa: BLE001 - a driver may raise anything, and nobody else would hear of it
-                loop.call_soon_threadsafe(fail, _ours(caught))
+                loop.call_soon_threadsafe(fail, as_exception(caught))
             else:
                 loop.call_soon_threadsafe(give, made)
 
@@ -55,9 +55,9 @@ async def open_in_background(make: Callable[[], T], *, late: Callable[[T], None]
         raise
 
 
-def _ours(caught: BaseException) -> Exception:
+def as_exception(caught: BaseException, what: str = "cannot open the sensor") -> Exception:
     """What a task may raise without ending the loop."""
     if isinstance(caught, Exception) and not isinstance(caught, StopIteration):
         return caught
     came = f"{type(caught).__name__}: {caught}"
-    return SensorError("cannot open the sensor", expected="a sensor", came=came, fix="check the sensor")
+    return SensorError(what, expected="a sensor", came=came, fix="check the sensor")

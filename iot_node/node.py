@@ -22,6 +22,7 @@ from tiercut.node.node import Node
 from tiercut.node.part import Part, Tasks
 from tiercut.node.preparation import NotHere
 from tiercut.plan import Plan, Tier
+from tiercut.protocol.events import id_and_source, seq_of
 from tiercut.protocol.nodes import PrepareSegment, StreamPlan
 from tiercut.protocol.results import read_outcome
 from tiercut.protocol.stream_settings import StreamSettings
@@ -127,7 +128,7 @@ class IotNode(Node):
                 continue
             if stream.plan is None:
                 await self._wait_for_next(offered.plan)
-            await stream.new_plan(offered)
+            stream.new_plan(offered)
 
     def _is_old(self, stream: Stream, offered: StreamPlan) -> bool:
         """A plan for another node that reads the sensor, before this one or after it."""
@@ -151,14 +152,21 @@ class IotNode(Node):
                 await asyncio.sleep(FIRST_PEER_POLL_S)
 
     def _outcome_heard(self, stream: Stream, delivery: Delivery, *, dropped: bool) -> None:
+        """A result, or why there is none: only its id and source are read, where it has these."""
         delivery.ack()
+        event, source = id_and_source(delivery.properties)
         try:
-            name, seq = read_outcome(delivery.payload)
+            if event is None or source is None:  # published by other software
+                name, seq = read_outcome(delivery.payload)
+                is_own = name == stream.settings.name
+            else:
+                seq = seq_of(event)
+                is_own = source == (stream.dropped_source if dropped else stream.result_source)
         except BadMessage as error:
             self.context.set_aside(error)
             return
-        if name == stream.settings.name:
-            stream.outcome(seq, dict(delivery.properties).get("id"), dropped=dropped)
+        if is_own:
+            stream.outcome(seq, event, dropped=dropped)
 
 
 class AssignedStreams(Part):

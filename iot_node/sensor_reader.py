@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from collections.abc import Callable
 
 from iot_node.difference_detector import DifferenceDetector
 from iot_node.drop_report import DropReport
-from iot_node.prepared import Prepared, deadline_s
+from iot_node.sensor_frame import SensorFrame, deadline_s
+from iot_node.sensor_thread import SensorThread
 from iot_node.source import Source, open_source
 from tiercut.clock import Clock
 from tiercut.errors import InputError, SensorError
@@ -19,7 +17,7 @@ from tiercut.model.bundle import Bundle
 from tiercut.plan import FULL, Plan
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.streams import SourceReport, SourceState
-from tiercut.sensing.sensor_format import Spoiled
+from tiercut.sensing.sensor_format import Captured, Spoiled
 
 
 class SensorReader:
@@ -33,8 +31,9 @@ class SensorReader:
         drops: Where it counts frames, and what it drops.
         detector: Says which frames to skip.
         plan: Gives the plan that the stream follows now.
-        wanted: Waits until the sensor is to be read.
+        prepares: Whether a frame that is read now is made the model's input at once; otherwise it may be replaced.
         offer: Takes a frame.
+        ready: Told that `read_one` may be called: at the start, and after each frame.
 
     Attributes:
         source: The open sensor.
@@ -54,8 +53,9 @@ class SensorReader:
         drops: DropReport,
         detector: DifferenceDetector,
         plan: Callable[[], Plan | None],
-        wanted: Callable[[], Awaitable[None]],
-        offer: Callable[[Prepared], Awaitable[None]],
+        prepares: Callable[[], bool],
+        offer: Callable[[SensorFrame], None],
+        ready: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._node = node
@@ -64,15 +64,17 @@ class SensorReader:
         self._drops = drops
         self._detector = detector
         self._plan = plan
-        self._wanted = wanted
+        self._prepares = prepares
         self._offer = offer
+        self._ready = ready
+        self._thread: SensorThread[SensorFrame | Spoiled] | None = None
         self._log = logging.getLogger(f"{node}.{settings.name}")
         self._state: SourceState = "silent"
         #: why it gives no frames; empty while it does
         self._failure = ""
         #: the last failure that was logged
         self._logged = ""
-        #: number of the next frame
+        #: number of the next frame; the sensor's thread counts
         self._seq = 0
         self.source: Source = self.open_again()
 
@@ -83,9 +85,18 @@ class SensorReader:
 
     async def read(self) -> None:
         """Read the sensor at its rate until it ends, or fails: then it may be opened again, for `resume` and this."""
-        pool = ThreadPoolExecutor(1, thread_name_prefix=f"sensor-{self._settings.name}")
+        settings = self._settings
+        thread = self._thread = SensorThread(
+            self._next,
+            self._given,
+            period_s=1 / settings.fps if settings.fps else 0.0,
+            most=None if settings.frames is None else max(0, settings.frames - self._seq),
+            clock=self._clock,
+            name=f"sensor-{settings.name}",
+        )
         try:
-            await self._read_all(pool)
+            self._ready()
+            await thread.ended()
         except SensorError as error:  # the device's other streams go on
             self._drops.counters["sensors_failed"] += 1
             self.failed(str(error))
@@ -96,37 +107,35 @@ class SensorReader:
             self._state = "ended"
             self._log.info("sensor ended")
         finally:
+            self._thread = None
+            thread.stop()
             self.source.close()
-            pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _read_all(self, pool: ThreadPoolExecutor) -> None:
-        loop = asyncio.get_running_loop()
-        period_s = 1 / self._settings.fps if self._settings.fps else 0.0
-        due_s = self._clock.monotonic_s()
-        while self._settings.frames is None or self._seq < self._settings.frames:
-            await self._wanted()
-            given = await loop.run_in_executor(pool, self._next, self._seq)
-            if given == "ended":
-                return
-            self._seq += 1
-            self._drops.count("captured")
-            self._state = "running"
-            if isinstance(given, Prepared):
-                await self._offer(given)
-            else:
-                self._drops.note(given.reason, given.message)
-            due_s = max(due_s + period_s, self._clock.monotonic_s())
-            await asyncio.sleep(max(due_s - self._clock.monotonic_s(), 0))
+    def read_one(self) -> None:
+        """Read one more frame, as soon as the sensor's rate allows; once after each time it was ready."""
+        if self._thread is not None:
+            self._thread.permit()
+
+    def _given(self, given: SensorFrame | Spoiled) -> None:
+        self._drops.count("captured")
+        self._state = "running"
+        if isinstance(given, Spoiled):
+            self._drops.note(given.reason, given.message)
+        else:
+            self._offer(given)
+        self._ready()
 
     # ------------------------------------------------------------------ on the sensor's thread
 
-    def _next(self, seq: int) -> Prepared | Spoiled | Literal["ended"]:
-        """The next frame as the model's input, if it is worth it."""
+    def _next(self) -> SensorFrame | Spoiled | None:
+        """The next frame, if it is worth it; ``None`` at the end."""
         captured = self.source.next()
         if captured is None:
-            return "ended"
-        if isinstance(captured, Spoiled):
-            return captured
+            return None
+        seq, self._seq = self._seq, self._seq + 1
+        return captured if isinstance(captured, Spoiled) else self._taken(captured, seq)
+
+    def _taken(self, captured: Captured, seq: int) -> SensorFrame | Spoiled:
         now_s, unix_s = self._clock.monotonic_s(), self._clock.unix_s()
         age_s = 0.0 if captured.at_unix_s is None else max(0.0, unix_s - captured.at_unix_s)
         plan = self._plan()
@@ -134,24 +143,22 @@ class SensorReader:
         if max_age_s is not None and age_s > max_age_s:  # under any plan: it could not have been in time with one
             ages = f"{age_s * 1e3:.0f} ms old as it came, deadline {max_age_s * 1e3:.0f} ms"
             return Spoiled("past_deadline", f"{ages}; raise deadline_ms, or see what delays the sensor's frames")
-        at_s = now_s - age_s
-        if self._detector.skips(captured.frame, at_s):
+        if self._detector.skips(captured.frame, now_s - age_s):
             return Spoiled("unchanged", "")
-        variant = FULL if plan is None else plan.exit
-        try:
-            arrays = self._bundle.to_inputs(captured.frame, variant)
-        except InputError as error:
-            return Spoiled("wrong_shape", str(error))
-        return Prepared(
+        frame = SensorFrame(
             seq=seq,
             frame=captured.frame,
-            arrays=arrays,
-            variant=variant,
             label=_printable(captured.label),
-            captured_s=at_s,
+            captured_s=now_s - age_s,
             captured_unix_s=unix_s - age_s,
-            prepare_s=max(0.0, self._clock.monotonic_s() - at_s),
+            prepare_s=max(0.0, self._clock.monotonic_s() - now_s + age_s),
         )
+        if not self._prepares():
+            return frame
+        try:
+            return frame.prepared(self._bundle, FULL if plan is None else plan.exit, self._clock)
+        except InputError as error:
+            return Spoiled("wrong_shape", str(error))
 
     # ------------------------------------------------------------------ when it fails
 

@@ -1,38 +1,48 @@
 """What happens to a frame on a device, in order.
 
-1. `wanted` holds its sensor's thread back until there is use for a frame; `SensorReader` reads it and makes the
-   model's input of it. It may be skipped there, as it hardly differs from the one before it (`DifferenceDetector`): it
-   keeps its number and is counted as ``dropped.unchanged``.
-2. `offer` puts it in the single place for the next frame. With ``delivery = "every"`` the sensor waits until that is
-   free, with ``"latest"`` a newer frame takes it and the older one is counted as ``dropped.newer_frame``.
-3. `start` sends it as soon as the `InFlightWindow` has room: from then on it is in flight, and the window owns its
-   record.
+1. `SensorReader` reads the sensor on a thread, one frame for each `read_one`. A frame may be skipped there, as it
+   hardly differs from the one before it (`DifferenceDetector`): it keeps its number and is counted as
+   ``dropped.unchanged``.
+   With ``delivery = "every"``, or without a rate of its own, the sensor is read when its frame can be sent: one that
+   waits grows old. With ``"latest"`` and a rate it is read at its rate.
+2. `offer` puts it in the single place for the next frame. With ``"latest"`` a newer frame takes it, and the older one
+   is counted as ``dropped.newer_frame`` before any work was done on it.
+3. `_go` sends it as soon as the `InFlightWindow` has room, as the input of the model: from then on it is in flight, and
+   the window owns its record.
 4. `_left`: the next node's broker has it.
 5. `outcome`: it has a result, or a reason why there is none. `watch_overdue` sends it again where neither comes, or
    gives it up.
+
+Whatever may let the next frame go calls `_go`: a frame, an outcome, a plan, a timer. All of it is on the event loop,
+but for the reading and preparing of frames.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+from msgspec import structs
+
 from iot_node.difference_detector import DifferenceDetector
 from iot_node.drop_report import DropReport
-from iot_node.prepared import Prepared, work_of
 from iot_node.privacy import check_plan
+from iot_node.sensor_frame import Outbound, SensorFrame
 from iot_node.sensor_reader import SensorReader
 from tiercut.clock import Clock
+from tiercut.errors import InputError
 from tiercut.model.bundle import Bundle
 from tiercut.pipeline.jobs import Job
 from tiercut.pipeline.window import InFlightWindow
 from tiercut.plan import Plan
-from tiercut.protocol.events import event_id
+from tiercut.protocol.events import DROPPED_TYPE, RESULT_TYPE, event_id, event_source
 from tiercut.protocol.nodes import StreamPlan
 from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.protocol.streams import SourceReport
 
 #: How often to look for frames without an outcome.
 OVERDUE_EVERY_S = 1.0
@@ -54,6 +64,8 @@ class Stream:
     Attributes:
         plan: The plan that the next frame follows; ``None`` before the first.
         sensor: Reads its open sensor.
+        result_source: What its results name as their source (CloudEvents).
+        dropped_source: The same of what says why there is no result.
 
     Raises:
         SettingsError: the sensor does not fit the model.
@@ -90,21 +102,43 @@ class Stream:
             drops=self._drops,
             detector=self._detector,
             plan=lambda: self.plan,
-            wanted=self.wanted,
+            prepares=lambda: self._reads_on_demand or self._is_open,
             offer=self.offer,
+            ready=self.ready,
         )
+        self.result_source = event_source(site, settings.name, RESULT_TYPE)
+        self.dropped_source = event_source(site, settings.name, DROPPED_TYPE)
+        #: the sensor is read when its frame can be sent
+        self._reads_on_demand = settings.delivery == "every" or settings.fps is None
+        self._period_s = 1 / settings.fps if settings.fps else 0.0
+        #: makes the messages of the plan's frames
+        self._outbound: Outbound | None = None
         #: the single place between sensor and window
-        self._next: Prepared | None = None
+        self._next: SensorFrame | None = None
         #: frames that can be sent again (``every`` only) are kept with their records: at most ``in_flight``
-        self._window: InFlightWindow[Prepared] = InFlightWindow(limit=settings.in_flight, timeout_s=settings.timeout_s)
-        #: the single place or the plan has changed
-        self._changed = asyncio.Condition()
-        #: set when the window may have got room
-        self._room = asyncio.Event()
+        self._window: InFlightWindow[SensorFrame] = InFlightWindow(
+            limit=settings.in_flight, timeout_s=settings.timeout_s
+        )
+        #: frames in flight whose input is still being made; those behind them wait, which keeps the order
+        self._preparing = 0
+        #: a frame that came now would be sent at once; the sensor's thread reads it
+        self._is_open = True
+        #: the sensor waits to be told to read
+        self._sensor_waits = False
+        #: when the sensor may give its next frame, and whether the window has kept it from being read
+        self._due_s = -math.inf
+        self._sensor_held = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def close(self) -> None:
-        """End its sensor, from any thread."""
+        """End its sensor and send no more frames, from any thread."""
+        self._closed = True
         self.sensor.source.close()
+
+    def report(self) -> SourceReport:
+        """How its sensor and its window do, and what was dropped of its frames."""
+        return structs.replace(self.sensor.report(), window=round(self._window.size, 1))
 
     # ------------------------------------------------------------------ plans
 
@@ -123,68 +157,84 @@ class Stream:
             min_noise=self.settings.min_noise,
         )
 
-    async def new_plan(self, offered: StreamPlan) -> None:
+    def new_plan(self, offered: StreamPlan) -> None:
         """Follow a plan from the next frame on; `check` it before."""
-        async with self._changed:
-            self.plan = offered.plan
-            self._changed.notify_all()
-        self._room.set()  # the new plan may let more frames be sent
-        plan = offered.plan
+        plan, most = offered.plan, self.settings.in_flight
+        if plan.deadline is not None and plan.deadline.in_flight is not None:  # more would wait for each other
+            most = min(most, plan.deadline.in_flight)
+        names = {"site": self._site, "node": self._node}
+        self._outbound = Outbound(plan, self.settings, self.bundle, clock=self._clock, **names)
+        self._window.new_way(most, self._clock.monotonic_s())
+        self.plan = plan
         cuts = {"first": plan.first_cut, "second": plan.second_cut}
         self._log.info("plan", extra={"epoch": plan.epoch, **cuts, "why": offered.reason})
+        self._go()
 
     # ------------------------------------------------------------------ 1, 2: from the sensor to the single place
 
-    async def wanted(self) -> None:
-        """Wait until the sensor is to be read.
-
-        Without a rate of its own a sensor gives as many frames as are taken, whatever the delivery mode. With a
-        deadline it is read when its frame can be sent: one that waits grows old.
-        """
-        if self.settings.delivery == "every" or self.settings.fps is None:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._next is None)
-            while self.plan is not None and self.plan.deadline is not None and not self._has_room:
-                await self._more_room()
-
-    async def offer(self, prepared: Prepared) -> None:
+    def offer(self, frame: SensorFrame) -> None:
         """Put a frame in the single place; one that waits there makes room for it."""
-        async with self._changed:
-            if self._next is not None:
-                self._drops.note_known("newer_frame")
-            self._next = prepared
-            self._changed.notify_all()
+        if self._next is not None:
+            self._drops.note_known("newer_frame")
+        self._next = frame
+
+    def ready(self) -> None:
+        """The sensor has given what it had, and can be read again."""
+        self._sensor_waits, self._sensor_held = True, False
+        self._due_s = self._clock.monotonic_s() + self._period_s
+        self._go()
+
+    def _read_on(self) -> None:
+        """Let the sensor be read, where there is use for a frame. Before the first plan one is read ahead."""
+        if self._reads_on_demand:
+            if self._next is not None or self._preparing:
+                return
+            now_s = self._clock.monotonic_s()
+            if self.plan is not None and (wait_s := self._window.wait_s(now_s)):
+                self._sensor_held = True
+                self._try_again(wait_s)
+                return
+            if self._sensor_held and now_s >= self._due_s:
+                self._window.held()
+        self._sensor_waits = False
+        self.sensor.read_one()
 
     # ------------------------------------------------------------------ 3: from there to the worker
 
-    async def start(self) -> None:
-        """Send frames as the window has room, forever."""
-        while True:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._next and self.plan)
-            while not self._has_room or self._would_overtake:
-                await self._more_room()
-            async with self._changed:
-                prepared, plan = self._next, self.plan
-                self._next = None
-                self._changed.notify_all()
-            if prepared is None or plan is None:  # both were just seen; this is for the type checker
-                continue
-            self._window.start(
-                prepared.seq,
-                self._clock.monotonic_s(),
-                epoch=plan.epoch,
-                event=event_id(prepared.seq, prepared.captured_unix_s),
-                kept=prepared if self.settings.delivery == "every" else None,
-            )
-            self._send(prepared, plan)
+    def _go(self) -> None:
+        """Do what can be done now: send the frame that waits, and let the sensor be read."""
+        if self._closed:
+            return
+        if self._next is not None:
+            self._start_next()
+        if not self._reads_on_demand:
+            self._is_open = self._next is None and self._can_start()
+        if self._sensor_waits:
+            self._read_on()
 
-    @property
-    def _has_room(self) -> bool:
-        """Whether one more frame may be sent: where there is a deadline, without waiting for those before it."""
-        deadline = None if self.plan is None else self.plan.deadline
-        most = None if deadline is None else deadline.in_flight
-        return self._window.has_room and (most is None or len(self._window) < most)
+    def _can_start(self) -> bool:
+        if self._outbound is None or self._preparing or self._would_overtake:
+            return False
+        return not self._window.wait_s(self._clock.monotonic_s())
+
+    def _start_next(self) -> None:
+        frame, outbound = self._next, self._outbound
+        if frame is None or outbound is None or self._preparing or self._would_overtake:
+            return
+        now_s = self._clock.monotonic_s()
+        if wait_s := self._window.wait_s(now_s):
+            self._window.held()
+            self._try_again(wait_s)
+            return
+        self._next = None
+        self._window.start(
+            frame.seq,
+            now_s,
+            epoch=outbound.plan.epoch,
+            event=event_id(frame.seq, frame.captured_unix_s),
+            kept=frame if self.settings.delivery == "every" else None,
+        )
+        self._send(frame, outbound)
 
     @property
     def _would_overtake(self) -> bool:
@@ -193,17 +243,48 @@ class Stream:
             return False
         return self._window.holds_other_epoch(self.plan.epoch)
 
-    async def _more_room(self) -> None:
-        self._room.clear()
-        await self._room.wait()
+    def _try_again(self, wait_s: float) -> None:
+        """A part of a place becomes free with time; all others with an outcome."""
+        if self._timer is None and wait_s < math.inf:
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._timed)
 
-    def _send(self, prepared: Prepared, plan: Plan) -> None:
-        prepared = prepared.made_for(plan, self.bundle)
-        arrived_s = self._clock.monotonic_s()
-        names = {"site": self._site, "node": self._node, "model": self.bundle.model}
-        work = work_of(prepared, plan, self.settings, clock=self._clock, **names)
-        left = partial(self._left, prepared.seq)
-        self._submit(Job(work=work, arrived_s=arrived_s, ack=left, arrays=prepared.arrays))
+    def _timed(self) -> None:
+        self._timer = None
+        self._go()
+
+    def _send(self, frame: SensorFrame, outbound: Outbound) -> None:
+        if outbound.is_ready(frame):
+            self._submit_to_worker(frame, outbound)
+        elif outbound.takes.takes_as_is(frame.frame):  # nothing to compute
+            self._prepared(outbound, frame.seq, partial(frame.prepared, self.bundle, outbound.variant, self._clock))
+        else:
+            self._preparing += 1
+            making = asyncio.get_running_loop().run_in_executor(
+                None, frame.prepared, self.bundle, outbound.variant, self._clock
+            )
+            making.add_done_callback(partial(self._has_prepared, outbound, frame.seq))
+
+    def _has_prepared(self, outbound: Outbound, seq: int, making: asyncio.Future[SensorFrame]) -> None:
+        self._preparing -= 1
+        if not making.cancelled() and not self._closed:
+            self._prepared(outbound, seq, making.result)
+        self._go()
+
+    def _prepared(self, outbound: Outbound, seq: int, made: Callable[[], SensorFrame]) -> None:
+        try:
+            frame = made()
+        except Exception as error:
+            self._window.give_up(seq)
+            if not isinstance(error, InputError):
+                raise
+            self._drops.note("wrong_shape", str(error))
+        else:
+            self._submit_to_worker(frame, outbound)
+
+    def _submit_to_worker(self, frame: SensorFrame, outbound: Outbound) -> None:
+        left = partial(self._left, frame.seq)
+        work, arrived_s = outbound.work(frame), self._clock.monotonic_s()
+        self._submit(Job(work=work, arrived_s=arrived_s, ack=left, arrays=frame.arrays))
 
     # ------------------------------------------------------------------ 4, 5: until its outcome
 
@@ -219,27 +300,25 @@ class Stream:
             event: Its CloudEvents id: a frame of that number from before a restart of this device has another.
             dropped: It has no result: the next frame is not skipped for being like it.
         """
-        if self._window.expects(seq, event) and self._end(seq):
+        if not self._window.expects(seq, event):
+            return
+        if self._window.outcome(seq, self._clock.monotonic_s(), dropped=dropped):
             self._drops.count("done")
             if dropped:
                 self._detector.forget()
+            self._go()
 
     async def watch_overdue(self) -> None:
         """Give up frames without an outcome (``latest``), or send them again, ever more rarely (``every``)."""
         while True:
             await asyncio.sleep(OVERDUE_EVERY_S)
             for frame in self._window.overdue(self._clock.monotonic_s()):
-                if frame.kept is not None and self.plan:  # today's: the one it followed may be why it is late
+                if frame.kept is not None and self._outbound:  # today's: the one it followed may be why it is late
                     self._counters["frames_resent"] += 1
                     self._window.sent_again(frame.seq, self._clock.monotonic_s())
-                    self._send(frame.kept, self.plan)
-                elif self._end(frame.seq):
+                    self._send(frame.kept, self._outbound)
+                elif self._window.give_up(frame.seq):
                     self._drops.note_known("lost")
                     self._detector.forget()
                     self._log.warning("frame lost: neither a result nor a drop reason came", extra={"seq": frame.seq})
-
-    def _end(self, seq: int) -> bool:
-        """It is not in flight any more; false where it was not."""
-        known = self._window.end(seq)
-        self._room.set()
-        return known
+            self._go()  # frames that are late take no place any more

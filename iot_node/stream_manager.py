@@ -164,7 +164,6 @@ class StreamManager:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._follow(stream, aiter(plans)), name=f"{name}: plan")
                 group.create_task(self._sense(stream), name=f"{name}: sensor")
-                group.create_task(stream.start(), name=f"{name}: start")
                 group.create_task(stream.watch_overdue(), name=f"{name}: overdue")
                 group.create_task(self._report(stream), name=f"{name}: report")
         finally:
@@ -216,7 +215,7 @@ class StreamManager:
         """Publish how the sensor does, where that has changed."""
         before = None
         while True:
-            report = self._assignments.with_rival(stream.sensor.report())
+            report = self._assignments.with_rival(stream.report())
             if report != before:
                 await self._publish(report)
                 before = report

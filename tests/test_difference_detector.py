@@ -178,13 +178,12 @@ async def test_frame_after_one_that_was_dropped_is_not_skipped(chain: Bundle, tm
         settings, site="home", node="d", bundle=chain, clock=ManualClock(), counters=counters, submit=jobs.append
     )
     plan = Plan(epoch=1, first_cut=1, second_cut=chain.end, device="d", edge="e", codecs=("raw",))
-    await stream.new_plan(StreamPlan(stream="cam", model=chain.model, model_name="chain", plan=plan))
-    tasks = [asyncio.create_task(task()) for task in (stream.sensor.read, stream.start)]
+    stream.new_plan(StreamPlan(stream="cam", model=chain.model, model_name="chain", plan=plan))
+    reading = asyncio.create_task(stream.sensor.read())
     for sent in (1, 2, 3):
         while len(jobs) < sent or counters["dropped.unchanged"] < 4 * sent:  # noqa: ASYNC110 - counters have no event
             await asyncio.sleep(0.001)
         assert len(jobs) == sent
         stream.outcome(jobs[-1].work.seq, dropped=True)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    reading.cancel()
+    await asyncio.wait([reading])

@@ -1,5 +1,7 @@
 """How many frames of a stream may be in flight, and what becomes of each."""
 
+import math
+
 import pytest
 
 from tiercut.pipeline.window import MAX_TIMEOUTS, InFlightWindow
@@ -13,16 +15,16 @@ def test_window_is_full_at_its_limit_and_has_room_after_an_outcome() -> None:
     window: InFlightWindow[str] = InFlightWindow(limit=2, timeout_s=5)
     window.start(0, 0.0)
     window.start(1, 0.1)
-    assert not window.has_room
-    assert window.end(0)
-    assert window.has_room
+    assert window.wait_s(0.2) == math.inf
+    assert window.outcome(0, 1.0)
+    assert window.wait_s(1.0) == 0
 
 
 def test_second_outcome_of_a_frame_frees_nothing() -> None:
     window: InFlightWindow[str] = InFlightWindow(limit=2, timeout_s=5)
     window.start(0, 0.0)
-    assert window.end(0)
-    assert not window.end(0)
+    assert window.outcome(0, 1.0)
+    assert not window.outcome(0, 1.0)
     assert len(window) == 0
 
 
@@ -45,7 +47,7 @@ def test_time_counts_from_when_a_frame_has_left() -> None:
 def test_frame_that_leaves_after_its_outcome_is_not_in_flight() -> None:
     window: InFlightWindow[str] = InFlightWindow(limit=1, timeout_s=5)
     window.start(0, 0.0)
-    window.end(0)
+    window.outcome(0, 1.0)
     window.left(0, 1.0)
     assert len(window) == 0
 
@@ -111,5 +113,5 @@ def test_window_knows_whether_frames_of_another_plan_are_in_flight() -> None:
     assert not window.holds_other_epoch(2)
     window.start(0, 0.0, epoch=1)
     assert (window.holds_other_epoch(1), window.holds_other_epoch(2)) == (False, True)
-    window.end(0)
+    window.outcome(0, 1.0)
     assert not window.holds_other_epoch(2)

@@ -167,6 +167,8 @@ class FrameSpec:
         Raises:
             InputError: the frame is no such array.
         """
+        if self.kind == "image" and self.takes_as_is(frame):
+            return np.ascontiguousarray(frame).reshape(self.shape)
         if self.kind == "tensor":
             if frame.shape != self.shape or frame.dtype.name != self.dtype:
                 raise _unfit(f"{self.dtype}{list(self.shape)}", frame)
@@ -178,6 +180,13 @@ class FrameSpec:
         if frame.ndim < 3 or len(frame) != self.views:  # noqa: PLR2004 - views, height, width
             raise _unfit(f"{self.views} images as uint8[{self.views}, height, width, 3]", frame)
         return np.stack([self._image_input(_as_pixels(view)) for view in frame])
+
+    def takes_as_is(self, frame: NDArray[np.generic]) -> bool:
+        """Whether a frame is the model's input as it is, but for its layout: it costs next to nothing to make it that."""
+        if self.kind != "image":
+            return True
+        full = self.resize == "stretch" or self.crop_ratio == 1
+        return full and frame.dtype == np.uint8 and frame.shape == (*self.size, self.channels) and self.views == 1
 
     def _signal_input(self, frame: NDArray[np.generic]) -> NDArray[np.float32]:
         if self.channels == 1 and frame.ndim == 1:

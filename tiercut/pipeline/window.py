@@ -1,17 +1,21 @@
 """The frames of one stream that are in flight: how many may be, and what has become of each.
 
 MQTT's flow control ends at the broker: it takes a message whether or not anyone works on it. So the device counts the
-frames of a stream that have no outcome yet (a result, or a reason why there is none) and sends no more than
-``limit`` of them. What it does with the next one is the stream's delivery mode: ``every`` lets the sensor wait,
-``latest`` keeps the newest frame and drops the one that it replaces.
+frames of a stream that have no outcome yet (a result, or a reason why there is none). It sends no more than ``limit``
+of them, and no more than keep the slowest stage of their way busy (`way_window`). What it does with the next one is the
+stream's delivery mode: ``every`` lets the sensor wait, ``latest`` keeps the newest frame and drops the one that it
+replaces.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
+
+from tiercut.pipeline.way_window import WayWindow
 
 #: What it takes to send a frame again.
 Kept = TypeVar("Kept")
@@ -49,21 +53,27 @@ class InFlight(Generic[Kept]):
 
     Attributes:
         seq: Its number.
+        first_s: When it was sent for the first time.
+        alone: No other frame was in flight then, but such as may be lost.
         sent_s: When it was sent, left the device, or was sent again: whichever was last.
         patience_s: How long to wait for its outcome from then on.
         epoch: Of the plan with which it was sent first.
         event: CloudEvents id of its outcome; empty where not needed.
         kept: What it takes to send it again; ``None``: it is given up when it is overdue.
         state: Where it is.
+        resent: It was sent more than once: which sending an outcome belongs to is unknown.
     """
 
     seq: int
+    first_s: float
+    alone: bool
     sent_s: float
     patience_s: float
     epoch: int
     event: str
     kept: Kept | None
     state: FrameState = FrameState.SENT
+    resent: bool = False
 
     def happens(self, event: FrameEvent, now_s: float) -> None:
         """Follow `TRANSITIONS`; the wait for the outcome begins again."""
@@ -80,18 +90,50 @@ class InFlightWindow(Generic[Kept]):
     """
 
     def __init__(self, *, limit: int, timeout_s: float) -> None:
-        self.limit = limit
         self.timeout_s = timeout_s
+        self._way = WayWindow(limit)
         #: by number, in the order of sending
         self._frames: dict[int, InFlight[Kept]] = {}
+        #: frames sent before are of another plan, and their outcomes say nothing of the way
+        self._way_from_s = -math.inf
 
     def __len__(self) -> int:
         return len(self._frames)
 
     @property
-    def has_room(self) -> bool:
-        """Whether one more frame may be sent."""
-        return len(self._frames) < self.limit
+    def size(self) -> float:
+        """How many frames may be in flight now, on average: 1 to the limit."""
+        return self._way.size
+
+    def wait_s(self, now_s: float) -> float:
+        """Seconds until one more frame may be sent; infinity: not before an outcome.
+
+        A frame that is much later than usual (it may be lost) takes a place of the limit only, not of those that the
+        way is worth: or one lost frame could stop a stream until its timeout.
+        """
+        in_flight = len(self._frames)
+        wait_s = self._way.wait_s(in_flight, now_s)
+        if not wait_s or in_flight >= self._way.limit:
+            return wait_s
+        late = self._late(now_s)
+        return self._way.wait_s(in_flight - late, now_s) if late else wait_s
+
+    def _late(self, now_s: float) -> int:
+        late_s, late = now_s - self._way.late_after_s, 0
+        for frame in self._frames.values():
+            if frame.first_s >= late_s:
+                break
+            late += 1
+        return late
+
+    def held(self) -> None:
+        """A frame was there to be sent and had to wait for the window."""
+        self._way.held()
+
+    def new_way(self, limit: int, now_s: float) -> None:
+        """Frames are sent another way from now on, with another limit."""
+        self._way_from_s = now_s
+        self._way.new_way(limit, now_s)
 
     def holds_other_epoch(self, epoch: int) -> bool:
         """Whether a frame in flight was sent with another plan."""
@@ -100,7 +142,14 @@ class InFlightWindow(Generic[Kept]):
     def start(self, seq: int, now_s: float, *, epoch: int = 0, event: str = "", kept: Kept | None = None) -> None:
         """A frame is sent for the first time; see `InFlight`."""
         self._frames[seq] = InFlight(
-            seq=seq, sent_s=now_s, patience_s=self.timeout_s, epoch=epoch, event=event, kept=kept
+            seq=seq,
+            first_s=now_s,
+            alone=len(self._frames) == self._late(now_s),
+            sent_s=now_s,
+            patience_s=self.timeout_s,
+            epoch=epoch,
+            event=event,
+            kept=kept,
         )
 
     def left(self, seq: int, now_s: float) -> None:
@@ -113,8 +162,17 @@ class InFlightWindow(Generic[Kept]):
         frame = self._frames.get(seq)
         return frame is None or event is None or event == frame.event
 
-    def end(self, seq: int) -> bool:
+    def outcome(self, seq: int, now_s: float, *, dropped: bool = False) -> bool:
         """A frame's outcome is known; ``False`` when it was not in flight (a duplicate, or given up before)."""
+        frame = self._frames.pop(seq, None)
+        if frame is None:
+            return False
+        if frame.first_s >= self._way_from_s:
+            self._way.outcome(frame.first_s, now_s, alone=frame.alone, exact=not (dropped or frame.resent))
+        return True
+
+    def give_up(self, seq: int) -> bool:
+        """A frame is not waited for any more; ``False`` when it was not in flight."""
         return self._frames.pop(seq, None) is not None
 
     def overdue(self, now_s: float) -> list[InFlight[Kept]]:
@@ -129,4 +187,5 @@ class InFlightWindow(Generic[Kept]):
         """An overdue frame was sent once more; the next time comes later."""
         frame = self._frames[seq]
         frame.happens(FrameEvent.RESENT, now_s)
+        frame.resent = True
         frame.patience_s = min(2 * frame.patience_s, MAX_TIMEOUTS * self.timeout_s)

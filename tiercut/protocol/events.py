@@ -13,6 +13,8 @@ DROPPED_TYPE = "tiercut.dropped.v1"
 SPEC_VERSION = "1.0"
 #: The message's content type, which CloudEvents calls ``datacontenttype``.
 CONTENT_TYPE = "application/json"
+#: Digits of a frame's number, at most: those of 2**64.
+MAX_SEQ_DIGITS = 20
 #: What every outcome has.
 REQUIRED = ("specversion", "id", "source", "type", "time")
 #: What an outcome may have besides: no node adds them, all that hand an outcome on keep them.
@@ -24,12 +26,36 @@ def event_id(seq: int, captured_unix_s: float) -> str:
     return f"{seq}-{round(captured_unix_s * 1e3)}"
 
 
+def seq_of(event: str) -> int:
+    """The number of the frame that an `event_id` names.
+
+    Raises:
+        BadEnvelope: it is no such id.
+    """
+    digits = event.partition("-")[0]
+    if not (digits.isdecimal() and digits.isascii() and len(digits) <= MAX_SEQ_DIGITS):
+        expected = "an id of a frame's number, '-', and when it was captured in milliseconds"
+        raise refuse("bad_outcome", expected=expected, came=event[:60])
+    return int(digits)
+
+
 def event_source(site: str, stream: str, kind: str) -> str:
     """Where an outcome comes from.
 
     A frame that was dropped on one way may have a result on another: these are two events, and have the same id.
     """
     return f"/tiercut/{site}/{stream}" + ("/dropped" if kind == DROPPED_TYPE else "")
+
+
+def id_and_source(properties: Iterable[tuple[str, str]]) -> tuple[str | None, str | None]:
+    """What names an event, among user properties; ``None`` for what is not there: it is no CloudEvent."""
+    event = source = None
+    for name, value in properties:
+        if name == "id":
+            event = value
+        elif name == "source":
+            source = value
+    return event, source
 
 
 def attributes(work: Work, *, kind: str, unix_s: float) -> list[tuple[str, str]]:

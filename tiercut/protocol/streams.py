@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from tiercut.declared import decode_json, encode_json, fit_sentence, iso_time, unix_time
 from tiercut.errors import SettingsError
 from tiercut.fields import Count, IsoTime, ModelId, Name, Sentence, ShortText, reason
-from tiercut.limits import MAX_TEXT
+from tiercut.limits import MAX_INTEGER, MAX_TEXT
 from tiercut.names import NAME
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.settings import from_table, to_table
@@ -71,6 +71,7 @@ class SourceReport(Struct, frozen=True, kw_only=True):
         message: Why it waits or has failed.
         frames: Counters: ``captured``, ``done``, ``dropped.<reason>``.
         trouble: Reasons of drops with what was wrong.
+        window: How many frames may be in flight now, on average; 0 where the sensor is not open.
     """
 
     stream: Name
@@ -80,6 +81,7 @@ class SourceReport(Struct, frozen=True, kw_only=True):
     message: Sentence = ""
     frames: _Frames = msgspec.field(default_factory=dict)
     trouble: _Troubles = ()
+    window: Annotated[float, Meta(ge=0, le=MAX_INTEGER)] = 0.0
 
     def __post_init__(self) -> None:
         fit_sentence(self, "message")

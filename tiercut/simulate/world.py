@@ -76,6 +76,8 @@ class World:
             ends: noticed(traces.mbps.zeros(), scenario.detect_s) for ends, traces in scenario.links.items()
         }
         self._window: InFlightWindow[None] = InFlightWindow(limit=scenario.in_flight, timeout_s=scenario.timeout_s)
+        #: of the plan of the last frame that has set out
+        self._epoch: int | None = None
         self._next: Flight | None = None
         self._flights: list[Flight] = []
         for station in self.stations.values():
@@ -157,13 +159,21 @@ class World:
 
     def _set_out(self) -> None:
         flight = self._next
-        if flight is None or not self._window.has_room:
+        if flight is None:
+            return
+        if wait_s := self._window.wait_s(self.now_s):
+            self._window.held()
+            if math.isfinite(wait_s):
+                self.at(self.now_s + wait_s, self._set_out)
             return
         self._policy.passes(self.now_s)
         flight.plan = self._policy.choose(self.now_s)
         if flight.plan is None:
             return
         self._next = None
+        if flight.plan.epoch != self._epoch:
+            self._epoch = flight.plan.epoch
+            self._window.new_way(self.scenario.in_flight, self.now_s)
         self._window.start(flight.seq, self.now_s)
         self.stations[self._goal.device].put(flight)
 
@@ -172,14 +182,14 @@ class World:
             self._next = None
         if flight.outcome is None:
             flight.outcome, flight.done_s = "lost", self.now_s
-        if self._window.end(flight.seq):
+        if self._window.give_up(flight.seq):
             self._set_out()
 
     def _heard(self, flight: Flight) -> None:
         if flight.finished_s is not None:
             goal = self._goal
             self._policy.result(journey(flight, goal.name, goal.model), self.now_s)
-        if self._window.end(flight.seq):
+        if self._window.outcome(flight.seq, self.now_s, dropped=flight.finished_s is None):
             self._set_out()
 
     def _way_back(self, flight: Flight) -> float:
