@@ -67,9 +67,19 @@ def model() -> Bundle:
 
 @asynccontextmanager
 async def site(
-    folder: Path, bundle: Bundle, *, first: int, second: int, codec: str, stream: dict[str, Any]
+    folder: Path,
+    bundle: Bundle,
+    *,
+    first: int,
+    second: int,
+    codec: str,
+    stream: dict[str, Any],
+    device: str = "iot_node",
 ) -> AsyncIterator[tuple[Processes, AsyncIterator[Arrived]]]:
-    """One device, edge and cloud node on one broker; gives the processes and the results as they arrive."""
+    """One device, edge and cloud node on one broker; gives the processes and the results as they arrive.
+
+    ``device`` is the module that is the device's program.
+    """
     with mosquitto(folder) as port:
         common: dict[str, Any] = {
             "site": "bench",
@@ -91,7 +101,7 @@ async def site(
             "hub": ("broker", common | {"node": "hub", "plans": [plan]}),
             "c": ("cloud_node", common | {"node": "c"}),
             "e": ("edge_node", common | {"node": "e"}),
-            "d": ("iot_node", common | {"node": "d", "streams": [source]}),
+            "d": (device, common | {"node": "d", "streams": [source]}),
         }
         bus = MqttBus(MqttSettings(url=str(common["broker_url"])), clock=SystemClock(), wait=True)
         async with Processes(folder, programs) as processes, bus:

@@ -38,19 +38,18 @@ def _system_clock_id() -> str:
 
 
 class SystemClock:
-    """The machine's own clocks."""
+    """The machine's own clocks.
 
-    @property
-    def id(self) -> str:
-        """Equal for all processes of one running kernel (and time namespace)."""
-        return _system_clock_id()
+    Attributes:
+        id: Equal for all processes of one running kernel (and time namespace).
+    """
 
-    #: ``CLOCK_MONOTONIC``; without a call of Python's in between, as it is asked several times a message
+    #: ``CLOCK_MONOTONIC`` and ``CLOCK_REALTIME``: the functions themselves, as a frame asks tens of times for the time.
     monotonic_s = staticmethod(time.monotonic)
+    unix_s = staticmethod(time.time)
 
-    def unix_s(self) -> float:
-        """``CLOCK_REALTIME``."""
-        return time.time()
+    def __init__(self) -> None:
+        self.id = _system_clock_id()
 
 
 class ManualClock:

@@ -148,9 +148,13 @@ class Bundle:
         )
         return (full, *(exit_variant(spec, full) for spec in contents.exits), *sizes)
 
+    @cached_property
+    def _variants(self) -> dict[str, Variant]:
+        return {each.name: each for each in reversed(self.variants)}  # of one name the first
+
     def find_variant(self, name: str) -> Variant | None:
         """The variant of a name, if there is one."""
-        return next((each for each in self.variants if each.name == name), None)
+        return self._variants.get(name)
 
     def variant(self, name: str) -> Variant:
         """The variant of a name.
