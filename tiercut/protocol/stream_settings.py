@@ -105,7 +105,10 @@ class StreamSettings(SourceSettings):
         default=0.0,
     )
     skip_most_s: float = setting("seconds after which a frame is not skipped, however little has changed", default=10.0)
-    in_flight: int = setting("frames that may be in flight, on their way to a result", default=6)
+    in_flight: int = setting(
+        "frames that may be in flight, on their way to a result, at most; fewer are where more would only wait",
+        default=6,
+    )
     timeout_s: float = setting(
         "seconds after which a frame without an outcome is given up, or sent again", default=10.0
     )
