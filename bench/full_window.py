@@ -18,5 +18,5 @@ def wait_s(window: WayWindow, in_flight: int, now_s: float) -> float:
 
 
 if __name__ == "__main__":
-    WayWindow.wait_s = wait_s  # type: ignore[method-assign]
+    WayWindow.wait_s = wait_s  # type: ignore[assignment, method-assign]
     leave(main(Settings, build, role="device", program="python -m bench.full_window", arguments=sys.argv[1:]))

@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class Job:
 async def tiercut_times(job: Job) -> list[Arrived]:
     """Tiercut's own nodes."""
     stream = {"fps": FPS, "frames": job.frames + WARM_UP}  # each frame is done before the next one is captured
-    cuts = {"first": job.first, "second": job.second}
+    cuts: dict[str, Any] = {"first": job.first, "second": job.second}
     with tempfile.TemporaryDirectory() as folder:
         async with site(Path(folder), job.bundle, **cuts, codec=job.codec, stream=stream) as (_, arriving):
             return (await take(arriving, job.frames + WARM_UP))[WARM_UP:]

@@ -182,7 +182,7 @@ class FrameSpec:
         return np.stack([self._image_input(_as_pixels(view)) for view in frame])
 
     def takes_as_is(self, frame: NDArray[np.generic]) -> bool:
-        """Whether a frame is the model's input as it is, but for its layout: it costs next to nothing to make it that."""
+        """Whether a frame is the model's input but for its layout: making it that costs next to nothing."""
         if self.kind != "image":
             return True
         full = self.resize == "stretch" or self.crop_ratio == 1
