@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tiercut.declared import decode_json, encode_json, fit_sentence, iso_time, unix_time
 from tiercut.errors import SettingsError
@@ -71,7 +71,7 @@ class SourceReport(Struct, frozen=True, kw_only=True):
         message: Why it waits or has failed.
         frames: Counters: ``captured``, ``done``, ``dropped.<reason>``.
         trouble: Reasons of drops with what was wrong.
-        window: How many frames may be in flight now, on average; 0 where the sensor is not open.
+        window: How many frames may be in flight now, on average; left out where the sensor is not open.
     """
 
     stream: Name
@@ -81,7 +81,7 @@ class SourceReport(Struct, frozen=True, kw_only=True):
     message: Sentence = ""
     frames: _Frames = msgspec.field(default_factory=dict)
     trouble: _Troubles = ()
-    window: Annotated[float, Meta(ge=0, le=MAX_INTEGER)] = 0.0
+    window: Annotated[float, Meta(ge=0, le=MAX_INTEGER)] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         fit_sentence(self, "message")
