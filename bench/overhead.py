@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import queue
 import statistics
 import subprocess
@@ -24,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from paho.mqtt.client import Client
 
-from bench.bare import TOPICS, connect
+from bench.bare import TOPICS, connect, read_result
 from bench.machine import machine
 from bench.site import Arrived, model, mosquitto, site, take
 from tiercut.model.bundle import Bundle
@@ -84,10 +84,10 @@ def bare_times(job: Job) -> list[Times]:
     """The bare minimum (`bench.bare`)."""
     arrived: queue.Queue[Times] = queue.Queue()
 
-    def note(payload: bytes) -> None:
+    def note(_client: Client, payload: bytes) -> None:
         now_s = time.time()
-        _, work_s, captured_s = json.loads(payload)
-        arrived.put(Times(now_s - captured_s, work_s))
+        carried = read_result(payload)
+        arrived.put(Times(now_s - carried.captured_s, carried.wall_s))
 
     with tempfile.TemporaryDirectory() as folder, mosquitto(Path(folder)) as port:
         time.sleep(0.3)  # the broker listens

@@ -46,18 +46,34 @@ class Arrived:
         return sum(float(s["ms"]) for s in stages if s["where"] == node and s["kind"] in kinds) / 1e3
 
 
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """A broker that runs: its port on the loopback, and its process."""
+
+    port: int
+    pid: int
+
+
 @contextlib.contextmanager
-def mosquitto(folder: Path) -> Iterator[int]:
-    """Mosquitto on a free port of the loopback."""
+def broker(folder: Path, *more: str) -> Iterator[Broker]:
+    """Mosquitto on a free port, with ``more`` lines of configuration; what it prints is in ``mosquitto.log``."""
     port = free_port()
     config = folder / "mosquitto.conf"
-    config.write_text(BROKER.format(port=port), encoding="utf-8")
-    process = subprocess.Popen(["mosquitto", "-c", str(config)], stderr=subprocess.DEVNULL)
+    config.write_text(BROKER.format(port=port) + "".join(f"{line}\n" for line in more), encoding="utf-8")
+    with (folder / "mosquitto.log").open("wb") as log:
+        process = subprocess.Popen(["mosquitto", "-c", str(config)], stdout=log, stderr=subprocess.DEVNULL)
     try:
-        yield port
+        yield Broker(port, process.pid)
     finally:
         process.terminate()
         process.wait()
+
+
+@contextlib.contextmanager
+def mosquitto(folder: Path) -> Iterator[int]:
+    """The port of one, for those who need no more."""
+    with broker(folder) as running:
+        yield running.port
 
 
 def model() -> Bundle:
@@ -80,35 +96,44 @@ async def site(
 
     ``device`` is the module that is the device's program.
     """
+    plan = {"edge": "e", "first_cut": str(first), "second_cut": str(second), "codecs": [codec, codec]}
     with mosquitto(folder) as port:
-        common: dict[str, Any] = {
-            "site": "bench",
-            "broker_url": f"mqtt://127.0.0.1:{port}",
-            "bundles": str(bundle.folder.parent),
-        }
-        plan = {
-            "stream": "s",
-            "model": bundle.name,
-            "device": "d",
-            "edge": "e",
-            "cloud": "c",
-            "first_cut": str(first),
-            "second_cut": str(second),
-            "codecs": [codec, codec],
-        }
-        source = {"name": "s", "model": bundle.name, "sensor": "noise", "delivery": "every", **stream}
-        programs: dict[str, tuple[str, ProgramSettings]] = {
-            "hub": ("broker", common | {"node": "hub", "plans": [plan]}),
-            "c": ("cloud_node", common | {"node": "c"}),
-            "e": ("edge_node", common | {"node": "e"}),
-            "d": (device, common | {"node": "d", "streams": [source]}),
-        }
-        bus = MqttBus(MqttSettings(url=str(common["broker_url"])), clock=SystemClock(), wait=True)
-        async with Processes(folder, programs) as processes, bus:
-            subscription = await bus.subscribe(RESULT.filter(site="bench"))
-            for name in programs:
-                await processes.start(name)
-            yield processes, _arriving(aiter(subscription))
+        async with site_on(port, folder, bundle, plan=plan, stream=stream, device=device) as running:
+            yield running
+
+
+@asynccontextmanager
+async def site_on(
+    port: int,
+    folder: Path,
+    bundle: Bundle,
+    *,
+    plan: dict[str, Any],
+    stream: dict[str, Any],
+    device: str = "iot_node",
+) -> AsyncIterator[tuple[Processes, AsyncIterator[Arrived]]]:
+    """Hub, cloud node, device, and where the plan names one an edge, on the broker at ``port``."""
+    common: dict[str, Any] = {
+        "site": "bench",
+        "broker_url": f"mqtt://127.0.0.1:{port}",
+        "bundles": str(bundle.folder.parent),
+    }
+    plan = {"stream": "s", "model": bundle.name, "device": "d", "cloud": "c", **plan}
+    source = {"name": "s", "model": bundle.name, "sensor": "noise", "delivery": "every", **stream}
+    programs: dict[str, tuple[str, ProgramSettings]] = {
+        "hub": ("broker", common | {"node": "hub", "plans": [plan]}),
+        "c": ("cloud_node", common | {"node": "c"}),
+        "e": ("edge_node", common | {"node": "e"}),
+        "d": (device, common | {"node": "d", "streams": [source]}),
+    }
+    if "edge" not in plan:
+        del programs["e"]
+    bus = MqttBus(MqttSettings(url=str(common["broker_url"])), clock=SystemClock(), wait=True)
+    async with Processes(folder, programs) as processes, bus:
+        subscription = await bus.subscribe(RESULT.filter(site="bench"))
+        for name in programs:
+            await processes.start(name)
+        yield processes, _arriving(aiter(subscription))
 
 
 async def _arriving(deliveries: AsyncIterator[Any]) -> AsyncIterator[Arrived]:

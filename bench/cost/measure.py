@@ -1,0 +1,141 @@
+"""Measuring a running system: CPU and switches per frame, messages and bytes, idle CPU, cold starts."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cost.broker_log import LOG_ALL, Messages, by_process
+from bench.cost.counters import Spent, carried, look, resident_mb, sockets, spent
+from bench.cost.systems import Frame, Job, Running, Tiercut, bare, rival, tiercut, whole
+from bench.site import Broker, broker
+
+#: After its last frame a site still sends statuses, and acknowledges; then it is idle.
+SETTLE_S = 10.0
+BUSY = "while True: sum(range(100_000))"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A system in one round.
+
+    Attributes:
+        frames: Those measured.
+        spent: Per frame, by process.
+        resident_mb: By process, where there is one, after the frames.
+    """
+
+    frames: list[Frame]
+    spent: dict[str, Spent]
+    resident_mb: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What a process sends and gets per frame: messages as counted by the broker, and bytes of its sockets."""
+
+    messages: dict[str, Messages]
+    bytes: dict[str, tuple[float, float]]
+    frames: int
+
+
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """So many other processes that compute."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            other = stack.enter_context(subprocess.Popen([sys.executable, "-c", BUSY]))
+            stack.callback(other.kill)
+        yield
+
+
+@asynccontextmanager
+async def system(name: str, job: Job, *broker_lines: str) -> AsyncIterator[tuple[Running, Path]]:
+    """One of the systems by its name, and the folder with its broker's log."""
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        with broker(folder, *broker_lines) as running_broker:
+            await asyncio.sleep(0.3)  # it listens
+            async with _of(name, job, running_broker, folder) as running:
+                yield running, folder
+
+
+def _of(name: str, job: Job, at: Broker, folder: Path) -> AbstractAsyncContextManager[Running]:
+    if name == "tiercut":
+        return tiercut(job, at, folder)
+    if name in ("bare", "whole"):
+        return (bare if name == "bare" else whole)(job, at)
+    return rival(name, job)
+
+
+async def measure(running: Running, job: Job) -> Measured:
+    """A warm-up, then the frames."""
+    await running.take(job.warm_up)
+    pids = running.pids()
+    before = look(pids)
+    frames = await running.take(job.frames)
+    after = look(pids)
+    each = {name: total.per(job.frames) for name, total in spent(pids, before, after).items()}
+    return Measured(frames, each, {name: resident_mb(group[0]) for name, group in pids.items() if len(group) == 1})
+
+
+async def traffic(name: str, job: Job) -> Traffic:
+    """Messages and bytes, in a pass with the broker's log of all packets."""
+    async with system(name, job, *LOG_ALL) as (running, folder):
+        await running.take(job.warm_up)
+        log = folder / "mosquitto.log"
+        pids = running.pids()
+        since, before = len(log.read_text(encoding="utf-8")), carried(pids, sockets())
+        await running.take(job.frames)
+        open_now, text = sockets(), log.read_text(encoding="utf-8")
+        after = carried(pids, open_now)
+    sent = {who: ((after[who][0] - before[who][0]) / job.frames, (after[who][1] - before[who][1]) / job.frames)
+            for who in pids}  # fmt: skip
+    return Traffic(by_process(pids, open_now, text, since), sent, job.frames)
+
+
+async def idle(running: Running, seconds: float) -> dict[str, Spent]:
+    """What each process spends per second while there is no frame."""
+    await asyncio.sleep(SETTLE_S)
+    pids = running.pids()
+    before, start_s = look(pids), time.monotonic()
+    await asyncio.sleep(seconds)
+    after = look(pids)
+    return {name: total.per(time.monotonic() - start_s) for name, total in spent(pids, before, after).items()}
+
+
+async def cold_starts(job: Job) -> dict[str, float]:
+    """Seconds from the start of each node's process to the first result of a frame that went through it.
+
+    The others run, the model is in the page cache, and frames come at the rate: what is seen is interpreter, imports,
+    connection, the segment's load, and the frame's own way.
+    """
+    seconds: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as text, broker(Path(text)) as at:
+        await asyncio.sleep(0.3)  # it listens
+        endless = 1_000_000
+        async with tiercut(job, at, Path(text), frames=endless) as running:
+            await running.take(job.warm_up)
+            for node in job.nodes:
+                seconds[node] = await _restarted(running, node)
+    return seconds
+
+
+async def _restarted(running: Tiercut, node: str) -> float:
+    """Stop a node, let the others finish what they have, start it."""
+    name = running.names[node]
+    await running.processes.stop(name)
+    await asyncio.sleep(1.0)
+    start_s = time.time()
+    await running.processes.start(name)
+    while True:
+        (frame,) = await running.take(1)
+        if frame.arrived_s > start_s and any(where == node for where, _, _ in frame.stages):
+            return frame.arrived_s - start_s
