@@ -4,8 +4,8 @@ No acknowledgement after the work, no order, no back-pressure, no clocks, no che
 publishes. `bench.overhead` and `bench.cost` run it in the same run as tiercut; ``python -m bench.bare ROLE …`` is one
 of its processes. With two equal cuts there is no edge: the device publishes to the cloud.
 
-A frame carries what it has cost so far: wall seconds in segments and codecs, and for each node CPU seconds of its
-thread in segments and codecs (the device's: in the sensor and the preparation of its frame too).
+A frame carries its wall seconds in segments and codecs so far. With a folder for ledgers, each process keeps there what
+CPU time it has spent in sensor, segments and codecs (`bench.ledger`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
+from bench.ledger import Ledger
 from tiercut.codecs.table import CODECS
 from tiercut.model.bundle import Bundle
 from tiercut.plan import FULL
@@ -64,84 +65,68 @@ class Meter:
         self.wall_s += time.perf_counter() - self._wall_s
         self.cpu_s += time.thread_time() - self._cpu_s
 
-
-@dataclass(frozen=True, slots=True)
-class Carried:
-    """What a frame carries beside its tensors.
-
-    Attributes:
-        wall_s: In segments and codecs so far.
-        captured_s: When it was the model's input, on the wall clock.
-        cpu_s: CPU seconds of each node so far, the device's first.
-    """
-
-    wall_s: float
-    captured_s: float
-    cpu_s: tuple[float, ...] = ()
-
-    def after(self, meter: Meter) -> Carried:
-        """With one more node's work."""
-        return Carried(self.wall_s + meter.wall_s, self.captured_s, (*self.cpu_s, meter.cpu_s))
+    def note(self, ledger: Ledger | None) -> None:
+        """All pieces of a frame's work here, for others to read."""
+        if ledger is not None:
+            ledger.add(self.cpu_s, frames=1)
 
 
-def finish(outputs: Arrays, carried: Carried, meter: Meter) -> bytes:
-    """The result's JSON: the best class, and what the frame has carried."""
-    best = int(np.argmax(next(iter(outputs.values()))))
-    carried = carried.after(meter)
-    return json.dumps([best, carried.wall_s, carried.captured_s, carried.cpu_s]).encode()
+def finish(outputs: Arrays, spent_s: float, captured_s: float) -> bytes:
+    """The result's JSON: the best class, seconds of work, and when the frame's time began."""
+    return json.dumps([int(np.argmax(next(iter(outputs.values())))), spent_s, captured_s]).encode()
 
 
-def read_result(payload: bytes) -> Carried:
-    """What a result says of its frame."""
-    _, wall_s, captured_s, cpu_s = json.loads(payload)
-    return Carried(wall_s, captured_s, tuple(cpu_s))
-
-
-def pack(arrays: Arrays, codec: str, carried: Carried, meter: Meter) -> bytes:
-    """Arrays in a codec, and what the frame carries, with the encoding counted."""
+def pack(arrays: Arrays, codec: str, spent_s: float, captured_s: float, meter: Meter) -> bytes:
+    """Arrays in a codec, the seconds of work so far with this encoding, and when the frame's time began."""
     meter.begin()
     tensors = [[name, a.dtype.name, list(a.shape), CODECS[codec].encode(a)] for name, a in arrays.items()]
     meter.end()
-    carried = carried.after(meter)
-    packed: bytes = msgpack.packb([tensors, carried.wall_s, carried.captured_s, carried.cpu_s])
+    packed: bytes = msgpack.packb([tensors, spent_s + meter.wall_s, captured_s])
     return packed
 
 
-def unpack(payload: bytes, codec: str, meter: Meter) -> tuple[dict[str, NDArray[Any]], Carried]:
-    """The reverse, with the decoding counted."""
-    tensors, wall_s, captured_s, cpu_s = msgpack.unpackb(payload)
+def unpack(payload: bytes, codec: str, meter: Meter) -> tuple[dict[str, NDArray[Any]], float, float]:
+    """The reverse, with the decoding metered, not yet added."""
+    tensors, spent_s, captured_s = msgpack.unpackb(payload)
     meter.begin()
     arrays = {name: CODECS[codec].decode(data, dtype=dtype, shape=shape) for name, dtype, shape, data in tensors}
     meter.end()
-    return arrays, Carried(wall_s, captured_s, tuple(cpu_s))
+    return arrays, spent_s, captured_s
 
 
 class Part:
     """Segment ``[start, end)`` behind a hop: a message in, a message out."""
 
-    def __init__(self, bundle: Bundle, start: int, end: int, codec: str) -> None:
+    def __init__(self, bundle: Bundle, start: int, end: int, codec: str, ledger: Ledger | None = None) -> None:
         self._segment = bundle.segment(start, end)
         self._last = end == bundle.end
         self._codec = codec
+        self._ledger = ledger
 
     def handle(self, payload: bytes) -> bytes:
         """The next node's message, or the result."""
         meter = Meter()
-        arrays, carried = unpack(payload, self._codec, meter)
+        arrays, spent_s, captured_s = unpack(payload, self._codec, meter)
         meter.begin()
         outputs = self._segment.run(arrays)
         meter.end()
-        return finish(outputs, carried, meter) if self._last else pack(outputs, self._codec, carried, meter)
+        if self._last:
+            answer = finish(outputs, spent_s + meter.wall_s, captured_s)
+        else:
+            answer = pack(outputs, self._codec, spent_s, captured_s, meter)
+        meter.note(self._ledger)
+        return answer
 
 
 class Head:
     """The device's part: a sensor of noise as tiercut's, and segment ``[0, end)``."""
 
-    def __init__(self, bundle: Bundle, end: int, codec: str) -> None:
+    def __init__(self, bundle: Bundle, end: int, codec: str, ledger: Ledger | None = None) -> None:
         self._bundle = bundle
         self._segment = bundle.segment(0, end)
         self._last = end == bundle.end
         self._codec = codec
+        self._ledger = ledger
         self._random = np.random.default_rng(0)
         self._shape = bundle.inputs[0].shape[1:]
 
@@ -152,11 +137,16 @@ class Head:
         inputs = self._bundle.to_inputs(self._random.integers(0, 256, self._shape, dtype=np.uint8), FULL)
         meter.end()
         meter.wall_s = 0.0  # the frame's time begins as the model's input
-        carried = Carried(0.0, time.time())
+        captured_s = time.time()
         meter.begin()
         outputs = self._segment.run(inputs)
         meter.end()
-        return finish(outputs, carried, meter) if self._last else pack(outputs, self._codec, carried, meter)
+        if self._last:
+            message = finish(outputs, meter.wall_s, captured_s)
+        else:
+            message = pack(outputs, self._codec, 0.0, captured_s, meter)
+        meter.note(self._ledger)
+        return message
 
 
 def at_rate(fps: float) -> Iterator[None]:
@@ -168,33 +158,49 @@ def at_rate(fps: float) -> Iterator[None]:
         time.sleep(max(0.0, next_s - time.monotonic()))
 
 
-def run_node(role: str, port: int, bundle: Bundle, cuts: tuple[int, int], codec: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Of one process."""
+
+    role: str
+    port: int
+    bundle: Bundle
+    first: int
+    second: int
+    codec: str
+    fps: float
+    ledger: Ledger | None
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> Settings:
+        """From a command line; the folder for ledgers may be absent."""
+        role, port, folder, first, second, codec, fps, *ledgers = words
+        ledger = Ledger(Path(ledgers[0]) / f"{role}.work") if ledgers else None
+        return cls(role, int(port), Bundle.load(Path(folder)), int(first), int(second), codec, float(fps), ledger)
+
+
+def run_node(s: Settings) -> None:
     """Edge or cloud: computes in the message handler."""
-    first, second = cuts
-    part = Part(bundle, *((first, second) if role == "edge" else (second, bundle.end)), codec)
-    to = TOPICS["cloud" if role == "edge" else "result"]
+    cuts = (s.first, s.second) if s.role == "edge" else (s.second, s.bundle.end)
+    part = Part(s.bundle, *cuts, s.codec, s.ledger)
+    to = TOPICS["cloud" if s.role == "edge" else "result"]
 
     def handle(client: Client, payload: bytes) -> None:
         client.publish(to, part.handle(payload), qos=1)
 
-    connect(port, TOPICS[role], handle)
+    connect(s.port, TOPICS[s.role], handle)
     threading.Event().wait()
 
 
-def run_device(port: int, bundle: Bundle, cuts: tuple[int, int], codec: str, fps: float) -> None:
+def run_device(s: Settings) -> None:
     """The head, at a fixed rate."""
-    head = Head(bundle, cuts[0], codec)
-    to = TOPICS["cloud" if cuts[0] == cuts[1] else "edge"]
-    client = connect(port, None, lambda _client, _payload: None)
-    for _ in at_rate(fps):
+    head = Head(s.bundle, s.first, s.codec, s.ledger)
+    to = TOPICS["cloud" if s.first == s.second else "edge"]
+    client = connect(s.port, None, lambda _client, _payload: None)
+    for _ in at_rate(s.fps):
         client.publish(to, head.next(), qos=1)
 
 
 if __name__ == "__main__":
-    name, port_text, folder, first_text, second_text, codec_name, fps_text = sys.argv[1:]
-    model = Bundle.load(Path(folder))
-    both = (int(first_text), int(second_text))
-    if name == "device":
-        run_device(int(port_text), model, both, codec_name, float(fps_text))
-    else:
-        run_node(name, int(port_text), model, both, codec_name)
+    settings = Settings.of(sys.argv[1:])
+    run_device(settings) if settings.role == "device" else run_node(settings)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import queue
 import statistics
 import subprocess
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 from paho.mqtt.client import Client
 
-from bench.bare import TOPICS, connect, read_result
+from bench.bare import TOPICS, connect
 from bench.machine import machine
 from bench.site import Arrived, model, mosquitto, site, take
 from tiercut.model.bundle import Bundle
@@ -86,8 +87,8 @@ def bare_times(job: Job) -> list[Times]:
 
     def note(_client: Client, payload: bytes) -> None:
         now_s = time.time()
-        carried = read_result(payload)
-        arrived.put(Times(now_s - carried.captured_s, carried.wall_s))
+        _, work_s, captured_s = json.loads(payload)
+        arrived.put(Times(now_s - captured_s, work_s))
 
     with tempfile.TemporaryDirectory() as folder, mosquitto(Path(folder)) as port:
         time.sleep(0.3)  # the broker listens

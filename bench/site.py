@@ -17,7 +17,7 @@ from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.cli.demo import cache_folder, prepare_bundle
 from tiercut.clock import SystemClock
-from tiercut.launch.processes import Processes, ProgramSettings, free_port
+from tiercut.launch.processes import CHILD, Processes, ProgramSettings, free_port
 from tiercut.model.bundle import Bundle
 from tiercut.protocol.topics import RESULT
 
@@ -111,6 +111,7 @@ async def site_on(
     plan: dict[str, Any],
     stream: dict[str, Any],
     device: str = "iot_node",
+    child: str = CHILD,
 ) -> AsyncIterator[tuple[Processes, AsyncIterator[Arrived]]]:
     """Hub, cloud node, device, and where the plan names one an edge, on the broker at ``port``."""
     common: dict[str, Any] = {
@@ -129,7 +130,7 @@ async def site_on(
     if "edge" not in plan:
         del programs["e"]
     bus = MqttBus(MqttSettings(url=str(common["broker_url"])), clock=SystemClock(), wait=True)
-    async with Processes(folder, programs) as processes, bus:
+    async with Processes(folder, programs, child=child) as processes, bus:
         subscription = await bus.subscribe(RESULT.filter(site="bench"))
         for name in programs:
             await processes.start(name)

@@ -2,15 +2,16 @@
 
     python -m bench.cost [--busy 0 2] [--rivals] [--profile FOLDER] [--json FILE]
 
-EfficientNet-Lite0 cut at about 20 % and 60 %, int8, one thread per node, Mosquitto on loopback, real processes: hub, cloud
-node, edge, device. The three systems take turns in each round at the same rate, so caches are as cold for all.
+EfficientNet-Lite0 cut at about 20 % and 60 %, int8, one thread per node, Mosquitto on loopback, real processes: hub,
+cloud node, edge, device. The three systems take turns in each round at the same rate, so caches are as cold for all.
 
-*CPU per frame* of a process is what the kernel counts (`bench.cost.counters`). *Beyond model and codecs* is that minus the
-CPU time of sensor, segments and codecs. The bare processes measure it around exactly those calls (``time.thread_time``,
-`bench.bare`), and the same base, each round's own, is subtracted from both systems: tiercut measures nothing of the sort,
-and does the same work. The ratio is of the sums over device, edge and cloud; the hub, which bare has not, has a row of its
-own, and so has Mosquitto. *Minus work* is wall time from the model's input to the result at a subscriber, minus the wall
-time of segments and codecs. CPU time moves little with other load, so it is the figure to steer by.
+*CPU per frame* of a process is what the kernel counts (`bench.cost.counters`), by the frames that it has handled itself.
+*Beyond* is that minus the CPU time of sensor, segments and codecs, which both systems measure around exactly the same
+calls (``time.thread_time``; `bench.bare.Meter`, `bench.cost.metered`). A base measured in one of them and subtracted
+from both would not do: on a machine that others use too it differs between two runs by more than bare's whole overhead.
+The ratio is of the sums over device, edge and cloud; the hub, which bare has not, has a row of its own, and so has
+Mosquitto. *Minus work* is wall time from the model's input to the result at a subscriber, minus the wall time of
+segments and codecs. CPU time moves little with other load, so it is the figure to steer by.
 
 Messages and bytes come from a pass of their own with the broker's log of all packets (`bench.cost.broker_log`).
 """
@@ -25,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bench.cost.counters import Spent
 from bench.cost.figures import Figures, Turns
 from bench.cost.full_speed import cores_rate, rate
 from bench.cost.measure import busy, cold_starts, idle, measure, system, traffic
@@ -64,14 +66,14 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-async def in_turns(job: Job, turns: Turns, systems: Sequence[str], idle_s: float = 0.0) -> dict[str, object]:
+async def in_turns(job: Job, turns: Turns, systems: Sequence[str], idle_s: float = 0.0) -> dict[str, Spent]:
     """One round of each system; returns tiercut's idle figures if they are asked for."""
-    at_rest: dict[str, object] = {}
+    at_rest: dict[str, Spent] = {}
     with busy(turns.busy):
         for name in systems:
             say(f"{name}, {turns.busy} busy beside")
             async with system(name, job) as (running, _):
-                turns.measured[name].append(await measure(running, job))
+                turns.measured.setdefault(name, []).append(await measure(running, job))
                 if name == "tiercut" and idle_s:
                     at_rest.update(await idle(running, idle_s))
     return at_rest

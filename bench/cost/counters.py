@@ -2,11 +2,12 @@
 
 Nothing here disturbs what is counted. CPU time is the process's own clock (``clock_getcpuclockid(3)``): nanoseconds, of
 all its threads, those that have ended too. Switches are in ``/proc`` for living threads only, so those of a thread that
-ends between two looks are not counted. Bytes are ``bytes_sent`` and ``bytes_received`` of TCP_INFO, as ``ss`` prints it.
+ends between two looks are not counted. Bytes are ``bytes_sent`` and ``bytes_received`` of TCP_INFO, which ``ss`` prints.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import time
@@ -127,7 +128,7 @@ def sockets_in(listed: str) -> list[Socket]:
     """What ``ss -tinpH`` prints: a line of addresses and processes, then an indented one of figures."""
     lines = listed.splitlines()
     found: list[Socket] = []
-    for address, figures in zip(lines, lines[1:], strict=False):
+    for address, figures in itertools.pairwise(lines):
         if address[:1].isspace() or not figures[:1].isspace():
             continue
         port = int(address.split()[3].rpartition(":")[2])

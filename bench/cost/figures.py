@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ from bench.cost.counters import Spent
 from bench.cost.measure import Measured, Traffic
 from bench.cost.systems import Frame
 
-#: A one-cut plan beside the rivals: frames of the same two processes.
+#: Programs that a frame visits.
 NODES = ("device", "edge", "cloud")
 
 
@@ -27,7 +27,7 @@ class Turns:
     """
 
     busy: int
-    measured: dict[str, list[Measured]] = field(default_factory=lambda: defaultdict(list))
+    measured: dict[str, list[Measured]] = field(default_factory=dict)
 
 
 @dataclass
@@ -53,16 +53,9 @@ class Figures:
     cpu_by_package: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def base_s(bare: Measured, nodes: Sequence[str]) -> dict[str, float]:
-    """CPU seconds per frame of each node in sensor, segments and codecs, as measured inside the bare processes."""
-    return {
-        node: statistics.mean(frame.cpu_s[index] for frame in bare.frames) for index, node in enumerate(nodes)
-    }
-
-
-def beyond_s(measured: Measured, base: Mapping[str, float], names: Iterable[str]) -> float:
-    """CPU seconds per frame of some processes beyond model and codecs."""
-    return sum(measured.spent[name].cpu_s - base.get(name, 0.0) for name in names if name in measured.spent)
+def beyond_s(measured: Measured, names: Iterable[str] = NODES) -> float:
+    """CPU seconds per frame of some processes beyond sensor, model and codecs."""
+    return sum(measured.spent[name].cpu_s - measured.work_s[name] for name in names if name in measured.work_s)
 
 
 def overhead_ratio(ours: Measured, bare: Measured) -> float:
@@ -70,10 +63,9 @@ def overhead_ratio(ours: Measured, bare: Measured) -> float:
     return p50_s(ours, lambda f: f.overhead_s) / p50_s(bare, lambda f: f.overhead_s)
 
 
-def cpu_ratio(ours: Measured, bare: Measured, nodes: Sequence[str] = NODES) -> float:
+def cpu_ratio(ours: Measured, bare: Measured) -> float:
     """CPU beyond model and codecs of a frame's nodes, one by the other."""
-    base = base_s(bare, nodes)
-    return beyond_s(ours, base, nodes) / beyond_s(bare, base, nodes)
+    return beyond_s(ours) / beyond_s(bare)
 
 
 def tail_ratio(measured: Measured) -> float:

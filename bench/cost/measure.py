@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cost.broker_log import LOG_ALL, Messages, by_process
+from bench.cost.calls import rival, whole
 from bench.cost.counters import Spent, carried, look, resident_mb, sockets, spent
-from bench.cost.systems import Frame, Job, Running, Tiercut, bare, rival, tiercut, whole
+from bench.cost.systems import Frame, Job, Running, Tiercut, bare, tiercut
+from bench.ledger import Worked, read
 from bench.site import Broker, broker
 
 #: After its last frame a site still sends statuses, and acknowledges; then it is idle.
@@ -28,12 +30,14 @@ class Measured:
 
     Attributes:
         frames: Those measured.
-        spent: Per frame, by process.
+        spent: By process, per frame that it has handled itself; where it computes none, per result.
+        work_s: CPU seconds per frame of each node in sensor, segments and codecs.
         resident_mb: By process, where there is one, after the frames.
     """
 
     frames: list[Frame]
     spent: dict[str, Spent]
+    work_s: dict[str, float]
     resident_mb: dict[str, float]
 
 
@@ -70,20 +74,31 @@ async def system(name: str, job: Job, *broker_lines: str) -> AsyncIterator[tuple
 def _of(name: str, job: Job, at: Broker, folder: Path) -> AbstractAsyncContextManager[Running]:
     if name == "tiercut":
         return tiercut(job, at, folder)
-    if name in ("bare", "whole"):
-        return (bare if name == "bare" else whole)(job, at)
-    return rival(name, job)
+    if name == "bare":
+        return bare(job, at, folder)
+    return whole(job, folder) if name == "whole" else rival(name, job, folder)
 
 
 async def measure(running: Running, job: Job) -> Measured:
     """A warm-up, then the frames."""
     await running.take(job.warm_up)
     pids = running.pids()
-    before = look(pids)
+    before, worked_before = look(pids), worked(running)
     frames = await running.take(job.frames)
-    after = look(pids)
-    each = {name: total.per(job.frames) for name, total in spent(pids, before, after).items()}
-    return Measured(frames, each, {name: resident_mb(group[0]) for name, group in pids.items() if len(group) == 1})
+    after, worked_after = look(pids), worked(running)
+    own = {name: worked_after[name] - earlier for name, earlier in worked_before.items()}
+    handled = {name: each.frames for name, each in own.items() if each.frames}
+    return Measured(
+        frames=frames,
+        spent={n: total.per(handled.get(n, job.frames)) for n, total in spent(pids, before, after).items()},
+        work_s={name: own[name].cpu_s / count for name, count in handled.items()},
+        resident_mb={name: resident_mb(group[0]) for name, group in pids.items() if len(group) == 1},
+    )
+
+
+def worked(running: Running) -> dict[str, Worked]:
+    """What each process that computes has worked so far."""
+    return {name: read(path) for name, path in running.ledgers.items()}
 
 
 async def traffic(name: str, job: Job) -> Traffic:

@@ -47,7 +47,7 @@ def package_of(frame: str) -> str:
 
 
 def by_package(raw: str) -> dict[str, float]:
-    """Shares of samples by the package of the innermost frame, largest first; ``raw`` is py-spy's format of that name."""
+    """Shares of samples in py-spy's format ``raw`` by the package of the innermost frame, largest first."""
     counted: Counter[str] = Counter()
     for line in raw.splitlines():
         stack, _, samples = line.rpartition(" ")
@@ -66,8 +66,8 @@ async def profile(job: Job, folder: Path) -> dict[str, dict[str, float]]:
     program = py_spy()
     if program is None:
         raise RuntimeError(MISSING)
-    folder.mkdir(parents=True, exist_ok=True)
     shares: dict[str, dict[str, float]] = {}
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     async with system("tiercut", _long(job)) as (running, _):
         await running.take(job.warm_up)
         pids = {name: group for name, group in running.pids().items() if name != "mosquitto"}
@@ -79,7 +79,6 @@ async def profile(job: Job, folder: Path) -> dict[str, dict[str, float]]:
 
 
 def _long(job: Job) -> Job:
-
 
     return replace(job, frames=round(job.fps * (4 * SECONDS)))
 

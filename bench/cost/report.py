@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,14 +15,13 @@ from bench.cost.figures import (
     NODES,
     Figures,
     Turns,
-    base_s,
     beyond_s,
     over_rounds,
     p50_s,
     stage_table,
     tail_ratio,
 )
-from bench.cost.measure import Measured, Traffic
+from bench.cost.measure import Traffic
 from bench.cost.rivals.table import RIVALS
 from bench.testbed.report import table
 
@@ -51,24 +51,24 @@ def report(figures: Figures) -> list[str]:
 
 def process_lines(turns: Turns, traffic: Mapping[str, Traffic]) -> list[str]:
     """A row for each process of each system, and the sum over a frame's nodes."""
-    bare = turns.measured["bare"]
-    base = _mean_base(bare)
     rows: list[tuple[object, ...]] = []
     for system, title in TITLES.items():
         rounds = turns.measured[system]
         for name in rounds[0].spent:
             spent = _median_spent([each.spent[name] for each in rounds])
-            own = base.get(name)
-            row = (title, name, _ms(spent.cpu_s), _ms(own), _ms(spent.cpu_s - own) if own else "", f"{spent.switches:.1f}")
+            own = statistics.median(each.work_s[name] for each in rounds) if name in rounds[0].work_s else None
+            beyond = None if own is None else over_rounds(rounds, functools.partial(beyond_s, names=[name]))
+            row = (title, name, _ms(spent.cpu_s), _ms(own), _ms(beyond), f"{spent.switches:.1f}")
             rows.append((*row, *_traffic_of(traffic.get(system), name)))
         if system != "whole":
             total = over_rounds(rounds, lambda each: sum(each.spent[node].cpu_s for node in NODES))
-            beyond = statistics.median(beyond_s(each, base_s(b, NODES), NODES) for each, b in zip(rounds, bare, strict=True))
-            rows.append((title, "**nodes**", _ms(total), _ms(sum(base.values())), f"**{_ms(beyond)}**", "", "", "", ""))
+            work = over_rounds(rounds, lambda each: sum(each.work_s.values()))
+            beyond = over_rounds(rounds, beyond_s)
+            rows.append((title, "**nodes**", _ms(total), _ms(work), f"**{_ms(beyond)}**", "", "", "", ""))
     head = ("per frame", "process", "CPU ms", "of it sensor, model, codecs", "beyond", "switches",
             "messages out, in", "acks out, in", "bytes out, in")  # fmt: skip
     beside = f"{turns.busy} other processes compute beside" if turns.busy else "quiet"
-    return [f"Per frame, {beside} (median of {len(bare)} rounds):", "", *table(head, rows)]
+    return [f"Per frame, {beside} (median of {len(turns.measured['bare'])} rounds):", "", *table(head, rows)]
 
 
 def latency_lines(turns: Turns) -> list[str]:
@@ -133,11 +133,6 @@ def full_speed_lines(rounds: Sequence[tuple[float, float]]) -> list[str]:
 def as_json(figures: Figures) -> dict[str, Any]:
     """The raw figures."""
     return dataclasses.asdict(figures)
-
-
-def _mean_base(bare: Sequence[Measured]) -> dict[str, float]:
-    bases = [base_s(each, NODES) for each in bare]
-    return {node: statistics.median(base[node] for base in bases) for node in NODES}
 
 
 def _median_spent(each: Iterable[Spent]) -> Spent:

@@ -35,10 +35,14 @@ class Processes:
     Args:
         folder: Where their settings and logs go: ``<name>.toml`` and ``<name>.log``.
         programs: Name → (program such as ``edge_node``, its settings).
+        child: The module that runs a program in its process; it ends with its parent.
     """
 
-    def __init__(self, folder: Path, programs: Mapping[str, tuple[str, ProgramSettings]]) -> None:
+    def __init__(
+        self, folder: Path, programs: Mapping[str, tuple[str, ProgramSettings]], *, child: str = CHILD
+    ) -> None:
         self._folder = folder
+        self._child = child
         self._programs = programs
         self._running: dict[str, asyncio.subprocess.Process] = {}
         #: what notices the end of each running program
@@ -61,7 +65,7 @@ class Processes:
         path.write_text(to_toml(settings), encoding="utf-8")
         with (self._folder / f"{name}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", CHILD, program, "--settings", str(path),
+                sys.executable, "-m", self._child, program, "--settings", str(path),
                 stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log,
                 start_new_session=True,  # Ctrl-C is for this process, which stops them in order
             )  # fmt: skip

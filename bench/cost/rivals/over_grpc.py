@@ -1,4 +1,4 @@
-"""gRPC's synchronous server and client: one unary method whose messages are plain bytes, so that nothing is generated."""
+"""gRPC's synchronous server and client: one unary method of plain bytes, so that nothing is generated."""
 
 from __future__ import annotations
 

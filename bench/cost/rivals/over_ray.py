@@ -1,7 +1,7 @@
 """Ray Serve: one replica, called by its handle from the process that started Ray.
 
-The handle is the faster of Serve's two ways: HTTP would add a proxy process. The deployment's method is a coroutine, so it
-computes on the replica's own loop without a pool of threads.
+The handle is the faster of Serve's two ways: HTTP would add a proxy process. The deployment's method is a coroutine, so
+it computes on the replica's own loop without a pool of threads.
 """
 
 from __future__ import annotations
