@@ -5,13 +5,14 @@
 EfficientNet-Lite0 cut at about 20 % and 60 %, int8, one thread per node, Mosquitto on loopback, real processes: hub,
 cloud node, edge, device. The three systems take turns in each round at the same rate, so caches are as cold for all.
 
-*CPU per frame* of a process is what the kernel counts (`bench.cost.counters`), by the frames that it has handled itself.
+*CPU per frame* of a process is what the kernel counts (`bench.cost.counters`), by the frames it has handled itself.
 *Beyond* is that minus the CPU time of sensor, segments and codecs, which both systems measure around exactly the same
 calls (``time.thread_time``; `bench.bare.Meter`, `bench.cost.metered`). A base measured in one of them and subtracted
 from both would not do: on a machine that others use too it differs between two runs by more than bare's whole overhead.
 The ratio is of the sums over device, edge and cloud; the hub, which bare has not, has a row of its own, and so has
 Mosquitto. *Minus work* is wall time from the model's input to the result at a subscriber, minus the wall time of
-segments and codecs. CPU time moves little with other load, so it is the figure to steer by.
+segments and codecs. CPU time moves little with other load, so it is the figure to steer by; times, full speed and cold
+starts need a machine that does nothing else.
 
 Messages and bytes come from a pass of their own with the broker's log of all packets (`bench.cost.broker_log`).
 """

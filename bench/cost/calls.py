@@ -21,7 +21,7 @@ from tiercut.launch.processes import free_port
 @asynccontextmanager
 async def whole(job: Job, folder: Path) -> AsyncIterator[Running]:
     """The whole model in one process."""
-    with started("bench.cost.rivals", "call", "whole", *_words(job, job.bundle.end, 0, folder)) as client:
+    with started("bench.cost.rivals", "call", "whole", *_words(job, job.bundle.end, 0, folder), reads=True) as client:
         yield _running(client, None, folder)
 
 
@@ -34,7 +34,8 @@ async def rival(name: str, job: Job, folder: Path) -> AsyncIterator[Running]:
         if RIVALS[name].server:
             server = stack.enter_context(started("bench.cost.rivals", "serve", name, *words))
             await listens(int(words[0]), server)
-        yield _running(stack.enter_context(started("bench.cost.rivals", "call", name, *words)), server, folder)
+        client = stack.enter_context(started("bench.cost.rivals", "call", name, *words, reads=True))
+        yield _running(client, server, folder)
 
 
 def _running(client: subprocess.Popen[str], server: subprocess.Popen[str] | None, folder: Path) -> Running:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 import sys
@@ -16,23 +17,35 @@ STOP_S = 5.0
 
 
 @contextmanager
-def started(module: str, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """``python -m MODULE …`` with pipes to it; ended by SIGTERM, after 5 s by SIGKILL, and its children with it."""
+def started(module: str, *words: str, reads: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """``python -m MODULE …`` with pipes to it; ended by SIGTERM, after 5 s by SIGKILL, and its children with it.
+
+    Args:
+        module: The module.
+        words: Its arguments.
+        reads: It ends by itself at the end of its input, and is given 5 s for that.
+    """
     command = [sys.executable, "-m", module, *words]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
         children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end(process, reads=reads)
         for child in children:
             if child.is_running():
                 child.kill()
+
+
+def _end(process: subprocess.Popen[str], *, reads: bool) -> None:
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+    for how in ((lambda: None,) if reads else ()) + (process.terminate, process.kill):
+        how()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_S)
+            return
 
 
 def ask(process: subprocess.Popen[str], line: str) -> str:
@@ -66,4 +79,4 @@ async def listens(port: int, process: subprocess.Popen[str]) -> None:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     return
             await asyncio.sleep(0.05)
-    raise RuntimeError(f"a server has ended with status {process.returncode}; standard error says why: {process.args!r}")
+    raise RuntimeError(f"a server has ended ({process.returncode}); standard error says why: {process.args!r}")

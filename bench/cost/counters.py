@@ -1,8 +1,9 @@
 """What the kernel counts of other processes: CPU time, thread switches, memory, and bytes of their TCP sockets.
 
-Nothing here disturbs what is counted. CPU time is the process's own clock (``clock_getcpuclockid(3)``): nanoseconds, of
-all its threads, those that have ended too. Switches are in ``/proc`` for living threads only, so those of a thread that
-ends between two looks are not counted. Bytes are ``bytes_sent`` and ``bytes_received`` of TCP_INFO, which ``ss`` prints.
+Nothing here disturbs what is counted. CPU time is the process's own clock (``clock_getcpuclockid(3)``): nanoseconds
+of all its threads, those that have ended too. Switches are in ``/proc`` for living threads only, so those of a thread
+that ends between two looks are not counted. Bytes are ``bytes_sent`` and ``bytes_received`` of TCP_INFO, as printed by
+``ss``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Where a frame's CPU time goes: py-spy beside each of tiercut's processes, by package.
 
 py-spy reads other processes' stacks, which needs the right to trace them (root, or ``CAP_SYS_PTRACE``). It samples
-threads that are on a core, so its shares are shares of CPU time.
+threads that run, so its shares are shares of CPU time. It does not stop them for that: a thread that is stopped to be
+looked at is no longer seen to wait.
 """
 
 from __future__ import annotations
@@ -85,14 +86,12 @@ def _long(job: Job) -> Job:
 
 async def _record(program: str, pids: Pids, folder: Path, form: str, ending: str) -> None:
     """All processes at once, so that they are under the same load."""
-    ended = await asyncio.gather(
-        *(
-            asyncio.to_thread(_spy, [program, "record", "--pid", str(group[0]), "--duration", str(SECONDS), "--rate",
-                                     str(RATE_HZ), "--full-filenames", "--format", form, "--output",
-                                     str(folder / f"{name}.{ending}")])
-            for name, group in pids.items()
-        )
-    )  # fmt: skip
+    common = ["--nonblocking", "--full-filenames", "--rate", str(RATE_HZ), "--duration", str(SECONDS), "--format", form]
+    commands = [
+        [program, "record", *common, "--pid", str(group[0]), "--output", str(folder / f"{name}.{ending}")]
+        for name, group in pids.items()
+    ]
+    ended = await asyncio.gather(*(asyncio.to_thread(_spy, command) for command in commands))
     for message in ended:
         if message:
             raise RuntimeError(f"py-spy failed (it needs root or CAP_SYS_PTRACE): {message}")

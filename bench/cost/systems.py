@@ -131,7 +131,9 @@ async def tiercut(
     job: Job, broker: Broker, folder: Path, *, child: str = METERED, **stream: Any
 ) -> AsyncIterator[Tiercut]:
     """Hub and nodes; settings of the stream go before those of the job."""
-    stream = {"fps": job.fps, "frames": job.frames + job.warm_up} | stream
+    height, width = job.bundle.inputs[0].shape[1:3]  # as the bare version draws them
+    size = {"height": int(height), "width": int(width)}
+    stream = {"fps": job.fps, "frames": job.frames + job.warm_up} | size | stream
     stream = {name: value for name, value in stream.items() if value is not None}
     cuts = {"first_cut": str(job.first), "second_cut": str(job.second), "codecs": [job.codec] * (len(job.nodes) - 1)}
     plan = cuts | ({"edge": "e"} if "edge" in job.nodes else {})

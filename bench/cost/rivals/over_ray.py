@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import ray
 from ray import serve as ray_serve
+from ray.serve.schema import LoggingConfig
 
 from bench.bare import Part
 from bench.cost.rivals.table import Call
@@ -34,8 +35,9 @@ def calling(_port: int, made: Callable[[], Part]) -> Iterator[Call]:
     """Starts Ray on this machine, and the replica."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    ray_serve.start(proxy_location="Disabled")
-    handle = ray_serve.run(ray_serve.deployment(Tail).bind(made))
+    quiet = LoggingConfig(log_level="ERROR", enable_access_log=False)
+    ray_serve.start(proxy_location="Disabled", logging_config=quiet)
+    handle = ray_serve.run(ray_serve.deployment(Tail, logging_config=quiet).bind(made))
     yield lambda payload: handle.remote(payload).result()
     ray_serve.shutdown()
     ray.shutdown()
