@@ -10,7 +10,7 @@ import runpy
 import subprocess
 import sys
 
-NAMES = ("overhead", "throughput", "memory", "cold_start", "bus", "tls", "codecs", "envelope")
+NAMES = ("cost", "overhead", "throughput", "memory", "cold_start", "bus", "tls", "codecs", "envelope")
 
 
 def main() -> int:
