@@ -91,7 +91,6 @@ def bare_times(job: Job) -> list[Times]:
         arrived.put(Times(now_s - captured_s, work_s))
 
     with tempfile.TemporaryDirectory() as folder, mosquitto(Path(folder)) as port:
-        time.sleep(0.3)  # the broker listens
         connect(port, TOPICS["result"], note)
         rest = [str(port), str(job.bundle.folder), str(job.first), str(job.second), job.codec, str(FPS)]
         nodes = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -21,6 +22,7 @@ from tiercut.launch.processes import CHILD, Processes, ProgramSettings, free_por
 from tiercut.model.bundle import Bundle
 from tiercut.protocol.topics import RESULT
 
+START_S = 10.0
 BROKER = """listener {port} 127.0.0.1
 allow_anonymous true
 set_tcp_nodelay true
@@ -63,10 +65,21 @@ def broker(folder: Path, *more: str) -> Iterator[Broker]:
     with (folder / "mosquitto.log").open("wb") as log:
         process = subprocess.Popen(["mosquitto", "-c", str(config)], stdout=log, stderr=subprocess.DEVNULL)
     try:
+        _until_listening(port, process)
         yield Broker(port, process.pid)
     finally:
         process.terminate()
         process.wait()
+
+
+def _until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
+    until_s = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < until_s:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.01)  # a port that begins to listen has no event
+    raise RuntimeError(f"Mosquitto does not listen at port {port}; its exit status is {process.poll()}")
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ times, and on full cores a node also waits for a core in them, which makes the b
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time
@@ -29,7 +28,6 @@ WARM_UP = 30
 async def rate(job: Job) -> float:
     """Tiercut's frames per second at full speed."""
     with TemporaryDirectory() as folder, broker(Path(folder)) as at:
-        await asyncio.sleep(0.3)  # it listens
         async with tiercut(job, at, Path(folder), fps=None, frames=None) as running:
             await running.take(4 * job.warm_up)
             start_s = time.perf_counter()

@@ -66,7 +66,6 @@ async def system(name: str, job: Job, *broker_lines: str) -> AsyncIterator[tuple
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         with broker(folder, *broker_lines) as running_broker:
-            await asyncio.sleep(0.3)  # it listens
             async with _of(name, job, running_broker, folder) as running:
                 yield running, folder
 
@@ -134,7 +133,6 @@ async def cold_starts(job: Job) -> dict[str, float]:
     """
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as text, broker(Path(text)) as at:
-        await asyncio.sleep(0.3)  # it listens
         endless = 1_000_000
         async with tiercut(job, at, Path(text), frames=endless) as running:
             await running.take(job.warm_up)
