@@ -2,7 +2,7 @@
 
 No acknowledgement after the work, no order, no back-pressure, no clocks, no checks: a message handler that computes and
 publishes. `bench.overhead` and `bench.cost` run it in the same run as tiercut; ``python -m bench.bare ROLE …`` is one
-of its processes. With two equal cuts there is no edge: the device publishes to the cloud.
+of its processes.
 
 A frame carries its wall seconds in segments and codecs so far. With a folder for ledgers, each process keeps there what
 CPU time it has spent in sensor, segments and codecs (`bench.ledger`).
@@ -195,10 +195,9 @@ def run_node(s: Settings) -> None:
 def run_device(s: Settings) -> None:
     """The head, at a fixed rate."""
     head = Head(s.bundle, s.first, s.codec, s.ledger)
-    to = TOPICS["cloud" if s.first == s.second else "edge"]
     client = connect(s.port, None, lambda _client, _payload: None)
     for _ in at_rate(s.fps):
-        client.publish(to, head.next(), qos=1)
+        client.publish(TOPICS["edge"], head.next(), qos=1)
 
 
 if __name__ == "__main__":

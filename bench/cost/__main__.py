@@ -80,11 +80,15 @@ async def in_turns(job: Job, turns: Turns, systems: Sequence[str], idle_s: float
     return at_rest
 
 
-async def run(args: argparse.Namespace, bundle: Bundle) -> Figures:
-    """All that is asked for."""
+async def run(args: argparse.Namespace, bundle: Bundle, figures: Figures) -> None:
+    """All that is asked for, into the figures.
+
+    Raises:
+        RuntimeError: a process has ended, or no result comes any more.
+    """
     cuts = resolve_cut(bundle, args.first), resolve_cut(bundle, args.second)
     job = Job(bundle, *cuts, args.codec, args.frames, args.fps)
-    figures = Figures({"machine": machine(), "job": _said(job)})
+    figures.about |= {"machine": machine(), "job": _said(job)}
     for count in args.busy:
         figures.turns.append(Turns(count))
         for index in range(args.rounds):
@@ -94,7 +98,6 @@ async def run(args: argparse.Namespace, bundle: Bundle) -> Figures:
         say(f"messages and bytes of {name}")
         figures.traffic[name] = await traffic(name, replace(job, frames=min(job.frames, TRAFFIC_FRAMES)))
     await _more(args, job, figures)
-    return figures
 
 
 async def _more(args: argparse.Namespace, job: Job, figures: Figures) -> None:
@@ -102,7 +105,7 @@ async def _more(args: argparse.Namespace, job: Job, figures: Figures) -> None:
     if args.rivals:
         figures.hop = Turns(0)
         for _ in range(args.rounds):
-            systems = ("bare", "tiercut", *(name for name, _ in installed()))
+            systems = ("tiercut", *(name for name, _ in installed()))
             await in_turns(replace(job, second=job.first), figures.hop, systems)
     if args.full_speed:
         for _ in range(args.rounds):
@@ -129,15 +132,16 @@ def main() -> int:
         for entry in RIVALS.values():
             if missing := entry.missing():
                 print(missing, file=sys.stderr)
+    figures, status = Figures({}), 0
     try:
-        figures = asyncio.run(run(args, model()))
-    except RuntimeError as error:
-        print(error, file=sys.stderr)
-        return 1
+        asyncio.run(run(args, model(), figures))
+    except (RuntimeError, TimeoutError) as error:  # what is there is printed all the same
+        print(f"broken off: {error or 'no result came in time'}", file=sys.stderr)
+        status = 1
     print("\n".join(report(figures)))
     if args.json is not None:
         args.json.write_text(json.dumps(as_json(figures)), encoding="utf-8")
-    return 0
+    return status
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from bench.cost.figures import (
     Figures,
     Turns,
     beyond_s,
+    complete,
     cpu_ratio,
     over_rounds,
     overhead_ratio,
@@ -35,7 +36,7 @@ class Claim:
 
 def claims(figures: Figures) -> list[Claim]:
     """All that the figures say something of."""
-    made = [claim for turns in figures.turns for claim in _of_turns(turns)]
+    made = [claim for turns in complete(figures) for claim in _of_turns(turns)]
     return [*made, *_of_idle(figures), *_of_full_speed(figures), *_of_hop(figures), *_of_nodes(figures)]
 
 
@@ -73,7 +74,7 @@ def _of_full_speed(figures: Figures) -> Iterable[Claim]:
 
 
 def _of_hop(figures: Figures) -> Iterable[Claim]:
-    if figures.hop is None:
+    if figures.hop is None or "tiercut" not in figures.hop.measured:
         return
     rows = {name: hop_row(figures.hop, name) for name in figures.hop.measured}
     rivals = {name: row for name, row in rows.items() if name in RIVALS}
@@ -95,8 +96,9 @@ def hop_row(hop: Turns, name: str) -> tuple[float, float, float]:
 
 
 def _of_nodes(figures: Figures) -> Iterable[Claim]:
-    quiet = figures.turns[0].measured["tiercut"] if figures.turns else []
-    if quiet:
+    turns = complete(figures)
+    if turns:
+        quiet = turns[0].measured["tiercut"]
         device_mb = quiet[-1].resident_mb["device"]
         yield Claim("device node's memory", f"{device_mb:.0f} MB", "≤ 90 MB", device_mb <= DEVICE_MB)
     if figures.cold_s:

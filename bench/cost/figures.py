@@ -37,7 +37,7 @@ class Figures:
     Attributes:
         idle: By process of tiercut, per second.
         traffic: By system.
-        hop: Rivals, bare and tiercut with one cut.
+        hop: Rivals, and tiercut with one cut.
         full_speed: Rounds of (tiercut's frames per second, what the cores can do).
         cold_s: By node, from its process's start to its first result.
         cpu_by_package: By process of tiercut, share of its CPU time by package.
@@ -51,6 +51,11 @@ class Figures:
     full_speed: list[tuple[float, float]] = field(default_factory=list)
     cold_s: dict[str, float] = field(default_factory=dict)
     cpu_by_package: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def complete(figures: Figures) -> list[Turns]:
+    """Turns in which each system has been measured: all but those in which a run was broken off."""
+    return [turns for turns in figures.turns if {"bare", "tiercut"} <= turns.measured.keys()]
 
 
 def beyond_s(measured: Measured, names: Iterable[str] = NODES) -> float:

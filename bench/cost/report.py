@@ -16,6 +16,7 @@ from bench.cost.figures import (
     Figures,
     Turns,
     beyond_s,
+    complete,
     over_rounds,
     p50_s,
     stage_table,
@@ -33,7 +34,7 @@ LEAST_SHARE = 0.02
 def report(figures: Figures) -> list[str]:
     """All tables."""
     lines = [f"{name}: {value}" for name, value in figures.about.items()] + [""]
-    for turns in figures.turns:
+    for turns in complete(figures):
         lines += process_lines(turns, figures.traffic if turns is figures.turns[0] else {})
         lines += latency_lines(turns)
         lines += stage_lines(turns)
@@ -112,8 +113,8 @@ def package_lines(figures: Figures) -> list[str]:
 
 
 def hop_lines(hop: Turns) -> list[str]:
-    """One hop: bare, tiercut, and the rivals."""
-    titles = {"bare": "bare", "tiercut": "**tiercut**"} | {name: entry.title for name, entry in RIVALS.items()}
+    """One hop: tiercut and the rivals."""
+    titles = {"tiercut": "**tiercut**"} | {name: entry.title for name, entry in RIVALS.items()}
     rows = []
     for name, title in titles.items():
         if name in hop.measured:

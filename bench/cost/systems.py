@@ -113,9 +113,20 @@ async def bare(job: Job, broker: Broker, folder: Path) -> AsyncIterator[Running]
         pids["mosquitto"] = (broker.pid,)
         yield Running(
             pids=lambda: pids,
-            take=lambda count: asyncio.to_thread(lambda: [arrived.get(timeout=SILENT_S) for _ in range(count)]),
+            take=lambda count: asyncio.to_thread(_next_of, arrived, count),
             ledgers={node: folder / f"{node}.work" for node in job.nodes},
         )
+
+
+def _next_of(arrived: queue.Queue[Frame], count: int) -> list[Frame]:
+    try:
+        return [arrived.get(timeout=SILENT_S) for _ in range(count)]
+    except queue.Empty:
+        # paho writes what its handlers publish only after it has read as many packets as are under way: once frames
+        # come faster than a node computes, their number grows with each turn
+        raise RuntimeError(
+            f"the bare version has given no result for {SILENT_S:g} s: too much else runs here"
+        ) from None
 
 
 @dataclass(frozen=True)
