@@ -74,7 +74,8 @@ async def in_turns(job: Job, turns: Turns, systems: Sequence[str], idle_s: float
         for name in systems:
             say(f"{name}, {turns.busy} busy beside")
             async with system(name, job) as (running, _):
-                turns.measured.setdefault(name, []).append(await measure(running, job))
+                measured = await measure(running, job)
+                turns.measured.setdefault(name, []).append(measured)
                 if name == "tiercut" and idle_s:
                     at_rest.update(await idle(running, idle_s))
     return at_rest
@@ -138,9 +139,9 @@ def main() -> int:
     except (RuntimeError, TimeoutError) as error:  # what is there is printed all the same
         print(f"broken off: {error or 'no result came in time'}", file=sys.stderr)
         status = 1
-    print("\n".join(report(figures)))
     if args.json is not None:
         args.json.write_text(json.dumps(as_json(figures)), encoding="utf-8")
+    print("\n".join(report(figures)))
     return status
 
 

@@ -41,11 +41,14 @@ def _end(process: subprocess.Popen[str], *, reads: bool) -> None:
     if process.stdin is not None:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
-    for how in ((lambda: None,) if reads else ()) + (process.terminate, process.kill):
-        how()
+    if not reads:
+        process.terminate()
+    for stronger in (process.terminate, process.kill, None):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_S)
             return
+        if stronger is not None:
+            stronger()
 
 
 def ask(process: subprocess.Popen[str], line: str) -> str:
