@@ -118,7 +118,7 @@ def _declared_bytes(dtype: str, shape: tuple[int, ...]) -> int:
 
 
 def dtype_name(array: Array) -> str:
-    """numpy's name of an array's element type, which numpy itself puts together anew each time."""
+    """The name of an array's element type as numpy has it, which puts it together anew each time."""
     return _NAMES.get(array.dtype) or array.dtype.name
 
 
