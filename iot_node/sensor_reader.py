@@ -197,6 +197,7 @@ class SensorReader:
             message=self._failure,
             frames=dict(self._drops.frames),
             trouble=self._drops.troubles(),
+            frames_per_second=self._settings.fps,
         )
 
     def _note_lost(self) -> None:

@@ -16,6 +16,7 @@ from tiercut.coordinator.events import (
     ProgressHeard,
     ReadyHeard,
     ResultHeard,
+    SourceHeard,
     StatusHeard,
     StreamWanted,
     Tick,
@@ -32,6 +33,7 @@ from tiercut.protocol.explanations import encode_explanation
 from tiercut.protocol.frames import Stage
 from tiercut.protocol.nodes import NodeStatus, Probe, Progress, Ready, StatusTier, Transfer
 from tiercut.protocol.results import Journey
+from tiercut.protocol.streams import SourceReport
 
 #: Four blocks of 100 ms on the device, ten times as fast on an edge, a hundred times in the cloud.
 DEVICE_S = (0.0, 0.1, 0.2, 0.3, 0.4)
@@ -105,9 +107,14 @@ class Told:
     probes: list[tuple[str, Probe]] = field(default_factory=list)
     unready: dict[str, str] = field(default_factory=dict)
     mbps: dict[tuple[str, str], float] = field(default_factory=dict)
+    waits: dict[str, float] = field(default_factory=dict)
     beside_s: float = 0.0
     seq: int = 0
     ticked_s: float = 100.0
+    #: node → how many times as long as its profile it takes
+    slow: dict[str, float] = field(default_factory=dict)
+    #: frames that the device has counted
+    done: int = 0
 
     def status(self, tier: StatusTier, node: str, **more: Any) -> None:
         """A node says how it is."""
@@ -176,15 +183,38 @@ class Told:
         transfer = Transfer(tier=to.tier, node=to.node, payload_bytes=size, seconds=seconds, arrived=arrived)
         self.do(self.coordinator.handle(ProgressHeard((tier, node), Progress(transfers=(transfer,)), self.now_s)))
 
-    def frames(self, count: int, stream: str = "cam", *, slow: dict[str, float] | None = None, **more: Any) -> None:
+    def frames(
+        self,
+        count: int,
+        stream: str = "cam",
+        *,
+        slow: dict[str, float] | None = None,
+        every_s: float = 0.1,
+        **more: Any,
+    ) -> None:
         """Frames of a stream arrive, ten a second or as fast as they can, as its plan says; some nodes are slower."""
         for _ in range(count):
             self.seq += 1
-            journey = self.journey(stream, slow or {}, **more)
-            self.now_s += max(0.1, *(stage.seconds for stage in journey.stages))
+            journey = self.journey(stream, slow or self.slow, **more)
+            self.now_s += max(every_s, *(stage.seconds for stage in journey.stages if stage.kind != "queue"))
             self.do(self.coordinator.handle(ResultHeard(journey, self.now_s)))
             if self.now_s - self.ticked_s > 0.25 - 1e-9:
                 self.tick()
+
+    def source(self, *, asked_fps: float | None, done_fps: float, stream: str = "cam", seconds: float = 4.0) -> None:
+        """The node that reads the sensor reports for a while, and frames arrive."""
+        for _ in range(round(seconds / 2)):
+            since_s = self.now_s
+            self.frames(max(1, round(2 * done_fps)), stream, every_s=1 / done_fps)
+            self.done += round(done_fps * (self.now_s - since_s))
+            report = SourceReport(
+                stream=stream,
+                node=self.coordinator.goal(stream).device,
+                state="running",
+                frames={"captured": self.done, "done": self.done},
+                frames_per_second=asked_fps,
+            )
+            self.coordinator.handle(SourceHeard(report, self.now_s))
 
     def journey(
         self, stream: str, slow: dict[str, float], fallback: str | None = None, left_at: str | None = None
@@ -204,7 +234,10 @@ class Told:
             if sender is not None:
                 size = profile.cut_bytes[start]
                 seconds = 0.001 + size * 8e-6 / self.mbps.get((sender, name), 50.0)
-                stages += [Stage(name, "wire", seconds, payload_bytes=size), Stage(name, "queue", HANDOVER_S)]
+                stages += [
+                    Stage(name, "wire", seconds, payload_bytes=size),
+                    Stage(name, "queue", HANDOVER_S + self.waits.get(name, 0.0)),
+                ]
             span = ran[tier, name]
             stages.append(Stage(name, "compute", profile.span_seconds(span) * slow.get(name, 1.0)))
             start, sender = span.stop, name

@@ -19,7 +19,7 @@ import pytest
 from tests.bundles import bundle_of
 from tiercut.cli import demo, main
 from tiercut.cli.demo import cuts_by_hand
-from tiercut.cli.demo_view import About, fitted
+from tiercut.cli.demo_view import About, JsonLines, fitted, trouble_in
 from tiercut.errors import SettingsError
 
 
@@ -138,11 +138,11 @@ def result(seq: int) -> dict[str, Any]:
     }
 
 
-def drawn(width: int, height: int) -> list[str]:
+def drawn(width: int, height: int, trouble: tuple[str, ...] = ()) -> list[str]:
     console = pytest.importorskip("rich.console").Console(file=StringIO(), width=width, height=height)
     about = About(model="net", cuts=None, end=98, codec="raw", link=NOTICE, hint=HINT)
     plans = [f"plan {epoch}: device → edge, cuts 14 and 98, int8+zstd: {REASON}" for epoch in range(1, 6)]
-    console.print(fitted(console, about, plans, [result(seq) for seq in range(100)]))
+    console.print(fitted(console, about, plans, [result(seq) for seq in range(100)], trouble))
     lines: list[str] = console.file.getvalue().splitlines()
     return lines
 
@@ -156,6 +156,25 @@ def test_small_terminal_shows_notice_last_plan_hint_and_newest_rows() -> None:
     assert f"from outside: {HINT}" in lines
     assert lines[-1].startswith(" 99 14, 98 ")
     assert lines[-1].endswith(" 286.2")
+
+
+def test_what_is_short_is_shown_by_the_names_of_nodes() -> None:
+    lines = drawn(80, 24, ("the processor of device/device-1 is short by a factor of 1.8",))
+    assert "the processor of device-1 is short by a factor of 1.8" in lines
+    assert len(lines) == 23
+    assert lines[-1].endswith(" 286.2")
+
+
+def test_json_lines_say_what_is_short_once_and_when_it_is_over(capsys: pytest.CaptureFixture[str]) -> None:
+    view = JsonLines()
+    for said in ((), ("edge/e is short by 1.8",), ("edge/e is short by 2.1",), (), ()):
+        view.trouble(said)
+    assert capsys.readouterr().err.splitlines() == ["e is short by 1.8", "all is well again"]
+
+
+def test_explanation_has_its_trouble_and_what_is_short() -> None:
+    assert trouble_in({"trouble": None, "short": None}) == []
+    assert trouble_in({"trouble": "no edge", "short": {"message": "a line is short"}}) == ["no edge", "a line is short"]
 
 
 def test_tall_terminal_shows_earlier_plans_and_more_rows() -> None:

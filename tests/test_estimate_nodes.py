@@ -87,7 +87,7 @@ def test_one_segment_alone_leaves_the_blocks() -> None:
 def test_corrections_are_bounded() -> None:
     estimator = LoadEstimator()
     feed(estimator, 1e6, count=50)
-    assert estimator.estimate(5.0).slowdown == pytest.approx(16, rel=0.05)
+    assert estimator.estimate(5.0).slowdown == pytest.approx(64, rel=0.1)
 
 
 def test_faster_than_the_profile_is_a_contradiction() -> None:

@@ -13,7 +13,8 @@ from tests.brute_force import best, every_plan, within_constraints
 from tests.plan_problems import OBJECTIVES, random_problem
 from tests.planning import alternatives, evaluate, solve, solve_top
 from tiercut.errors import SettingsError
-from tiercut.planner import throughput
+from tiercut.planner import solve_within, throughput
+from tiercut.planner.document import read_problem
 
 EXAMPLES = sorted((Path(__file__).parent / "data" / "plan").glob("*.json"))
 
@@ -298,3 +299,18 @@ def test_evaluate_refuses_a_plan_over_a_missing_link() -> None:
         evaluate(line(), plan)
     with pytest.raises(SettingsError, match="first_cut equal to second_cut"):
         evaluate(line(), {**plan, "second_cut": 2})
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_quickest_plan_of_short_stages_is_that_of_all_plans(seed: int) -> None:
+    problem = random_problem(seed, ties=seed % 2 == 0) | {"objective": "latency"}
+    plans = [plan for plan in every_plan(problem) if within_constraints(problem, plan)]
+    read = read_problem(problem)
+    for stage_seconds in sorted({plan["bottleneck_seconds"] for plan in plans})[::7]:
+        kept = [plan for plan in plans if plan["bottleneck_seconds"] <= stage_seconds * (1 + 1e-9) + 1e-12]
+        answer = solve_within(read, stage_seconds)
+        assert answer is not None
+        assert answer.longest_stage_seconds <= stage_seconds * (1 + 1e-9) + 1e-12
+        assert answer.latency_seconds == pytest.approx(min(plan["latency_seconds"] for plan in kept), rel=1e-9)
+    shortest = min((plan["bottleneck_seconds"] for plan in plans), default=0.0)
+    assert solve_within(read, 0.9 * shortest - 1e-6) is None

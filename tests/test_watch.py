@@ -70,6 +70,14 @@ def test_small_terminal_shows_plan_reason_times_alternatives_and_links() -> None
     assert "device/" not in text
 
 
+def test_what_is_short_is_shown_whole_and_of_other_streams_in_one_line() -> None:
+    short = {"message": "the processor of edge/edge-1 is short by a factor of 1.8: 25 frames/s of 72 ms each"}
+    text = " ".join(" ".join(drawn(known(explanation(short=short)))).replace("│", "").split())
+    assert "the processor of edge-1 is short by a factor of 1.8: 25 frames/s of 72 ms each" in text
+    others = drawn(known(explanation(), explanation("other", short=short)))
+    assert any(line.startswith("other: the processor of edge-1 is short") for line in others)
+
+
 def test_what_has_no_room_is_named() -> None:
     lines = drawn(known(explanation(trouble="no edge answers", warnings=["edge-1: a clock that jumps"] * 3)))
     assert len(lines) <= 24

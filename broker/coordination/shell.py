@@ -24,6 +24,7 @@ from tiercut.coordinator.events import (
     ReadyHeard,
     ResultHeard,
     ResultPassed,
+    SourceHeard,
     StatusHeard,
     StreamUnwanted,
     StreamWanted,
@@ -41,6 +42,7 @@ from tiercut.protocol.explanations import Explanation, encode_explanation
 from tiercut.protocol.frames import Dropped
 from tiercut.protocol.nodes import NodeStatus, Progress, Ready, StreamControl, StreamPlan
 from tiercut.protocol.results import read_journey
+from tiercut.protocol.streams import SourceReport
 from tiercut.protocol.topics import (
     CONTROL,
     DROPPED,
@@ -111,7 +113,7 @@ class CoordinatorShell:
         self._todo_uplink: asyncio.Queue[Action] = asyncio.Queue()
         #: stream → its retained plan from before we started, or our own
         self._plans: dict[str, StreamPlan] = {}
-        #: stream → why it has no better plan
+        #: stream → why it has no better plan, or what it is short of
         self._troubles: dict[str, str] = {}
         #: stream → a person's command for it
         self._controls: dict[str, StreamControl] = {}
@@ -152,8 +154,12 @@ class CoordinatorShell:
         """The plan that a stream follows, as it was published."""
         return self._plans.get(stream)
 
+    def source_heard(self, report: SourceReport) -> None:
+        """How a stream's sensor does."""
+        self._coordinator.handle(SourceHeard(report, self._clock.monotonic_s()))
+
     def trouble_of(self, stream: str) -> str | None:
-        """Why a stream has no better plan, as it was last explained."""
+        """Why a stream has no better plan, or what it is short of, as it was last explained."""
         return self._troubles.get(stream)
 
     def next_epoch(self, wanted: StreamPlan) -> int:
@@ -337,7 +343,8 @@ class CoordinatorShell:
                 await self._home.publish(Message(topic, encode_explanation(message), retain=True))
 
     def _explained(self, message: Explanation) -> None:
-        trouble = message.control_trouble or message.trouble
+        short = None if message.short is None else message.short.message
+        trouble = message.control_trouble or message.trouble or short
         if trouble:
             self._troubles[message.stream] = trouble
         else:

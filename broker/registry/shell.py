@@ -201,6 +201,7 @@ class RegistryShell:
         report = decode_json(SourceReport, delivery.payload)
         SOURCE.check(delivery.topic, stream=report.stream)
         self._registry.handle(ReportHeard(report))
+        self._coordination.source_heard(report)
         if report.stream in self._removed and self._registry.find(report.stream) is None:
             self._late.add(report.stream)  # its node did not know yet
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import math
 import os
 import shlex
@@ -19,7 +20,7 @@ from tiercut.bus import Delivery
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
 from tiercut.cli.demo_site import CLOUD, DEVICE, EDGE, HUB, DemoSite, photographs
-from tiercut.cli.demo_view import About, JsonLines, LiveTable, View
+from tiercut.cli.demo_view import About, JsonLines, LiveTable, View, trouble_in
 from tiercut.clock import SystemClock
 from tiercut.codecs.table import CODECS
 from tiercut.declared import decode_json
@@ -31,7 +32,7 @@ from tiercut.profiling.machine import this_machine
 from tiercut.profiling.measure import Options, measure_profile
 from tiercut.profiling.store import ProfileStore
 from tiercut.protocol.nodes import NodeStatus, StreamPlan
-from tiercut.protocol.topics import PLAN, RESULT, STATUS
+from tiercut.protocol.topics import EXPLAIN, PLAN, RESULT, STATUS
 
 RESULT_TIMEOUT_S = 60.0
 #: Seconds spent on measuring this machine.
@@ -217,6 +218,13 @@ def _plan_came(view: View, delivery: Delivery) -> None:
     view.plan(decode_json(StreamPlan, delivery.payload))
 
 
+def _explained(view: View, delivery: Delivery) -> None:
+    delivery.ack()
+    explanation = json.loads(delivery.payload)
+    if explanation["plan"] is not None:  # before the first one something is always still missing
+        view.trouble(trouble_in(explanation))
+
+
 async def _answers(site: DemoSite) -> None:
     """Wait until the broker takes connections; a hub that ended is `Processes.watch`'s matter."""
     while True:
@@ -263,6 +271,7 @@ async def _results(site: DemoSite, processes: Processes, view: View, frames: int
     async with MqttBus(MqttSettings(url=site.url), clock=SystemClock()) as bus:
         arriving = aiter(await bus.subscribe(RESULT.filter(site=site.name)))
         await bus.subscribe(PLAN.filter(site=site.name), handler=lambda delivery: _plan_came(view, delivery))
+        await bus.subscribe(EXPLAIN.filter(site=site.name), handler=lambda delivery: _explained(view, delivery))
         online = _Online(BEFORE_DEVICE)
         await bus.subscribe(STATUS.filter(site=site.name), handler=online.heard)
         for name in (CLOUD, EDGE):

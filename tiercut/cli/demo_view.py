@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -75,6 +76,10 @@ class View(Protocol):
         """Show that the stream has a new plan."""
         ...
 
+    def trouble(self, said: Sequence[str]) -> None:
+        """Show what is wrong, or what is short, now; nothing where all is well."""
+        ...
+
     def result(self, payload: bytes) -> None:
         """Show a result."""
         ...
@@ -82,6 +87,9 @@ class View(Protocol):
 
 class JsonLines:
     """Results on standard output as they are, all else on standard error."""
+
+    def __init__(self) -> None:
+        self._said: Sequence[str] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +112,12 @@ class JsonLines:
         """On standard error."""
         self.step(_plan_words(message))
 
+    def trouble(self, said: Sequence[str]) -> None:
+        """On standard error, where it is another than the last."""
+        if [figures_aside(each) for each in said] != [figures_aside(each) for each in self._said]:
+            self.step(names_only("; ".join(said)) or "all is well again")
+        self._said = said
+
     def result(self, payload: bytes) -> None:
         """One line."""
         print(payload.decode(), flush=True)
@@ -125,6 +139,7 @@ class LiveTable:
         self._status = self._console.status("starting")
         self._rows: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self._plans: deque[str] = deque(maxlen=PLANS)
+        self._trouble: Sequence[str] = ()
         self._about: About | None = None
 
     def __enter__(self) -> Self:
@@ -151,6 +166,11 @@ class LiveTable:
         self._plans.append(_plan_words(message))
         self._draw()
 
+    def trouble(self, said: Sequence[str]) -> None:
+        """In red, until it is over."""
+        self._trouble = said
+        self._draw()
+
     def result(self, payload: bytes) -> None:
         """One more row."""
         if not self._rows:
@@ -161,11 +181,14 @@ class LiveTable:
 
     def _draw(self) -> None:
         if self._about is not None and self._rows:
-            self._live.update(fitted(self._console, self._about, list(self._plans), list(self._rows)))
+            shown = fitted(self._console, self._about, list(self._plans), list(self._rows), self._trouble)
+            self._live.update(shown)
 
 
-def fitted(console: Console, about: About, plans: list[str], rows: list[dict[str, Any]]) -> RenderableType:
-    """What runs, the last plan with its reason, the hint, and as many of the newest rows as the terminal has room for.
+def fitted(
+    console: Console, about: About, plans: list[str], rows: list[dict[str, Any]], trouble: Sequence[str] = ()
+) -> RenderableType:
+    """What runs, the last plan with its reason, what is wrong, and as many of the newest rows as there is room for.
 
     Earlier plans are shown where `ROWS` rows have room besides them. One line of the terminal stays free for the shell.
     """
@@ -173,7 +196,7 @@ def fitted(console: Console, about: About, plans: list[str], rows: list[dict[str
     from rich.text import Text  # noqa: PLC0415
 
     def lines(shown: list[str]) -> list[Text]:
-        return [Text(text, style=style) for text, style in _above(about, shown)]
+        return [Text(text, style=style) for text, style in _above(about, shown, trouble)]
 
     def room(shown: list[str]) -> int:
         above = Group(*lines(shown), _table(console, rows[-1:]))
@@ -185,13 +208,14 @@ def fitted(console: Console, about: About, plans: list[str], rows: list[dict[str
     return Group(*lines(shown), _table(console, rows[-max(1, room(shown)) :]))
 
 
-def _above(about: About, plans: list[str]) -> list[tuple[str, str]]:
+def _above(about: About, plans: list[str], trouble: Sequence[str]) -> list[tuple[str, str]]:
     """The lines above the table, each with its style."""
     return [
         (f"{about.words} · times in ms", "italic"),
         (f"{about.link or 'real links of this machine'} · Ctrl-C ends", "bold yellow" if about.link else "dim"),
         *((plan, "dim") for plan in plans[:-1]),
         *((plan, "bold") for plan in plans[-1:]),
+        *((names_only(each), "bold red") for each in trouble),
         (f"from outside: {about.hint}", "dim"),
     ]
 
@@ -226,6 +250,18 @@ def _plan_words(message: StreamPlan) -> str:
 def names_only(text: str) -> str:
     """A sentence for people with ``edge-1`` where it says ``edge/edge-1``."""
     return re.sub(rf"\b(?:{'|'.join(TIERS)})/(?=[A-Za-z0-9])", "", text)
+
+
+def trouble_in(explanation: Mapping[str, Any]) -> list[str]:
+    """Why a stream has no better plan, and what it is short of."""
+    short = explanation.get("short")
+    said = (explanation.get("trouble"), short["message"] if isinstance(short, dict) else None)
+    return [str(each) for each in said if each]
+
+
+def figures_aside(text: str) -> str:
+    """A sentence without its figures: two that differ in nothing else say the same."""
+    return re.sub(r"(?<![\w-])\d[\d.]*", "", text)
 
 
 def _cells(result: dict[str, Any]) -> list[str]:

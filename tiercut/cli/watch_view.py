@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tiercut.cli.demo_view import names_only
+from tiercut.cli.demo_view import names_only, trouble_in
 from tiercut.cli.watch_state import Known
 from tiercut.plan import FULL, name_of
 from tiercut.planner.objectives import OBJECTIVES
@@ -92,11 +92,11 @@ def _emulation(link: str | None) -> Text:
 
 def _others(known: Known, shown: str, height: int) -> list[RenderableType]:
     """A line for each other stream, those in trouble first."""
-    others = [(not said.get("trouble"), name) for name, said in known.explanations.items() if name != shown]
+    others = [(not trouble_in(said), name) for name, said in known.explanations.items() if name != shown]
     lines: list[RenderableType] = []
     for well, name in sorted(others)[: height // STREAMS_SHARE]:
         said = known.explanations[name]
-        text = f"{name}: {names_only(str(said['trouble']))}" if not well else f"{name}: {_plan_words(said)}"
+        text = f"{name}: {_plan_words(said) if well else names_only('; '.join(trouble_in(said)))}"
         lines.append(Text(text, style="dim" if well else "bold red", no_wrap=True, overflow="ellipsis"))
     return lines
 
@@ -126,8 +126,8 @@ def _parts(said: dict[str, Any], result: dict[str, Any] | None) -> Iterator[tupl
     changes: list[dict[str, Any]] = list(said.get("changes", ()))
     for last in changes[-1:]:
         yield "why", Text(f"why  plan {last['epoch']}: {names_only(str(last['reason']))}")
-    if said.get("trouble"):
-        yield "trouble", Text(names_only(str(said["trouble"])), style="bold red")
+    for trouble in trouble_in(said):
+        yield "trouble", Text(names_only(trouble), style="bold red")
     for warning in said.get("warnings", ()):
         yield "warnings", Text(f"warning: {names_only(str(warning))}", style="yellow")
     if said.get("deadline"):

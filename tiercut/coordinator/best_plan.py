@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tiercut.coordinator.deadline import BARELY, SPARE, deadline_of
+from tiercut.coordinator.keeping_up import FILLED, keeps_up, without_queues
 from tiercut.coordinator.problem import as_plan, without_deadline
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.plan import Plan
-from tiercut.planner import Answer, Problem, solve
+from tiercut.planner import Answer, Problem, evaluate, solve, solve_within
+from tiercut.planner.objectives import LATENCY, THROUGHPUT
+
+#: A plan that does not keep up is left for one that does not either if its longest stage is shorter by this part.
+MORE = 0.20
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +24,17 @@ class Best:
         problem: What it answers.
         answer: The answer.
         late: Why it is not within the deadline; ``None`` when it is, or there is none.
+        asked_fps: Frames per second that it is to keep up with; ``None`` for as many as it takes.
+        behind: It takes fewer frames than that, and no plan takes more.
+        deadline_s: The deadline that it misses, less what is kept free of it.
     """
 
     problem: Problem
     answer: Answer
     late: str | None = None
+    asked_fps: float | None = None
+    behind: bool = False
+    deadline_s: float | None = None
 
     def plan(self, goal: StreamGoal, answer: Answer) -> Plan:
         """An answer to the problem as a plan."""
@@ -52,12 +63,20 @@ class Best:
         limit = self.problem.deadline_seconds
         return limit is not None and only_late(current) and current.latency_seconds <= (1 + BARELY) * limit
 
+    def takes_more_than(self, current: Answer) -> bool:
+        """Whether it is worth leaving a plan that does not keep up: this one does, or takes a good deal more frames."""
+        if self.answer.choice == current.choice:
+            return False
+        spent_s = self.answer.longest_stage_seconds
+        return not self.behind or spent_s <= (1 - MORE) * current.longest_stage_seconds
+
     def with_time_to_spare(self) -> Answer | None:
         """The best plan that is not close to its deadline; ``None`` where there is none."""
         limit = self.problem.deadline_seconds
         if limit is None or self.answer.latency_seconds <= (1 - SPARE) * limit:
             return self.answer
-        spared = solve(replace(self.problem, deadline_seconds=(1 - SPARE) * limit))
+        sooner = replace(self.problem, deadline_seconds=(1 - SPARE) * limit)
+        spared = with_rate(Best(sooner, solve(sooner)), self.asked_fps).answer
         return spared if spared.feasible else None
 
 
@@ -66,8 +85,40 @@ def only_late(answer: Answer) -> bool:
     return [each.constraint for each in answer.violates] == ["deadline_seconds"]
 
 
-def best_of(problem: Problem, goal: StreamGoal) -> Best:
-    """Solve a stream's problem; where nothing meets its deadline, for the fastest plan."""
+def best_of(problem: Problem, goal: StreamGoal, asked_fps: float | None = None) -> Best:
+    """Solve a stream's problem; where nothing meets its deadline, for the fastest plan.
+
+    Args:
+        problem: The problem.
+        goal: What the stream wants.
+        asked_fps: Frames per second that its sensor gives, where the plan does not decide that.
+    """
+    return with_rate(_in_time(problem, goal), asked_fps)
+
+
+def with_rate(best: Best, asked_fps: float | None) -> Best:
+    """The quickest plan that keeps up with a sensor in place of one that does not; else that of the most frames.
+
+    Frames that come sooner than they get through wait for each other, whatever a plan promises for one alone. Of the
+    other objectives throughput is the same, and energy and accuracy come before the rate.
+    """
+    best = replace(best, asked_fps=asked_fps)
+    if asked_fps is None or not best.answer.feasible or best.problem.objective is not LATENCY:
+        return best
+    if keeps_up(best.problem, best.answer, asked_fps):
+        return best
+    problem = without_queues(best.problem)  # they are what there would not be
+    quickest = solve_within(problem, FILLED / asked_fps)
+    if quickest is not None and quickest.choice is not None and keeps_up(problem, quickest, asked_fps):
+        return replace(best, answer=evaluate(best.problem, quickest.choice))
+    most = solve(replace(problem, objective=THROUGHPUT))
+    if not most.feasible or most.choice is None:
+        return best
+    answer = evaluate(best.problem, most.choice)
+    return replace(best, problem=replace(best.problem, objective=THROUGHPUT), answer=answer, behind=True)
+
+
+def _in_time(problem: Problem, goal: StreamGoal) -> Best:
     answer = solve(problem)
     if answer.feasible or goal.deadline_s is None or problem.deadline_seconds is None:
         return Best(problem, answer)
@@ -80,4 +131,4 @@ def best_of(problem: Problem, goal: StreamGoal) -> Best:
         f"no plan meets the deadline of {goal.deadline_s * 1e3:.0f} ms with {free_ms:.1f} ms kept free: "
         f"this is the fastest, {fastest.latency_seconds * 1e3:.1f} ms"
     )
-    return Best(relaxed, fastest, late)
+    return Best(relaxed, fastest, late, deadline_s=problem.deadline_seconds)

@@ -9,13 +9,12 @@ A new plan is made before the old one breaks, and must prove itself::
 
 from __future__ import annotations
 
-import contextlib
 import logging
 
 from msgspec import structs
 
 from tiercut.coordinator.actions import Action, Explain, Prepare, ProbeHop, PublishPlan
-from tiercut.coordinator.best_plan import best_of
+from tiercut.coordinator.best_plan import Best, best_of
 from tiercut.coordinator.events import (
     ControlHeard,
     DroppedHeard,
@@ -27,6 +26,7 @@ from tiercut.coordinator.events import (
     ReadyHeard,
     ResultHeard,
     ResultPassed,
+    SourceHeard,
     StatusHeard,
     StreamUnwanted,
     StreamWanted,
@@ -40,6 +40,7 @@ from tiercut.coordinator.profiles import take_profile
 from tiercut.coordinator.reading import AFTER_A_CHANGE, FIRST
 from tiercut.coordinator.replanning import Replanning
 from tiercut.coordinator.sharing import beside_others, taken
+from tiercut.coordinator.shortage import shortage
 from tiercut.coordinator.site_view import NodeKey, SiteView
 from tiercut.coordinator.spans import spans
 from tiercut.coordinator.stream import Pending, PlannedStream, route
@@ -48,6 +49,7 @@ from tiercut.errors import SettingsError
 from tiercut.logs import Throttle
 from tiercut.plan import Plan, known_tier, node_id
 from tiercut.planner import Answer, Problem, evaluate
+from tiercut.protocol.explanations import Shortage
 from tiercut.protocol.frames import Dropped
 from tiercut.protocol.nodes import PrepareSegment, Probe, Progress, Ready, StreamControl, StreamPlan
 from tiercut.protocol.results import Journey
@@ -111,6 +113,9 @@ class Coordinator:
                 return self._dropped_heard(message, now_s)
             case ReadyHeard(ready, now_s):
                 return self._ready_heard(ready, now_s)
+            case SourceHeard(report, now_s):
+                if (reported := self._streams.get(report.stream)) is not None:
+                    reported.kept.offered.heard(report, now_s)
             case StatusHeard():
                 self._status_heard(event)
             case ProfileHeard():
@@ -160,6 +165,8 @@ class Coordinator:
     def _stream_wanted(self, goal: StreamGoal) -> None:
         known = self._streams.get(goal.name)
         self._streams[goal.name] = PlannedStream(goal, plan=known.plan if known else None)
+        if known is not None:
+            self._streams[goal.name].kept.offered = known.kept.offered
         for event in list(self._profiles.values()):
             if event.profile.model == goal.model:  # heard before any stream wanted the model
                 self._profile_heard(event)
@@ -207,6 +214,10 @@ class Coordinator:
         ran = {} if journey.cached else spans(journey.plan, journey.exit, stream.goal)
         changes = self.view.result_came(journey, ran, now_s)
         stream.was_read(journey, now_s, crossed=self.view.crossed, suspects=self.view.suspects)
+        deviates = stream.kept.arrived(journey, now_s)
+        if deviates is not None and not changes:
+            stream.step = deviates
+            return self._tick(now_s)
         return self._changed(changes, now_s)
 
     def _result_passed(self, name: str, now_s: float) -> None:
@@ -298,23 +309,37 @@ class Coordinator:
             return self._give_up(stream, f"{late} did not get ready within {READY_S:.0f} s", now_s)
         if problem is None:
             stream.step = None
-            stream.trouble = missing(stream.goal, self.view)
+            stream.trouble, stream.short = missing(stream.goal, self.view), None
             return self._explain(stream, None, None, now_s)
         others = [other for other in self._streams.values() if other is not stream]
-        best = best_of(beside_others(stream, problem, others, now_s), stream.goal)
-        self._promise(stream, best.problem)
+        best = best_of(beside_others(stream, problem, others, now_s), stream.goal, stream.kept.offered.asked_fps)
+        current = self._current(stream, best.problem, now_s)
         change = None if stream.pending else self._replanning.change(stream, best, now_s)
         asked = [] if change is None else self._prepare(stream, *change, now_s)
+        if not stream.considers_another:
+            stream.short = None if current is None else self._short(stream, best, current)
         return [*asked, *self._explain(stream, best.problem, best.answer, now_s)]
 
     @staticmethod
-    def _promise(stream: PlannedStream, problem: Problem) -> None:
-        """Note the plan's predicted latency, to see how much later its frames come."""
-        stream.punctuality.predicted_s = None
+    def _short(stream: PlannedStream, best: Best, current: Answer) -> Shortage | None:
+        return shortage(overrun=stream.kept.overrun, late=stream.kept.promise.late, best=best, current=current)
+
+    @staticmethod
+    def _current(stream: PlannedStream, problem: Problem, now_s: float) -> Answer | None:
+        """The plan that is followed by today's figures; notes what it promises, as its frames are compared with it."""
+        stream.punctuality.predicted_s, stream.kept.overrun = None, None
         stream.punctuality.overhead_s = stream.overhead_s or 0.0
-        if stream.plan is not None and stream.goal.deadline_s is not None:
-            with contextlib.suppress(SettingsError):  # no longer possible
-                stream.punctuality.predicted_s = evaluate(problem, as_choice(stream.plan)).latency_seconds
+        if stream.plan is None:
+            return None
+        try:
+            current = evaluate(problem, as_choice(stream.plan))
+        except SettingsError:  # no longer possible
+            return None
+        if stream.goal.deadline_s is not None:
+            stream.punctuality.predicted_s = current.latency_seconds
+        if not stream.retained:  # before links are measured again nothing is promised
+            stream.kept.evaluated(stream.plan, problem, current, now_s)
+        return current
 
     def _prepare(self, stream: PlannedStream, plan: Plan, reason: str, now_s: float) -> list[Action]:
         """Ask the nodes of a plan to get ready for it, under the next epoch."""

@@ -10,6 +10,7 @@ from tiercut.profiling.profile import Profile
 from tiercut.protocol.frames import Dropped
 from tiercut.protocol.nodes import NodeStatus, Progress, Ready, StreamControl, StreamPlan
 from tiercut.protocol.results import Journey
+from tiercut.protocol.streams import SourceReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,14 @@ class ReadyHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceHeard:
+    """How a stream's sensor does: how many frames it gives, and how many got through."""
+
+    report: SourceReport
+    now_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class PublishFailed:
     """A plan could not be published: the broker refuses it."""
 
@@ -136,6 +145,7 @@ Event = (
     | ProgressHeard
     | DroppedHeard
     | ReadyHeard
+    | SourceHeard
     | PublishFailed
     | UplinkHeard
     | Tick

@@ -44,9 +44,13 @@ def explanation(
         under_way=None if stream.pending is None else stream.pending.reason,
         plan=None if plan is None else _followed(plan),
         trouble=stream.trouble or stream.given_up,
+        short=stream.short,
         warnings=_warnings(stream, view),
         measured_ms=None if stream.measured_s is None else round(stream.measured_s * 1e3, 3),
         frames_per_second=round(stream.rate(now_s), 2),
+        asked_frames_per_second=None
+        if stream.kept.offered.asked_fps is None
+        else round(stream.kept.offered.asked_fps, 2),
         deadline=_deadline(stream),
         exits={name: round(share, 4) for name, share in sorted(stream.exits.items()) if share >= MIN_SHARE},
         changes=stream.history[-SHOWN:],

@@ -34,6 +34,7 @@ def _of_plans(stream: PlannedStream) -> Iterable[tuple[bool, str]]:
     if plan is None:
         yield stream.trial is None, "without a plan nothing is on trial"
         yield stream.proved is None, "without a plan none has proved itself"
+        yield stream.short is None, "without a plan nothing is short of it"
     yield len(stream.history) <= HISTORY, f"at most {HISTORY} changes are kept"
 
 

@@ -94,6 +94,8 @@ class Replanning:
         answer = best.with_time_to_spare()
         if must is not None or answer is None or stream.plan is None:
             return None if must is None else (best.answer, must)
+        if best.behind and stream.kept.overrun is None:
+            return None  # no plan should keep up, but this one does
         step = stream.step is not None
         if best.may_drop_again(stream.plan):
             in_time = stream.hysteresis.may_promise(answer, now_s, step=step)
@@ -116,10 +118,19 @@ class Replanning:
             return f"the plan is no longer possible: {error.came}"
         if best.may_drop_again(stream.plan) and only_late(current):
             return None  # nothing met the deadline when it was made
-        fails = not current.feasible or best.drops_in_vain(stream.plan)
-        barely = best.barely_late(current) and stream.step is None
-        if not stream.hysteresis.fails(fails=fails, barely=barely):
+        return self._fails(stream, stream.plan, current, best, now_s)
+
+    @staticmethod
+    def _fails(stream: PlannedStream, plan: Plan, current: Answer, best: Best, now_s: float) -> str | None:
+        """Why a plan that is possible must be left: it breaks a constraint, or does not keep up where another does."""
+        fails = not current.feasible or best.drops_in_vain(plan)
+        behind = stream.kept.overrun if not fails and best.takes_more_than(current) else None
+        barely = stream.step is None and (behind is not None or best.barely_late(current))
+        if not stream.hysteresis.fails(fails=fails or behind is not None, barely=barely):
             return None
+        if behind is not None:
+            aim = "take more of" if best.behind else "keep up with"
+            return f"to {aim} {behind.asked_fps:.3g} frames/s, {behind}"
         stream.hysteresis.taken_back(now_s)
         return best.late or f"the plan breaks a constraint: {said(current)}"
 

@@ -40,12 +40,16 @@ def beside_others(stream: PlannedStream, problem: Problem, others: Iterable[Plan
 def _without_own_queues(problem: Problem, stream: PlannedStream, now_s: float) -> Problem:
     """The problem without the wait for a stream's own frames, as after a change, where the node keeps up with them.
 
-    Other streams of the site are planned beside this one; only cloud nodes have other sites' frames as well.
+    Other streams of the site are planned beside this one; only cloud nodes have other sites' frames as well. Where the
+    sensor's rate is known, no plan is chosen that does not keep up with it; frames that wait in spite of that wait for
+    somebody else's.
     """
 
     def seen(node: Node) -> Node:
-        if node.tier == "cloud" or stream.fills((node.tier, name_of(node.id)), now_s):
-            return node
-        return replace(node, queue_seconds=0.0)
+        known_s = node.queue_seconds if node.tier == "cloud" or stays(node) else 0.0
+        return replace(node, queue_seconds=max(known_s, stream.kept.waits.seconds(node.id, now_s)))
+
+    def stays(node: Node) -> bool:
+        return stream.kept.offered.asked_fps is None and stream.fills((node.tier, name_of(node.id)), now_s)
 
     return problem.with_nodes(seen)

@@ -8,13 +8,14 @@ from msgspec import structs
 
 from tiercut.coordinator.deadline import Punctuality
 from tiercut.coordinator.hysteresis import Hysteresis
+from tiercut.coordinator.kept import PlanKept
 from tiercut.coordinator.reading import FIRST, Reading
 from tiercut.coordinator.site_view import NodeKey, along
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.estimate.links import LinkEstimator
 from tiercut.plan import Plan
 from tiercut.protocol.drop_reasons import LATE_REASONS
-from tiercut.protocol.explanations import PlanChange
+from tiercut.protocol.explanations import PlanChange, Shortage
 from tiercut.protocol.frames import Dropped
 from tiercut.protocol.nodes import StreamControl
 from tiercut.protocol.results import Journey
@@ -94,6 +95,8 @@ class PlannedStream:
         exits: Share of frames of late by the exit they left at.
         retained: The plan is from before the hub's start, and links have not been measured since.
         reading: Which of its results are read.
+        kept: Whether its plan keeps up with the sensor, and what it promised.
+        short: What the site is short of for it, where no plan does without.
     """
 
     goal: StreamGoal
@@ -121,6 +124,8 @@ class PlannedStream:
     exits: dict[str, float] = field(default_factory=dict)
     retained: bool = False
     reading: Reading = field(default_factory=Reading)
+    kept: PlanKept = field(default_factory=PlanKept)
+    short: Shortage | None = None
     _last_result_s: float = float("-inf")
     _last_captured_s: float = float("-inf")
 
@@ -142,6 +147,11 @@ class PlannedStream:
     def frozen(self) -> bool:
         """Only a person may change its plan."""
         return self.control.mode == "freeze" and self.plan is not None
+
+    @property
+    def considers_another(self) -> bool:
+        """Whether another plan is about to be followed, or may be at one of the next evaluations."""
+        return self.pending is not None or (self.control.mode == "auto" and self.hysteresis.considers)
 
     def by_hand(self) -> Plan | None:
         """The plan that a person wants, if it is not the one that is followed."""
@@ -178,7 +188,7 @@ class PlannedStream:
         self.punctuality.new_plan()
         if self.plan is None or (plan.exit, plan.threshold) != (self.plan.exit, self.plan.threshold):
             self.exits = {}
-        self.plan, self.pending, self.given_up = plan, None, None
+        self.plan, self.pending, self.given_up, self.short = plan, None, None, None
         self.history.append(PlanChange(plan.epoch, reason))
         del self.history[:-HISTORY]
 

@@ -42,7 +42,7 @@ _PACES = 3
 #: From this pace on a node is busy with something else.
 _BUSY_PACE = 1.5
 #: Bounds of any correction: beyond, the profile is of another machine and is to be measured again.
-_MAX = 16.0
+_MAX = 64.0
 #: Share of what a frame says about its segment's bias that is believed.
 _BIAS_STEP = 0.05
 #: Frames before a contradiction is reported, and how far off a measured or predicted profile must be.

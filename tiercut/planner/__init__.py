@@ -5,7 +5,7 @@
 
 from tiercut.planner.alternatives import alternatives
 from tiercut.planner.answer import Answer, Choice
-from tiercut.planner.best import evaluate, solve, solve_top
+from tiercut.planner.best import evaluate, solve, solve_top, solve_within
 from tiercut.planner.contention import beside, taken_by
 from tiercut.planner.edgent import edgent
 from tiercut.planner.joint import JointPlan, Stream, plan_together
@@ -24,5 +24,6 @@ __all__ = [
     "plan_together",
     "solve",
     "solve_top",
+    "solve_within",
     "taken_by",
 ]

@@ -73,14 +73,40 @@ def nearest_plan(problem: Problem) -> PlanIndex | None:
     return plan
 
 
+def solve_within(problem: Problem, stage_seconds: float) -> Answer | None:
+    """The quickest plan that satisfies all constraints and none of whose stages takes longer.
+
+    A stage that is no longer than the time between two frames holds none of them up, so this is the quickest plan that
+    keeps up with a sensor. A transfer counts whole, with the line's latency.
+
+    Args:
+        problem: The problem; its objective does not count.
+        stage_seconds: The longest that a stage may take.
+
+    Returns:
+        Its answer; ``None`` where no plan is like that.
+    """
+    deadline, floor = _limits(problem)
+    costs = costs_of(problem, floor)
+    limit = stage_seconds + slack(stage_seconds)
+    latency = LongestStages(costs, stage_seconds).min_latency(limit).within(deadline)
+    return price(problem, first_of_equals(costs, latency, limit)) if np.isfinite(latency.least()) else None
+
+
+def _limits(problem: Problem) -> tuple[float, float]:
+    """The longest latency and the least accuracy that plans may have, give or take what counts as equal."""
+    limit, allowed = problem.deadline_seconds, problem.max_accuracy_drop
+    deadline = np.inf if limit is None else limit + slack(limit)
+    floor = -np.inf if allowed is None else problem.best_accuracy - allowed - slack(1.0)
+    return deadline, floor
+
+
 def best_plan(problem: Problem) -> PlanIndex | None:
     """The best plan that satisfies all constraints, ``None`` if none does."""
     search = problem.objective.search
     if search == Search.EVERY_PLAN:
         return next(iter(k_best(problem, 1)), None)
-    limit, allowed = problem.deadline_seconds, problem.max_accuracy_drop
-    deadline = np.inf if limit is None else limit + slack(limit)
-    floor = -np.inf if allowed is None else problem.best_accuracy - allowed - slack(1.0)
+    deadline, floor = _limits(problem)
     costs = costs_of(problem, floor)
     if search == Search.ACCURACY:
         best = best_accuracy(costs, min(deadline, LONGEST))

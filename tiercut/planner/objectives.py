@@ -153,6 +153,8 @@ OBJECTIVES: dict[str, Objective] = {
 #: What breaks ties of the others, and what counts where a deadline is given up.
 LATENCY = OBJECTIVES["latency"]
 ACCURACY = OBJECTIVES["accuracy"]
+#: What counts where frames come faster than any plan takes them.
+THROUGHPUT = OBJECTIVES["throughput"]
 
 if TYPE_CHECKING:
     ObjectiveName = str

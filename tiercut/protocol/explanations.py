@@ -16,6 +16,9 @@ from tiercut.protocol.nodes import ControlMode
 #: Reason of a change that a person wants; ``under_way`` holds it while nodes get ready.
 BY_HAND = "given by hand"
 
+#: What a site can be short of.
+Resource = Literal["processor", "queue", "line"]
+
 Count = Annotated[int, Meta(ge=0)]
 Figure = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -72,6 +75,30 @@ class NodeFigures(msgspec.Struct, frozen=True, kw_only=True):
     waiting: Annotated[float, Meta(description="Frames that wait there.")]
 
 
+class Shortage(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is too little of for a stream, where no plan does without."""
+
+    limit: Annotated[
+        Literal["rate", "deadline", "latency"],
+        Meta(description="What does not hold: the sensor's rate, the stream's deadline, or what its plan promised."),
+    ]
+    resource: Resource
+    where: Annotated[str, Meta(description="Id of the node, or both ids of the line with an arrow.")]
+    needed_seconds: Annotated[
+        float, Meta(ge=0, description="Rate: what a frame takes of it. Deadline, latency: what the whole way takes.")
+    ]
+    available_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Rate: the time between two frames. Deadline: what is left of it without the margin. Latency: "
+            "what the plan promised.",
+        ),
+    ]
+    factor: Annotated[float, Meta(ge=0, description="The first by the second.")]
+    message: str
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Why a stream has its plan, and what is known of its nodes and links."""
 
@@ -83,9 +110,13 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     under_way: Annotated[str | None, Meta(description="Reason of a change whose nodes get ready.")]
     plan: FollowedPlan | None
     trouble: Annotated[str | None, Meta(description="Why there is no plan, or no better one.")]
+    short: Annotated[Shortage | None, Meta(description="Null while the plan does what it is to do.")]
     warnings: list[str]
     measured_ms: Annotated[float | None, Meta(description="Typical latency of this plan's frames.")]
     frames_per_second: Figure
+    asked_frames_per_second: Annotated[
+        Figure | None, Meta(description="What the sensor gives; null where that is as many as are taken.")
+    ]
     deadline: DeadlineKept | None
     exits: Annotated[dict[str, Share], Meta(description="Share of frames that left at each exit.")]
     changes: list[PlanChange]

@@ -28,6 +28,8 @@ MAX_ENTRIES = 64
 MAX_STREAMS = 256
 MAX_ASSIGNED_BYTES = 6 * 1024 * 1024
 MAX_SETTINGS_BYTES = 16 * 1024
+#: Frames per second that a sensor may be asked for: the samples of a fast signal, one by one.
+MAX_FPS = 1e9
 
 _Frames = Annotated[Mapping[str, Count], Meta(max_length=MAX_ENTRIES)]
 
@@ -72,6 +74,7 @@ class SourceReport(Struct, frozen=True, kw_only=True):
         frames: Counters: ``captured``, ``done``, ``dropped.<reason>``.
         trouble: Reasons of drops with what was wrong.
         window: How many frames may be in flight now, on average; left out where the sensor is not open.
+        frames_per_second: What its settings ask for; null for as many as are taken.
     """
 
     stream: Name
@@ -82,6 +85,7 @@ class SourceReport(Struct, frozen=True, kw_only=True):
     frames: _Frames = msgspec.field(default_factory=dict)
     trouble: _Troubles = ()
     window: Annotated[float, Meta(ge=0, le=MAX_INTEGER)] | UnsetType = UNSET
+    frames_per_second: Annotated[float, Meta(gt=0, le=MAX_FPS), reason("bad_number")] | None = None
 
     def __post_init__(self) -> None:
         fit_sentence(self, "message")
