@@ -22,6 +22,8 @@ KEPT = 9
 LATE, KEPT_AGAIN, EARLY = 1.5, 1.25, 0.67
 #: … if it is at least this much: below, timers and schedulers are all that differs.
 LEAST_S = 0.020
+#: A part is named instead of the last one if that differs by less than this share of it.
+HARDLY_MORE = 0.67
 #: A deviation must last this long, so that loading a model or one burst is none.
 LASTS_S = 2.0
 
@@ -157,11 +159,14 @@ class Promise:
         return f"frames take {_ms(measured_s)} ms, less than {_ms(known_s)}"
 
     def _deviation(self, measured_s: float) -> Deviation | None:
-        """What differs most; ``None`` where no part does."""
+        """What differs most, the last such part before others that differ by hardly more; ``None`` where none does."""
         typical = self.typical()
-        part = max(typical, key=lambda each: typical[each] - self._parts.get(each, 0.0), default=None)
+        excess = {each: s - self._parts.get(each, 0.0) for each, s in typical.items()}
+        part = max(excess, key=lambda each: excess[each], default=None)
         if part is None:
             return None
+        if self.late is not None and excess.get(self.late.part, 0.0) > HARDLY_MORE * excess[part]:
+            part = self.late.part
         return Deviation(
             measured_s=measured_s,
             promised_s=self.promised_s,
