@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from tiercut.bus.packet_ids import PacketIds
 from tiercut.bus.routes import topic_matches
 from tiercut.bus.settings import MqttSettings
 from tiercut.bus.stream import PacketReader, PartWriter
+from tiercut.bus.timestamps import age_s
 from tiercut.bus.wire import Malformed
 from tiercut.clock import ManualClock, SystemClock
 
@@ -261,6 +264,28 @@ async def test_large_messages_pass_small_socket_buffers_both_ways(
                 got.append(await anext(aiter(subscription)))
                 got[-1].ack()
     assert [delivery.payload for delivery in got] == payloads
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says when bytes came")
+@async_test
+async def test_message_that_comes_while_the_loop_is_busy_has_come_before_it_is_read(tmp_path: Path) -> None:
+    heard: list[tuple[Delivery, float]] = []
+    with Mosquitto(tmp_path, "set_tcp_nodelay true") as broker:
+        one, other = (MqttSettings(url=broker.url, client_id=name) for name in ("one", "other"))
+        async with MqttBus(one, clock=SystemClock()) as bus, MqttBus(other, clock=SystemClock()) as sender:
+            await bus.subscribe("busy", handler=lambda each: heard.append((each, time.monotonic())))
+            sender.post(Message("busy", b"x" * 10), lambda _: None)
+            before_s = time.monotonic()
+            time.sleep(0.2)  # noqa: ASYNC251 - the loop is to be busy
+            await until(lambda: bool(heard))
+    delivery, read_s = heard[0]
+    assert delivery.received_s < before_s + 0.1
+    assert read_s >= before_s + 0.2
+
+
+def test_age_of_bytes_is_unknown_where_the_wall_clock_was_set_meanwhile() -> None:
+    assert age_s(time.time() - 0.5) == pytest.approx(0.5, abs=0.2)
+    assert [age_s(each) for each in (None, time.time() + 10, time.time() - 10)] == [0.0, 0.0, 0.0]
 
 
 def test_reader_cuts_the_same_packets_however_they_come() -> None:

@@ -59,7 +59,7 @@ class Delivery(Struct, frozen=True):
     """A message that arrived, to be acknowledged when the work on it is done.
 
     Attributes:
-        received_s: ``Clock.monotonic_s`` when its last byte was read.
+        received_s: ``Clock.monotonic_s`` when its last byte came.
         duplicate: The broker says it may have sent it before.
         ack: Tell the broker that it may forget the message. Idempotent, cheap, callable in any order and after a
             reconnect (then it does nothing): the bus puts acknowledgements in the order the protocol asks for.

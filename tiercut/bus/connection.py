@@ -170,7 +170,8 @@ class Connection:
             except wire.BadMessage as error:
                 self._events.on_bad_message(error.packet_id, error.reason, str(error))
             else:
-                self._events.on_message(message, payload)
+                age_s = 0.0 if self._transport is None else self._transport.age_s
+                self._events.on_message(message, payload, age_s)
         elif kind == wire.PUBACK:
             if packet[1] == 2:  # noqa: PLR2004 - 'success', as nearly always
                 self._events.on_acked(packet[2] << 8 | packet[3], 0)

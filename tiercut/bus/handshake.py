@@ -75,7 +75,7 @@ class Events(Protocol):
     def on_accepted(self, accepted: Accepted) -> None:
         """CONNACK came: the connection can be written to."""
 
-    def on_message(self, message: mqtt5.PublishPacket, payload: bytes) -> None:
+    def on_message(self, message: mqtt5.PublishPacket, payload: bytes, age_s: float) -> None:
         """PUBLISH came; its payload stands beside it."""
 
     def on_bad_message(self, packet_id: int, reason: str, came: str) -> None:

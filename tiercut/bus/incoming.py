@@ -141,8 +141,8 @@ class Incoming:
             for inbox in route.inboxes:
                 inbox.end()
 
-    def message(self, message: mqtt5.PublishPacket, payload: bytes) -> None:
-        """PUBLISH came: hand it to its subscriptions."""
+    def message(self, message: mqtt5.PublishPacket, payload: bytes, age_s: float) -> None:
+        """PUBLISH came, ``age_s`` seconds ago: hand it to its subscriptions."""
         counters, topic, packet_id = self._counters, message.topic, message.packet_id
         counters["messages_in"] += 1
         counters["bytes_in"] += len(payload)
@@ -155,7 +155,7 @@ class Incoming:
             delivery = Delivery(
                 topic=topic,
                 payload=payload,
-                received_s=self._monotonic_s(),
+                received_s=self._monotonic_s() - age_s,
                 retain=message.retain,
                 duplicate=message.duplicate,
                 properties=tuple(message.user_properties),

@@ -71,7 +71,7 @@ class MqttBus:
         self._outgoing = Outgoing(settings, clock=clock, counters=self.counters, packet_ids=ids)
         self._incoming = Incoming(settings, clock=clock, counters=self.counters, packet_ids=ids, logger=self._log)
         #: events that need nothing else go straight to their halves
-        self.on_message: Callable[[mqtt5.PublishPacket, bytes], None] = self._incoming.message
+        self.on_message: Callable[[mqtt5.PublishPacket, bytes, float], None] = self._incoming.message
         self.on_acked: Callable[[int, int], None] = self._outgoing.acked
         self._connected = False
         #: connections that were accepted so far

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from tiercut.bus.client_tls import newest_tls
 from tiercut.bus.settings import MqttSettings
+from tiercut.bus.timestamps import ask_for_stamps
 
 Opened = TypeVar("Opened")
 
@@ -27,6 +28,7 @@ def dial(settings: MqttSettings) -> socket.socket:
     sock = socket.create_connection((settings.host, settings.port), timeout=settings.connect_timeout_s)
     try:
         tune(sock)
+        ask_for_stamps(sock)
         if settings.tls:
             sock = newest_tls(settings).wrap_socket(sock, server_hostname=settings.host)
         sock.setblocking(False)

@@ -11,6 +11,7 @@ from itertools import islice
 import mqtt5
 
 from tiercut.bus.client_tls import RECORD_BYTES
+from tiercut.bus.timestamps import STAMP_BYTES, stamp
 from tiercut.bus.wire import Malformed, number
 
 #: The buffer for what comes; it grows for a larger packet, and that size is kept up to `_KEPT_BYTES`.
@@ -33,6 +34,7 @@ class PacketReader:
 
     Attributes:
         end: Where in the buffer ends what has come.
+        came_unix_s: When the last of it came, by the kernel's own clock; ``None`` where the kernel does not say.
         ready_at: Up to where it must have come before `next` can give a packet.
     """
 
@@ -43,6 +45,7 @@ class PacketReader:
         #: where begins what was not cut out
         self._at = 0
         self.end = 0
+        self.came_unix_s: float | None = None
         self.ready_at = _SHORTEST_BYTES
 
     def receive(self, sock: socket.socket) -> bool:
@@ -53,13 +56,13 @@ class PacketReader:
         """
         space = self._space()
         try:
-            got = sock.recv_into(space)
+            if isinstance(sock, ssl.SSLSocket):
+                got = _receive_tls(sock, space)
+            else:
+                got, told, _, _ = sock.recvmsg_into([space], STAMP_BYTES)
+                self.came_unix_s = stamp(told)
             if not got:
                 raise ConnectionResetError("closed by the broker")
-            if isinstance(sock, ssl.SSLSocket):  # it gives one record at a time
-                with contextlib.suppress(ssl.SSLWantReadError):
-                    while got < len(space) and (more := sock.recv_into(space[got:])):
-                        got += more
         except (BlockingIOError, ssl.SSLWantReadError):
             return False
         self.end += got
@@ -107,6 +110,16 @@ class PacketReader:
             self._buffer[:left] = self._buffer[at:end]
         self._at, self.end, self.ready_at = 0, left, self.ready_at - at
         return self._view[left:]
+
+
+def _receive_tls(sock: ssl.SSLSocket, space: memoryview) -> int:
+    """As many bytes as there are: TLS gives one record at a time."""
+    got = sock.recv_into(space)
+    if got:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            while got < len(space) and (more := sock.recv_into(space[got:])):
+                got += more
+    return got
 
 
 class PartWriter:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from tiercut.bus.stream import PacketReader, PartWriter
+from tiercut.bus.timestamps import age_s
 from tiercut.bus.wire import Malformed
 
 #: Packets handled in one turn of the loop, and the time after which no further one is begun, so that a flood leaves
@@ -66,6 +67,11 @@ class Transport:
         self.closed = asyncio.Event()
         self.add, self.mark = self._writer.add, self._writer.mark
         self._loop.add_reader(sock, self._read)
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the last bytes came, as far as the kernel says."""
+        return age_s(self._reader.came_unix_s)
 
     def flush(self) -> None:
         """Write what the socket takes now; the rest follows by itself."""
