@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tiercut.clock import Clock
 from tiercut.clocks.offsets import ClockOffsets
@@ -25,7 +26,9 @@ from tiercut.pipeline.segment_runner import SegmentName, SegmentRunner
 from tiercut.plan import Tier
 from tiercut.protocol.frames import Stage, StageKind, Work
 from tiercut.repository.store import ModelStore
+from tiercut.results.kind import ResultKind
 from tiercut.results.reading import Reading, read_outputs, write_result
+from tiercut.results.table import kind_of
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +44,13 @@ class Way:
         bundle: The model; ``None``: the node does not have it.
         variant: Its variant; ``None``: it has none of that name.
         here: What `decide` is to know of this node.
+        kind: What its results are.
     """
 
     bundle: Bundle | None
     variant: Variant | None
     here: Here
+    kind: ResultKind[Any] | None = None
 
     @property
     def known(self) -> tuple[Bundle, Variant]:
@@ -156,7 +161,8 @@ class Processor:
             variant_known=variant is not None,
             remembers=remembers,
         )
-        return Way(bundle, variant, here)
+        kind = None if bundle is None or variant is None else kind_of(bundle, variant)
+        return Way(bundle, variant, here, kind)
 
     def _step(self, job: Job) -> Processed:
         """Run segments until the frame leaves, and make ready what leaves."""
@@ -169,7 +175,7 @@ class Processor:
                 case Forward():
                     return Processed(job, action, self._encode(job, action.codec, *way.known))
                 case Finish():
-                    return Processed(job, action, result=self._result(job, *way.known))
+                    return Processed(job, action, result=self._result(job, way))
                 case LookUp():
                     self._look_up(job, *way.known)
                 case TryExit():
@@ -266,8 +272,9 @@ class Processor:
         self._note(job, "encode", self._clock.monotonic_s() - started_s)
         return tensors
 
-    def _result(self, job: Job, bundle: Bundle, variant: Variant) -> bytes:
-        read = job.known or self._read(job, bundle, variant)
+    def _result(self, job: Job, way: Way) -> bytes:
+        bundle, variant = way.known
+        read = job.known or self._read(job, bundle, variant, way.kind)
         return write_result(
             job.work,
             read,
@@ -279,11 +286,13 @@ class Processor:
             cached=job.known is not None,
         )
 
-    def _read(self, job: Job, bundle: Bundle, variant: Variant) -> Reading:
-        outputs = self._decoded(job, bundle, variant) if job.left is None else job.left.outputs
+    def _read(self, job: Job, bundle: Bundle, variant: Variant, kind: ResultKind[Any] | None) -> Reading:
+        if job.left is None:
+            outputs = self._decoded(job, bundle, variant)
+        else:
+            outputs, variant, kind = job.left.outputs, bundle.variant(job.left.exit.name), None
         self._note_compute(job)
-        left_at = variant if job.left is None else bundle.variant(job.left.exit.name)
-        read = read_outputs(job.work.seq, outputs, bundle, left_at)
+        read = read_outputs(job.work.seq, outputs, bundle, variant, kind)
         if self.answers is not None:
             self.answers.keep(job.work, read, self._clock.monotonic_s())
         return read

@@ -128,18 +128,26 @@ def _check_size(tensors: tuple[EncodedTensor, ...], max_bytes: int) -> None:
 
 def _check_maps(data: bytes) -> None:
     """Refuse a key that occurs twice, of which msgspec takes the last; and too much besides the tensors' data."""
+    if len(data) > MAX_HEAD_BYTES:
+        _check_head(data)
+    root = _map(data)
+    if not root:
+        _check_head(data)
+    if "v" not in root:
+        raise missing("v", ())
+    if tensors := root.get("tensors"):
+        for each in _LIST.decode(tensors):
+            _map(each)
+
+
+def _check_head(data: bytes) -> None:
+    """Refuse a large envelope of which hardly anything is tensors' data, before any of it is read."""
     bulk = [memoryview(each.data) for each in _BULK.decode(data).tensors]
     if any(each and each[0] not in _BIN for each in bulk):
         raise refuse("bad_type", expected="'tensors[].data' as bytes", came="another type")
     head_bytes = len(data) - sum(map(len, bulk))
     if head_bytes > MAX_HEAD_BYTES:
         raise refuse("envelope_too_big", expected=f"at most {MAX_HEAD_BYTES} bytes besides data", came=head_bytes)
-    root = _map(data)
-    if "v" not in root:
-        raise missing("v", ())
-    if tensors := root.get("tensors"):
-        for each in _LIST.decode(tensors):
-            _map(each)
 
 
 def _map(raw: bytes | Raw) -> dict[str, Raw]:

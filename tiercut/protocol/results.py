@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -25,7 +25,8 @@ from tiercut.plan import FULL, Plan
 from tiercut.protocol.frames import Stage, StageKind, StageReport, Work
 
 MAX_OUTCOME_BYTES = 256 * 1024
-#: The fields of the kind stand in front of this one.
+#: The fields of the kind stand in front of this one. In front of it are texts and numbers; in a text, each quote has a
+#: backslash before it.
 _BEHIND_KIND = b',"confidence":'
 
 
@@ -156,7 +157,7 @@ def result_of(
     )
 
 
-def encode_result(result: Result, said: Mapping[str, Any]) -> bytes:
+def encode_result(result: Result, said: Struct) -> bytes:
     """A result's JSON, with the fields of its kind; ASCII alone, as many readers take no other.
 
     Raises:
@@ -164,13 +165,18 @@ def encode_result(result: Result, said: Mapping[str, Any]) -> bytes:
     """
     if result.confidence is not None and not math.isfinite(result.confidence):
         raise ValueError(f"a confidence of {result.confidence}")
-    encoded = msgspec.json.encode(result)
+    encoded, fields = msgspec.json.encode(result), msgspec.json.encode(said)
     if not encoded.isascii():
-        encoded = json.dumps(json.loads(encoded), separators=(",", ":")).encode()
-    # What is in front of it are texts and numbers, and a text has no quote without a backslash.
+        encoded = _ascii_json(result)
+    if not fields.isascii() or b"null" in fields:  # which is what becomes of a number that is not finite
+        fields = _ascii_json(said)
     front, mark, back = encoded.partition(_BEHIND_KIND)
-    fields = json.dumps(said, separators=(",", ":"), allow_nan=False).encode()[1:-1]
+    fields = fields[1:-1]
     return b"".join((front, b"," if fields else b"", fields, mark, back))
+
+
+def _ascii_json(said: Struct) -> bytes:
+    return json.dumps(msgspec.to_builtins(said), separators=(",", ":"), allow_nan=False).encode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,8 +65,9 @@ class ClassesKind(ResultKind[Classes]):
         if spec.scores != "softmax":
             return Classes(labels=top_labels(scores, labels)), None
         scores = probabilities(scores.reshape(-1), 1.0 if variant.exit is None else variant.exit.temperature)
-        sure = round(float(scores.max()), 6) if np.isfinite(scores).all() else None
-        return Classes(labels=top_labels(scores, labels)), sure
+        best = top_labels(scores, labels)
+        sure = best[0].score  # where one of the logits is not a number, neither is any probability
+        return Classes(labels=best), sure if isinstance(sure, float) else None
 
     def headline(self, said: Classes) -> tuple[str, str]:
         """The best label, and its score."""
@@ -100,6 +101,5 @@ def top_labels(scores: NDArray[Any], labels: Sequence[str], *, top: int = TOP) -
     values = scores.ravel()
     best = np.argpartition(values, -top)[-top:] if top < values.size else np.arange(values.size)
     best = best[np.argsort(values[best])[::-1]]
-    return tuple(
-        Score(index=int(i), label=labels[int(i)], score=number_or_word(round(float(values[i]), 6))) for i in best
-    )
+    found = zip(best.tolist(), values[best].tolist(), strict=True)
+    return tuple([Score(index=i, label=labels[i], score=number_or_word(round(float(value), 6))) for i, value in found])

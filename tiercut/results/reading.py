@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from tiercut.declared import load_json, read
 from tiercut.errors import BadMessage, refuse
 from tiercut.model.bundle import Bundle
@@ -51,7 +49,9 @@ class Reading:
         return self.kind.headline(self.said)
 
 
-def read_outputs(seq: int, outputs: Outputs, bundle: Bundle, variant: Variant) -> Reading:
+def read_outputs(
+    seq: int, outputs: Outputs, bundle: Bundle, variant: Variant, kind: ResultKind[Any] | None = None
+) -> Reading:
     """What outputs say.
 
     Args:
@@ -59,8 +59,9 @@ def read_outputs(seq: int, outputs: Outputs, bundle: Bundle, variant: Variant) -
         outputs: The variant's outputs by name.
         bundle: The model.
         variant: The way through it at whose end the frame has left.
+        kind: What its results are, where that is known (`kind_of`).
     """
-    kind = kind_of(bundle, variant)
+    kind = kind or kind_of(bundle, variant)
     said, confidence = kind.read(outputs, bundle, variant)
     return Reading(kind, said, confidence, variant.name, seq)
 
@@ -99,7 +100,7 @@ def write_result(
         fallback=fallback,
         cached_from=reading.seq if cached else None,
     )
-    return encode_result(result, msgspec.to_builtins(reading.said))
+    return encode_result(result, reading.said)
 
 
 def read_result(payload: bytes) -> tuple[Journey, Reading]:
