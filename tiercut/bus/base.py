@@ -134,6 +134,10 @@ class Bus(Protocol):
         """
         ...
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """Have something done on the event loop, after the messages that have come by now were handed to handlers."""
+        ...
+
     async def publish(self, message: Message) -> Sent:
         """Send, and wait until the broker has taken it (QoS 0: until it is written to the socket).
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import socket
+from collections.abc import Callable
 
 import mqtt5
 
@@ -86,6 +87,13 @@ class Connection:
         """Write what the socket takes now; the rest follows by itself."""
         if self._transport is not None:
             self._transport.flush()
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """As of `tiercut.bus.Bus.soon`."""
+        if self._transport is None:
+            asyncio.get_running_loop().call_soon(call)
+        else:
+            self._transport.soon(call)
 
     def ack(self, packet_id: int) -> None:
         """Send PUBACK: at once or, while packets are handled, with what is written next."""

@@ -154,6 +154,10 @@ class EmulatedBus:
             self._set_out(crossing)
         return crossing
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """See `tiercut.bus.Bus.soon`."""
+        self._bus.soon(call)
+
     async def publish(self, message: Message) -> Sent:
         """See `tiercut.bus.Bus.publish`."""
         return await publish_by_post(self, message)

@@ -141,6 +141,10 @@ class MemoryBus:
             self._unsent.append((held, posted))
         return posted
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """See `tiercut.bus.Bus.soon`."""
+        asyncio.get_running_loop().call_soon(call)
+
     async def publish(self, message: Message) -> Sent:
         """See `tiercut.bus.Bus.publish`."""
         return await publish_by_post(self, message)

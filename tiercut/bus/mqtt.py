@@ -149,6 +149,13 @@ class MqttBus:
             raise closed_error(self.settings.url)
         return self._outgoing.post(message, taken)
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """See `tiercut.bus.Bus.soon`."""
+        if self._connection is None:
+            asyncio.get_running_loop().call_soon(call)
+        else:
+            self._connection.soon(call)
+
     async def publish(self, message: Message) -> Sent:
         """See `tiercut.bus.Bus.publish`."""
         return await publish_by_post(self, message)

@@ -62,6 +62,8 @@ class Transport:
         #: packets that came wait for the loop's next turn
         self._waiting = False
         self._closing = False
+        #: what is to be done at the end of the turn
+        self._after: list[Callable[[], None]] = []
         self.in_turn = False
         self.read_s = self.wrote_s = time.monotonic()
         self.closed = asyncio.Event()
@@ -91,6 +93,16 @@ class Transport:
             self._loop.add_writer(self._sock, self._write)
         elif self._closing:
             self.abort()
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Have something done once all that has come is handled: at the end of this turn, or else in the loop's next.
+
+        That spares a turn, which costs a tenth of a millisecond where caches are cold.
+        """
+        if self.in_turn:
+            self._after.append(call)
+        else:
+            self._loop.call_soon(call)
 
     def close(self) -> None:
         """Read no more, and close once all is written."""
@@ -134,6 +146,10 @@ class Transport:
             self.flush()
         if self._waiting and self._sock is not None:
             self._loop.call_soon(self._go_on)
+        if self._after:
+            after, self._after = self._after, []
+            for call in after:
+                call()
 
     def _go_on(self) -> None:
         self._waiting = False

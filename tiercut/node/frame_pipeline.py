@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from tiercut.bus import Delivery
 from tiercut.limits import MAX_SECONDS
@@ -78,7 +79,11 @@ class FramePipeline(Part):
             counters=counters,
             threads=settings.workers,
             may_fall_back=settings.fall_back,
+            soon=self._soon,
         )
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        self._context.buses.home.soon(call)  # which is not open yet when the worker is made
 
     def tasks(self) -> Tasks:
         """Tasks for frames that are stuck; they sleep while there are no frames."""

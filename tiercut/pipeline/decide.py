@@ -130,7 +130,7 @@ def decide(frame: FrameState, here: Here) -> Action:
     if frame.known or frame.left or frame.cut == here.end:
         waits = frame.known and frame.overtakes and not _cut_off(frame, here)
         return Wait() if waits else Finish()
-    return LookUp() if _may_look_up(frame, here) else _work_on(frame, here, here.end)
+    return LookUp() if here.remembers and _may_look_up(frame, here) else _work_on(frame, here, here.end)
 
 
 def _work_on(frame: FrameState, here: Here, end: int) -> Action:
@@ -157,7 +157,7 @@ def _refuse(frame: FrameState, here: Here, end: int) -> Drop | None:
         return Drop("unknown_variant", f"the model has no variant '{plan.exit}'; give all nodes the same bundle")
     if plan.node(here.tier) != here.node:
         return Drop("misrouted", f"the plan sends it to {here.tier} {plan.node(here.tier)!r}, it came to {here.node!r}")
-    if late := _late(frame, here):
+    if frame.deadline_s is not None and (late := _late(frame, here)):
         return late
     if plan.second_cut > end or frame.cut > end:
         return Drop("bad_cuts", f"cuts {plan.first_cut}, {plan.second_cut}, now {frame.cut}; the model ends at {end}")

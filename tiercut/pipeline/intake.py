@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache, partial
+
+from msgspec import Struct
 
 from tiercut.bus import Delivery
 from tiercut.clock import Clock
@@ -28,8 +30,7 @@ UNFINISHED_TIMEOUT_S = 30.0
 MAX_HELD_CHUNKS = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(Struct, frozen=True):
     """A frame from the bus: its envelope, when its last byte came, its size, and the acknowledgement owed for it."""
 
     work: Work
@@ -88,30 +89,29 @@ class Intake:
             self._held.popleft().ack()
 
     def _read(self, delivery: Delivery) -> Arrived | None:
-        payload = delivery.payload
-        owed: tuple[Delivery, ...] = (delivery,)
+        payload, ack = delivery.payload, delivery.ack
         if is_chunk(payload):
             self._hold(delivery)
             assembled = self._assembler.add(payload, self._clock.monotonic_s(), token=delivery)
             self._set_free(self._assembler.take_abandoned())
             if assembled is None:
                 return None
-            payload, owed = assembled.payload, assembled.tokens
-            self._held = deque(held for held in self._held if not any(held is done for done in owed))
+            payload, ack = assembled.payload, partial(_ack_all, assembled.tokens)
+            self._held = deque(held for held in self._held if not any(held is done for done in assembled.tokens))
         try:
             work = decode_work(payload)
             _check_topics(work, delivery.topic)
         except BadMessage:
-            _ack_all(owed)
+            ack()
             raise
-        return Arrived(work, delivery.received_s, len(payload), lambda: _ack_all(owed))
+        return Arrived(work, delivery.received_s, len(payload), ack)
 
 
 def _check_topics(work: Work, topic: str) -> None:
     """An envelope may only speak for the site of the topic it came on, and only ask for answers to that site."""
     if len(work.stages) > MAX_STAGES_ARRIVING:
         raise refuse("too_many", expected=f"at most {MAX_STAGES_ARRIVING} stages so far", came=len(work.stages))
-    names = WORK.parse(topic)
+    names = _parse(topic)
     if names is None or names["site"] != work.site:
         raise refuse("wrong_site", expected=f"the site of the topic {topic}", came=work.site)
     if names["stream"] != work.stream:  # who may publish there may publish frames of that stream, and of no other
@@ -120,6 +120,10 @@ def _check_topics(work: Work, topic: str) -> None:
         back = RETURN.parse(work.return_to)
         if back is None or back["site"] != work.site:
             raise refuse("bad_return", expected=f"a return topic of site {work.site}", came=work.return_to)
+
+
+#: Frames of a stream come on the same topic.
+_parse = lru_cache(maxsize=256)(WORK.parse)
 
 
 def _ack_all(deliveries: Sequence[Delivery]) -> None:

@@ -46,6 +46,13 @@ class StreamQueues(Generic[Item]):
         queue.append(item)
         return []
 
+    def claim(self, stream: str) -> bool:
+        """Take the turn of a stream for a frame that need not wait, as none does; `done` ends it."""
+        if self._waiting or stream in self._busy:
+            return False
+        self._busy.add(stream)
+        return True
+
     def put_back(self, stream: str, items: list[Item]) -> list[Item]:
         """Put frames that were taken before among those that wait, in order; returns those that wait there already."""
         waiting = self._waiting.get(stream, ())

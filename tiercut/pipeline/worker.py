@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from tiercut.pipeline.decide import Drop, Forward, Wait
 from tiercut.pipeline.dispatch import Dispatch, Dispatcher, Outlet
@@ -35,6 +37,7 @@ class Worker:
             and what the dispatcher does.
         threads: Frames of different streams that are worked on at once.
         may_fall_back: Whether frames on their way to a node that is gone are taken back.
+        soon: Has something done on the loop once the messages that have come are handed over (`tiercut.bus.Bus.soon`).
     """
 
     def __init__(
@@ -46,12 +49,14 @@ class Worker:
         counters: Counter[str],
         threads: int = 1,
         may_fall_back: bool = True,
+        soon: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self._processor = processor
         self._outlet = outlet
         self._counters = counters
         self._dispatcher = Dispatcher(node=node, outlet=outlet, counters=counters)
         self._may_fall_back = may_fall_back
+        self._soon = soon or _in_next_turn
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="segment")
         self._short = ShortWork()
@@ -95,7 +100,11 @@ class Worker:
         """A frame has come (event loop only)."""
         self._counters["frames_arrived"] += 1
         self.came.set()
-        for late in self._queues.put(_stream(job), job, job.work.delivery):
+        stream = f"{job.work.site}/{job.work.stream}"  # those of different sites may have one name
+        if self._running < self._threads and self._queues.claim(stream):
+            self._begin(stream, job)
+            return
+        for late in self._queues.put(stream, job, job.work.delivery):
             if _name(late) == _name(job):
                 self._duplicate(late)
             else:
@@ -121,15 +130,18 @@ class Worker:
 
     def _start_ready(self) -> None:
         while self._running < self._threads and (ready := self._queues.take()):
-            stream, job = ready
-            loop = asyncio.get_running_loop()
-            self._running += 1
-            alone = self._threads == 1 or (self._running == 1 and not len(self._queues))
-            if alone and self._short.is_short(stream, job.work.plan, job.work.cut):
-                loop.call_soon(self._here, stream, job, self._withdrawn)
-            else:
-                self._pool.submit(self._on_thread, loop, stream, job, self._withdrawn)
-        self._note_idle()
+            self._begin(*ready)
+        if self._idle is not None:
+            self._note_idle()
+
+    def _begin(self, stream: str, job: Job) -> None:
+        """Work on a frame whose turn it is."""
+        self._running += 1
+        alone = self._threads == 1 or (self._running == 1 and not len(self._queues))
+        if alone and self._short.is_short(stream, job.work.plan, job.work.cut):
+            self._soon(partial(self._here, stream, job, self._withdrawn))
+        else:
+            self._pool.submit(self._on_thread, asyncio.get_running_loop(), stream, job, self._withdrawn)
 
     def _here(self, stream: str, job: Job, withdrawn: int) -> None:
         if not self._ended:
@@ -161,10 +173,7 @@ class Worker:
     # ------------------------------------------------------------------ out
 
     def _send(self, stream: str, done: Processed) -> None:
-        def over(dispatch: Dispatch) -> None:
-            self._sent(stream, dispatch)
-
-        dispatch = Dispatch(done, over)
+        dispatch = Dispatch(done, partial(self._sent, stream))
         sending = self._sending.setdefault(stream, [])
         sending.append(dispatch)
         self._full.add(stream)
@@ -239,9 +248,8 @@ class Worker:
         return self._may_fall_back and isinstance(to, Forward) and not self._outlet.reachable(to.tier, to.node)
 
 
-def _stream(job: Job) -> str:
-    """Streams of different sites may have one name."""
-    return f"{job.work.site}/{job.work.stream}"
+def _in_next_turn(call: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(call)
 
 
 def _name(job: Job) -> tuple[int, float]:
