@@ -125,6 +125,7 @@ def test_optional_fields_may_be_nil_or_absent(said: object) -> None:
         (changed(captured=["c", float("inf")]), "bad_number"),
         (changed(stages=[["cam", "nap", 1.0, False]]), "bad_stage"),
         (changed(stages=[["cam"]]), "bad_stage"),
+        (changed(stages=[["cam", "queue", 1.0, False], ["c/m", "queue", 1.0, False]]), "bad_name"),
         (changed(label="x" * 257), "bad_text"),
         (changed(plan={"epoch": 1}), "missing_field"),
         (changed(plan=[]), "bad_type"),

@@ -19,6 +19,7 @@ from tiercut.codecs.encoded import EncodedTensor
 from tiercut.declared import plain
 from tiercut.errors import BadEnvelope, BadTensor, SettingsError, refuse
 from tiercut.limits import MAX_TENSOR_BYTES, MAX_TENSORS
+from tiercut.names import check_name
 from tiercut.plan import Plan
 from tiercut.protocol.frames import VERSION, Work
 from tiercut.refusal import Steps, bad_plan, missing, refusal
@@ -82,6 +83,8 @@ def decode_work(data: bytes, *, max_tensor_bytes: int = MAX_TENSOR_BYTES) -> Wor
     except (msgspec.DecodeError, SettingsError, RecursionError) as error:
         raise _refusal(data, error, within) from error
     _check_size(said.tensors, max_tensor_bytes)
+    for name in {each.where for each in said.stages}:
+        check_name(name, field_name="where")
     return Work(
         site=said.site,
         stream=said.stream,

@@ -51,7 +51,7 @@ class Stage(Struct, frozen=True, array_like=True):
         payload_bytes: What crossed the wire; 0 for other kinds.
     """
 
-    where: Name
+    where: ShortText  # `envelope` checks that it is a name, once for all stages of a node
     kind: StageKind
     seconds: Seconds
     emulated: bool = False

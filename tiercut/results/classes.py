@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from tiercut.fields import Count
 from tiercut.model.bundle import Bundle
-from tiercut.model.confidence import probabilities
 from tiercut.model.variants import Variant
 from tiercut.results.kind import STATE_CHARACTERS, NumberOrWord, Outputs, ResultKind, Said, number_or_word
 
@@ -64,8 +63,7 @@ class ClassesKind(ResultKind[Classes]):
         scores = outputs[spec.name]
         if spec.scores != "softmax":
             return Classes(labels=top_labels(scores, labels)), None
-        scores = probabilities(scores.reshape(-1), 1.0 if variant.exit is None else variant.exit.temperature)
-        best = top_labels(scores, labels)
+        best = _likeliest(scores, labels, 1.0 if variant.exit is None else variant.exit.temperature)
         sure = best[0].score  # where one of the logits is not a number, neither is any probability
         return Classes(labels=best), sure if isinstance(sure, float) else None
 
@@ -98,8 +96,24 @@ def top_labels(scores: NDArray[Any], labels: Sequence[str], *, top: int = TOP) -
         labels: A name per class.
         top: How many.
     """
-    values = scores.ravel()
-    best = np.argpartition(values, -top)[-top:] if top < values.size else np.arange(values.size)
-    best = best[np.argsort(values[best])[::-1]]
-    found = zip(best.tolist(), values[best].tolist(), strict=True)
-    return tuple([Score(index=i, label=labels[i], score=number_or_word(round(float(value), 6))) for i, value in found])
+    return _named(_best(scores.ravel(), top), labels)
+
+
+def _likeliest(logits: NDArray[Any], labels: Sequence[str], temperature: float) -> tuple[Score, ...]:
+    """The best by probability, as `tiercut.model.confidence.probabilities` has it, which only they need."""
+    values = logits.ravel().astype(np.float64) / temperature
+    best = _best(values, TOP)
+    highest = best[0][1]
+    total = float(np.exp(values - highest).sum())
+    return _named([(i, math.exp(value - highest) / total) for i, value in best], labels)
+
+
+def _best(values: NDArray[Any], top: int) -> list[tuple[int, float]]:
+    """Index and value of the greatest, greatest first; what is not a number counts as greater than all."""
+    found = np.argpartition(values, -top)[-top:] if top < values.size else np.arange(values.size)
+    pairs = zip(found.tolist(), values[found].tolist(), strict=True)
+    return sorted(pairs, key=lambda pair: math.inf if math.isnan(pair[1]) else pair[1], reverse=True)
+
+
+def _named(best: Iterable[tuple[int, float]], labels: Sequence[str]) -> tuple[Score, ...]:
+    return tuple([Score(index=i, label=labels[i], score=number_or_word(round(float(value), 6))) for i, value in best])
