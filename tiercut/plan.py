@@ -148,6 +148,10 @@ class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Node id of a tier, ``None`` when the tier takes no part."""
         return self.device if tier == "device" else self.edge if tier == "edge" else self.cloud
 
+    def next_tier(self, tier: Tier) -> Tier:
+        """Where the hop leads that leaves a tier; the tier must have one."""
+        return "edge" if tier == "device" and self.edge is not None else "cloud"
+
     def rest_s(self, tier: Tier) -> float:
         """Least seconds from a frame's arrival at a tier, which takes part, to its result; 0 where that is unknown."""
         if self.deadline is None or not self.deadline.rest_s:
@@ -163,7 +167,7 @@ class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
         The last tier on the route runs to the end whatever the plan's numbers say.
         """
-        if tier == "cloud" or (tier == "edge" and self.cloud is None) or not self.hops:
+        if tier == "cloud" or (self.cloud is None and (tier == "edge" or self.edge is None)):
             return end
         return self.first_cut if tier == "device" else self.second_cut
 

@@ -202,7 +202,7 @@ def _named(frame: FrameState, tier: Tier) -> tuple[Tier, str]:
 
 def _hand_on(frame: FrameState, here: Here, end: int) -> Action:
     """The tier's own part is done and the model is not: to the next tier, or on alone."""
-    tier, node = _named(frame, next(to for start, to in frame.plan.hops if start == here.tier))
+    tier, node = _named(frame, frame.plan.next_tier(here.tier))
     if here.reachable(tier, node):
         return Forward(tier, node, frame.plan.codec_after(here.tier))
     if here.may_fall_back:

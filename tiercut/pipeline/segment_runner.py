@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tiercut.clock import Clock
 from tiercut.pipeline.in_transit import LATE_S
@@ -17,8 +18,7 @@ from tiercut.repository.store import ModelStore
 _AGAIN_S = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentName:
+class SegmentName(Struct, frozen=True):
     """A segment of a model's variant."""
 
     model: str

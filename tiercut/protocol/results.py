@@ -124,6 +124,7 @@ def result_of(
         cached_from: Number of the frame whose answer it is, where that is another frame.
     """
     deadline_s = work.deadline_s
+    slowed = [each for each in stages if each.emulated]
     return Result(
         stream=work.stream,
         seq=work.seq,
@@ -151,8 +152,8 @@ def result_of(
         latency_ms=None if latency_s is None else _ms(latency_s),
         deadline_ms=UNSET if deadline_s is None else _ms(deadline_s),
         deadline_met=UNSET if deadline_s is None else None if latency_s is None else latency_s <= deadline_s,
-        emulated_links=_emulated(stages, "wire"),
-        emulated_nodes=_emulated(stages, "compute"),
+        emulated_links=_where(slowed, "wire") if slowed else (),
+        emulated_nodes=_where(slowed, "compute") if slowed else (),
         model=NamedModel(name=model_name, sha256=work.model),
     )
 
@@ -299,8 +300,8 @@ def read_outcome(payload: bytes) -> tuple[str, int]:
     return outcome.stream, outcome.seq
 
 
-def _emulated(stages: Sequence[Stage], kind: StageKind) -> tuple[str, ...]:
-    return tuple(sorted({stage.where for stage in stages if stage.emulated and stage.kind == kind}))
+def _where(stages: Sequence[Stage], kind: StageKind) -> tuple[str, ...]:
+    return tuple(sorted({stage.where for stage in stages if stage.kind == kind}))
 
 
 def _ms(seconds: float) -> float:
