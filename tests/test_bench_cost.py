@@ -174,8 +174,10 @@ def test_rivals_that_are_not_installed_are_no_victory() -> None:
     def hop(name: str) -> list[Measured]:
         each = measured(6.0, 1.0)
         ends = {"device": "client", "cloud": "server"} if name == "aiohttp" else {n: n for n in ("device", "cloud")}
-        renamed = ({ends[k]: values[k] for k in ends} for values in (each.spent, each.work_s, each.resident_mb))
-        return [Measured(each.frames, *renamed)]
+        spent = {new: each.spent[old] for old, new in ends.items()}
+        work_s = {new: each.work_s[old] for old, new in ends.items()}
+        resident_mb = {new: each.resident_mb[old] for old, new in ends.items()}
+        return [Measured(each.frames, spent, work_s, resident_mb)]
 
     made = claims(Figures({}, hop=Turns(0, {name: hop(name) for name in ("tiercut", "aiohttp")})))
     assert len(made) == 2

@@ -26,10 +26,10 @@ from tiercut.zoo import efficientnet_lite0, imagenet_labels
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_only_standard_operators_are_in_a_bundle(architecture: str) -> None:
-    graph = bundle_of(architecture).graph
-    assert all(node.domain == "" and onnx.defs.has(node.op_type) for node in graph.nodes)
-    assert not {"Constant", "BatchNormalization", "Identity", "Dropout"} & {node.op_type for node in graph.nodes}
-    assert len({node.name for node in graph.nodes}) == len(graph.nodes)
+    nodes = onnx.load(bundle_of(architecture).folder / "model.onnx").graph.node
+    assert all(node.domain == "" and onnx.defs.has(node.op_type) for node in nodes)
+    assert not {"Constant", "BatchNormalization", "Identity", "Dropout"} & {node.op_type for node in nodes}
+    assert len({node.name for node in nodes}) == len(nodes)
 
 
 def test_bundle_says_nothing_of_where_it_was_made() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,11 +76,15 @@ async def test_unfinished_messages_expire_while_no_bus_answers(bundles: Path, mo
     edge = site.edge()
     buses = guard(site, edge)
     work = WORK.of(site="home", tier="edge", node="e", stream="s")
+
+    def timed_out(count: int) -> bool:
+        return edge.counters["chunks_timed_out"] == count
+
     async with MemoryBus(site.brokers[SITE_URL]) as device, site.running(edge):
         buses[SITE_URL].answers.clear()
         for expired in (1, 2):  # and again, when there were none for a while
             await device.publish(Message(work, split(b"half" * 1000, 1500)[0]))
-            await until(lambda expired=expired: edge.counters["chunks_timed_out"] == expired)
+            await until(partial(timed_out, expired))
     assert not edge.frames.intake.unfinished
 
 
