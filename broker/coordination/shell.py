@@ -263,6 +263,7 @@ class CoordinatorShell:
         journey = read_journey(delivery.payload)
         RESULT.check(delivery.topic, stream=journey.stream)
         self._put(self._coordinator.handle(ResultHeard(journey, delivery.received_s)))
+        self._look_up()
 
     def _dropped(self, delivery: Delivery) -> None:
         dropped = decode_json(Dropped, delivery.payload)

@@ -43,6 +43,7 @@ from tiercut.coordinator.sharing import beside_others, taken
 from tiercut.coordinator.shortage import shortage
 from tiercut.coordinator.site_view import NodeKey, SiteView
 from tiercut.coordinator.spans import spans
+from tiercut.coordinator.standing import Judged
 from tiercut.coordinator.stream import Pending, PlannedStream, route
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.errors import SettingsError
@@ -60,14 +61,14 @@ log = logging.getLogger(__name__)
 READY_S = 10.0
 #: After a change that was given up, the same stream is left alone for this long.
 PAUSE_S = 5.0
-#: How often explanations are published; a change publishes one at once.
-EXPLAIN_S = 1.0
+#: How often explanations are published, and how often while hardly a figure moves; a change publishes one at once.
+EXPLAIN_S, EXPLAIN_CALM_S = 1.0, 5.0
 #: Something has changed, or is about to: streams are evaluated at each tick for so long afterwards …
 LIVELY_S = 3.0
 #: … and else as often as this, because estimates move slowly all the time; where no frames come, as this.
 CALM_S, IDLE_S = 1.0, 5.0
 #: What may change a plan only where its handler says so, because it is heard all the time.
-_USUAL = (Tick, ResultHeard, ResultPassed, ProgressHeard, StatusHeard, UplinkHeard)
+_USUAL = (Tick, ResultHeard, ResultPassed, ProgressHeard, StatusHeard, SourceHeard, UplinkHeard)
 #: Streams evaluated in one tick, those that have waited longest first: a few milliseconds each.
 PER_TICK = 16
 
@@ -115,7 +116,7 @@ class Coordinator:
                 return self._ready_heard(ready, now_s)
             case SourceHeard(report, now_s):
                 if (reported := self._streams.get(report.stream)) is not None:
-                    reported.kept.offered.heard(report, now_s)
+                    self._stirred |= reported.kept.reported(report, now_s)
             case StatusHeard():
                 self._status_heard(event)
             case ProfileHeard():
@@ -312,13 +313,30 @@ class Coordinator:
             stream.trouble, stream.short = missing(stream.goal, self.view), None
             return self._explain(stream, None, None, now_s)
         others = [other for other in self._streams.values() if other is not stream]
-        best = best_of(beside_others(stream, problem, others, now_s), stream.goal, stream.kept.offered.asked_fps)
+        problem = beside_others(stream, problem, others, now_s)
+        if self._stands(stream, problem, now_s):
+            best_then = None if stream.judged is None else stream.judged.best
+            return self._explain(stream, problem, best_then, now_s, every_s=EXPLAIN_CALM_S)
+        best = best_of(problem, stream.goal, stream.kept.offered.asked_fps)
         current = self._current(stream, best.problem, now_s)
         change = None if stream.pending else self._replanning.change(stream, best, now_s)
         asked = [] if change is None else self._prepare(stream, *change, now_s)
         if not stream.considers_another:
             stream.short = None if current is None else self._short(stream, best, current)
+        stream.judged = Judged(problem, self._facts(stream, now_s), best.answer, now_s) if stream.at_peace else None
         return [*asked, *self._explain(stream, best.problem, best.answer, now_s)]
+
+    def _stands(self, stream: PlannedStream, problem: Problem, now_s: float) -> bool:
+        """Whether what followed from the last evaluation would follow again."""
+        if stream.judged is None or not stream.at_peace:
+            return False
+        stream.kept.looked_at(now_s)
+        stream.punctuality.overhead_s = stream.overhead_s or 0.0
+        return stream.at_peace and stream.judged.stands(problem, self._facts(stream, now_s), now_s)
+
+    def _facts(self, stream: PlannedStream, now_s: float) -> tuple[object, ...]:
+        """What a judgement rests on besides the problem."""
+        return (*stream.facts(now_s), self.view.doubts(now_s))
 
     @staticmethod
     def _short(stream: PlannedStream, best: Best, current: Answer) -> Shortage | None:
@@ -384,9 +402,15 @@ class Coordinator:
         return self._explain(stream, None, None, now_s)
 
     def _explain(
-        self, stream: PlannedStream, problem: Problem | None, best: Answer | None, now_s: float
+        self,
+        stream: PlannedStream,
+        problem: Problem | None,
+        best: Answer | None,
+        now_s: float,
+        *,
+        every_s: float = EXPLAIN_S,
     ) -> list[Action]:
-        if now_s - stream.explained_s < EXPLAIN_S:
+        if now_s - stream.explained_s < every_s:
             return []
         stream.explained_s = now_s
         return [Explain(explanation(stream, self.view, problem, best, now_s))]

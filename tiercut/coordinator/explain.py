@@ -9,10 +9,11 @@ from msgspec import UNSET, UnsetType
 
 from tiercut.coordinator.problem import as_choice, hops
 from tiercut.coordinator.site_view import NodeKey, SiteView
+from tiercut.coordinator.standing import Compared
 from tiercut.coordinator.stream import PlannedStream
 from tiercut.errors import SettingsError
 from tiercut.plan import Plan, known_tier
-from tiercut.planner import Answer, Problem, alternatives, evaluate
+from tiercut.planner import Answer, Problem, evaluate
 from tiercut.planner.document import AnswerForm, form_of
 from tiercut.protocol.explanations import DeadlineKept, Explanation, FollowedPlan, LinkFigures, NodeFigures
 
@@ -57,10 +58,11 @@ def explanation(
     )
     if problem is None or best is None:
         return said
+    stream.compared = Compared.of(problem, stream.compared)
     return msgspec.structs.replace(
         said,
         best=form_of(best),
-        alternatives={kind: form_of(answer) for kind, answer in alternatives(problem).items()},
+        alternatives=dict(stream.compared.answers),
         links=list(_links(problem, view, now_s)),
         nodes=list(_nodes(problem, view)),
         predicted=_predicted(stream, problem),

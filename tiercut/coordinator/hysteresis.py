@@ -50,9 +50,13 @@ class Hysteresis:
         self._wait_s = min(2 * self._wait_s, MAX_WAIT_S) if failed else FIRST_WAIT_S
         self._not_before_s = now_s + self._wait_s
 
+    def holds_back(self, now_s: float) -> bool:
+        """Whether plans that promise more must wait now."""
+        return now_s < self._not_before_s
+
     def may_promise(self, best: Answer, now_s: float, *, step: bool) -> bool:
         """Whether a plan that promises more, within a deadline, may be taken up now; it is if so."""
-        if now_s < self._not_before_s and not step:
+        if self.holds_back(now_s) and not step:
             return False
         if not self._patient(best, at_once=False):
             return False

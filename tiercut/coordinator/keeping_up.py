@@ -15,8 +15,6 @@ from tiercut.planner import Answer, Problem
 #: Part of the time between two frames that a new plan may fill: with more, frames that take longer than usual queue up
 #: (at 0.85 and with even arrivals, three of them at most of the time).
 FILLED = 0.85
-#: A way takes what its sensor gives from this share of the frames on.
-TAKES_ALL = 0.95
 #: A part is busy all the time from this share of it on; less, and something else holds frames up.
 BUSY = 0.8
 
@@ -83,6 +81,6 @@ def overrun(busy: Parts, offered: Offered, late: Part | None) -> Overrun | None:
         return None
     part = max(busy, key=lambda each: busy[each])
     found = Overrun(part=part, busy_s=busy[part], asked_fps=asked_fps)
-    seen = done_fps < TAKES_ALL * asked_fps and busy[part] * done_fps >= BUSY
+    seen = offered.gets_stuck and busy[part] * done_fps >= BUSY
     waits = late is not None and late.where == part.where and late.resource in {"queue", "line"}
     return found if (seen and found.factor > 1) or (waits and found.factor > FILLED) else None

@@ -9,9 +9,11 @@ from tiercut.coordinator.long_waits import LongWaits
 from tiercut.coordinator.offered import Offered
 from tiercut.coordinator.parts import Parts, busy_parts, measured_parts, planned_parts
 from tiercut.coordinator.promise import Promise
+from tiercut.coordinator.standing import near
 from tiercut.plan import Plan
 from tiercut.planner import Answer, Problem
 from tiercut.protocol.results import Journey
+from tiercut.protocol.streams import SourceReport
 
 
 @dataclass(slots=True)
@@ -38,6 +40,16 @@ class PlanKept:
         if (self.promise.epoch, self.promise.as_taken) != (plan.epoch, as_taken):
             self.promise.made(plan.epoch, planned_parts(problem, current), as_taken=as_taken)
         self._busy = busy_parts(problem, current)
+        self._find_cause(now_s)
+
+    def reported(self, report: SourceReport, now_s: float) -> bool:
+        """The node that reads the sensor reports; whether the sensor gives another rate now, or frames get stuck."""
+        before = self.offered.asked_fps, self.offered.gets_stuck
+        self.offered.heard(report, now_s)
+        return not near(before[0], self.offered.asked_fps) or before[1] != self.offered.gets_stuck
+
+    def looked_at(self, now_s: float) -> None:
+        """The figures that the plan was evaluated with still hold: whether it keeps up is told by its frames."""
         self._find_cause(now_s)
 
     def arrived(self, journey: Journey, now_s: float) -> str | None:

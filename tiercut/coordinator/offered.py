@@ -9,6 +9,8 @@ from tiercut.protocol.streams import SourceReport
 
 #: Counters of frames that were turned away before they set out, because the last ones had not got through.
 TURNED_AWAY = ("dropped.newer_frame", "dropped.sensor_ahead")
+#: A way takes what its sensor gives from this share of the frames on.
+TAKES_ALL = 0.95
 #: Reports closer to each other say little of a rate: a few frames more or less.
 APART_S = 1.5
 #: A report older than this says nothing of now.
@@ -29,6 +31,12 @@ class Offered:
     done_fps: float | None = None
     _counted: Mapping[str, int] = field(default_factory=dict)
     _counted_s: float | None = None
+
+    @property
+    def gets_stuck(self) -> bool:
+        """Fewer frames get through than the sensor gives."""
+        asked_fps, done_fps = self.asked_fps, self.done_fps
+        return asked_fps is not None and done_fps is not None and done_fps < TAKES_ALL * asked_fps
 
     def heard(self, report: SourceReport, now_s: float) -> None:
         """A report of its counters, which start again with the node that counts."""

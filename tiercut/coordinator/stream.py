@@ -11,6 +11,7 @@ from tiercut.coordinator.hysteresis import Hysteresis
 from tiercut.coordinator.kept import PlanKept
 from tiercut.coordinator.reading import FIRST, Reading
 from tiercut.coordinator.site_view import NodeKey, along
+from tiercut.coordinator.standing import Compared, Judged
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.estimate.links import LinkEstimator
 from tiercut.plan import Plan
@@ -97,6 +98,8 @@ class PlannedStream:
         reading: Which of its results are read.
         kept: Whether its plan keeps up with the sensor, and what it promised.
         short: What the site is short of for it, where no plan does without.
+        judged: What its last evaluation rests on, while that is at peace.
+        compared: The plans that it was compared with for its explanation.
     """
 
     goal: StreamGoal
@@ -126,6 +129,8 @@ class PlannedStream:
     reading: Reading = field(default_factory=Reading)
     kept: PlanKept = field(default_factory=PlanKept)
     short: Shortage | None = None
+    judged: Judged | None = None
+    compared: Compared | None = None
     _last_result_s: float = float("-inf")
     _last_captured_s: float = float("-inf")
 
@@ -135,9 +140,22 @@ class PlannedStream:
 
     @property
     def settled(self) -> bool:
-        """No change of its plan is being considered, tried out or under way."""
+        """No change of its plan is being considered or under way, and no frame of a new one has failed."""
         considered = self.step is not None or self.hysteresis.considers
-        return not (self.plan is None or self.pending or self.trial or considered)
+        fails = self.trial is not None and self.trial.failures > 0
+        return not (self.plan is None or self.pending or fails or considered)
+
+    @property
+    def at_peace(self) -> bool:
+        """Settled, and its frames are as they are to be: nothing is waited for that would show in figures only."""
+        kept = self.kept
+        return self.settled and not (self.trouble or self.short or kept.overrun or kept.promise.late)
+
+    def facts(self, now_s: float) -> tuple[object, ...]:
+        """What its judgement rests on that is the same or is not."""
+        frees = now_s < self.paused_until_s, self.hysteresis.holds_back(now_s)
+        asks = self.kept.offered.asked_fps
+        return self.plan, self.proved, self.control, self.retained, frees, None if asks is None else round(asks, 1)
 
     def is_due(self, now_s: float, every_s: float) -> bool:
         """Whether to evaluate it now, where nothing special was heard."""
