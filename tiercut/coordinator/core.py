@@ -192,9 +192,9 @@ class Coordinator:
         status, tier = event.status, known_tier(event.status.tier)
         if tier is not None:
             node = self.view.node(tier, status.node, site=event.site)
-            before = node.online, node.models
+            before = node.online, node.models, set(node.warnings)
             node.heard(status, event.now_s, event.unix_s)
-            self._stirred |= before != (node.online, node.models)
+            self._stirred |= before != (node.online, node.models, node.warnings.keys())
 
     def _profile_heard(self, event: ProfileHeard) -> None:
         tier = known_tier(event.tier)
@@ -316,7 +316,8 @@ class Coordinator:
         problem = beside_others(stream, problem, others, now_s)
         if self._stands(stream, problem, now_s):
             best_then = None if stream.judged is None else stream.judged.best
-            return self._explain(stream, problem, best_then, now_s, every_s=EXPLAIN_CALM_S)
+            calm = now_s >= self._lively_until_s and not stream.tells_other(now_s)
+            return self._explain(stream, problem, best_then, now_s, every_s=EXPLAIN_CALM_S if calm else EXPLAIN_S)
         best = best_of(problem, stream.goal, stream.kept.offered.asked_fps)
         current = self._current(stream, best.problem, now_s)
         change = None if stream.pending else self._replanning.change(stream, best, now_s)
@@ -412,7 +413,7 @@ class Coordinator:
     ) -> list[Action]:
         if now_s - stream.explained_s < every_s:
             return []
-        stream.explained_s = now_s
+        stream.explained_s, stream.told = now_s, (stream.measured_s, stream.rate(now_s))
         return [Explain(explanation(stream, self.view, problem, best, now_s))]
 
     def _probes(self, now_s: float) -> list[Action]:

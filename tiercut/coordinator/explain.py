@@ -58,7 +58,7 @@ def explanation(
     )
     if problem is None or best is None:
         return said
-    stream.compared = Compared.of(problem, stream.compared)
+    stream.compared = Compared.of(problem, stream.compared, now_s)
     return msgspec.structs.replace(
         said,
         best=form_of(best),

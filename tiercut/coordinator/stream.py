@@ -11,7 +11,7 @@ from tiercut.coordinator.hysteresis import Hysteresis
 from tiercut.coordinator.kept import PlanKept
 from tiercut.coordinator.reading import FIRST, Reading
 from tiercut.coordinator.site_view import NodeKey, along
-from tiercut.coordinator.standing import Compared, Judged
+from tiercut.coordinator.standing import Compared, Judged, near
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.estimate.links import LinkEstimator
 from tiercut.plan import Plan
@@ -33,6 +33,8 @@ _USUAL = LATE_REASONS | {"newer_frame", "unreachable", "lost", "duplicate"}
 _NEWEST = 0.2
 #: Part of a node's time from which a stream keeps it busy.
 _FULL = 0.9
+#: Figures that have moved by more than this part are told soon.
+TOLD = 0.1
 #: A stream without results for this long counts as using no node or link.
 _SILENT_S = 5.0
 
@@ -87,6 +89,7 @@ class PlannedStream:
         given_up: Why the last change was given up, until one succeeds.
         evaluated_s: When it was evaluated last.
         explained_s: When its explanation was published last.
+        told: The latency and the rate that it told of.
         measured_s: Mean latency of late.
         overhead_s: What of it is in no stage of a plan: making the sensor's frame an input, handing over.
         frames_per_second: Mean rate of results.
@@ -118,6 +121,7 @@ class PlannedStream:
     history: list[PlanChange] = field(default_factory=list)
     evaluated_s: float = float("-inf")
     explained_s: float = float("-inf")
+    told: tuple[float | None, float] = (None, 0.0)
     measured_s: float | None = None
     overhead_s: float | None = None
     frames_per_second: float = 0.0
@@ -150,6 +154,11 @@ class PlannedStream:
         """Settled, and its frames are as they are to be: nothing is waited for that would show in figures only."""
         kept = self.kept
         return self.settled and not (self.trouble or self.short or kept.overrun or kept.promise.late)
+
+    def tells_other(self, now_s: float) -> bool:
+        """Whether its latency or its rate is not any more what its last explanation told."""
+        told_s, told_fps = self.told
+        return not (near(told_s, self.measured_s, TOLD) and near(told_fps, self.rate(now_s), TOLD))
 
     def facts(self, now_s: float) -> tuple[object, ...]:
         """What its judgement rests on that is the same or is not."""

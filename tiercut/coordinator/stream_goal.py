@@ -70,6 +70,12 @@ class StreamGoal:
         """What of the table is worth planning with: profile and plans → it, kept as neither changes often."""
         return {}
 
+    @cached_property
+    def cut_bytes(self) -> dict[str, tuple[float, ...]]:
+        """Bytes at each cut of the whole model and of each variant, counted once."""
+        chains = {FULL: self.cuts, **{variant.name: variant.cuts for variant in self.variants}}
+        return {name: tuple(float(cut.bytes) for cut in cuts) for name, cuts in chains.items()}
+
     @property
     def end(self) -> int:
         """Last cut of its whole model."""

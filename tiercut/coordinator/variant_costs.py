@@ -54,19 +54,18 @@ class Chain:
 
 def chains_of(goal: StreamGoal) -> tuple[Chain, ...]:
     """Every way through a stream's model that may be planned."""
-    sizes = [cut.bytes for cut in goal.cuts]
+    sizes = goal.cut_bytes[FULL]
     if goal.exit_threshold is not None:
         return (_leaving_early(goal, goal.exit_threshold, sizes),)
-    full = Chain(FULL, goal.accuracy, tuple(map(float, sizes)), (1.0,) * len(sizes), {})
-    return (full, *map(_plain, goal.variants))
+    full = Chain(FULL, goal.accuracy, sizes, (1.0,) * len(sizes), {})
+    return (full, *(_plain(variant, goal.cut_bytes[variant.name]) for variant in goal.variants))
 
 
-def _plain(variant: Variant) -> Chain:
-    sizes = tuple(float(cut.bytes) for cut in variant.cuts)
+def _plain(variant: Variant, sizes: tuple[float, ...]) -> Chain:
     return Chain(variant.name, variant.accuracy or 0.0, sizes, (1.0,) * len(sizes), {})
 
 
-def _leaving_early(goal: StreamGoal, threshold: float, sizes: Sequence[int]) -> Chain:
+def _leaving_early(goal: StreamGoal, threshold: float, sizes: Sequence[float]) -> Chain:
     leaving = leaving_at(goal.leaving, threshold)
     shares = dict.fromkeys(range(len(sizes)), 0.0)
     for cut, name in goal.exits:

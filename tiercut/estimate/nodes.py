@@ -231,7 +231,9 @@ class LoadEstimator:
             variant: Whose blocks.
             shared: Variant → how many of its first blocks are those of the whole model.
         """
-        seconds = list(block_seconds(profile, variant))
+        seconds = block_seconds(profile, variant)
+        if not any(bias.log for (model, _), bias in self._biases.items() if model == profile.model):
+            return seconds  # most nodes run one segment only, which tells of no error
         totals, weights = [0.0] * len(seconds), [0.0] * len(seconds)
         for (model, span), bias in self._biases.items():
             same = (
