@@ -419,10 +419,11 @@ class Coordinator:
     def _probes(self, now_s: float) -> list[Action]:
         """Hops that a plan could take and that nothing crosses; a sender measures one after the other."""
         asked: list[Action] = []
+        rare = not any(each.rate(now_s) for each in self._streams.values())
         found = {(a.key, b.key): (a, b) for each in self._streams.values() for a, b in hops(each.goal, self.view)}
         for ends, (sender, receiver) in found.items():
             gentle = self.view.line_in_use(*ends, now_s)
-            sizes = self.view.estimator(*ends).probe_due(now_s, gentle=gentle)
+            sizes = self.view.estimator(*ends).probe_due(now_s, gentle=gentle, rare=rare)
             if sizes:
                 message = Probe(tier=receiver.tier, node=receiver.node, sizes=sizes)
                 asked.append(ProbeHop(sender.tier, sender.node, sender.site, message))

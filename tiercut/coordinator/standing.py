@@ -28,7 +28,7 @@ OF_DEADLINE = 0.2
 #: changes abruptly is told by itself.
 STANDS_S, SOON_S, MUCH = 15.0, 1.0, 0.25
 #: Plans are compared anew, where hardly anything but figures has changed, after this long.
-COMPARED_S = 5.0
+COMPARED_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ _JITTER_S = 0.001
 #: Age at which a transfer's variance has doubled.
 _AGE_S = 60.0
 #: A fit is repeated this often, and without new transfers after this long.
-_FITS, _FIT_AGE_S = 4, 1.0
+_FITS, _FIT_AGE_S = 4, 3.0
 #: After a change: how far latency and seconds per byte may have moved, relative. Rates move more than routes do.
 _LATENCY_MOVES, _RATE_MOVES = 0.3, 3.0
 #: How far off the guess before the first transfer may be: seconds, and a factor on the time per byte.
@@ -37,6 +37,8 @@ _PROBE_S, _PROBE_GENTLE_S = 0.08, 0.02
 _MIN_PROBE_BYTES, _MAX_PROBE_BYTES = 8_000, 60_000
 #: Interval of probes after a change and before the first transfer; then they get ever rarer.
 _PROBE_SOON_S = 1.0
+#: Where no stream has frames, intervals get longer by this factor.
+_RARER = 3.0
 #: One odd transfer is no change yet: the next probe follows after this.
 _PROBE_AGAIN_S = 0.25
 #: A transfer in flight that takes this many times as long as expected shows a change by itself.
@@ -286,7 +288,7 @@ class LinkEstimator:
         """Whether a transfer in flight takes so long that the link must have changed, or be gone."""
         return waited_s > _OVERDUE * (self._line.seconds(payload_bytes) + _JITTER_S)
 
-    def probe_due(self, now_s: float, *, gentle: bool = False) -> tuple[int, ...]:
+    def probe_due(self, now_s: float, *, gentle: bool = False, rare: bool = False) -> tuple[int, ...]:
         """Sizes of the messages of a probe that is due now, to be sent one after the other; empty when none is due.
 
         An idle link is probed soon after a change and before anything was seen, then ever more rarely. A busy one is
@@ -295,12 +297,13 @@ class LinkEstimator:
         Args:
             now_s: When.
             gentle: Frames of others may be on the same line.
+            rare: No stream has frames, so that nothing waits for what this link says.
         """
-        idle_s = now_s - self._last_frame_s
-        if idle_s >= _PROBE_SOON_S and now_s - self._asked_s >= self._probe_every_s:
+        idle_s, most_s = now_s - self._last_frame_s, self._idle_s * (_RARER if rare else 1.0)
+        if idle_s >= _PROBE_SOON_S and now_s - self._asked_s >= min(self._probe_every_s, most_s):
             # An unmeasured link may be slower than guessed by any factor: 60 kB at 0.1 Mbit/s take five seconds,
             # and frames behind them too.
-            self._probe_every_s = min(2 * self._probe_every_s, self._idle_s)
+            self._probe_every_s = min(2 * self._probe_every_s, most_s)
             probe_s = _PROBE_GENTLE_S if gentle or not self._seen else _PROBE_S
             most = _MAX_PROBE_BYTES if self._seen else _MIN_PROBE_BYTES
             large = min(max(int(probe_s / self._line.byte_s), _MIN_PROBE_BYTES), most)
