@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiercut import planner
+from tiercut.planner.alternatives import alternatives as alternatives_of
 from tiercut.planner.document import read_problem, solve, written
+from tiercut.planner.edgent import edgent as edgent_of
 
 __all__ = ["Stream", "alternatives", "choice_of", "edgent", "evaluate", "plan_together", "solve", "solve_top"]
 
@@ -59,11 +61,11 @@ def solve_top(problem: Document, k: int) -> list[Document]:
 
 
 def alternatives(problem: Document) -> dict[str, Document]:
-    return {kind: written(answer) for kind, answer in planner.alternatives(read_problem(problem)).items()}
+    return {kind: written(answer) for kind, answer in alternatives_of(read_problem(problem)).items()}
 
 
 def edgent(problem: Document) -> Document:
-    return written(planner.edgent(read_problem(problem)))
+    return written(edgent_of(read_problem(problem)))
 
 
 def plan_together(streams: Sequence[Stream]) -> JointPlan:

@@ -14,8 +14,9 @@ from broker.coordination.goals import goal_of
 from tiercut.coordinator.problem import ENVELOPE_BYTES, as_plan, build
 from tiercut.coordinator.site_view import SiteView
 from tiercut.plan import Plan, node_id
-from tiercut.planner import Answer, Problem, alternatives, edgent, solve
-from tiercut.planner.alternatives import CLOUD_ONLY, DEVICE_ONLY
+from tiercut.planner import Answer, Problem, solve
+from tiercut.planner.alternatives import CLOUD_ONLY, DEVICE_ONLY, alternatives
+from tiercut.planner.edgent import edgent
 from tiercut.planner.problem import Link
 from tiercut.protocol.stream_settings import StreamSettings
 

@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SettingsError: the file cannot be read or is not a valid problem.
     """
-    from tiercut.planner import alternatives, solve, solve_top  # noqa: PLC0415 - other commands need no numpy
+    from tiercut.planner import solve, solve_top  # noqa: PLC0415 - other commands need no numpy
+    from tiercut.planner.alternatives import alternatives  # noqa: PLC0415 - the same
     from tiercut.planner.document import read_problem, written  # noqa: PLC0415 - the same
 
     document = _read(args.file)

@@ -194,7 +194,7 @@ class Coordinator:
             node = self.view.node(tier, status.node, site=event.site)
             before = node.online, node.models, set(node.warnings)
             node.heard(status, event.now_s, event.unix_s)
-            self._stirred |= before != (node.online, node.models, node.warnings.keys())
+            self._stirred |= before != (node.online, node.models, set(node.warnings))
 
     def _profile_heard(self, event: ProfileHeard) -> None:
         tier = known_tier(event.tier)

@@ -14,7 +14,7 @@ from tiercut.coordinator.stream import PlannedStream
 from tiercut.errors import SettingsError
 from tiercut.plan import Plan, known_tier
 from tiercut.planner import Answer, Problem, evaluate
-from tiercut.planner.document import AnswerForm, form_of
+from tiercut.planner.answer_form import AnswerForm, form_of
 from tiercut.protocol.explanations import DeadlineKept, Explanation, FollowedPlan, LinkFigures, NodeFigures
 
 #: Exits at which fewer leave are not shown.

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tiercut.planner import Answer, Problem, alternatives
-from tiercut.planner.document import AnswerForm, form_of
+from tiercut.planner import Answer, Problem
+from tiercut.planner.alternatives import alternatives
+from tiercut.planner.answer_form import AnswerForm, form_of
 from tiercut.planner.objectives import Floats
 from tiercut.planner.problem import Link, Node
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
 from tiercut.plan import TIERS, Tier
 from tiercut.planner import best
 from tiercut.planner.answer import Answer
+from tiercut.planner.answer_form import form_of
 from tiercut.planner.objectives import OBJECTIVES, Floats, Objective
 from tiercut.planner.problem import RAW, Amount, Codec, Count, Link, Node, Positive, Problem, Share, Text, Variant
 from tiercut.planner.reading import Reader, names_of
@@ -83,44 +84,6 @@ class ProblemForm(msgspec.Struct, frozen=True):
     format: Any = None
 
 
-class StageForm(msgspec.Struct, frozen=True):
-    """A stage of a plan."""
-
-    kind: Literal["compute", "transfer"]
-    where: Annotated[str, Meta(description="Id of a node, or those of a link's ends with an arrow.")]
-    seconds: float
-
-
-class ViolationForm(msgspec.Struct, frozen=True):
-    """A limit that a plan does not keep."""
-
-    constraint: str
-    limit: int | float | str
-    value: int | float | None
-
-
-class AnswerForm(msgspec.Struct, frozen=True, kw_only=True):
-    """What the planner says of one way to run the model; fields as 'tiercut plan --json' prints them."""
-
-    feasible: Annotated[bool, Meta(description="It keeps all limits.")]
-    variant: str | None = None
-    device: str
-    edge: str | None = None
-    cloud: str | None = None
-    first_cut: int | None = None
-    second_cut: int | None = None
-    codecs: Annotated[list[str], Meta(description="One per hop.")] = []
-    latency_seconds: float | None = None
-    accuracy: float | None = None
-    energy_joules: float | None = None
-    bottleneck_seconds: Annotated[float | None, Meta(description="The longest stage.")] = None
-    stages: list[StageForm] = []
-    violates: Annotated[list[ViolationForm] | UnsetType, Meta(description="Limits that it does not keep.")] = UNSET
-    beside_seconds: Annotated[
-        float | UnsetType, Meta(description="What every frame takes besides, whichever plan it follows.")
-    ] = UNSET
-
-
 def solve(problem: Mapping[str, Any]) -> dict[str, Any]:
     """Find the best plan of a planning problem, version 1, as JSON gave it.
 
@@ -139,30 +102,6 @@ def written(answer: Answer) -> dict[str, Any]:
     """An answer as values that JSON knows."""
     document: dict[str, Any] = msgspec.to_builtins(form_of(answer))
     return document
-
-
-def form_of(answer: Answer) -> AnswerForm:
-    """An answer in the form that JSON takes: what is impossible is null there."""
-    choice = answer.choice
-    violates = [ViolationForm(each.constraint, each.limit, each.value) for each in answer.violates] or UNSET
-    if choice is None:
-        return AnswerForm(feasible=False, device=answer.device, violates=violates)
-    return AnswerForm(
-        feasible=answer.feasible,
-        variant=choice.variant,
-        device=answer.device,
-        edge=choice.edge,
-        cloud=choice.cloud,
-        first_cut=choice.first_cut,
-        second_cut=choice.second_cut,
-        codecs=list(choice.codecs),
-        latency_seconds=answer.latency_seconds,
-        accuracy=answer.accuracy,
-        energy_joules=answer.energy_joules,
-        bottleneck_seconds=answer.longest_stage_seconds,
-        stages=[StageForm(each.kind, each.where, each.seconds) for each in answer.stages],
-        violates=violates,
-    )
 
 
 def read_problem(document: Mapping[str, Any]) -> Problem:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from tiercut.plan import Tier
-from tiercut.planner.document import AnswerForm
+from tiercut.planner.answer_form import AnswerForm
 from tiercut.planner.objectives import named
 from tiercut.protocol.nodes import ControlMode
 

@@ -9,7 +9,8 @@ from functools import partial
 
 from tiercut.coordinator.problem import as_plan
 from tiercut.errors import SettingsError
-from tiercut.planner import Answer, Problem, alternatives, solve
+from tiercut.planner import Answer, Problem, solve
+from tiercut.planner.alternatives import alternatives
 from tiercut.simulate.flights import RESULT, Flight
 from tiercut.simulate.policies import Edgent, Fixed, Live, Oracle, Random, Tiercut
 from tiercut.simulate.scenario import Scenario
