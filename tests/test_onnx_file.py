@@ -48,6 +48,12 @@ def test_shape_is_known_where_every_dimension_is_fixed(
     assert [(each.dtype, each.shape) for each in model.inputs] == [("int8", known)]
 
 
+def test_dimension_that_says_what_it_means_is_fixed_too() -> None:
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3), shape_denotation=["DATA_BATCH", "DATA_CHANNEL"])
+    model = read_model(helper.make_model(helper.make_graph([], "g", [value], [])).SerializeToString())
+    assert [each.shape for each in model.inputs] == [(1, 3)]
+
+
 def test_tensors_that_no_cut_may_have_are_of_no_type() -> None:
     values = [helper.make_tensor_value_info(str(kind), kind, [1]) for kind in TensorProto.DataType.values() if kind]
     values.append(helper.make_tensor_sequence_value_info("list", TensorProto.FLOAT, [1]))

@@ -261,5 +261,9 @@ def _read_size(data: Value) -> int | None:
     """A dimension; ``None`` where it has a name, or nothing is known of it."""
     size = None
     for number, value in fields(data):
-        size = as_int(value) if number == 1 else None
+        match number:
+            case 1:
+                size = as_int(value)
+            case 2:
+                size = None
     return size
