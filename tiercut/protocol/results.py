@@ -25,6 +25,8 @@ from tiercut.plan import FULL, Plan
 from tiercut.protocol.frames import Stage, StageKind, StageReport, Work
 
 MAX_OUTCOME_BYTES = 256 * 1024
+#: No longer plan is remembered: strangers' must not fill the memory.
+_MAX_KNOWN_BYTES = 1024
 #: The fields of the kind stand in front of this one. In front of it are texts and numbers; in a text, each quote has a
 #: backslash before it.
 _BEHIND_KIND = b',"confidence":'
@@ -230,10 +232,16 @@ class _Way(Struct, frozen=True, kw_only=True):
 _WAYS = msgspec.json.Decoder(_Way)
 
 
-@lru_cache(maxsize=256)
-def _known_plan(text: bytes) -> Plan:
-    """Most frames of a stream have the plan of the one before, to the letter."""
+def _plan(text: bytes) -> Plan:
+    """Most frames of a stream have the plan of the one before, to the letter; what is too long is not remembered."""
+    return _known_plan(text) if len(text) <= _MAX_KNOWN_BYTES else _new_plan(text)
+
+
+def _new_plan(text: bytes) -> Plan:
     return msgspec.json.decode(text, type=Plan)
+
+
+_known_plan = lru_cache(maxsize=256)(_new_plan)
 
 
 def read_journey(payload: bytes) -> Journey:
@@ -245,7 +253,7 @@ def read_journey(payload: bytes) -> Journey:
     if len(payload) <= MAX_OUTCOME_BYTES:
         with suppress(msgspec.MsgspecError, SettingsError, ValueError, RecursionError):
             way = _WAYS.decode(payload)
-            return _journey(way, _known_plan(bytes(way.plan)), way.deadline_met)
+            return _journey(way, _plan(bytes(way.plan)), way.deadline_met)
     return journey_of(decode_json(Result, payload, limit=MAX_OUTCOME_BYTES))  # a rarer form of it, or a refusal
 
 
