@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable
 
 from tiercut.bus.stream import PacketReader, PartWriter
@@ -147,9 +148,13 @@ class Transport:
         if self._waiting and self._sock is not None:
             self._loop.call_soon(self._go_on)
         if self._after:
-            after, self._after = self._after, []
-            for call in after:
-                call()
+            after, self._after = deque(self._after), []
+            try:
+                while after:
+                    after.popleft()()
+            finally:  # one that fails takes none of the others with it
+                for call in after:
+                    self._loop.call_soon(call)
 
     def _go_on(self) -> None:
         self._waiting = False
