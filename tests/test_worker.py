@@ -13,7 +13,7 @@ import pytest
 from tests.aio import async_test, until
 from tiercut.codecs.encoded import EncodedTensor
 from tiercut.errors import BusError, PacketTooLarge, PublishRefused
-from tiercut.pipeline.decide import Finish, Forward, Wait
+from tiercut.pipeline.decide import Drop, Finish, Forward, Wait
 from tiercut.pipeline.dispatch import Posted, Taken
 from tiercut.pipeline.jobs import Job, Processed
 from tiercut.pipeline.short_work import BORDER_S, RUNS
@@ -295,3 +295,58 @@ def test_long_work_and_the_first_frame_of_a_plan_go_to_a_thread(changed: dict[st
         assert here[-1] is False, "it has become long"
 
     run()
+
+
+class EverySecondOneIsDropped(FakeProcessor):
+    """Drops half of the frames at once, and takes long for the others."""
+
+    def process(self, job: Job) -> Processed:
+        done = super().process(job)
+        if job.work.seq % 2:
+            return done
+        job.seconds = 0.0
+        return Processed(job, Drop("too_late", "too late"))
+
+
+@async_test
+async def test_long_work_stays_on_a_thread_where_other_frames_are_dropped_at_once() -> None:
+    bench = Bench(FakeOutlets(), EverySecondOneIsDropped(seconds=2 * BORDER_S))
+    bench.processor.may.set()
+    for seq in range(8):
+        await one_after_the_other(bench, work(seq))
+    assert threading.current_thread().name not in bench.processor.threads
+
+
+@async_test
+async def test_one_run_that_is_far_too_long_sends_the_next_frame_to_a_thread() -> None:
+    bench = Bench(FakeOutlets(), FakeProcessor(seconds=BORDER_S / 2))
+    bench.processor.may.set()
+    for seq in range(3):
+        await one_after_the_other(bench, work(seq))
+    bench.processor.seconds = 6 * BORDER_S
+    for seq in range(3, 6):
+        await one_after_the_other(bench, work(seq))
+    here = [name == threading.current_thread().name for name in bench.processor.threads]
+    assert here == [False, True, True, True, False, False]
+
+
+class EdgeMayBeGone(FakeOutlets):
+    """Where no edge can be reached any more."""
+
+    is_gone = False
+
+    def reachable(self, tier: Tier, node: str) -> bool:
+        return not self.is_gone and super().reachable(tier, node)
+
+
+@async_test
+async def test_first_frame_without_the_next_node_goes_to_a_thread_as_the_rest_may_have_to_be_loaded() -> None:
+    outlets = EdgeMayBeGone()
+    bench = Bench(outlets, FakeProcessor(Forward("edge", "e", "raw"), seconds=BORDER_S / 2))
+    bench.processor.may.set()
+    for seq in range(2):
+        await one_after_the_other(bench, work(seq))
+    outlets.is_gone = True
+    await one_after_the_other(bench, work(2))
+    here = [name == threading.current_thread().name for name in bench.processor.threads]
+    assert here == [False, True, False]

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from tiercut.pipeline.decide import Drop, Forward, Wait
+from tiercut.pipeline.decide import Drop, Finish, Forward, Wait
 from tiercut.pipeline.dispatch import Dispatch, Dispatcher, Outlet
 from tiercut.pipeline.jobs import Job, Processed
 from tiercut.pipeline.processor import Processor
@@ -59,7 +59,7 @@ class Worker:
         self._soon = soon or _in_next_turn
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="segment")
-        self._short = ShortWork()
+        self._short = ShortWork(outlet.reachable)
         self._queues: StreamQueues[Job] = StreamQueues(_name)
         #: frames that are worked on, or whose turn on the loop is next
         self._running = 0
@@ -159,7 +159,9 @@ class Worker:
         job = done.job
         self._running -= 1
         self.busy_s += job.seconds
-        self._short.took(stream, job.work.plan, job.work.cut, job.seconds)
+        if isinstance(done.action, Forward | Finish) and job.left is None and job.known is None:
+            to = done.action if isinstance(done.action, Forward) else None
+            self._short.took(stream, job.work.plan, job.work.cut, job.seconds, to)
         if self._withdrawn != withdrawn_before:  # decided before the next node was lost: think again, in order
             self._put_back(stream, [job])
             self._queues.done(stream)
