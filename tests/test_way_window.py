@@ -191,3 +191,11 @@ def test_size_stays_between_one_and_the_limit() -> None:
     assert min(sizes) >= 1.0
     assert max(sizes) <= 3
     assert statistics.fmean(sizes) < 2
+
+
+def test_window_that_is_full_as_the_way_became_ten_times_as_fast_is_made_smaller_again() -> None:
+    line = Line([0.05, 0.1, 0.05], speed=lambda now_s: 0.1 if now_s < 100 else 1.0)
+    simulation = Simulation(line, InFlightWindow(limit=6, timeout_s=10.0), period_s=0.05)
+    simulation.run(200.0)
+    assert simulation.latency_s(150, 200) <= 1.4 * 0.2
+    assert simulation.throughput(150, 200) >= 0.95 * 10

@@ -180,7 +180,8 @@ class WayWindow:
         measured_s, size = self._unloaded_at
         has_changed = self._size < (1 - CHANGED) * size or self._round_trip_s < (1 - CHANGED) * unloaded_s
         if has_changed or len(self._unloaded) < UNLOADED:
-            return now_s - measured_s > max(PROBE_SOON_S, PROBE_SOON_ROUND_TRIPS * unloaded_s)
+            round_trip_s = min(unloaded_s, self._round_trip_s)
+            return now_s - measured_s > max(PROBE_SOON_S, PROBE_SOON_ROUND_TRIPS * round_trip_s)
         return now_s - measured_s > max(PROBE_AFTER_S, PROBE_AFTER_ROUND_TRIPS * unloaded_s)
 
     # ------------------------------------------------------------------ the size
@@ -193,7 +194,8 @@ class WayWindow:
             self._size = min(self.limit, MAX_FACTOR * self._size)
             return
         ratio = QUEUE_RATIO * unloaded_s / round_trip_s if round_trip_s else math.inf
-        if (self._size < self.limit or ratio < 1) and self._is_stale(now_s):
+        too_low = ratio * (1 - CHANGED) > QUEUE_RATIO  # no frame among others is sooner than one alone
+        if (self._size < self.limit or ratio < 1 or too_low) and self._is_stale(now_s):
             self._probes_left = PROBE_FRAMES
             return
         if MIN_FACTOR < ratio < MAX_FACTOR:
