@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.coordinating import Told, goal
+from tiercut.coordinator.deadline import Punctuality
 from tiercut.coordinator.events import DroppedHeard, ResultHeard, ResultPassed
 from tiercut.coordinator.reading import AFTER_A_CHANGE, FIRST
 from tiercut.coordinator.site_view import NodeView
@@ -182,3 +183,11 @@ def test_status_that_says_the_same_leaves_the_coordinator_calm() -> None:
     node = last_node(told)
     told.status(node.tier, node.node)
     assert told.coordinator.calm(told.now_s)
+
+
+def test_margin_counts_a_result_for_those_that_it_stands_for() -> None:
+    punctuality = Punctuality(predicted_s=0.1)
+    for _ in range(2):
+        punctuality.arrived(0.11, usual=True, frames=29)
+        punctuality.arrived(0.4, usual=True)
+    assert punctuality.margin_s(0.3) < 0.05

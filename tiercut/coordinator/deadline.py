@@ -47,10 +47,10 @@ class Punctuality:
     _carried_s: float = math.inf
     _met: deque[bool] = field(default_factory=lambda: deque(maxlen=COUNTED))
 
-    def arrived(self, latency_s: float, *, usual: bool) -> None:
-        """A frame has a result after ``seconds``; ``usual`` if it went its plan's whole way."""
+    def arrived(self, latency_s: float, *, usual: bool, frames: int = 1) -> None:
+        """A frame, and those that it stands for, took so long; ``usual`` if it went its plan's whole way."""
         if usual and self.predicted_s is not None:
-            self._late_s.append(latency_s - self.predicted_s - self.overhead_s)
+            self._late_s.extend([latency_s - self.predicted_s - self.overhead_s] * min(frames, KEPT))
 
     def judged(self, *, met: bool, frames: int = 1) -> None:
         """A frame, and those that it stands for, have met their deadline, or have not."""

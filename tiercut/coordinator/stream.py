@@ -277,7 +277,7 @@ class PlannedStream:
             self.punctuality.judged(met=journey.deadline_met, frames=self.reading.stands_for)
         whole = journey.fallback is None and journey.exit == journey.plan.exit
         if journey.latency_s is not None:
-            self.punctuality.arrived(journey.latency_s, usual=whole)
+            self.punctuality.arrived(journey.latency_s, usual=whole, frames=self.reading.stands_for)
 
     def dropped(self, message: Dropped) -> None:
         """A frame has no result."""
