@@ -9,7 +9,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("numpy", "onnxruntime", "paho-mqtt", "msgspec", "zstandard", "pillow")
+PACKAGES = ("numpy", "onnxruntime", "mqtt5", "paho-mqtt", "msgspec", "zstandard", "pillow")
 
 PROGRAMS = ("tiercut", "iot_node", "edge_node", "cloud_node", "broker")
 

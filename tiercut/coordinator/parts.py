@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tiercut.coordinator.site_view import along
-from tiercut.plan import Tier, node_id
+from tiercut.plan import node_id
 from tiercut.planner import Answer, Problem
 from tiercut.planner.answer import Stage as PlannedStage
 from tiercut.planner.problem import Codec
@@ -76,12 +76,6 @@ def measured_parts(journey: Journey) -> dict[Part, float]:
             part = Part("queue" if stage.kind == "queue" else "processor", where)
         seconds[part] = seconds.get(part, 0.0) + stage.seconds
     return seconds
-
-
-def tier_of(part: Part) -> Tier | None:
-    """That of a node's part."""
-    tiers: dict[str, Tier] = {"device": "device", "edge": "edge", "cloud": "cloud"}
-    return None if part.resource == "line" else tiers.get(part.where.partition("/")[0])
 
 
 def _with_codecs(problem: Problem, answer: Answer) -> list[tuple[PlannedStage, Codec | None]]:
