@@ -275,9 +275,11 @@ class Stream:
             frame = made()
         except Exception as error:
             self._window.give_up(seq)
-            if not isinstance(error, InputError):
-                raise
-            self._drops.note("wrong_shape", str(error))
+            if isinstance(error, InputError):
+                self._drops.note("wrong_shape", str(error))
+            else:
+                self._log.exception("frame not prepared", extra={"seq": seq})
+                self._drops.note("fault", f"{type(error).__name__}: {error}")
         else:
             self._submit_to_worker(frame, outbound)
 

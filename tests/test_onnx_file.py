@@ -49,7 +49,9 @@ def test_shape_is_known_where_every_dimension_is_fixed(
 
 
 def test_dimension_that_says_what_it_means_is_fixed_too() -> None:
-    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3), shape_denotation=["DATA_BATCH", "DATA_CHANNEL"])
+    value = helper.make_tensor_value_info(
+        "x", TensorProto.FLOAT, (1, 3), shape_denotation=["DATA_BATCH", "DATA_CHANNEL"]
+    )
     model = read_model(helper.make_model(helper.make_graph([], "g", [value], [])).SerializeToString())
     assert [each.shape for each in model.inputs] == [(1, 3)]
 

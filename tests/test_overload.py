@@ -189,3 +189,23 @@ async def test_device_that_is_slowed_while_it_runs_is_named_in_explanation_and_s
         ("latency", "queue", "device/d"),
     }
     assert "device/d" in said["message"]
+
+
+def test_nothing_is_short_once_no_frames_come() -> None:
+    told = pair()
+    told.source(asked_fps=8.0, done_fps=2.5, seconds=8)
+    told.source(asked_fps=8.0, done_fps=5.0, seconds=12)
+    assert short(told)
+    told.passes(40)
+    assert told.explained["cam"]["short"] is None
+
+
+def test_frames_that_were_late_before_they_stopped_are_late_no_more() -> None:
+    told = alone()
+    told.source(asked_fps=1.0, done_fps=1.0, seconds=12)
+    told.slow = {"d": 2.2}
+    told.source(asked_fps=1.0, done_fps=1.0, seconds=14)
+    assert short(told)
+    told.slow = {}
+    told.passes(40)
+    assert told.explained["cam"]["short"] is None

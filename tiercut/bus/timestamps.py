@@ -17,7 +17,7 @@ from collections.abc import Iterable
 _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("ll")
 #: Room for it in what `socket.recvmsg_into` says beside the bytes.
-STAMP_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
+STAMP_BYTES = socket.CMSG_SPACE(_TIMESPEC.size) if sys.platform == "linux" else 0
 #: The wall clock may be set between a stamp and its reading: nothing waits this long.
 MAX_AGE_S = 5.0
 

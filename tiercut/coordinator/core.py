@@ -312,6 +312,8 @@ class Coordinator:
             stream.step = None
             stream.trouble, stream.short = missing(stream.goal, self.view), None
             return self._explain(stream, None, None, now_s)
+        if stream.fell_silent(now_s) and (stream.kept.overrun or stream.kept.promise.late):
+            stream.kept.fell_silent()
         others = [other for other in self._streams.values() if other is not stream]
         problem = beside_others(stream, problem, others, now_s)
         if self._stands(stream, problem, now_s):

@@ -48,6 +48,11 @@ class PlanKept:
         self.offered.heard(report, now_s)
         return not near(before[0], self.offered.asked_fps) or before[1] != self.offered.gets_stuck
 
+    def fell_silent(self) -> None:
+        """No frames come any more: what was found of the last ones says nothing of the next."""
+        self.offered.done_fps = self.overrun = None
+        self.promise.withdraw()
+
     def looked_at(self, now_s: float) -> None:
         """The figures that the plan was evaluated with still hold: whether it keeps up is told by its frames."""
         self._find_cause(now_s)

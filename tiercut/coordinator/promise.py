@@ -95,6 +95,11 @@ class Promise:
         self._times_s.clear()
         self._frames.clear()
 
+    def withdraw(self) -> None:
+        """Nothing is promised, until a plan is looked at again."""
+        self.epoch = None
+        self.late, self._off = None, None
+
     def arrived(self, parts: Parts, now_s: float) -> str | None:
         """A frame of that plan has come its whole way; returns what has changed, in words, if this one shows it.
 

@@ -37,6 +37,8 @@ _FULL = 0.9
 TOLD = 0.1
 #: A stream without results for this long counts as using no node or link.
 _SILENT_S = 5.0
+#: After so long without a result, and so many times the usual time between two, a stream gives no frames.
+_QUIET_S, _QUIET_FRAMES = 10.0, 5
 
 AUTO = StreamControl(mode="auto")
 
@@ -203,6 +205,11 @@ class PlannedStream:
     def rate(self, now_s: float) -> float:
         """Frames per second of late; 0 when none came."""
         return self.frames_per_second if now_s - self._last_result_s < _SILENT_S else 0.0
+
+    def fell_silent(self, now_s: float) -> bool:
+        """Whether no frame has come for much longer than is usual: nothing is short then."""
+        usual_s = 1 / self.frames_per_second if self.frames_per_second > 0 else 0.0
+        return now_s - self._last_result_s > max(_QUIET_S, _QUIET_FRAMES * usual_s)
 
     def fills(self, key: NodeKey, now_s: float) -> bool:
         """Whether its frames keep a node busy all the time: only then the line before it does not go away by itself."""

@@ -12,7 +12,7 @@ from msgspec import Struct
 from tiercut.bus import Delivery
 from tiercut.clock import Clock
 from tiercut.errors import BadMessage, refuse
-from tiercut.limits import MAX_STAGES_ARRIVING
+from tiercut.limits import MAX_STAGES_ARRIVING, MAX_TEXT
 from tiercut.logs import Throttle
 from tiercut.protocol.chunks import Abandoned, Assembler, is_chunk
 from tiercut.protocol.envelope import decode_work
@@ -111,7 +111,7 @@ def _check_topics(work: Work, topic: str) -> None:
     """An envelope may only speak for the site of the topic it came on, and only ask for answers to that site."""
     if len(work.stages) > MAX_STAGES_ARRIVING:
         raise refuse("too_many", expected=f"at most {MAX_STAGES_ARRIVING} stages so far", came=len(work.stages))
-    names = _parse(topic)
+    names = _parse(topic) if len(topic) <= MAX_TEXT else WORK.parse(topic)
     if names is None or names["site"] != work.site:
         raise refuse("wrong_site", expected=f"the site of the topic {topic}", came=work.site)
     if names["stream"] != work.stream:  # who may publish there may publish frames of that stream, and of no other
