@@ -5,9 +5,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import gc
+import threading
 
 #: `mallopt`'s number for the most arenas.
 _M_ARENA_MAX = -8
+#: Set once the heap is a program's own; that of who uses tiercut as a library is left as it is.
+_settled = threading.Event()
 
 
 def settle() -> None:
@@ -20,10 +23,17 @@ def settle() -> None:
         mallopt(_M_ARENA_MAX, 1)
     gc.collect()
     gc.freeze()
+    _settled.set()
 
 
 def give_back() -> None:
-    """Memory that was used for a moment (building a segment, predicting a profile) goes back to the system."""
+    """Memory that was used for a moment (building a segment, predicting a profile) goes back to the system.
+
+    Only in a process that has settled. In any other nothing is frozen, and a collection looks at all of it: with
+    torch there, that took 0.12 s of CPU for each segment (2026-11-30).
+    """
+    if not _settled.is_set():
+        return
     gc.collect()
     if (malloc_trim := _libc("malloc_trim")) is not None:
         malloc_trim(0)
