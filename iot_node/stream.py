@@ -273,7 +273,7 @@ class Stream:
     def _prepared(self, outbound: Outbound, seq: int, made: Callable[[], SensorFrame]) -> None:
         try:
             frame = made()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it costs this frame, and is counted
             self._window.give_up(seq)
             if isinstance(error, InputError):
                 self._drops.note("wrong_shape", str(error))
