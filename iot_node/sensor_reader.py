@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from msgspec import UNSET
+
 from iot_node.difference_detector import DifferenceDetector
 from iot_node.drop_report import DropReport
 from iot_node.sensor_frame import SensorFrame, deadline_s
@@ -197,7 +199,7 @@ class SensorReader:
             message=self._failure,
             frames=dict(self._drops.frames),
             trouble=self._drops.troubles(),
-            frames_per_second=self._settings.fps,
+            frames_per_second=UNSET if self._settings.fps is None else self._settings.fps,
         )
 
     def _note_lost(self) -> None:

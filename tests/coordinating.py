@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import UNSET
+
 from tests.profiles import profile_of
 from tiercut import __version__
 from tiercut.coordinator.actions import Action, Explain, Prepare, ProbeHop, PublishPlan
@@ -212,7 +214,7 @@ class Told:
                 node=self.coordinator.goal(stream).device,
                 state="running",
                 frames={"captured": self.done, "done": self.done},
-                frames_per_second=asked_fps,
+                frames_per_second=asked_fps or UNSET,
             )
             self.coordinator.handle(SourceHeard(report, self.now_s))
 

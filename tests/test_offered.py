@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import UNSET
 
 from tiercut.coordinator.long_waits import MOST_S, REMEMBERED_S, LongWaits
 from tiercut.coordinator.offered import Offered
@@ -12,7 +13,7 @@ from tiercut.protocol.streams import SourceReport
 def heard(*counted: dict[str, int], fps: float | None = None, every_s: float = 2.0) -> Offered:
     offered = Offered()
     for n, frames in enumerate(counted):
-        report = SourceReport(stream="cam", node="d", state="running", frames=frames, frames_per_second=fps)
+        report = SourceReport(stream="cam", node="d", state="running", frames=frames, frames_per_second=fps or UNSET)
         offered.heard(report, 100 + every_s * n)
     return offered
 

@@ -344,7 +344,7 @@ class CoordinatorShell:
                 await self._home.publish(Message(topic, encode_explanation(message), retain=True))
 
     def _explained(self, message: Explanation) -> None:
-        short = None if message.short is None else message.short.message
+        short = message.short.message if message.short else None
         trouble = message.control_trouble or message.trouble or short
         if trouble:
             self._troubles[message.stream] = trouble

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from msgspec import UNSET, UnsetType
+
 from tiercut.protocol.streams import SourceReport
 
 #: Counters of frames that were turned away before they set out, because the last ones had not got through.
@@ -46,7 +48,7 @@ class Offered:
         first = self._counted_s is None or now_s - self._counted_s > OLD_S
         restarted = report.frames.get("captured", 0) < self._counted.get("captured", 0)
         if first or restarted or self._counted_s is None:
-            self.asked_fps = report.frames_per_second
+            self.asked_fps = _or_none(report.frames_per_second)
         elif now_s - self._counted_s < APART_S:
             return
         else:
@@ -60,9 +62,13 @@ class Offered:
         captured, unchanged = more("captured"), more("dropped.unchanged")
         used = 1.0 if not captured else 1 - min(1.0, unchanged / captured)
         self.done_fps = more("done") / seconds
-        if report.frames_per_second is not None:
-            self.asked_fps = used * report.frames_per_second
+        if (fps := _or_none(report.frames_per_second)) is not None:
+            self.asked_fps = used * fps
         elif any(more(name) for name in TURNED_AWAY):
             self.asked_fps = (captured - unchanged + more("dropped.sensor_ahead")) / seconds
         else:
             self.asked_fps = None
+
+
+def _or_none(fps: float | UnsetType) -> float | None:
+    return None if fps is UNSET else fps

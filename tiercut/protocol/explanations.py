@@ -110,16 +110,18 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     under_way: Annotated[str | None, Meta(description="Reason of a change whose nodes get ready.")]
     plan: FollowedPlan | None
     trouble: Annotated[str | None, Meta(description="Why there is no plan, or no better one.")]
-    short: Annotated[Shortage | None, Meta(description="Null while the plan does what it is to do.")]
     warnings: list[str]
     measured_ms: Annotated[float | None, Meta(description="Typical latency of this plan's frames.")]
     frames_per_second: Figure
-    asked_frames_per_second: Annotated[
-        Figure | None, Meta(description="What the sensor gives; null where that is as many as are taken.")
-    ]
     deadline: DeadlineKept | None
     exits: Annotated[dict[str, Share], Meta(description="Share of frames that left at each exit.")]
     changes: list[PlanChange]
+    short: Annotated[Shortage | UnsetType | None, Meta(description="Null while the plan does what it is to do.")] = (
+        UNSET
+    )
+    asked_frames_per_second: Annotated[
+        Figure | UnsetType | None, Meta(description="What the sensor gives; null where that is as many as are taken.")
+    ] = UNSET
     best: AnswerForm | UnsetType = UNSET
     alternatives: Annotated[
         dict[str, AnswerForm] | UnsetType,

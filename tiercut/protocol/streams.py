@@ -74,7 +74,7 @@ class SourceReport(Struct, frozen=True, kw_only=True):
         frames: Counters: ``captured``, ``done``, ``dropped.<reason>``.
         trouble: Reasons of drops with what was wrong.
         window: How many frames may be in flight now, on average; left out where the sensor is not open.
-        frames_per_second: What its settings ask for; null for as many as are taken.
+        frames_per_second: What its settings ask for; left out where that is as many as are taken.
     """
 
     stream: Name
@@ -85,7 +85,7 @@ class SourceReport(Struct, frozen=True, kw_only=True):
     frames: _Frames = msgspec.field(default_factory=dict)
     trouble: _Troubles = ()
     window: Annotated[float, Meta(ge=0, le=MAX_INTEGER)] | UnsetType = UNSET
-    frames_per_second: Annotated[float, Meta(gt=0, le=MAX_FPS), reason("bad_number")] | None = None
+    frames_per_second: Annotated[float, Meta(gt=0, le=MAX_FPS), reason("bad_number")] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         fit_sentence(self, "message")
