@@ -33,9 +33,9 @@ SETTLE_S = 1.0
 FIRST_FRAMES = 10
 
 
-async def measure(bundle: Bundle, starts: int) -> None:
-    """Print wall and CPU seconds of each node, as the median of some starts."""
-    first, second = resolve_cut(bundle, "20%"), resolve_cut(bundle, "60%")
+async def measure(bundle: Bundle, cuts: tuple[int, int], starts: int) -> AsyncIterator[tuple[str, float, float]]:
+    """Tier, wall and CPU seconds of each node in turn, as the median of some starts."""
+    first, second = cuts
     stream = {"fps": 25, "delivery": "latest"}
     with tempfile.TemporaryDirectory() as folder:
         async with site(Path(folder), bundle, first=first, second=second, codec="int8", stream=stream) as (
@@ -46,8 +46,15 @@ async def measure(bundle: Bundle, starts: int) -> None:
             for name, tier in NODES.items():
                 times = [await _start(processes, arriving, name) for _ in range(starts)]
                 wall_s, cpu_s = (statistics.median(each) for each in zip(*times, strict=True))
-                to_reach = f"   (to reach: {LIMIT_S} s)"
-                print(f"{tier:<7} first result after {wall_s:5.2f} s, {cpu_s:5.2f} s of CPU{to_reach}", flush=True)
+                yield tier, wall_s, cpu_s
+
+
+async def report(bundle: Bundle, starts: int) -> None:
+    """Measure and print."""
+    cuts = resolve_cut(bundle, "20%"), resolve_cut(bundle, "60%")
+    async for tier, wall_s, cpu_s in measure(bundle, cuts, starts):
+        to_reach = f"   (to reach: {LIMIT_S} s)"
+        print(f"{tier:<7} first result after {wall_s:5.2f} s, {cpu_s:5.2f} s of CPU{to_reach}", flush=True)
 
 
 async def _start(processes: Processes, arriving: AsyncIterator[Arrived], name: str) -> tuple[float, float]:
@@ -73,12 +80,12 @@ async def _first_of(arriving: AsyncIterator[Arrived], name: str, after_s: float)
 
 
 def main() -> None:
-    """Measure and print."""
+    """The command."""
     starts = int(sys.argv[1]) if len(sys.argv) > 1 else STARTS
     compile_programs()
     bundle = model()
     print(machine())
-    asyncio.run(measure(bundle, starts))
+    asyncio.run(report(bundle, starts))
 
 
 if __name__ == "__main__":

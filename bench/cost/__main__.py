@@ -27,10 +27,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bench import cold_start
 from bench.cost.counters import Spent
 from bench.cost.figures import Figures, Turns
 from bench.cost.full_speed import cores_rate, rate
-from bench.cost.measure import busy, cold_starts, idle, measure, system, traffic
+from bench.cost.measure import busy, idle, measure, system, traffic
 from bench.cost.profile import profile
 from bench.cost.report import as_json, report
 from bench.cost.rivals.table import RIVALS, installed
@@ -114,7 +115,8 @@ async def _more(args: argparse.Namespace, job: Job, figures: Figures) -> None:
             figures.full_speed.append((await rate(job), await asyncio.to_thread(cores_rate, job)))
     if args.cold:
         say("cold starts")
-        figures.cold_s = await cold_starts(job)
+        starts = cold_start.measure(job.bundle, (job.first, job.second), starts=1)
+        figures.cold_s = {tier: wall_s async for tier, wall_s, _ in starts}
     if args.profile is not None:
         say(f"profiles in {args.profile}")
         figures.cpu_by_package = await profile(job, args.profile)

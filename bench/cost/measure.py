@@ -1,4 +1,4 @@
-"""Measuring a running system: CPU and switches per frame, messages and bytes, idle CPU, cold starts."""
+"""Measuring a running system: CPU and switches per frame, messages and bytes, idle CPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.cost.broker_log import LOG_ALL, Messages, by_process
 from bench.cost.calls import rival, whole
 from bench.cost.counters import Spent, carried, look, resident_mb, sockets, spent
-from bench.cost.systems import Frame, Job, Running, Tiercut, bare, tiercut
+from bench.cost.systems import Frame, Job, Running, bare, tiercut
 from bench.ledger import Worked, read
 from bench.site import Broker, broker
 
@@ -123,32 +123,3 @@ async def idle(running: Running, seconds: float) -> dict[str, Spent]:
     await asyncio.sleep(seconds)
     after = look(pids)
     return {name: total.per(time.monotonic() - start_s) for name, total in spent(pids, before, after).items()}
-
-
-async def cold_starts(job: Job) -> dict[str, float]:
-    """Seconds from the start of each node's process to the first result of a frame that went through it.
-
-    The others run, the model is in the page cache, and frames come at the rate: what is seen is interpreter, imports,
-    connection, the segment's load, and the frame's own way.
-    """
-    seconds: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as text, broker(Path(text)) as at:
-        endless = 1_000_000
-        async with tiercut(job, at, Path(text), frames=endless) as running:
-            await running.take(job.warm_up)
-            for node in job.nodes:
-                seconds[node] = await _restarted(running, node)
-    return seconds
-
-
-async def _restarted(running: Tiercut, node: str) -> float:
-    """Stop a node, let the others finish what they have, start it."""
-    name = running.names[node]
-    await running.processes.stop(name)
-    await asyncio.sleep(1.0)
-    start_s = time.time()
-    await running.processes.start(name)
-    while True:
-        (frame,) = await running.take(1)
-        if frame.arrived_s > start_s and any(where == node for where, _, _ in frame.stages):
-            return frame.arrived_s - start_s

@@ -62,13 +62,11 @@ class Frame:
         end_to_end_s: From the model's input to its result here.
         work_s: Wall seconds of that in segments and codecs.
         stages: (node, kind, seconds) in order, where the system tells.
-        arrived_s: On this process's wall clock, where it sees the result itself.
     """
 
     end_to_end_s: float
     work_s: float
     stages: tuple[tuple[str, str, float], ...] = ()
-    arrived_s: float = 0.0
 
     @property
     def overhead_s(self) -> float:
@@ -182,4 +180,4 @@ def _frame(arrived: Arrived, titles: Mapping[str, str]) -> Frame:
         for stage in arrived.result["stages"]
     )
     end_to_end_s = arrived.end_to_end_s - arrived.stages_s("prepare")
-    return Frame(end_to_end_s, arrived.stages_s(*WORK), stages=stages, arrived_s=time.time())
+    return Frame(end_to_end_s, arrived.stages_s(*WORK), stages=stages)
