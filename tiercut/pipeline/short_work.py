@@ -8,8 +8,8 @@ from collections.abc import Callable
 from tiercut.pipeline.decide import Forward
 from tiercut.plan import Plan, Tier
 
-#: Work that takes longer leaves the loop to others and goes to a thread. The way there and back costs about 0.4 ms of
-#: processor time where caches are cold: 2 % of this.
+#: Work that takes longer leaves the loop to others and goes to a thread. The way there and back costs 0.15 to 0.3 ms of
+#: processor time where caches are cold: about 1 % of this.
 BORDER_S = 0.020
 #: Runs that are remembered: the shortest counts, as what other programs take from this one says nothing of the work.
 RUNS = 8
