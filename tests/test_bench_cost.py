@@ -222,3 +222,12 @@ def test_each_system_is_measured_with_rivals_messages_and_cold_starts(small: tie
     assert set(figures.cold_s) == {"device", "edge", "cloud"}
     assert any("cold start" in line for line in report(figures))
     assert json.dumps(as_json(figures))
+
+
+@pytest.mark.parametrize("words", [["--frames", "0"], ["--rounds", "-1"], ["--fps", "0"], ["--busy", "0", "-2"]])
+def test_numbers_that_measure_nothing_are_refused_with_a_sentence(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(words)
+    assert f"{words[0]} is not valid" in capsys.readouterr().err

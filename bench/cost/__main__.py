@@ -65,7 +65,13 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--full-speed", action="store_true", help="throughput against what the cores can do")
     parser.add_argument("--cold", action="store_true", help="from a node's start to its first frame's result")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the raw figures")
-    return parser.parse_args(words)
+    args = parser.parse_args(words)
+    for name in ("frames", "rounds", "fps"):
+        if (came := getattr(args, name)) <= 0:
+            parser.error(f"--{name} is not valid: expected a number above 0, got {came}; correct --{name}")
+    if min(args.busy) < 0:
+        parser.error(f"--busy is not valid: expected numbers of at least 0, got {min(args.busy)}; correct --busy")
+    return args
 
 
 async def in_turns(job: Job, turns: Turns, systems: Sequence[str], idle_s: float = 0.0) -> dict[str, Spent]:
