@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from tiercut.declared import cut_sentence
 from tiercut.errors import refuse
@@ -20,10 +20,24 @@ MAX_PROBES, MAX_PROBE_BYTES = 4, 60_000
 MAX_WATTS = 1e6
 #: Models, figures, transfers or running segments in one message.
 MAX_ENTRIES = 1024
+#: Plans that a stream's frames follow at the same time, besides the first.
+MAX_OTHER_PLANS = 7
 
 _TransferSeconds = Annotated[float, Meta(ge=0, le=MAX_TRANSFER_S)]
 _ClockSeconds = Annotated[float, Meta(ge=-MAX_SECONDS, le=MAX_SECONDS), reason("bad_clock")]
 _KnownTier = Annotated[Tier, reason("bad_name")]
+
+
+class OtherPlan(Struct, frozen=True, kw_only=True):
+    """A plan that a part of a stream's frames follows at the same time.
+
+    Attributes:
+        plan: It has the epoch of the stream's first plan.
+        share: Part of the stream's frames that follow it.
+    """
+
+    plan: Plan
+    share: Annotated[float, Meta(gt=0, lt=1)]
 
 
 class StreamPlan(Struct, frozen=True, kw_only=True):
@@ -33,7 +47,9 @@ class StreamPlan(Struct, frozen=True, kw_only=True):
         stream: Stream name.
         model: Identity of the bundle.
         model_name: Name of the bundle, for people.
-        plan: The plan.
+        plan: The plan; of several, that of most frames.
+        others: Plans that the other frames follow at the same time; what their shares leave follows ``plan``.
+        frames_per_second: How many frames the site has room for; the sensor's node lets no more set out.
         reason: Why this plan, for people.
     """
 
@@ -41,10 +57,24 @@ class StreamPlan(Struct, frozen=True, kw_only=True):
     model: ModelId
     model_name: ShortText
     plan: Plan
+    others: Annotated[tuple[OtherPlan, ...], Meta(max_length=MAX_OTHER_PLANS)] | UnsetType = UNSET
+    frames_per_second: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
     reason: Sentence = "given by hand"
 
     def __post_init__(self) -> None:
         cut_sentence(self, "reason")
+        others = () if self.others is UNSET else self.others
+        if sum(each.share for each in others) >= 1 or any(each.plan.epoch != self.plan.epoch for each in others):
+            shares = [each.share for each in others]
+            raise refuse("bad_plan", expected="shares of less than 1 in all, and one epoch", came=shares)
+
+    @property
+    def mix(self) -> tuple[tuple[Plan, float], ...]:
+        """All plans with their shares of the frames, that of most frames first."""
+        if self.others is UNSET or not self.others:
+            return ((self.plan, 1.0),)
+        others = tuple((each.plan, each.share) for each in self.others)
+        return ((self.plan, 1 - sum(share for _, share in others)), *others)
 
 
 NodeState = Literal["online", "offline"]
