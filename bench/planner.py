@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import machine
-from tests.joint_brute_force import best_together, frames_in_flight, priced, small_site
-from tests.planning import Stream, plan_together, solve, solve_top
+from tests.planning import solve, solve_top
 
 OBJECTIVES = ("latency", "accuracy", "energy", "throughput")
 SIZES = {
@@ -163,41 +162,6 @@ def many_streams(count: int) -> dict[str, float]:
     return {"streams": count, "seconds": time.perf_counter() - start}
 
 
-def joint_gap(sites: int, streams: int) -> dict[str, float]:
-    """Frames in flight against the best for all, and against each stream planning as if it were alone."""
-    gaps, selfish, settled = [], [], 0
-    for seed in range(sites):
-        site = small_site(seed, streams)
-        best, _ = best_together(site)
-        joint = plan_together(site)
-        gaps.append(joint.frames_in_flight / best - 1)
-        alone = [min(priced(stream), key=lambda plan: plan[0] + sum(plan[1].values())) for stream in site]
-        selfish.append(frames_in_flight(site, alone) / best - 1)
-        settled += joint.settled
-    return {
-        "sites": sites,
-        "settled": settled,
-        "equal_to_best": sum(gap < 1e-9 for gap in gaps),
-        "median_gap": statistics.median(gaps),
-        "mean_gap": statistics.mean(gaps),
-        "greatest_gap": max(gaps),
-        "mean_gap_of_planning_alone": statistics.mean(selfish),
-    }
-
-
-def joint_time(count: int) -> dict[str, float]:
-    """Seconds for planning so many streams together: 40 blocks, one variant, shared edges and cloud nodes."""
-    shared = problem(1, blocks=40, variants=1)
-    streams = []
-    for index in range(count):
-        own = json.loads(json.dumps(shared).replace('"device"', f'"device{index}"'))
-        own["nodes"][0]["tier"] = "device"
-        streams.append(Stream(name=f"s{index}", problem=own, frames_per_second=0.2))
-    start = time.perf_counter()
-    joint = plan_together(streams)
-    return {"streams": count, "seconds": time.perf_counter() - start, "rounds": joint.rounds, "settled": joint.settled}
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -217,14 +181,8 @@ def main() -> None:
         print(f"  best 5 plans (solve_top) p50 {1e3 * top:6.0f}")
     many = many_streams(args.streams)
     print(f"{many['streams']} such streams, all four objectives in turn: {many['seconds']:.2f} s")
-    gaps = {streams: joint_gap(sites, streams) for streams, sites in ((2, 100), (3, 60))}
-    for streams, row in gaps.items():
-        print(f"{streams} streams together: {', '.join(f'{name} {value:.4g}' for name, value in row.items())}")
-    together = [joint_time(count) for count in (10, 100)]
-    for row in together:
-        print(f"{row['streams']} streams together: {row['seconds']:.2f} s, {row['rounds']} rounds")
     if args.json:
-        figures = {"one": one, "many": many, "gap": gaps, "together": together}
+        figures = {"one": one, "many": many}
         args.json.write_text(json.dumps({"machine": machine(), **figures}, indent=1) + "\n", encoding="utf-8")
 
 

@@ -13,18 +13,25 @@ if TYPE_CHECKING:
     from tiercut.planner.answer import Answer, Choice
     from tiercut.planner.best import evaluate, solve, solve_top, solve_within
     from tiercut.planner.contention import beside, taken_by
-    from tiercut.planner.joint import JointPlan, Stream, plan_together
     from tiercut.planner.problem import Problem
+    from tiercut.planner.site.plan import SitePlan, StreamShare, Way
+    from tiercut.planner.site.problem import SharedLine, SiteProblem, SiteStream
+    from tiercut.planner.site.solve import plan_site, plan_site_with
 
 __all__ = [
     "Answer",
     "Choice",
-    "JointPlan",
     "Problem",
-    "Stream",
+    "SharedLine",
+    "SitePlan",
+    "SiteProblem",
+    "SiteStream",
+    "StreamShare",
+    "Way",
     "beside",
     "evaluate",
-    "plan_together",
+    "plan_site",
+    "plan_site_with",
     "solve",
     "solve_top",
     "solve_within",
@@ -34,12 +41,17 @@ __all__ = [
 _HOMES = {
     "Answer": "answer",
     "Choice": "answer",
-    "JointPlan": "joint",
     "Problem": "problem",
-    "Stream": "joint",
+    "SharedLine": "site.problem",
+    "SitePlan": "site.plan",
+    "SiteProblem": "site.problem",
+    "SiteStream": "site.problem",
+    "StreamShare": "site.plan",
+    "Way": "site.plan",
     "beside": "contention",
     "evaluate": "best",
-    "plan_together": "joint",
+    "plan_site": "site.solve",
+    "plan_site_with": "site.solve",
     "solve": "best",
     "solve_top": "best",
     "solve_within": "best",

@@ -86,14 +86,14 @@ def solve_within(problem: Problem, stage_seconds: float) -> Answer | None:
     Returns:
         Its answer; ``None`` where no plan is like that.
     """
-    deadline, floor = _limits(problem)
+    deadline, floor = limits_of(problem)
     costs = costs_of(problem, floor)
     limit = stage_seconds + slack(stage_seconds)
     latency = LongestStages(costs, stage_seconds).min_latency(limit).within(deadline)
     return price(problem, first_of_equals(costs, latency, limit)) if np.isfinite(latency.least()) else None
 
 
-def _limits(problem: Problem) -> tuple[float, float]:
+def limits_of(problem: Problem) -> tuple[float, float]:
     """The longest latency and the least accuracy that plans may have, give or take what counts as equal."""
     limit, allowed = problem.deadline_seconds, problem.max_accuracy_drop
     deadline = np.inf if limit is None else limit + slack(limit)
@@ -106,7 +106,7 @@ def best_plan(problem: Problem) -> PlanIndex | None:
     search = problem.objective.search
     if search == Search.EVERY_PLAN:
         return next(iter(k_best(problem, 1)), None)
-    deadline, floor = _limits(problem)
+    deadline, floor = limits_of(problem)
     costs = costs_of(problem, floor)
     if search == Search.ACCURACY:
         best = best_accuracy(costs, min(deadline, LONGEST))

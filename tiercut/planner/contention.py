@@ -9,11 +9,11 @@ what is overloaded is always worse than what is not, and more overloaded is wors
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from tiercut.planner.answer import Choice
-from tiercut.planner.plan_cost import PlanIndex, stages_of
+from tiercut.planner.plan_cost import stages_of
 from tiercut.planner.plan_lookup import index_of
 from tiercut.planner.problem import Link, Node, Problem
 
@@ -38,41 +38,23 @@ def taken_by(problem: Problem, choice: Choice, frames_per_second: float) -> dict
     Raises:
         SettingsError: the plan is not possible in the problem.
     """
-    return load_of(problem, index_of(problem, choice), frames_per_second)
-
-
-def load_of(problem: Problem, plan: PlanIndex | None, frames_per_second: float) -> dict[str, float]:
-    """The same of a plan that is known to be possible; ``None`` takes nothing."""
-    stages = () if plan is None else stages_of(problem, plan)
+    stages = stages_of(problem, index_of(problem, choice))
     return {stage.where: frames_per_second * stage.busy_seconds for stage in stages}
 
 
-def loaded(problem: Problem, others: Load, without: Collection[str] = ()) -> Problem:
-    """The problem as one stream sees it beside the others; nodes and links in ``without`` cannot be used."""
+def beside(problem: Problem, others: Load) -> Problem:
+    """The problem as one stream sees it beside the others: with nodes and links slowed by what those take of them.
+
+    What others take is modelled here, so the wait that was measured at their nodes is not counted once more.
+    """
 
     def seen(node: Node) -> Node:
-        if node.id in without:
-            return replace(node, block_seconds={})
         taken = others.get(node.id)
-        return replace(node, slowdown=node.slowdown * stretch(taken)) if taken else node
+        return replace(node, slowdown=node.slowdown * stretch(taken), queue_seconds=0.0) if taken else node
 
     def crossed(where: str, link: Link) -> Link:
         taken = others.get(where)
         return replace(link, mbps=link.mbps / stretch(taken)) if taken else link
 
-    links = {
-        (start, end): crossed(where, link)
-        for (start, end), link in problem.links.items()
-        if (where := f"{start} -> {end}") not in without
-    }
+    links = {(start, end): crossed(f"{start} -> {end}", link) for (start, end), link in problem.links.items()}
     return replace(problem.with_nodes(seen), links=links)
-
-
-def beside(problem: Problem, others: Load) -> Problem:
-    """The problem with nodes and links slowed by what others take of them.
-
-    What others take is modelled here, so the wait that was measured at their nodes is not counted once more.
-    """
-    return loaded(problem, others).with_nodes(
-        lambda node: replace(node, queue_seconds=0.0) if others.get(node.id) else node
-    )

@@ -1,0 +1,231 @@
+"""All plans of streams as arrays: what each piece takes of each resource, without trying the plans one by one.
+
+Streams whose problems have the same shape (blocks, number of edges and clouds, cuts of their codecs) are stacked, so
+that a hundred streams cost few array operations. Axes, always in this order: S streams, V variants, E edges or W
+stations (the edges, then the clouds), C clouds, O offers (`costs`), N cuts.
+
+A plan with two hops is split at its edge: what lies before (device, first hop, decoding on the edge) depends on the
+first offer, what lies after (encoding on the edge, second hop, cloud) on the second one, and the edge's own blocks are
+a difference of two running sums, one for each half.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tiercut.planner.best import limits_of
+from tiercut.planner.costs import Costs, Ints, costs_of
+from tiercut.planner.objectives import Floats
+from tiercut.planner.plan_cost import PlanIndex, slack
+from tiercut.planner.problem import Problem
+from tiercut.planner.search import Bools
+from tiercut.planner.site.resources import Resources
+
+#: A plan that takes longer gives no frames worth counting; it keeps what a solver sees within its range.
+LONGEST_SECONDS = 1e6
+
+#: The same of a hop.
+MOST_BITS = 1e18
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """What one stream's plans take. Seconds unless named otherwise; 0 where there is nothing, impossible or not.
+
+    Attributes:
+        costs: The same problem's pieces of latency.
+        deadline: Seconds.
+        alone: (V) device, whole model.
+        device: (V, O) device [0, cut) and encoding.
+        decode: (V, O) decoding.
+        encode: (V, O) encoding.
+        bits: (V, O) on the wire.
+        finish: (V, W, O) a station runs [cut, end), decoding not included.
+        sums: (V, E, O) an edge runs [0, cut).
+        runs: (V, E) whether an edge can run any block.
+        latency_alone: (V); infinity where impossible or late, as in those that follow.
+        latency_one: (V, W, O).
+        latency_before: (V, E, O) of the first half, without the edge's blocks.
+        latency_after: (V, E, C, O).
+        queue: (E) of the edges.
+    """
+
+    costs: Costs
+    deadline: float
+    alone: Floats
+    device: Floats
+    decode: Floats
+    encode: Floats
+    bits: Floats
+    finish: Floats
+    sums: Floats
+    runs: Bools
+    latency_alone: Floats
+    latency_one: Floats
+    latency_before: Floats
+    latency_after: Floats
+    queue: Floats
+
+    def plan(self, v: int, station: int, cloud: int, first: int, second: int) -> PlanIndex:
+        """A plan by its place in the tables; -1 for what it does not have."""
+        costs = self.costs
+        variant, end, edges = int(costs.variants[v]), int(costs.blocks[v]), costs.edges
+        if station < 0:
+            return PlanIndex(variant, None, None, (), end, end)
+        cut, codec = int(costs.offers.cut[first]), int(costs.offers.codec[first])
+        if cloud >= 0:
+            codecs = (codec, int(costs.offers.codec[second]))
+            return PlanIndex(variant, station, cloud, codecs, cut, int(costs.offers.cut[second]))
+        if station < edges:
+            return PlanIndex(variant, station, None, (codec,), cut, end)
+        return PlanIndex(variant, None, station - edges, (codec,), cut, cut)
+
+
+def pieces_of(problem: Problem) -> Pieces:
+    """Price the pieces of one stream's plans."""
+    deadline, floor = limits_of(problem)
+    deadline = min(deadline, LONGEST_SECONDS)
+    costs = costs_of(problem, floor)
+    cut, edges = costs.offers.cut, costs.edges
+    codecs = [problem.codecs[index] for index in costs.offers.codec]
+    size_mb = np.zeros(costs.bits[:, 0].shape)
+    for row, v in enumerate(costs.variants):
+        blocks = costs.blocks[row]
+        inside = cut < blocks
+        size_mb[row, inside] = problem.variants[v].cut_bytes[cut[inside]] / 1e6
+    ratio = np.array([codec.ratio for codec in codecs])
+    with np.errstate(over="ignore"):
+        bits = np.minimum(size_mb / ratio * 8e6, MOST_BITS)
+        encode = _known(size_mb * np.array([codec.encode_seconds_per_mb for codec in codecs]))
+        decode = _known(size_mb * np.array([codec.decode_seconds_per_mb for codec in codecs]))
+    stations = (*problem.edges, *problem.clouds)
+    queues = np.array([node.queue_seconds for node in stations])
+    steps = np.where(np.isfinite(costs.edge_steps), costs.edge_steps, 0.0)
+    sums = np.cumsum(steps, axis=-1) - steps
+    before = costs.device[:, None] + costs.first[:, :edges]
+    after = costs.second + costs.finish[:, None, edges:]
+    one = costs.device[:, None] + costs.first + costs.finish
+    return Pieces(
+        costs=costs,
+        deadline=deadline,
+        alone=_known(costs.alone - problem.device.queue_seconds),
+        device=_known(costs.device - problem.device.queue_seconds * (cut > 0)) + encode,
+        decode=decode,
+        encode=encode,
+        bits=bits,
+        finish=_known(costs.finish - queues[:, None]),
+        sums=sums[..., cut],
+        runs=np.isfinite(costs.edge_steps[..., 0]),
+        latency_alone=_within(costs.alone, deadline),
+        latency_one=_within(one, deadline),
+        latency_before=_within(before, deadline),
+        latency_after=_within(after, deadline),
+        queue=costs.edge_queue,
+    )
+
+
+def _known(seconds: Floats) -> Floats:
+    """The same with 0 where there is nothing, or more than can be used."""
+    return np.where(seconds <= LONGEST_SECONDS, np.maximum(seconds, 0.0), 0.0)
+
+
+def _within(seconds: Floats, deadline: float) -> Floats:
+    return np.where(seconds <= deadline, seconds, np.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Stacked streams.
+
+    Attributes:
+        members: (S) their positions in the site.
+        pieces: Of each.
+        deadline: (S).
+        budget: (S, V) accuracy that the codecs of a plan may lose together.
+        drop: (S, O) accuracy that an offer loses.
+        cut: (O).
+        starts: (N) the first offer of each cut.
+        device: (S) resources.
+        station: (S, W) resources.
+        first: (S, W) the hops from the device, as rows of `Resources.hops`.
+        second: (S, E, C) the hops from an edge to a cloud, as such rows.
+        runs: (S, V, E) whether an edge can run any block.
+        of: The other arrays of `Pieces` by name, with the axis S in front.
+    """
+
+    members: Ints
+    pieces: tuple[Pieces, ...]
+    deadline: Floats
+    budget: Floats
+    drop: Floats
+    cut: Ints
+    starts: Ints
+    device: Ints
+    station: Ints
+    first: Ints
+    second: Ints
+    runs: Bools
+    of: dict[str, Floats]
+
+    @property
+    def edges(self) -> int:
+        """How many stations are edges."""
+        return int(self.second.shape[1])
+
+
+def batches(problems: Sequence[Problem], resources: Resources) -> list[Batch]:
+    """All streams of a site, those of one shape together."""
+    shapes: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
+    pieces = [pieces_of(problem) for problem in problems]
+    for index, (problem, piece) in enumerate(zip(problems, pieces, strict=True)):
+        offers = piece.costs.offers
+        shape = (tuple(piece.costs.blocks), len(problem.edges), len(problem.clouds), offers.cut.tobytes())
+        shapes[shape].append(index)
+    return [_stack(problems, pieces, members, resources) for members in shapes.values()]
+
+
+STACKED = (
+    "alone", "device", "decode", "encode", "bits", "finish", "sums", "runs",
+    "latency_alone", "latency_one", "latency_before", "latency_after", "queue",
+)  # fmt: skip
+
+
+def _stack(
+    problems: Sequence[Problem], pieces: Sequence[Pieces], members: Sequence[int], resources: Resources
+) -> Batch:
+    chosen = tuple(pieces[index] for index in members)
+    mine = [problems[index] for index in members]
+    offers = chosen[0].costs.offers
+    stations = [[*problem.edges, *problem.clouds] for problem in mine]
+    second = [
+        [resources.hop(index, edge.id, cloud.id) for edge in problem.edges for cloud in problem.clouds]
+        for index, problem in zip(members, mine, strict=True)
+    ]
+    return Batch(
+        members=np.array(members, dtype=np.intp),
+        pieces=chosen,
+        deadline=np.array([piece.deadline for piece in chosen]),
+        budget=np.array([piece.costs.budget + slack(0.0) for piece in chosen]),
+        drop=np.array([piece.costs.offers.drop for piece in chosen]),
+        cut=offers.cut,
+        starts=offers.starts,
+        device=np.array([resources.row[problem.device.id] for problem in mine], dtype=np.intp),
+        station=_ints([[resources.row[node.id] for node in nodes] for nodes in stations]),
+        first=_ints(
+            [
+                [resources.hop(index, problem.device.id, node.id) for node in nodes]
+                for index, problem, nodes in zip(members, mine, stations, strict=True)
+            ]
+        ),
+        second=_ints(second).reshape(len(members), len(mine[0].edges), len(mine[0].clouds)),
+        runs=np.stack([piece.runs for piece in chosen]),
+        of={name: np.stack([getattr(piece, name) for piece in chosen]) for name in STACKED},
+    )
+
+
+def _ints(rows: Sequence[Sequence[int]]) -> Ints:
+    return np.array(rows, dtype=np.intp).reshape(len(rows), -1)
