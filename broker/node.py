@@ -56,7 +56,9 @@ class Hub:
         self.settings = settings
         self._models = models = ModelStore(settings.bundles)
         self.plans = [plan_by_hand(wanted, models.named(wanted.model)) for wanted in settings.plans]
-        self.coordinator = Coordinator(settings.site)
+        self.coordinator = Coordinator(
+            settings.site, lines=[each.line() for each in settings.lines], as_one=settings.as_one
+        )
         self.registry = Registry(by_hand=frozenset(plan.stream for plan in settings.plans))
         self.registry.handle(ModelsFound(self._bundles()))
         for wanted in settings.streams:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from tiercut.coordinator.site.lines import Line, line_of
 from tiercut.errors import SettingsError
 from tiercut.node.settings import NodeSettings
 from tiercut.plan import FULL
@@ -34,6 +36,33 @@ class PlanSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LineSettings:
+    """A line that several links of the site cross, such as its uplink."""
+
+    name: str = setting("its name, for people")
+    hops: tuple[str, ...] = setting(
+        'the links that cross it: ["device -> cloud", "edge -> cloud"]; ends are tiers, or nodes such as edge/porch'
+    )
+    mbps: float | None = setting("what it carries, Mbit/s, until that is measured (default: a guess)", default=None)
+
+    def __post_init__(self) -> None:
+        check_names(self, "name")
+        if self.mbps is not None and not 0 < self.mbps < math.inf:
+            raise SettingsError(
+                f"bad setting mbps of line '{self.name}'", expected="more than 0", came=str(self.mbps), fix="correct it"
+            )
+        self.line()
+
+    def line(self) -> Line:
+        """It as the coordinator has it.
+
+        Raises:
+            SettingsError: a hop is none.
+        """
+        return line_of(self.name, self.hops, self.mbps)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings(NodeSettings):
     """The hub of a site: its bus, its streams and their plans."""
 
@@ -49,6 +78,8 @@ class Settings(NodeSettings):
     home_assistant_prefix: str = setting("Home Assistant's discovery prefix", default="homeassistant")
     streams: tuple[StreamSettings, ...] = setting("streams that the coordinator plans live", default=())
     plans: tuple[PlanSettings, ...] = setting("plans given by hand", default=())
+    as_one: bool = setting("plan all streams together where the site is too full for each by itself", default=True)
+    lines: tuple[LineSettings, ...] = setting("lines that several links share, such as the uplink", default=())
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,4 +91,12 @@ class Settings(NodeSettings):
                 expected="each stream once, in streams or in plans",
                 came=", ".join(twice),
                 fix="remove one",
+            )
+        lines = [line.name for line in self.lines]
+        if len(set(lines)) < len(lines):
+            raise SettingsError(
+                "two lines have one name",
+                expected="a name of its own for each",
+                came=", ".join(lines),
+                fix="rename one",
             )

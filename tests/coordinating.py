@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from tests.profiles import profile_of
 from tiercut import __version__
-from tiercut.coordinator.actions import Action, Explain, Prepare, ProbeHop, PublishPlan
+from tiercut.coordinator.actions import Action, Explain, Prepare, ProbeHop, PublishPlan, TellCapacity
 from tiercut.coordinator.core import Coordinator
 from tiercut.coordinator.events import (
     Event,
@@ -23,6 +23,7 @@ from tiercut.coordinator.events import (
     StreamWanted,
     Tick,
 )
+from tiercut.coordinator.mix import Mix
 from tiercut.coordinator.problem import HANDOVER_S
 from tiercut.coordinator.spans import spans
 from tiercut.coordinator.stream_goal import StreamGoal
@@ -31,6 +32,7 @@ from tiercut.model.preprocess import FrameSpec
 from tiercut.model.variants import ExitSpec, OutputSpec, Variant, exit_variant
 from tiercut.plan import Plan, Tier
 from tiercut.profiling.profile import Profile
+from tiercut.protocol.capacity import SiteCapacity
 from tiercut.protocol.explanations import encode_explanation
 from tiercut.protocol.frames import Stage
 from tiercut.protocol.nodes import NodeStatus, Probe, Progress, Ready, StatusTier, Transfer
@@ -85,10 +87,10 @@ def exits_goal(**more: Any) -> StreamGoal:
 class Checked(Coordinator):
     """A coordinator whose state is checked after each event, and that remembers what it heard and said."""
 
-    def __init__(self) -> None:
+    def __init__(self, **more: Any) -> None:
         self.events: list[Event] = []
         self.said: list[list[Action]] = []
-        super().__init__("home", log=self.events)
+        super().__init__("home", log=self.events, **more)
 
     def handle(self, event: Event) -> list[Action]:
         actions = super().handle(event)
@@ -104,6 +106,7 @@ class Told:
     coordinator: Checked = field(default_factory=Checked)
     now_s: float = 100.0
     plans: dict[str, Plan] = field(default_factory=dict)
+    mixes: dict[str, Mix] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     explained: dict[str, dict[str, Any]] = field(default_factory=dict)
     probes: list[tuple[str, Probe]] = field(default_factory=list)
@@ -117,6 +120,11 @@ class Told:
     slow: dict[str, float] = field(default_factory=dict)
     #: frames that the device has counted
     done: int = 0
+    #: stream → frames per second that get through
+    fps: dict[str, float] = field(default_factory=dict)
+    #: what the hub says of the site
+    capacity: SiteCapacity | None = None
+    _dealt: dict[tuple[str, int], list[int]] = field(default_factory=dict)
 
     def status(self, tier: StatusTier, node: str, **more: Any) -> None:
         """A node says how it is."""
@@ -174,7 +182,10 @@ class Told:
                         self.crossed(action.tier, action.node, action.message, size, 0.001 + size * 8e-6 / mbps)
                 case PublishPlan():
                     self.plans[action.message.stream] = action.message.plan
+                    self.mixes[action.message.stream] = Mix.heard(action.message)
                     self.reasons.append(action.message.reason)
+                case TellCapacity():
+                    self.capacity = action.message
                 case Explain():
                     self.explained[action.message.stream] = json.loads(encode_explanation(action.message))
         for answer in answers:
@@ -218,11 +229,20 @@ class Told:
             )
             self.coordinator.handle(SourceHeard(report, self.now_s))
 
+    def dealt(self, stream: str) -> Plan:
+        """The plan that a stream's next frame follows: that which is furthest behind its share."""
+        mix = self.mixes[stream]
+        counts = self._dealt.setdefault((stream, mix.first.epoch), [0] * len(mix.plans))
+        total = sum(counts) + 1
+        nth = max(range(len(counts)), key=lambda each: mix.plans[each][1] * total - counts[each])
+        counts[nth] += 1
+        return mix.plans[nth][0]
+
     def journey(
         self, stream: str, slow: dict[str, float], fallback: str | None = None, left_at: str | None = None
     ) -> Journey:
         """The way of one frame; ``left_at`` says where it leaves, the plan's end if not given."""
-        plan = self.plans[stream]
+        plan = self.dealt(stream)
         wanted = self.coordinator.goal(stream)
         ran = spans(plan, left_at or plan.exit, wanted)
         stages: list[Stage] = []

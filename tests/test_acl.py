@@ -14,6 +14,7 @@ from tiercut.errors import SettingsError
 from tiercut.model.bundle import Bundle
 from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
 from tiercut.protocol.topics import (  # fmt: skip
+    CAPACITY,
     CLOCK,
     CONTROL,
     DROPPED,
@@ -92,6 +93,7 @@ ON_THE_SITE: dict[str, tuple[Topic, dict[str, str], str, str]] = {
     "control": (CONTROL, {"stream": "cam"}, "hub/h operator/o", "hub/h operator/o"),
     "ready": (READY, {"stream": "cam"}, "device/d edge/e", "hub/h operator/o"),
     "explain": (EXPLAIN, {"stream": "cam"}, "hub/h", "hub/h operator/o reader/r"),
+    "capacity": (CAPACITY, {}, "hub/h", "hub/h operator/o reader/r"),
     "plan": (PLAN, {"stream": "cam"}, "hub/h", "device/d edge/e hub/h operator/o reader/r"),
     "result": (RESULT, {"stream": "cam"}, "device/d edge/e", "device/d edge/e hub/h operator/o reader/r"),
     "dropped": (DROPPED, {"stream": "cam"}, "device/d edge/e", "device/d edge/e hub/h operator/o reader/r"),

@@ -404,7 +404,7 @@ def test_broken_state_is_noticed() -> None:
     told = Told().site()
     told.coordinator.validate_state()
     stream = told.coordinator._streams["cam"]
-    stream.plan, stream.proved = None, told.plans["cam"]
+    stream.mix, stream.proved = None, told.plans["cam"]
     with pytest.raises(AssertionError, match="'cam': without a plan nothing is on trial"):
         told.coordinator.handle(Tick(told.now_s))
 

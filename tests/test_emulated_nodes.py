@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from edge_node.node import EdgeNode
 from edge_node.settings import Settings as EdgeSettings
 from tests.aio import async_test
 from tests.bundles import bundle_of
+from tests.profiles import profile_of
 from tests.sites import Site, new_site
 from tiercut.clock import ManualClock
+from tiercut.pipeline.segment_runner import SegmentName
 
 
 @pytest.fixture
@@ -46,3 +51,20 @@ async def test_pace_counts_the_slowdown_unless_the_profile_has_it(
     edge = site.edge(emulated_slowdown=100.0, emulated_profile=profiled)
     await edge.load.measure()
     assert least <= edge.load.figures()["pace"] < most
+
+
+@async_test
+async def test_slowed_segment_takes_as_long_as_the_slowed_nodes_profile_says(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, clock = bundle_of("chain"), ManualClock()
+    settings = EdgeSettings(**site.common("e", emulated_slowdown=10.0, emulated_profile=True))
+    edge = EdgeNode(settings, open_bus=site.opener("e"), clock=clock)
+    monkeypatch.setattr("tiercut.pipeline.segment_runner.time.sleep", clock.advance)
+    profile = replace(profile_of(tuple(float(k) for k in range(bundle.end + 1))), model=bundle.model)
+    edge.frames.segments.profiled(profile)
+    arrays = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in bundle.cuts[1].tensors}
+    name = SegmentName(bundle.model, 1, 3, "full")
+    assert edge.frames.segments.run(name, arrays)[1] == pytest.approx(2.0)
+    edge.frames.segments.slowdown = 15.0  # it has become busier than when it was profiled
+    assert edge.frames.segments.run(name, arrays)[1] == pytest.approx(3.0)

@@ -66,18 +66,33 @@ class Setup:
 
 
 class Programs(Processes):
-    """Programs of tiercut, each in the namespace that its place says."""
+    """Programs of tiercut, each in the namespace that its place says: name → tier."""
 
-    def __init__(self, folder: Path, programs: Mapping[str, tuple[str, ProgramSettings]], net: Net) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        programs: Mapping[str, tuple[str, ProgramSettings]],
+        net: Net,
+        places: Mapping[str, Tier] = PLACES,
+    ) -> None:
         super().__init__(folder, programs)
         self._net = net
+        self._places = places
 
     async def start(self, name: str) -> None:
         """Start a program (again); it ends with this process, however that ends."""
         program, settings = self._programs[name]
         path = self._folder / f"{name}.toml"
         path.write_text(to_toml(settings), encoding="utf-8")
-        command = [*self._net.command(PLACES[name]), sys.executable, "-m", CHILD, program, "--settings", str(path)]
+        command = [
+            *self._net.command(self._places[name]),
+            sys.executable,
+            "-m",
+            CHILD,
+            program,
+            "--settings",
+            str(path),
+        ]
         with (self._folder / f"{name}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
@@ -124,8 +139,8 @@ class Bench:
 async def running(net: Net, prepared: Prepared, setup: Setup, folder: Path) -> AsyncIterator[Bench]:
     """The site with its nodes, and without its hub and a plan. The calling thread must be in the edge's namespace."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_mosquitto(net, "edge", folder, EDGE_TO_DEVICE))
-        stack.enter_context(_mosquitto(net, "cloud", folder, CLOUD))
+        stack.enter_context(mosquitto(net, "edge", folder, EDGE_TO_DEVICE))
+        stack.enter_context(mosquitto(net, "cloud", folder, CLOUD))
         clock = SystemClock()
         watch = Watch()
         async with (
@@ -178,7 +193,8 @@ def _programs(prepared: Prepared, setup: Setup) -> dict[str, tuple[str, ProgramS
 
 
 @contextlib.contextmanager
-def _mosquitto(net: Net, tier: Tier, folder: Path, address: str) -> Iterator[None]:
+def mosquitto(net: Net, tier: Tier, folder: Path, address: str) -> Iterator[None]:
+    """A broker in a tier's namespace."""
     config = folder / f"mosquitto-{tier}.conf"
     config.write_text(BROKER, encoding="utf-8")
     command = [*net.command(tier), find("mosquitto") or "mosquitto", "-c", str(config)]

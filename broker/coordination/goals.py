@@ -75,6 +75,7 @@ def goal_of(wanted: StreamSettings, bundle: Bundle) -> StreamGoal:
         exit_threshold=wanted.exit_threshold,
         exit_cuts=tuple((each.cut, each.name) for each in bundle.exits),
         learned=frozenset(bundle.learned),
+        weight=wanted.weight,
     )
     _check_drop(goal, wanted)
     return goal

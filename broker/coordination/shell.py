@@ -12,7 +12,7 @@ from msgspec import structs
 from broker.alarm import Alarm
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
-from tiercut.coordinator.actions import Action, Explain, Prepare, ProbeHop, PublishPlan
+from tiercut.coordinator.actions import Action, Explain, Prepare, ProbeHop, PublishPlan, TellCapacity
 from tiercut.coordinator.core import CALM_S, Coordinator
 from tiercut.coordinator.events import (
     ControlHeard,
@@ -44,6 +44,7 @@ from tiercut.protocol.nodes import NodeStatus, Progress, Ready, StreamControl, S
 from tiercut.protocol.results import read_journey
 from tiercut.protocol.streams import SourceReport
 from tiercut.protocol.topics import (
+    CAPACITY,
     CONTROL,
     DROPPED,
     EXPLAIN,
@@ -342,6 +343,9 @@ class CoordinatorShell:
                 self._explained(message)
                 topic = EXPLAIN.of(site=self._site, stream=message.stream)
                 await self._home.publish(Message(topic, encode_explanation(message), retain=True))
+            case TellCapacity():
+                topic = CAPACITY.of(site=self._site)
+                await self._home.publish(Message(topic, encode_json(action.message), retain=True))
 
     def _explained(self, message: Explanation) -> None:
         short = message.short.message if message.short else None

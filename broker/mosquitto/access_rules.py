@@ -13,6 +13,7 @@ from tiercut.errors import SettingsError
 from tiercut.files import write_whole
 from tiercut.protocol.stream_settings import MQTT, StreamSettings
 from tiercut.protocol.topics import (
+    CAPACITY,
     CLOCK,
     CONTROL,
     DROPPED,
@@ -205,7 +206,7 @@ def _hub(rules: _Rules, listed: Listed, streams: Sequence[StreamSettings]) -> No
     rules.write(PREPARE, PROBE, STREAMS, SOURCE, CONTROL, site=site)
     rules.read(CONTROL, READY, RESULT, DROPPED, SOURCE, site=site)
     rules.read(STREAMS, site=site, tier="device")
-    for topic in (PLAN, EXPLAIN, WANTED, STREAM_STATUS, LAST):
+    for topic in (PLAN, EXPLAIN, CAPACITY, WANTED, STREAM_STATUS, LAST):
         rules.read(topic, site=site)
         rules.write(topic, site=site)
 
@@ -230,7 +231,7 @@ def _reader(rules: _Rules, listed: Listed, streams: Sequence[StreamSettings]) ->
     del streams
     site = listed.identity.site
     _read_statuses(rules, site)
-    rules.read(RESULT, DROPPED, LAST, STREAM_STATUS, PLAN, EXPLAIN, site=site)
+    rules.read(RESULT, DROPPED, LAST, STREAM_STATUS, PLAN, EXPLAIN, CAPACITY, site=site)
 
 
 def _sensor(rules: _Rules, listed: Listed, streams: Sequence[StreamSettings]) -> None:

@@ -13,7 +13,7 @@ from tiercut.cli.watch_results import line
 from tiercut.cli.watch_state import Known
 from tiercut.clock import SystemClock
 from tiercut.errors import SettingsError
-from tiercut.protocol.topics import EXPLAIN, RESULT, STATUS
+from tiercut.protocol.topics import CAPACITY, EXPLAIN, RESULT, STATUS
 from tiercut.settings import check_names
 
 REFRESH_S = 0.5
@@ -72,7 +72,7 @@ async def _live(args: argparse.Namespace) -> None:
         ) from error
     known, clock = Known(args.site, args.stream), SystemClock()
     async with MqttBus(connection(args), clock=clock) as bus:
-        for topic in (EXPLAIN, RESULT, STATUS):
+        for topic in (EXPLAIN, RESULT, STATUS, CAPACITY):
             await bus.subscribe(topic.filter(site=args.site), handler=known.heard)
         await bus.subscribe(STATUS.filter(tier="cloud"), handler=known.heard)
         with Live(refresh_per_second=4, screen=True) as live:

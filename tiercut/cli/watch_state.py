@@ -9,8 +9,9 @@ from typing import Any
 
 from tiercut.declared import decode_json
 from tiercut.errors import BadMessage
+from tiercut.protocol.capacity import SiteCapacity
 from tiercut.protocol.nodes import NodeStatus
-from tiercut.protocol.topics import EXPLAIN, RESULT, STATUS
+from tiercut.protocol.topics import CAPACITY, EXPLAIN, RESULT, STATUS
 
 
 class Known:
@@ -24,6 +25,7 @@ class Known:
         explanations: Stream → its explanation.
         results: Stream → its last result.
         nodes: (tier, node) → its last status.
+        capacity: What the site gives as a whole; ``None`` before the hub has said.
     """
 
     def __init__(self, site: str, streams: Sequence[str] | None = None) -> None:
@@ -32,6 +34,7 @@ class Known:
         self.explanations: dict[str, dict[str, Any]] = {}
         self.results: dict[str, dict[str, Any]] = {}
         self.nodes: dict[tuple[str, str], NodeStatus] = {}
+        self.capacity: SiteCapacity | None = None
 
     def heard(self, delivery: Any) -> None:
         """Take in a message; what cannot be read is ignored."""
@@ -41,6 +44,8 @@ class Known:
                 self.explanations[names["stream"]] = json.loads(delivery.payload)
             elif names := RESULT.parse(delivery.topic):
                 self.results[names["stream"]] = json.loads(delivery.payload)
+            elif CAPACITY.parse(delivery.topic):
+                self.capacity = decode_json(SiteCapacity, delivery.payload)
             elif STATUS.parse(delivery.topic):
                 status = decode_json(NodeStatus, delivery.payload)
                 self.nodes[status.tier, status.node] = status

@@ -19,6 +19,8 @@ from tiercut.planner.objectives import OBJECTIVES
 from tiercut.protocol.nodes import NodeStatus
 
 NONE = "-"
+#: Parts of a full site that are named.
+MOST_LOADED = 4
 #: Where not all streams fit: how long one is shown whole.
 TURN_S = 6.0
 #: Width that a panel's border and padding take of a line, and height that its border takes.
@@ -39,7 +41,7 @@ def screen(known: Known, console: Console, now_s: float) -> RenderableType:
     everything = [*_nodes(known, None), *(_panel(known, name, console, None) for name in names)]
     if not names:
         everything.append(Text(f"no stream of site '{known.site}' has said anything yet (is the hub running?)", "dim"))
-    whole = Group(Text(f"site {known.site}", style="italic"), *everything)
+    whole = Group(*_site(known, f"site {known.site}"), *everything)
     if not names or _lines(whole, console, console.size.width) <= height:
         return whole
     turn, over_s = divmod(now_s, TURN_S)
@@ -47,8 +49,21 @@ def screen(known: Known, console: Console, now_s: float) -> RenderableType:
     title = f"site {known.site}"
     if len(names) > 1:
         title += f" · stream {names.index(name) + 1} of {len(names)}, next in {TURN_S - over_s:.0f} s"
-    above = [Text(title, style="italic"), *_nodes(known, height // NODES_SHARE), *_others(known, name, height)]
+    above = [*_site(known, title), *_nodes(known, height // NODES_SHARE), *_others(known, name, height)]
     return Group(*above, _panel(known, name, console, height - _lines(Group(*above), console, console.size.width)))
+
+
+def _site(known: Known, title: str) -> list[RenderableType]:
+    """The site's name, what it gives as a whole, and which of its parts are full."""
+    capacity = known.capacity
+    if capacity is None or (len(capacity.streams) < 2 and not capacity.as_one):  # noqa: PLR2004 - of one its panel tells
+        return [Text(title, style="italic")]
+    above: list[RenderableType] = [Text(title, style="italic"), Text(capacity.message, style="bold")]
+    full = sorted(((part, where) for where, part in capacity.load.items()), reverse=True)[:MOST_LOADED]
+    if full:
+        busy = ", ".join(f"{names_only(where)} {part:.0%}" for part, where in full)
+        above.append(Text(f"planned as one: {busy}", style="dim"))
+    return above
 
 
 def _lines(part: RenderableType, console: Console, width: int) -> int:
@@ -123,6 +138,7 @@ def _panel(known: Known, name: str, console: Console, height: int | None) -> Ren
 def _parts(said: dict[str, Any], result: dict[str, Any] | None) -> Iterator[tuple[str, RenderableType]]:
     """What there is to say of a stream, each with its name: the most important first."""
     yield "plan", Text(_plan_words(said), style="bold" if said.get("plan") else "yellow")
+    yield from _of_full_site(said)
     changes: list[dict[str, Any]] = list(said.get("changes", ()))
     for last in changes[-1:]:
         yield "why", Text(f"why  plan {last['epoch']}: {names_only(str(last['reason']))}")
@@ -146,6 +162,16 @@ def _parts(said: dict[str, Any], result: dict[str, Any] | None) -> Iterator[tupl
         yield "older changes", Text(f"plan {change['epoch']}: {names_only(str(change['reason']))}", style="dim")
 
 
+def _of_full_site(said: dict[str, Any]) -> Iterator[tuple[str, RenderableType]]:
+    """The other plans that its frames follow, and how many frames there is room for."""
+    for other in (said.get("mix") or ())[1:]:
+        yield "plans", Text(_plan_words({"plan": other["plan"], "mix": [other]}), style="bold")
+    if said.get("room_frames_per_second"):
+        asked = said.get("asked_frames_per_second")
+        of = "" if asked is None else f" of {asked:.3g}"
+        yield "room", Text(f"room  {said['room_frames_per_second']:.3g}{of} frames/s", style="yellow")
+
+
 def _plan_words(said: dict[str, Any]) -> str:
     plan = said.get("plan")
     if plan is None:
@@ -155,7 +181,8 @@ def _plan_words(said: dict[str, Any]) -> str:
     cuts = f"cuts {plan['first_cut']} and {plan['second_cut']}"
     held = {"freeze": " (frozen)", "plan": " (given by hand)"}.get(str(said.get("control")), "")
     variant = "" if plan.get("variant", FULL) == FULL else f", leaves at {plan['variant']}"
-    return f"plan {plan['epoch']}: {route}, {cuts}, {codecs}{variant}{held}"
+    share = "" if not said.get("mix") else f"{said['mix'][0]['share']:.0%} of the frames "
+    return f"plan {plan['epoch']}: {share}{route}, {cuts}, {codecs}{variant}{held}"
 
 
 def _deadline_words(deadline: dict[str, Any]) -> str:

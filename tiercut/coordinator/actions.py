@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tiercut.plan import Tier
+from tiercut.protocol.capacity import SiteCapacity
 from tiercut.protocol.explanations import Explanation
 from tiercut.protocol.nodes import PrepareSegment, Probe, StreamPlan
 
@@ -43,4 +44,11 @@ class Explain:
     message: Explanation
 
 
-Action = Prepare | ProbeHop | PublishPlan | Explain
+@dataclass(frozen=True, slots=True)
+class TellCapacity:
+    """Publish what the site as a whole gives, retained JSON for people and ``tiercut watch``."""
+
+    message: SiteCapacity
+
+
+Action = Prepare | ProbeHop | PublishPlan | Explain | TellCapacity

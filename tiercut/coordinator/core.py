@@ -10,11 +10,12 @@ A new plan is made before the old one breaks, and must prove itself::
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Iterable
 
-from msgspec import structs
-
-from tiercut.coordinator.actions import Action, Explain, Prepare, ProbeHop, PublishPlan
+from tiercut.coordinator.actions import Action, Explain, ProbeHop, TellCapacity
 from tiercut.coordinator.best_plan import Best, best_of
+from tiercut.coordinator.changes import READY_S, Changes
 from tiercut.coordinator.events import (
     ControlHeard,
     DroppedHeard,
@@ -35,32 +36,33 @@ from tiercut.coordinator.events import (
 )
 from tiercut.coordinator.explain import explanation
 from tiercut.coordinator.invariants import validate
+from tiercut.coordinator.mix import Mix
 from tiercut.coordinator.problem import as_choice, build, hops, missing
 from tiercut.coordinator.profiles import take_profile
 from tiercut.coordinator.reading import AFTER_A_CHANGE, FIRST
 from tiercut.coordinator.replanning import Replanning
 from tiercut.coordinator.sharing import beside_others, taken
 from tiercut.coordinator.shortage import shortage
+from tiercut.coordinator.site.capacity import Yardsticks, capacity, shortage_of
+from tiercut.coordinator.site.lines import Line
+from tiercut.coordinator.site.planning import SitePlanning
+from tiercut.coordinator.site.problem import Member, elsewhere, may_share, site_problem
 from tiercut.coordinator.site_view import NodeKey, SiteView
 from tiercut.coordinator.spans import spans
 from tiercut.coordinator.standing import Judged
-from tiercut.coordinator.stream import Pending, PlannedStream, route
+from tiercut.coordinator.stream import FAILURES, SHUN_S, PlannedStream
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.errors import SettingsError
 from tiercut.logs import Throttle
-from tiercut.plan import Plan, known_tier, node_id
+from tiercut.plan import known_tier, node_id
 from tiercut.planner import Answer, Problem, evaluate
 from tiercut.protocol.explanations import Shortage
 from tiercut.protocol.frames import Dropped
-from tiercut.protocol.nodes import PrepareSegment, Probe, Progress, Ready, StreamControl, StreamPlan
+from tiercut.protocol.nodes import Probe, Progress, Ready, StreamControl, StreamPlan
 from tiercut.protocol.results import Journey
 
 log = logging.getLogger(__name__)
 
-#: How long nodes may take to load a segment before a change is given up.
-READY_S = 10.0
-#: After a change that was given up, the same stream is left alone for this long.
-PAUSE_S = 5.0
 #: How often explanations are published, and how often while hardly a figure moves; a change publishes one at once.
 EXPLAIN_S, EXPLAIN_CALM_S = 1.0, 5.0
 #: Something has changed, or is about to: streams are evaluated at each tick for so long afterwards …
@@ -78,15 +80,23 @@ class Coordinator:
 
     Args:
         site: Its name.
+        lines: Lines that several of its hops share.
+        as_one: Plan all streams together where the site is too full for each by itself.
         log: Gets every event before it is handled: handled by another coordinator in the same order, they give the
             same actions.
     """
 
-    def __init__(self, site: str, *, log: list[Event] | None = None) -> None:
+    def __init__(
+        self, site: str, *, lines: Iterable[Line] = (), as_one: bool = True, log: list[Event] | None = None
+    ) -> None:
         self._log = log
-        self.view = SiteView()
+        self.view = SiteView(lines)
         self._replanning = Replanning(self.view)
-        self._site = site
+        self._changes = Changes(site, self.view)
+        self._as_one = as_one
+        self._whole = SitePlanning(self.view.lines)
+        self._yardsticks: Yardsticks | None = None
+        self._told_s = float("-inf")
         self._streams: dict[str, PlannedStream] = {}
         #: (tier, node, model) → the node's last profile of it
         self._profiles: dict[tuple[str, str, str], ProfileHeard] = {}
@@ -165,7 +175,7 @@ class Coordinator:
 
     def _stream_wanted(self, goal: StreamGoal) -> None:
         known = self._streams.get(goal.name)
-        self._streams[goal.name] = PlannedStream(goal, plan=known.plan if known else None)
+        self._streams[goal.name] = PlannedStream(goal, mix=known.mix if known else None)
         if known is not None:
             self._streams[goal.name].kept.offered = known.kept.offered
         for event in list(self._profiles.values()):
@@ -180,7 +190,7 @@ class Coordinator:
             if stream.plan is None or message.plan.epoch > stream.plan.epoch:
                 stream.reading.read_all_of(FIRST)
             stream.retained = stream.plan is None
-            stream.plan = stream.proved = message.plan
+            stream.mix, stream.proved = Mix.heard(message), message.plan
 
     def _control_heard(self, name: str, control: StreamControl) -> None:
         stream = self._streams.get(name)
@@ -261,9 +271,10 @@ class Coordinator:
         if key is None:
             return []
         if not ready.ok:
+            if self._whole.has(stream.goal.name):  # others do not wait until it is asked again
+                stream.shunned[key] = now_s + SHUN_S
             return self._give_up(stream, f"{node_id(*key)} refuses: {ready.message}", now_s)
-        pending.waiting.discard(key)
-        return self._adopt(stream, pending) if not pending.waiting else []
+        return self._changes.adopt(stream, pending.mix, pending.reason) if pending.answered(key) else []
 
     def _tick(self, now_s: float) -> list[Action]:
         """Evaluate the streams that have waited longest."""
@@ -276,22 +287,65 @@ class Coordinator:
             for each in self._streams.values()
             if lively or each.is_due(now_s, CALM_S if each.rate(now_s) else IDLE_S)
         ]
+        actions += self._plan_site(now_s, lively=lively)
         for stream in sorted(due, key=PlannedStream.turn)[:PER_TICK]:
             stream.evaluated_s = now_s
             try:
-                margin_s = stream.punctuality.margin_s(stream.goal.deadline_s or 0.0)
-                problem = build(stream.goal, self.view, now_s, margin_s=margin_s, plans=stream.plans())
-                actions += self._look_at(stream, problem, now_s)
-                stream.taken = taken(stream, problem, now_s) if len(self._streams) > 1 else {}
+                stream.problem = self._problem(stream, now_s)
+                actions += self._look_at(stream, stream.problem, now_s)
+                stream.taken = taken(stream, stream.problem, now_s) if len(self._streams) > 1 else {}
             except Exception as error:  # a fault in one stream's figures must not end the others' planning
                 stream.step = None
                 stream.trouble = f"a fault in the coordinator: {type(error).__name__}: {error}"
                 if self._throttle.allows(stream.goal.name, now_s):
                     log.exception("stream not evaluated", extra={"stream": stream.goal.name})
                 actions.append(Explain(explanation(stream, self.view, None, None, now_s)))
-        return [*actions, *self._probes(now_s)]
+        return [*actions, *self._tell(now_s), *self._probes(now_s)]
 
     # ------------------------------------------------------------------ inside
+
+    def _problem(self, stream: PlannedStream, now_s: float) -> Problem | None:
+        """A stream's problem as if it were alone."""
+        margin_s = stream.punctuality.margin_s(stream.goal.deadline_s or 0.0)
+        return build(stream.goal, self.view, now_s, margin_s=margin_s, plans=stream.plans())
+
+    def _plan_site(self, now_s: float, *, lively: bool) -> list[Action]:
+        """All streams as one, where the site is full."""
+        shared = [each for each in self._streams.values() if self._as_one and may_share(each, now_s)]
+        step = any(each.step is not None for each in shared)
+        if not self._whole.due(now_s, step=step) or any(each.pending for each in shared):
+            return []
+        if not self._whole.active:
+            known = [
+                Member(each, each.problem) for each in shared if each.problem is not None and each.plan is not None
+            ]
+            if not self._whole.is_full(known, now_s):
+                return []
+        elif self.view.doubts(now_s):
+            return []  # the effect of the last change is known in a moment
+        members = [Member(each, problem) for each in shared if (problem := self._problem(each, now_s)) is not None]
+        background = self._taken_besides(members, now_s)
+        changes = self._whole.look(members, now_s, taken=background, step=step and lively)
+        actions: list[Action] = []
+        for member in members:
+            if member.stream.goal.name not in changes:
+                member.stream.step = None
+        for name, (mix, reason) in changes.items():
+            stream = self._streams[name]
+            said = reason if stream.step is None else f"{reason}; {stream.step}"
+            stream.step = None
+            actions += self._changes.begin(stream, mix, said, now_s)
+        return actions
+
+    def _taken_besides(self, members: list[Member], now_s: float) -> dict[str, float]:
+        """What streams that are planned by themselves take, and what cloud nodes do for other sites."""
+        names = {member.stream.goal.name for member in members}
+        busy = {node.id: node.busy for key, node in self.view.nodes.items() if key[0] == "cloud" and node.online}
+        besides = Counter(elsewhere(members, now_s, busy))
+        for name, stream in self._streams.items():
+            if name not in names:
+                besides.update(stream.taken)
+        return dict(besides)
 
     def _changed(self, changes: list[str], now_s: float) -> list[Action]:
         """An abrupt change may affect every stream: evaluate them now, not at the next tick."""
@@ -314,6 +368,8 @@ class Coordinator:
             return self._explain(stream, None, None, now_s)
         if stream.fell_silent(now_s) and (stream.kept.overrun or stream.kept.promise.late):
             stream.kept.fell_silent()
+        if self._whole.has(stream.goal.name):
+            return self._look_at_shared(stream, problem, now_s)
         others = [other for other in self._streams.values() if other is not stream]
         problem = beside_others(stream, problem, others, now_s)
         if self._stands(stream, problem, now_s):
@@ -321,13 +377,52 @@ class Coordinator:
             calm = now_s >= self._lively_until_s and not stream.tells_other(now_s)
             return self._explain(stream, problem, best_then, now_s, every_s=EXPLAIN_CALM_S if calm else EXPLAIN_S)
         best = best_of(problem, stream.goal, stream.kept.offered.asked_fps)
+        stream.behind = best.behind
         current = self._current(stream, best.problem, now_s)
         change = None if stream.pending else self._replanning.change(stream, best, now_s)
-        asked = [] if change is None else self._prepare(stream, *change, now_s)
+        asked = [] if change is None else self._changes.begin(stream, Mix.of(change[0]), change[1], now_s)
         if not stream.considers_another:
             stream.short = None if current is None else self._short(stream, best, current)
         stream.judged = Judged(problem, self._facts(stream, now_s), best.answer, now_s) if stream.at_peace else None
         return [*asked, *self._explain(stream, best.problem, best.answer, now_s)]
+
+    def _look_at_shared(self, stream: PlannedStream, problem: Problem, now_s: float) -> list[Action]:
+        """A stream that is planned with all others: what follows is the site's plan, and what it gets is said."""
+        stream.trouble = stream.judged = None
+        stream.retained = False
+        stream.kept.planned_with_others()
+        trial, answered = stream.trial, self._whole.answered
+        if trial is not None and trial.failures >= FAILURES:
+            stream.trial = None
+            stream.shunned.update(dict.fromkeys(trial.culprits, now_s + SHUN_S))
+            names = ", ".join(sorted(node_id(*key) for key in trial.culprits)) or "its nodes"
+            stream.step = stream.given_up = f"{names} said ready and failed ({trial.why})"
+        share = self._whole.share(stream.goal.name)
+        stream.predicted_s = {} if share is None else {way.choice: way.latency_seconds for way in share.ways}
+        stream.punctuality.overhead_s = stream.overhead_s or 0.0
+        stream.short = None if answered is None or stream.plan is None else shortage_of(stream.goal.name, answered)
+        try:
+            current = None if stream.plan is None else evaluate(problem, as_choice(stream.plan))
+        except SettingsError:  # not possible any more
+            current = None
+        return self._explain(stream, problem, current, now_s)
+
+    def _tell(self, now_s: float) -> list[Action]:
+        """What is said of the site as a whole."""
+        answered = self._whole.answered
+        if now_s - self._told_s < (EXPLAIN_S if answered is not None else EXPLAIN_CALM_S):
+            return []
+        streams = list(self._streams.values())
+        members = [
+            Member(each, each.problem) for each in streams if each.problem is not None and may_share(each, now_s)
+        ]
+        if answered is not None:
+            self._yardsticks = Yardsticks.of(answered.problem, self._yardsticks, now_s)
+        elif members and any(each.stream.rate(now_s) for each in members):
+            problem = site_problem(members, self.view.lines, now_s, taken={})
+            self._yardsticks = Yardsticks.calm(problem, self._yardsticks, now_s)
+        self._told_s = now_s
+        return [TellCapacity(capacity(streams, answered, self._yardsticks, now_s))] if streams else []
 
     def _stands(self, stream: PlannedStream, problem: Problem, now_s: float) -> bool:
         """Whether what followed from the last evaluation would follow again."""
@@ -362,46 +457,8 @@ class Coordinator:
             stream.kept.evaluated(stream.plan, problem, current, now_s)
         return current
 
-    def _prepare(self, stream: PlannedStream, plan: Plan, reason: str, now_s: float) -> list[Action]:
-        """Ask the nodes of a plan to get ready for it, under the next epoch."""
-        goal = stream.goal
-        plan = structs.replace(plan, epoch=1 if stream.plan is None else stream.plan.epoch + 1)
-        end = goal.end_of(plan.exit)
-        assert end is not None  # noqa: S101 - a plan of the planner's, or one that was found possible
-        asked: list[Action] = []
-        start = 0
-        for tier, name in route(plan):
-            stop = plan.segment_end(tier, end)
-            message = PrepareSegment(
-                site=self._site,
-                stream=goal.name,
-                epoch=plan.epoch,
-                model=goal.model,
-                start=start,
-                stop=stop,
-                variant=plan.exit,
-                leaves_early=plan.threshold is not None,
-                codec=plan.codecs[0] if tier == "device" and plan.codecs else "",
-            )
-            asked.append(Prepare(tier, name, self.view.nodes[tier, name].site, message))
-            start = stop
-        stream.pending = Pending(plan, reason, set(route(plan)), now_s + READY_S)
-        return asked
-
-    def _adopt(self, stream: PlannedStream, pending: Pending) -> list[Action]:
-        goal = stream.goal
-        stream.adopted(pending.plan, pending.reason)
-        stream.explained_s = float("-inf")
-        message = StreamPlan(
-            stream=goal.name, model=goal.model, model_name=goal.model_name, plan=pending.plan, reason=pending.reason
-        )
-        return [PublishPlan(message)]
-
     def _give_up(self, stream: PlannedStream, why: str, now_s: float) -> list[Action]:
-        stream.pending = None
-        stream.paused_until_s = now_s + PAUSE_S
-        stream.given_up = f"the last plan stays: {why}"
-        stream.explained_s = float("-inf")
+        self._changes.give_up(stream, why, now_s)
         return self._explain(stream, None, None, now_s)
 
     def _explain(

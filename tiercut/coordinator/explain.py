@@ -15,7 +15,7 @@ from tiercut.errors import SettingsError
 from tiercut.plan import Plan, known_tier
 from tiercut.planner import Answer, Problem, evaluate
 from tiercut.planner.answer_form import AnswerForm, form_of
-from tiercut.protocol.explanations import DeadlineKept, Explanation, FollowedPlan, LinkFigures, NodeFigures
+from tiercut.protocol.explanations import DeadlineKept, Explanation, FollowedPlan, LinkFigures, MixedPlan, NodeFigures
 
 #: Exits at which fewer leave are not shown.
 MIN_SHARE = 0.001
@@ -55,6 +55,8 @@ def explanation(
         deadline=_deadline(stream),
         exits={name: round(share, 4) for name, share in sorted(stream.exits.items()) if share >= MIN_SHARE},
         changes=stream.history[-SHOWN:],
+        mix=_mix(stream),
+        room_frames_per_second=_room(stream),
     )
     if problem is None or best is None:
         return said
@@ -80,6 +82,21 @@ def _followed(plan: Plan) -> FollowedPlan:
         codecs=list(choice.codecs),
         epoch=plan.epoch,
     )
+
+
+def _mix(stream: PlannedStream) -> list[MixedPlan] | UnsetType:
+    """All plans that it follows, where there are several."""
+    if stream.mix is None or len(stream.mix.plans) == 1:
+        return UNSET
+    return [
+        MixedPlan(plan=_followed(plan), share=round(share, 3), latency_seconds=stream.predicted_s.get(as_choice(plan)))
+        for plan, share in stream.mix.plans
+    ]
+
+
+def _room(stream: PlannedStream) -> float | UnsetType:
+    fps = None if stream.mix is None else stream.mix.frames_per_second
+    return UNSET if fps is None else round(fps, 2)
 
 
 def _deadline(stream: PlannedStream) -> DeadlineKept | None:

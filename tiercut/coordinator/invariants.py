@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from tiercut.coordinator.site_view import SiteView
-from tiercut.coordinator.stream import HISTORY, PlannedStream, route
+from tiercut.coordinator.stream import HISTORY, PlannedStream
 
 
 def validate(streams: Mapping[str, PlannedStream], view: SiteView) -> None:
@@ -30,7 +30,10 @@ def _of_plans(stream: PlannedStream) -> Iterable[tuple[bool, str]]:
         epoch = 0 if plan is None else plan.epoch
         yield pending.plan.epoch > epoch, f"a change to plan {pending.plan.epoch} follows plan {epoch}"
         yield bool(pending.waiting), "a change waits for somebody"
-        yield pending.waiting <= set(route(pending.plan)), f"a change waits for nodes of its plan: {pending.waiting}"
+        yield (
+            set(pending.waiting) <= pending.mix.nodes,
+            f"a change waits for nodes of its plans: {set(pending.waiting)}",
+        )
     if plan is None:
         yield stream.trial is None, "without a plan nothing is on trial"
         yield stream.proved is None, "without a plan none has proved itself"

@@ -53,6 +53,11 @@ class PlanKept:
         self.offered.done_fps = self.overrun = None
         self.promise.withdraw()
 
+    def planned_with_others(self) -> None:
+        """Its plans are part of a full site's: what holds there is not for a stream to judge by itself."""
+        self.overrun = None
+        self.promise.withdraw()
+
     def looked_at(self, now_s: float) -> None:
         """The figures that the plan was evaluated with still hold: whether it keeps up is told by its frames."""
         self._find_cause(now_s)

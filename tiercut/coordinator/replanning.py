@@ -6,8 +6,8 @@ from msgspec import structs
 
 from tiercut.coordinator.best_plan import Best, only_late
 from tiercut.coordinator.problem import as_choice, hops
-from tiercut.coordinator.site_view import SiteView
-from tiercut.coordinator.stream import FAILURES, SHUN_S, PlannedStream, Trial, route
+from tiercut.coordinator.site_view import SiteView, route
+from tiercut.coordinator.stream import FAILURES, SHUN_S, PlannedStream, Trial
 from tiercut.errors import SettingsError
 from tiercut.plan import Plan, node_id
 from tiercut.planner import Answer, Problem, evaluate
@@ -108,6 +108,8 @@ class Replanning:
         """Why the plan that is followed will not do, if it will not."""
         if stream.plan is None:
             return "the stream's first plan"
+        if stream.mixed:
+            return "there is room for each stream by itself again"
         moved = None if stream.plan.device == stream.goal.device else f"'{stream.goal.device}' reads the sensor now"
         trouble = moved or self._gone(stream.plan) or best.other_terms(stream.plan, stream.goal)
         if trouble is not None:

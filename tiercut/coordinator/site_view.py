@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from tiercut import __version__
+from tiercut.coordinator.site.lines import Line, LineEstimators
 from tiercut.estimate.links import LinkChange, LinkEstimate, LinkEstimator, LinkSample
 from tiercut.estimate.nodes import LoadEstimator
 from tiercut.plan import Plan, Tier, node_id
@@ -138,16 +139,21 @@ class NodeView:
 class SiteView:
     """Nodes and hops, kept up to date by status, profiles and results.
 
+    Args:
+        lines: Lines that several hops share.
+
     Attributes:
         nodes: All that were heard of.
         links: Estimates of hops.
+        lines: Estimates of lines that several hops share.
         uplink: The way to the cloud's broker is there; without it nobody knows of cloud nodes.
         crossed: The links that the last frame has crossed.
         suspects: What that frame said of nodes and links may be the beginning of a change.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lines: Iterable[Line] = ()) -> None:
         self.uplink = True
+        self.lines = LineEstimators(lines)
         self.nodes: dict[NodeKey, NodeView] = {}
         self.links: dict[tuple[NodeKey, NodeKey], LinkEstimator] = {}
         self.crossed: list[LinkEstimator] = []
@@ -270,6 +276,7 @@ class SiteView:
         return [] if change is None else [f"{node.id}: {change}"]
 
     def _crossed(self, sender: NodeKey, receiver: NodeKey, sample: LinkSample) -> list[str]:
+        self.lines.observe(node_id(*sender), node_id(*receiver), sample)
         return self._stepped(sender, receiver, self.estimator(sender, receiver).observe(sample), sample.at_s)
 
     def _stepped(self, sender: NodeKey, receiver: NodeKey, change: LinkChange | None, now_s: float) -> list[str]:
@@ -326,6 +333,16 @@ def along(plan: Plan, stages: Iterable[Stage]) -> Iterable[tuple[NodeKey, NodeKe
         if found is not None:
             at = found
             yield route[at], route[at - 1] if stage.kind == "wire" else None, stage
+
+
+def route(plan: Plan) -> list[NodeKey]:
+    """The nodes of a plan, in order."""
+    stops: list[NodeKey] = [("device", plan.device)]
+    for _, tier in plan.hops:
+        name = plan.node(tier)
+        if name is not None:
+            stops.append((tier, name))
+    return stops
 
 
 def _tiers(sender: NodeKey, receiver: NodeKey) -> tuple[Tier, Tier]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from msgspec import structs
@@ -9,12 +11,15 @@ from msgspec import structs
 from tiercut.coordinator.deadline import Punctuality
 from tiercut.coordinator.hysteresis import Hysteresis
 from tiercut.coordinator.kept import PlanKept
+from tiercut.coordinator.mix import Mix, essence
+from tiercut.coordinator.problem import as_choice
 from tiercut.coordinator.reading import FIRST, Reading
-from tiercut.coordinator.site_view import NodeKey, along
+from tiercut.coordinator.site_view import NodeKey, along, route
 from tiercut.coordinator.standing import Compared, Judged, near
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.estimate.links import LinkEstimator
 from tiercut.plan import Plan
+from tiercut.planner import Choice, Problem
 from tiercut.protocol.drop_reasons import LATE_REASONS
 from tiercut.protocol.explanations import PlanChange, Shortage
 from tiercut.protocol.frames import Dropped
@@ -45,12 +50,31 @@ AUTO = StreamControl(mode="auto")
 
 @dataclass(slots=True)
 class Pending:
-    """A change that waits for nodes to get ready."""
+    """A change that waits for nodes to get ready.
 
-    plan: Plan
+    Attributes:
+        mix: The plans to come.
+        reason: Why.
+        waiting: Node → answers that it still owes: one for each of its segments.
+        until_s: When it is given up.
+    """
+
+    mix: Mix
     reason: str
-    waiting: set[NodeKey]
+    waiting: Counter[NodeKey]
     until_s: float
+
+    def answered(self, key: NodeKey) -> bool:
+        """A node has a segment ready; whether all are."""
+        self.waiting[key] -= 1
+        if self.waiting[key] <= 0:
+            del self.waiting[key]
+        return not self.waiting
+
+    @property
+    def plan(self) -> Plan:
+        """That of most frames."""
+        return self.mix.first
 
 
 @dataclass(slots=True)
@@ -81,7 +105,7 @@ class PlannedStream:
     Attributes:
         goal: What it wants.
         control: What a person wants of it.
-        plan: The plan it follows.
+        mix: The plans it follows.
         pending: A change in progress.
         trial: The plan is new and has not proved itself.
         proved: The last plan that has.
@@ -103,13 +127,16 @@ class PlannedStream:
         reading: Which of its results are read.
         kept: Whether its plan keeps up with the sensor, and what it promised.
         short: What the site is short of for it, where no plan does without.
+        behind: No plan takes as many frames as its sensor gives.
+        problem: Its last planning problem, as if it were alone.
+        predicted_s: What each of several plans promises.
         judged: What its last evaluation rests on, while that is at peace.
         compared: The plans that it was compared with for its explanation.
     """
 
     goal: StreamGoal
     control: StreamControl = AUTO
-    plan: Plan | None = None
+    mix: Mix | None = None
     pending: Pending | None = None
     trial: Trial | None = None
     proved: Plan | None = None
@@ -135,10 +162,23 @@ class PlannedStream:
     reading: Reading = field(default_factory=Reading)
     kept: PlanKept = field(default_factory=PlanKept)
     short: Shortage | None = None
+    behind: bool = False
+    problem: Problem | None = None
+    predicted_s: Mapping[Choice, float] = field(default_factory=dict)
     judged: Judged | None = None
     compared: Compared | None = None
     _last_result_s: float = float("-inf")
     _last_captured_s: float = float("-inf")
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan it follows; of several, that of most frames."""
+        return None if self.mix is None else self.mix.first
+
+    @property
+    def mixed(self) -> bool:
+        """It follows several plans, or fewer frames than its sensor gives: the site is planned as a whole."""
+        return self.mix is not None and not self.mix.plain
 
     def turn(self) -> tuple[bool, float]:
         """Sorts streams for evaluation: first those affected by a step, then those that have waited longest."""
@@ -195,8 +235,9 @@ class PlannedStream:
 
     def plans(self) -> list[Plan]:
         """The plans that may be judged: the one it follows or is about to, the last proved, and what a person wants."""
-        pending = None if self.pending is None else self.pending.plan
-        return [plan for plan in (self.plan, pending, self.proved, self._hand_plan) if plan is not None]
+        mixes = (self.mix, None if self.pending is None else self.pending.mix)
+        mixed = [plan for mix in mixes if mix is not None for plan, _ in mix.plans]
+        return [*mixed, *(plan for plan in (self.proved, self._hand_plan) if plan is not None)]
 
     def is_shunned(self, key: NodeKey, now_s: float) -> bool:
         """Whether a node is left alone for now."""
@@ -211,18 +252,24 @@ class PlannedStream:
         usual_s = 1 / self.frames_per_second if self.frames_per_second > 0 else 0.0
         return now_s - self._last_result_s > max(_QUIET_S, _QUIET_FRAMES * usual_s)
 
+    @property
+    def ever_came(self) -> bool:
+        """A frame of it has had a result since the hub's start."""
+        return self._last_result_s > float("-inf")
+
     def fills(self, key: NodeKey, now_s: float) -> bool:
         """Whether its frames keep a node busy all the time: only then the line before it does not go away by itself."""
         return self.rate(now_s) * self.worked_s.get(key, 0.0) >= _FULL
 
-    def adopted(self, plan: Plan, reason: str) -> None:
-        """A change is done: the stream follows ``plan`` from now on, on trial if it is new."""
+    def adopted(self, mix: Mix, reason: str) -> None:
+        """A change is done: the stream follows ``mix`` from now on, on trial if its first plan is new."""
+        plan = mix.first
         self.trial = None if _same(plan, self.proved) else Trial()
         self.reading.read_all_of(FIRST)
         self.punctuality.new_plan()
         if self.plan is None or (plan.exit, plan.threshold) != (self.plan.exit, self.plan.threshold):
             self.exits = {}
-        self.plan, self.pending, self.given_up, self.short = plan, None, None, None
+        self.mix, self.pending, self.given_up, self.short = mix, None, None, None
         self.history.append(PlanChange(plan.epoch, reason))
         del self.history[:-HISTORY]
 
@@ -267,7 +314,7 @@ class PlannedStream:
         self._last_result_s = now_s
 
     def _note_work(self, journey: Journey) -> None:
-        worked: dict[NodeKey, float] = dict.fromkeys(route(journey.plan), 0.0)
+        worked = dict.fromkeys((*self.worked_s, *route(journey.plan)), 0.0)
         for key, _, stage in along(journey.plan, journey.stages):
             if stage.kind in {"decode", "compute", "encode"}:
                 worked[key] += stage.seconds
@@ -283,6 +330,8 @@ class PlannedStream:
         if journey.deadline_met is not None:
             self.punctuality.judged(met=journey.deadline_met, frames=self.reading.stands_for)
         whole = journey.fallback is None and journey.exit == journey.plan.exit
+        if self.mixed:
+            self.punctuality.predicted_s = self.predicted_s.get(as_choice(journey.plan))
         if journey.latency_s is not None:
             self.punctuality.arrived(journey.latency_s, usual=whole, frames=self.reading.stands_for)
 
@@ -305,19 +354,4 @@ def _mean(before: float | None, now: float, weight: float = _NEWEST) -> float:
 
 def _same(plan: Plan, other: Plan | None) -> bool:
     """Equal but for the epoch, and for what the rest of the way takes at least."""
-    return other is not None and _essence(plan) == _essence(other)
-
-
-def _essence(plan: Plan) -> Plan:
-    deadline = None if plan.deadline is None else structs.replace(plan.deadline, rest_s=(), in_flight=None)
-    return structs.replace(plan, epoch=0, deadline=deadline)
-
-
-def route(plan: Plan) -> list[NodeKey]:
-    """The nodes of a plan, in order."""
-    stops: list[NodeKey] = [("device", plan.device)]
-    for _, tier in plan.hops:
-        name = plan.node(tier)
-        if name is not None:
-            stops.append((tier, name))
-    return stops
+    return other is not None and essence(plan) == essence(other)

@@ -42,6 +42,7 @@ class StreamGoal:
         min_noise: Least noise on what leaves the device, in standard deviations.
         exit_threshold: Frames leave at any exit that is at least so sure.
         exit_cuts: Cut and name of every exit of the model, from the first on; those of ``variants`` if not given.
+        weight: How many frames it gets beside others where there are not enough for all.
         learned: Names of the codecs that were trained for the whole model.
     """
 
@@ -64,6 +65,7 @@ class StreamGoal:
     exit_cuts: tuple[tuple[int, str], ...] = ()
     learned: frozenset[str] = frozenset()
     moves: bool = False
+    weight: float = 1.0
 
     @cached_property
     def chosen_codecs(self) -> dict[tuple[int, frozenset[str]], tuple[Profile, list[Codec]]]:

@@ -72,6 +72,10 @@ class Processes:
         self._running[name] = process
         self._watchers[name] = asyncio.create_task(self._notice_end(name, process), name=f"end of {name}")
 
+    def set(self, name: str, program: tuple[str, ProgramSettings]) -> None:
+        """What a program, new or stopped, is started with from now on."""
+        self._programs = {**self._programs, name: program}
+
     async def stop(self, name: str) -> int:
         """SIGTERM, then SIGKILL after 5 s; returns the exit status."""
         process = await self._let_go(name)

@@ -60,7 +60,12 @@ class FramePipeline(Part):
         self.outlet = BusOutlet(
             names=context.names, buses=context.buses, clock=clock, offsets=clocks.offsets, peers=peers
         )
-        self.segments = SegmentRunner(models, clock, slowdown=settings.emulated_slowdown)
+        self.segments = SegmentRunner(
+            models,
+            clock,
+            slowdown=settings.emulated_slowdown,
+            profiled_slowdown=settings.emulated_slowdown if settings.emulated_profile else None,
+        )
         self.processor = Processor(
             tier=tier,
             node=settings.node,

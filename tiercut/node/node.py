@@ -78,9 +78,9 @@ class Node:
         self.load = Load(context, self.frames)
         self.updates = ModelUpdates(context, self.models)
         self.updates.listeners.append(self.model_came)
-        self._profiles = Profiles(context, self.models)
-        presence = Presence(context, self.peers)
         segments = self.frames.segments
+        self._profiles = Profiles(context, self.models, found=segments.profiled)
+        presence = Presence(context, self.peers)
         self._status = StatusReport(
             context,
             presence,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from tiercut.errors import SettingsError
@@ -28,9 +29,11 @@ class Profiles(Part):
     Args:
         context: The node's.
         models: The models it has at its start.
+        found: Hears of each profile.
     """
 
-    def __init__(self, context: NodeContext, models: ModelStore) -> None:
+    def __init__(self, context: NodeContext, models: ModelStore, *, found: Callable[[Profile], None]) -> None:
+        self._found = found
         self._context = context
         self._models = models
         #: bundles of which no profile was announced yet
@@ -56,6 +59,7 @@ class Profiles(Part):
             await asyncio.to_thread(give_back)
             if profile is None:
                 continue
+            self._found(profile)
             topic = PROFILE.of(**self._context.names, model=bundle.model)
             try:
                 await self._context.buses.home.announce(topic, encode_profile(profile))

@@ -74,7 +74,9 @@ class NodeSettings:
     emulated_mbps: float | None = setting("emulate a slow link: rate of frames sent on, Mbit/s", default=None)
     emulated_delay_ms: float = setting("emulate a slow link: delay of frames sent on, ms", default=0.0)
     emulated_slowdown: float = setting("emulate a slow node: factor on the time that segments take", default=1.0)
-    emulated_profile: bool = setting("stored profiles describe the slowed node, not this machine", default=False)
+    emulated_profile: bool = setting(
+        "stored profiles describe the slowed node, which takes as long as they say", default=False
+    )
     emulation: tuple[EmulationStep, ...] = setting("changes to what is emulated, over time", default=())
     status_every_s: float = setting("seconds between status messages", default=5.0)
     heartbeat: Path | None = setting("file to touch whenever the broker has taken a status", default=None)

@@ -11,6 +11,7 @@ from msgspec import Struct
 from tiercut.clock import Clock
 from tiercut.pipeline.in_transit import LATE_S
 from tiercut.pipeline.jobs import Arrays
+from tiercut.profiling.profile import Profile, Span
 from tiercut.protocol.nodes import Running
 from tiercut.repository.store import ModelStore
 
@@ -34,13 +35,19 @@ class SegmentRunner:
         models: The node's models.
         clock: Its clock.
         slowdown: See below.
+        profiled_slowdown: How much of it the node's profiles have in them.
 
     Attributes:
         slowdown: Factor on the time that segments take, to try a slow node; results say so. It may be changed.
     """
 
-    def __init__(self, models: ModelStore, clock: Clock, *, slowdown: float = 1.0) -> None:
+    def __init__(
+        self, models: ModelStore, clock: Clock, *, slowdown: float = 1.0, profiled_slowdown: float | None = None
+    ) -> None:
         self.slowdown = slowdown
+        self._profiled_slowdown = profiled_slowdown
+        #: model → its profile, where that describes the slow node
+        self._profiles: dict[str, Profile] = {}
         self._models = models
         self._clock = clock
         #: thread → the segment that it runs, and since when
@@ -54,7 +61,9 @@ class SegmentRunner:
         self._running[thread] = name, started_s
         try:
             made = segment(arrays)
-            if self.slowdown > 1:
+            if (profile := self._profiles.get(name.model)) is not None:
+                self._take_as_long(profile, name, started_s)
+            elif self.slowdown > 1:
                 self.take_longer(lambda: segment(arrays), started_s)
         finally:
             del self._running[thread]
@@ -68,6 +77,18 @@ class SegmentRunner:
             for name, since_s in tuple(self._running.values())
             if now_s - since_s >= LATE_S
         )
+
+    def profiled(self, profile: Profile) -> None:
+        """The profile of a model is known: where it describes the slow node, segments take as long as it says."""
+        if self._profiled_slowdown is not None:
+            self._profiles[profile.model] = profile
+
+    def _take_as_long(self, profile: Profile, name: SegmentName, started_s: float) -> None:
+        """Fill the time since a segment's start until it has taken as long as the slow node's profile says."""
+        span = Span(name.start, name.stop, name.variant)
+        if profile.has(span):
+            usual_s = profile.span_seconds(span) * self.slowdown / (self._profiled_slowdown or 1.0)
+            time.sleep(max(0.0, started_s + usual_s - self._clock.monotonic_s()))
 
     def take_longer(self, run: Callable[[], object], started_s: float) -> None:
         """Fill the time since a segment's start until it has taken as long as on the slow node.

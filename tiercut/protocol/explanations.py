@@ -36,6 +36,14 @@ class FollowedPlan(msgspec.Struct, frozen=True, kw_only=True):
     epoch: Count
 
 
+class MixedPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several plans that a stream's frames follow at the same time."""
+
+    plan: FollowedPlan
+    share: Annotated[Share, Meta(description="Part of the stream's frames that follow it.")]
+    latency_seconds: Annotated[Figure | None, Meta(description="What it promises; null where that is unknown.")]
+
+
 class PlanChange(msgspec.Struct, frozen=True):
     """A change of plan."""
 
@@ -121,6 +129,12 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     )
     asked_frames_per_second: Annotated[
         Figure | UnsetType | None, Meta(description="What the sensor gives; null where that is as many as are taken.")
+    ] = UNSET
+    mix: Annotated[
+        list[MixedPlan] | UnsetType, Meta(description="All plans that its frames follow, where there are several.")
+    ] = UNSET
+    room_frames_per_second: Annotated[
+        Figure | UnsetType, Meta(description="What a full site has room for; left out where that is all.")
     ] = UNSET
     best: AnswerForm | UnsetType = UNSET
     alternatives: Annotated[

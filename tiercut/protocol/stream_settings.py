@@ -129,6 +129,10 @@ class StreamSettings(SourceSettings):
         "codecs that may be used besides raw (default: those of 'tiercut codecs measure', else int8+zstd and jpeg)",
         default=(),
     )
+    weight: float = setting(
+        "where the site has too little for all streams: one of weight 2 gets twice as many frames as one of weight 1",
+        default=1.0,
+    )
     retain_last: bool = setting("keep the last result on the stream's retained topic 'last'", default=False)
 
     def __post_init__(self) -> None:
@@ -152,6 +156,7 @@ class StreamSettings(SourceSettings):
             ("deadline_ms", self.deadline_ms, 1e-3, max_ms, "more than 0, at most an hour"),
             ("min_first_cut", self.min_first_cut, 0, math.inf, "0 or more"),
             ("min_noise", self.min_noise, 0, 10.0, "a number of 0 to 10"),
+            ("weight", self.weight, 1e-3, 1e3, "a number of 0.001 to 1000"),
             ("skip_below", self.skip_below, 0, math.inf, "0 or more"),
             ("max_accuracy_drop", self.max_accuracy_drop, 0, 1, "a part of 0 to 1"),
             ("exit_threshold", self.exit_threshold, 0, 1, "a confidence of 0 to 1"),

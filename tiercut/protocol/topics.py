@@ -9,6 +9,7 @@ from types import UnionType
 
 from tiercut.errors import refuse
 from tiercut.names import NAME
+from tiercut.protocol.capacity import SiteCapacity
 from tiercut.protocol.explanations import Explanation
 from tiercut.protocol.frames import Dropped, Work
 from tiercut.protocol.nodes import (
@@ -215,6 +216,15 @@ EXPLAIN = Topic(
     f"{ROOT}/{{site}}/stream/{{stream}}/explain",
     Explanation,
     note="why a stream has its plan, and what is known of its nodes and links",
+    retain=True,
+    publisher="hub",
+    listeners="people, tiercut watch",
+)
+CAPACITY = Topic(
+    "capacity",
+    f"{ROOT}/{{site}}/capacity",
+    SiteCapacity,
+    note="what the site's streams get together, what edges or cloud nodes alone would give, and what is short",
     retain=True,
     publisher="hub",
     listeners="people, tiercut watch",

@@ -1,0 +1,102 @@
+"""The capacity of a full site: real nodes that wait out how slow they are declared to be, on real shaped lines.
+
+    python -m bench.capacity --cameras 8 --edges 1 --uplinks 1
+    python -m bench.capacity --cameras 1 2 4 8 16 --edges 1 2 --uplinks 0.5 1 2 8      about two hours
+
+Each site is started once and planned in turn by the hub for all streams together (``site``) and one by one, and by hand
+for edges, cloud and devices alone. Results later than the deadline do not count. ``bound`` is the planner's linear
+program on the declared figures, with nothing kept free. Needs root, iproute2 and Mosquitto.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.capacity.declared import Declared, prepared, problem_of
+from bench.capacity.measure import Measured, measure
+from bench.capacity.site import STRATEGIES, running
+from bench.machine import machine
+from bench.testbed.models import Prepared
+from bench.testbed.net import Net, why_not
+from tiercut.planner.site.solve import plan_site
+
+
+def bound_of(made: Prepared, declared: Declared) -> tuple[float, float]:
+    """The planner's bound: of all streams, and of the stream with least."""
+    plan = plan_site(problem_of(made, declared))
+    return plan.bound_frames_per_second, min(share.frames_per_second for share in plan.shares.values())
+
+
+async def one_site(made: Prepared, declared: Declared, args: argparse.Namespace) -> None:
+    """Measure all strategies on a site, and print a line for each."""
+    bound, least = bound_of(made, declared)
+    print(f"\n{declared.name}: bound {bound:.1f} frames/s, least {least:.2f}", flush=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="tiercut-capacity-") as folder,
+        Net(lan_mbps=declared.lan_mbps, uplink_mbps=declared.uplink_mbps) as net,
+        net.inside("edge"),
+    ):
+        async with running(net, declared, made, Path(folder)) as site:
+            for strategy in args.strategies:
+                shown(await measure(site, strategy, seconds=args.seconds), bound, least)
+        if args.keep:
+            shutil.copytree(folder, args.keep / declared.name.replace("/", " per "), dirs_exist_ok=True)
+
+
+def shown(each: Measured, bound: float, least: float) -> None:
+    """A line."""
+    print(
+        f"  {each.strategy:<11} {each.total:6.1f} frames/s = {each.total / bound:.2f} x bound; least {each.least:5.2f} "
+        f"= {each.least / least if least else 0:.2f}; late {each.late:4.0%}; p50 {each.p50_ms:5.0f} ms, "
+        f"p95 {each.p95_ms:5.0f} ms; {each.changes} changes, steady after {each.settled_s:.0f} s  {each.said}",
+        flush=True,
+    )
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cameras", nargs="+", type=int, default=[8])
+    parser.add_argument("--edges", nargs="+", type=int, default=[1])
+    parser.add_argument("--uplinks", nargs="+", type=float, default=[1.0], metavar="MBPS")
+    parser.add_argument("--fps", type=float, default=10.0, help="of each camera; 0 for as many as are taken")
+    parser.add_argument("--deadline-ms", type=float, default=300.0)
+    parser.add_argument("--slowdowns", nargs=3, type=float, default=(100.0, 25.0, 8.0), help="device, edge, cloud")
+    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--profile", action="store_true", help="measure the model's profile again")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the programs' logs there")
+    parser.add_argument("--bounds", action="store_true", help="print the bounds, and run nothing")
+    args = parser.parse_args()
+    if (why := why_not()) is not None and not args.bounds:
+        print(why, file=sys.stderr)
+        return 1
+    made = prepared(again=args.profile)
+    whole_ms = made.profile.cut_seconds[-1] * 1e3
+    print(f"{machine()}; the model takes {whole_ms:.2f} ms, device, edge, cloud {args.slowdowns} times as long")
+    device, edge, cloud = args.slowdowns
+    for cameras, edges, uplink in itertools.product(args.cameras, args.edges, args.uplinks):
+        declared = Declared(
+            cameras=cameras,
+            edges=edges,
+            uplink_mbps=uplink,
+            slowdown={"device": device, "edge": edge, "cloud": cloud},
+            fps=args.fps or None,
+            deadline_ms=args.deadline_ms,
+        )
+        if args.bounds:
+            bound, least = bound_of(made, declared)
+            print(f"{declared.name}: bound {bound:.1f} frames/s, least {least:.2f}")
+        else:
+            asyncio.run(one_site(made, declared, args))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

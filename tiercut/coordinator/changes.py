@@ -1,0 +1,81 @@
+"""A change of plans on its way: nodes get ready for it, then it is published, or given up."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tiercut.coordinator.actions import Action, Prepare, PublishPlan
+from tiercut.coordinator.mix import Mix
+from tiercut.coordinator.site_view import SiteView, route
+from tiercut.coordinator.stream import Pending, PlannedStream
+from tiercut.plan import Plan
+from tiercut.protocol.nodes import PrepareSegment
+
+#: How long nodes may take to load a segment before a change is given up.
+READY_S = 10.0
+#: After a change that was given up, the same stream is left alone for this long.
+PAUSE_S = 5.0
+
+
+class Changes:
+    """Changes of the streams of one site.
+
+    Args:
+        site: Its name.
+        view: Its nodes.
+    """
+
+    def __init__(self, site: str, view: SiteView) -> None:
+        self._site = site
+        self._view = view
+
+    def begin(self, stream: PlannedStream, mix: Mix, reason: str, now_s: float) -> list[Action]:
+        """Ask the nodes of a mix to get ready for it, under the next epoch; at once where they are ready.
+
+        Only shares and rates are new where the stream follows the same plans already.
+        """
+        mix = mix.numbered(1 if stream.plan is None else stream.plan.epoch + 1)
+        if mix.same_plans(stream.mix):
+            return self.adopt(stream, mix, reason)
+        asked = list(dict.fromkeys(each for plan, _ in mix.plans for each in self._asked(stream, plan)))
+        waiting = Counter((each.tier, each.node) for each in asked)
+        stream.pending = Pending(mix, reason, waiting, now_s + READY_S)
+        return [*asked]
+
+    def adopt(self, stream: PlannedStream, mix: Mix, reason: str) -> list[Action]:
+        """All are ready: publish it."""
+        goal = stream.goal
+        stream.adopted(mix, reason)
+        stream.explained_s = float("-inf")
+        return [PublishPlan(mix.message(stream=goal.name, model=goal.model, model_name=goal.model_name, reason=reason))]
+
+    @staticmethod
+    def give_up(stream: PlannedStream, why: str, now_s: float) -> None:
+        """The last plan stays."""
+        stream.pending = None
+        stream.paused_until_s = now_s + PAUSE_S
+        stream.given_up = f"the last plan stays: {why}"
+        stream.explained_s = float("-inf")
+
+    def _asked(self, stream: PlannedStream, plan: Plan) -> list[Prepare]:
+        goal = stream.goal
+        end = goal.end_of(plan.exit)
+        assert end is not None  # noqa: S101 - a plan of the planner's, or one that was found possible
+        asked: list[Prepare] = []
+        start = 0
+        for tier, name in route(plan):
+            stop = plan.segment_end(tier, end)
+            message = PrepareSegment(
+                site=self._site,
+                stream=goal.name,
+                epoch=plan.epoch,
+                model=goal.model,
+                start=start,
+                stop=stop,
+                variant=plan.exit,
+                leaves_early=plan.threshold is not None,
+                codec=plan.codecs[0] if tier == "device" and plan.codecs else "",
+            )
+            asked.append(Prepare(tier, name, self._view.nodes[tier, name].site, message))
+            start = stop
+        return asked

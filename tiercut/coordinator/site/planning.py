@@ -1,0 +1,275 @@
+"""When the streams of a site are planned as one, and when a better answer for all is worth a change.
+
+A site is *full* when streams that are planned one by one ask more of a processor or a line than it has. From then on
+all are planned as one (`tiercut.planner.site`), until there is room for each by itself again: all have what they ask
+for, by one plan each, and nothing is nearly full.
+
+While streams are planned as one their plans change where the present ones give clearly less than others would, which is
+found by the same planner with the present plans alone. Shares and rates follow the figures without a change of plans.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tiercut.coordinator.best_plan import Best
+from tiercut.coordinator.hysteresis import EVALUATIONS
+from tiercut.coordinator.mix import Mix
+from tiercut.coordinator.problem import as_choice
+from tiercut.coordinator.site.lines import LineEstimators
+from tiercut.coordinator.site.problem import Member, loads, site_problem
+from tiercut.coordinator.standing import alike, near
+from tiercut.planner import Choice, evaluate
+from tiercut.planner.objectives import THROUGHPUT
+from tiercut.planner.site import SitePlan, SiteProblem, StreamShare
+from tiercut.planner.site.solve import plan_site, plan_site_with
+
+#: A site is full, or has room again, only if that lasts for so long; each relapse within `RELAPSE_S` doubles the second
+#: one.
+FULL_S, ROOM_S, RELAPSE_S = 1.0, 10.0, 120.0
+#: There is room again where nothing is busier than this.
+ROOM = 0.75
+#: Other plans are worth a change from this gain on: of the stream that has least, of all frames, or of their latency.
+GAIN, STEP_GAIN = 0.10, 0.20
+#: The site's problem is solved this often while something happens, and at least this often else.
+EVERY_S, STANDS_S = 1.0, 15.0
+#: Shares and rates of the same plans change no sooner after the last change.
+FOLLOW_S = 3.0
+#: Room that differs from what is asked by less than this part is no limit.
+ALL_OF_IT = 0.98
+#: No stream is let down to less than this, which would be to end it.
+LEAST_FPS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The last problem and its answer.
+
+    Attributes:
+        members: Whose problem.
+        problem: It.
+        best: The best plan of all.
+        at_s: When.
+    """
+
+    members: tuple[Member, ...]
+    problem: SiteProblem
+    best: SitePlan
+    at_s: float
+
+
+class SitePlanning:
+    """Plans the streams of a site as one, while that is called for.
+
+    Args:
+        lines: Lines that hops share.
+
+    Attributes:
+        answered: The last problem and its answer, while streams are planned as one.
+    """
+
+    def __init__(self, lines: LineEstimators) -> None:
+        self._lines = lines
+        self.answered: Answered | None = None
+        #: since when the site is full, or has room again
+        self._since_s: float | None = None
+        self._room_s = ROOM_S
+        self._left_s = -math.inf
+        #: how often in a row other plans were found better
+        self._found = 0
+        #: streams follow plans that were found for all of them together
+        self._followed = False
+        #: when plans or shares were changed last
+        self._changed_s = -math.inf
+
+    @property
+    def active(self) -> bool:
+        """Streams are planned as one."""
+        return self.answered is not None
+
+    def has(self, name: str) -> bool:
+        """Whether a stream is one of those that are planned as one."""
+        share = self.share(name)
+        return share is not None and bool(share.ways)
+
+    def share(self, name: str) -> StreamShare | None:
+        """What a stream gets; ``None`` where it is planned by itself."""
+        return None if self.answered is None else self.answered.best.shares.get(name)
+
+    def due(self, now_s: float, *, step: bool) -> bool:
+        """Whether to look at the site now."""
+        return self.answered is None or step or now_s - self.answered.at_s >= EVERY_S
+
+    def is_full(self, members: Sequence[Member], now_s: float) -> bool:
+        """Whether streams that are planned one by one ask too much of something, and have done so for a while."""
+        if any(member.stream.mixed for member in members):  # from before the hub's start
+            self._followed = True
+            return True
+        if not self._lasts(_too_full(members, self._lines, now_s), now_s, FULL_S):
+            return False
+        if now_s - self._left_s < RELAPSE_S:
+            self._room_s = min(2 * self._room_s, RELAPSE_S)
+        else:
+            self._room_s = ROOM_S
+        return True
+
+    def look(
+        self, members: Sequence[Member], now_s: float, *, taken: Mapping[str, float], step: bool
+    ) -> dict[str, tuple[Mix, str]]:
+        """Solve the site's problem; the mix to change to and why, of streams that are to change.
+
+        Args:
+            members: The streams.
+            now_s: When.
+            taken: Part of its time that each resource is busy with other things.
+            step: Something has changed abruptly.
+        """
+        problem = site_problem(members, self._lines, now_s, taken=taken)
+        if self.answered is not None and not step and self._stands(problem, now_s):
+            return {}
+        followed = {member.stream.goal.name: _followed(member) for member in members}
+        best = plan_site(problem, known=followed)
+        present = plan_site_with(problem, followed)
+        self.answered = Answered(tuple(members), problem, best, now_s)
+        if self._lasts(_has_room(best), now_s, self._room_s):
+            self.leave(now_s)
+            return {}
+        why = self._must(members, present, best) or self._better(present, best, step=step)
+        if why is None and not step and now_s - self._changed_s < FOLLOW_S:
+            return {}
+        chosen, reason = (present, "shares follow the site's figures") if why is None else (best, why)
+        changes: dict[str, tuple[Mix, str]] = {}
+        for member in members:
+            mix = _mix(member, problem, chosen.shares[member.stream.goal.name], lone=len(members) == 1)
+            if mix is not None and not mix.alike(member.stream.mix):
+                changes[member.stream.goal.name] = mix, reason
+        if changes:
+            self._changed_s = now_s
+        self._followed = True
+        return changes
+
+    def leave(self, now_s: float) -> None:
+        """Streams are planned one by one from now on."""
+        self.answered, self._since_s, self._found, self._left_s = None, None, 0, now_s
+        self._followed = False
+
+    def _stands(self, problem: SiteProblem, now_s: float) -> bool:
+        """Whether a problem is still about the one that was solved last."""
+        known = self.answered
+        if known is None or self._found or now_s - known.at_s >= STANDS_S:
+            return False
+        return (
+            near(sum(part for _, part in known.problem.taken), sum(part for _, part in problem.taken), least=0.05)
+            and [line.name for line in known.problem.lines] == [line.name for line in problem.lines]
+            and all(near(a.mbps, b.mbps) for a, b in zip(known.problem.lines, problem.lines, strict=True))
+            and [each.name for each in known.problem.streams] == [each.name for each in problem.streams]
+            and all(
+                _near_rate(a.frames_per_second, b.frames_per_second) and alike(a.problem, b.problem)
+                for a, b in zip(known.problem.streams, problem.streams, strict=True)
+            )
+        )
+
+    def _must(self, members: Sequence[Member], present: SitePlan, best: SitePlan) -> str | None:
+        """Why the present plans will not do, if so."""
+        if not self._followed:
+            return "the site is full: its streams are planned as one"
+        for member in members:
+            stream = member.stream
+            name = stream.goal.name
+            if best.shares[name].ways and not present.shares[name].ways:
+                return f"the plans of '{name}' are not possible any more"
+            if stream.plan is not None and stream.plan.device != stream.goal.device:
+                return f"'{stream.goal.device}' reads the sensor of '{name}' now"
+        return None
+
+    def _better(self, present: SitePlan, best: SitePlan, *, step: bool) -> str | None:
+        """Why the best plan of all is worth a change, found often enough in a row."""
+        gain = STEP_GAIN if step else GAIN
+        why = None
+        if _least(best) > (1 + gain) * _least(present):
+            why = f"the stream with least has {_least(present):.3g} → {_least(best):.3g} frames/s"
+        elif best.frames_per_second > (1 + gain) * present.frames_per_second:
+            why = f"the site gives {present.frames_per_second:.3g} → {best.frames_per_second:.3g} frames/s"
+        elif _latency_s(best) < (1 - gain) * _latency_s(present):
+            why = f"frames take {_latency_s(present) * 1e3:.1f} → {_latency_s(best) * 1e3:.1f} ms"
+        self._found = 0 if why is None else self._found + 1
+        if why is None or (not step and self._found < EVALUATIONS):
+            return None
+        self._found = 0
+        return why
+
+    def _lasts(self, holds: bool, now_s: float, seconds: float) -> bool:
+        if not holds:
+            self._since_s = None
+            return False
+        if self._since_s is None:
+            self._since_s = now_s
+        if now_s - self._since_s < seconds:
+            return False
+        self._since_s = None
+        return True
+
+
+def _too_full(members: Sequence[Member], lines: LineEstimators, now_s: float) -> bool:
+    """Whether streams that share something ask too much of it, or one that has it alone has no plan that keeps up."""
+    return any(_asks_for_several(each) for each in members) or any(
+        load.short for load in loads(members, lines, now_s).values()
+    )
+
+
+def _asks_for_several(member: Member) -> bool:
+    """Whether a stream by itself is served best by several plans: none keeps up, or it is to give all it can."""
+    stream = member.stream
+    if math.isinf(member.asked_fps):
+        return stream.goal.objective == THROUGHPUT.name
+    return stream.behind and stream.kept.overrun is not None
+
+
+def _has_room(plan: SitePlan) -> bool:
+    """Whether each stream can be planned by itself again."""
+    return max(plan.load.values(), default=0.0) < ROOM and all(
+        len(share.ways) == 1 and share.frames_per_second >= ALL_OF_IT * share.asked_frames_per_second
+        for share in plan.shares.values()
+    )
+
+
+def _followed(member: Member) -> tuple[Choice, ...]:
+    """The plans that a stream follows now."""
+    mix = member.stream.mix
+    return () if mix is None else tuple(as_choice(plan) for plan, _ in mix.plans)
+
+
+def _mix(member: Member, problem: SiteProblem, share: StreamShare, *, lone: bool) -> Mix | None:
+    """What a stream gets as plans; ``None`` where there is none for it."""
+    fps, asked_fps = share.frames_per_second, share.asked_frames_per_second
+    if not share.ways or fps <= 0:
+        return None
+    alone = next(each.problem for each in problem.streams if each.name == member.stream.goal.name)
+    answers = [(evaluate(alone, way.choice), way.frames_per_second / fps) for way in share.ways]
+    plans = tuple((Best(alone, answer).plan(member.stream.goal, answer), part) for answer, part in answers)
+    if fps >= ALL_OF_IT * asked_fps or (lone and math.isinf(asked_fps)):  # the window alone holds frames back
+        return Mix(plans)
+    return Mix(plans, max(fps, LEAST_FPS))
+
+
+def _least(plan: SitePlan) -> float:
+    """Frames per second of the stream that has least of what it asks for; infinity where all have all of it."""
+    short = [
+        share.frames_per_second
+        for share in plan.shares.values()
+        if share.frames_per_second < ALL_OF_IT * share.asked_frames_per_second
+    ]
+    return min(short, default=math.inf)
+
+
+def _latency_s(plan: SitePlan) -> float:
+    """Mean over all frames."""
+    ways = [way for share in plan.shares.values() for way in share.ways]
+    frames = sum(way.frames_per_second for way in ways)
+    return sum(way.frames_per_second * way.latency_seconds for way in ways) / frames if frames else math.inf
+
+
+def _near_rate(one: float, other: float) -> bool:
+    return one == other or near(one, other)

@@ -1,0 +1,183 @@
+"""One planning problem of all streams of a site, from theirs as if each were alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tiercut.coordinator.keeping_up import FILLED
+from tiercut.coordinator.parts import busy_parts
+from tiercut.coordinator.problem import as_choice
+from tiercut.coordinator.site.lines import LineEstimators
+from tiercut.coordinator.stream import PlannedStream
+from tiercut.errors import SettingsError
+from tiercut.planner import Problem, evaluate
+from tiercut.planner.objectives import LATENCY, THROUGHPUT
+from tiercut.planner.problem import Link, Node
+from tiercut.planner.site import SharedLine, SiteProblem, SiteStream
+
+#: Part of each processor's and line's time that a full site may use: ways are dealt evenly and frames are spaced, so
+#: that less is kept free than for a stream whose frames nobody spaces (`keeping_up.FILLED`).
+SITE_FILLED = 0.95
+#: A resource is in use all the time from this part of it on: frames that wait for each other leave gaps.
+BUSY = 0.65
+#: A node that serves other sites as well is taken for busy with them from this part of its time on.
+ELSEWHERE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A stream of the site, with its problem as if it were alone."""
+
+    stream: PlannedStream
+    problem: Problem
+
+    @property
+    def asked_fps(self) -> float:
+        """Frames per second that its sensor gives; infinity for as many as are taken."""
+        asked = self.stream.kept.offered.asked_fps
+        return math.inf if asked is None else asked
+
+
+def may_share(stream: PlannedStream, now_s: float) -> bool:
+    """Whether a stream can be planned with others: it is the coordinator's to plan, and is to be quick or to give much.
+
+    What others are to have of energy or accuracy says nothing of rates: they keep what they have. A stream whose frames
+    have stopped leaves its part to the others.
+    """
+    if stream.control.mode != "auto" or stream.goal.objective not in {LATENCY.name, THROUGHPUT.name}:
+        return False
+    return (stream.trouble is None or stream.mixed) and not (stream.ever_came and stream.fell_silent(now_s))
+
+
+def site_problem(
+    members: Sequence[Member], lines: LineEstimators, now_s: float, *, taken: Mapping[str, float]
+) -> SiteProblem:
+    """The problem of a site.
+
+    Args:
+        members: Its streams.
+        lines: Lines that hops share.
+        now_s: When.
+        taken: Part of its time that each resource is busy with other things.
+    """
+    ends = {pair for member in members for pair in member.problem.links}
+    shared = tuple(
+        SharedLine(name=line.name, links=crossing, mbps=lines.mbps(line, now_s))
+        for line in lines.lines
+        if (crossing := frozenset(pair for pair in ends if line.carries(*pair)))
+    )
+    rates = {pair: line.mbps for line in shared for pair in line.links}
+    streams = tuple(
+        SiteStream(
+            name=member.stream.goal.name,
+            problem=_alone(member, rates, now_s),
+            frames_per_second=member.asked_fps,
+            weight=member.stream.goal.weight,
+        )
+        for member in members
+    )
+    return SiteProblem(streams=streams, lines=shared, taken=tuple(sorted(taken.items())), filled=SITE_FILLED)
+
+
+def _alone(member: Member, rates: Mapping[tuple[str, str], float], now_s: float) -> Problem:
+    """A stream's problem without queues, which the site's plan does without, and with what shared lines carry."""
+
+    def seen(node: Node) -> Node:
+        return replace(node, queue_seconds=member.stream.kept.waits.seconds(node.id, now_s))
+
+    def crossed(pair: tuple[str, str], link: Link) -> Link:
+        return link if pair not in rates else replace(link, mbps=rates[pair])
+
+    shunned = {f"{key[0]}/{key[1]}" for key in member.stream.shunned if member.stream.is_shunned(key, now_s)}
+    problem = member.problem.without(shunned)
+    links = {pair: crossed(pair, link) for pair, link in problem.links.items()}
+    return replace(problem.with_nodes(seen), links=links)
+
+
+def only(problem: SiteProblem, tiers: Collection[str]) -> SiteProblem:
+    """The same site if nodes of some tiers alone computed, besides what devices must: others pass frames on."""
+
+    def idle(node: Node) -> Node:
+        return node if node.tier in {*tiers, "device"} else replace(node, block_seconds={})
+
+    def alone(stream: SiteStream) -> SiteStream:
+        most = None if "device" in tiers else stream.problem.min_first_cut
+        return replace(stream, problem=replace(stream.problem.with_nodes(idle), max_first_cut=most))
+
+    return replace(problem, streams=tuple(map(alone, problem.streams)))
+
+
+@dataclass(slots=True)
+class Load:
+    """What streams that are planned one by one do with a resource.
+
+    Attributes:
+        asked: Part of its time that they would need for all frames that their sensors give.
+        now: Part of its time that it is busy with those that get through.
+        streams: How many use it.
+    """
+
+    asked: float = 0.0
+    now: float = 0.0
+    streams: int = 0
+
+    @property
+    def short(self) -> bool:
+        """Several streams ask too much of it: hardly any of its time is left, and not all frames get through.
+
+        A sensor that gives less than its settings ask for makes nothing short.
+        """
+        return self.streams > 1 and self.asked > FILLED and self.now >= BUSY
+
+
+def loads(members: Iterable[Member], lines: LineEstimators, now_s: float) -> dict[str, Load]:
+    """What streams do with each resource by the plans they have."""
+    busy: dict[str, Load] = {}
+    for member in members:
+        rate_fps = member.stream.rate(now_s)
+        asked_fps = max(rate_fps, member.asked_fps if math.isfinite(member.asked_fps) else 0.0)
+        for where, seconds in _busy(member, lines, now_s).items():
+            load = busy.setdefault(where, Load())
+            load.asked += asked_fps * seconds
+            load.now += rate_fps * seconds
+            load.streams += 1
+    return busy
+
+
+def _busy(member: Member, lines: LineEstimators, now_s: float) -> dict[str, float]:
+    """Seconds of each resource that a frame of a stream's plan takes."""
+    plan = member.stream.plan
+    if plan is None:
+        return {}
+    try:
+        answer = evaluate(member.problem, as_choice(plan))
+    except SettingsError:  # not possible any more: it is about to change
+        return {}
+    seconds = {part.where: s for part, s in busy_parts(member.problem, answer).items()}
+    for line in lines.lines:
+        sent = [
+            stage.sent_bytes
+            for stage in answer.stages
+            if stage.kind == "transfer" and line.carries(*stage.where.split(" -> "))
+        ]
+        if sent:
+            seconds[line.name] = sum(sent) * 8e-6 / lines.mbps(line, now_s)
+    return seconds
+
+
+def elsewhere(members: Sequence[Member], now_s: float, busy: Mapping[str, float]) -> dict[str, float]:
+    """Part of its time that each cloud node works for others than these streams.
+
+    Args:
+        members: The streams.
+        now_s: When.
+        busy: Part of its time that each cloud node works, as it says.
+    """
+    ours: dict[str, float] = dict.fromkeys(busy, 0.0)
+    for member in members:
+        for (tier, name), seconds in member.stream.worked_s.items():
+            if (node := f"{tier}/{name}") in ours:
+                ours[node] += member.stream.rate(now_s) * seconds
+    return {node: min(FILLED, part - ours[node]) for node, part in busy.items() if part - ours[node] > ELSEWHERE}
