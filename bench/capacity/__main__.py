@@ -67,7 +67,13 @@ def main() -> int:
     parser.add_argument("--uplinks", nargs="+", type=float, default=[1.0], metavar="MBPS")
     parser.add_argument("--fps", type=float, default=10.0, help="of each camera; 0 for as many as are taken")
     parser.add_argument("--deadline-ms", type=float, default=300.0)
-    parser.add_argument("--slowdowns", nargs=3, type=float, default=(100.0, 25.0, 8.0), help="device, edge, cloud")
+    parser.add_argument(
+        "--nodes-ms",
+        nargs=3,
+        type=float,
+        default=(220.0, 50.0, 15.0),
+        help="a frame on device, edge, cloud (%(default)s)",
+    )
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--profile", action="store_true", help="measure the model's profile again")
@@ -79,14 +85,14 @@ def main() -> int:
         return 1
     made = prepared(again=args.profile)
     whole_ms = made.profile.cut_seconds[-1] * 1e3
-    print(f"{machine()}; the model takes {whole_ms:.2f} ms, device, edge, cloud {args.slowdowns} times as long")
-    device, edge, cloud = args.slowdowns
+    print(f"{machine()}; the model takes {whole_ms:.2f} ms, device, edge and cloud take {args.nodes_ms} ms")
+    device, edge, cloud = (each / 1e3 for each in args.nodes_ms)
     for cameras, edges, uplink in itertools.product(args.cameras, args.edges, args.uplinks):
         declared = Declared(
             cameras=cameras,
             edges=edges,
             uplink_mbps=uplink,
-            slowdown={"device": device, "edge": edge, "cloud": cloud},
+            seconds={"device": device, "edge": edge, "cloud": cloud},
             fps=args.fps or None,
             deadline_ms=args.deadline_ms,
         )

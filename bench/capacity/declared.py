@@ -44,7 +44,7 @@ class Declared:
         edges: How many edges.
         uplink_mbps: What all frames to the cloud share.
         lan_mbps: What all devices share towards the edges.
-        slowdown: Tier → how many times as long as this machine its nodes take.
+        seconds: Tier → what a frame takes its nodes; how that is shared out among blocks is as on this machine.
         fps: Frames per second of each camera.
         deadline_ms: Results that are later do not count.
     """
@@ -53,9 +53,13 @@ class Declared:
     edges: int
     uplink_mbps: float
     lan_mbps: float = 100.0
-    slowdown: dict[Tier, float]
+    seconds: dict[Tier, float]
     fps: float | None
     deadline_ms: float = 300.0
+
+    def slowdown(self, tier: Tier, profile: Profile) -> float:
+        """How many times as long as this machine the nodes of a tier take."""
+        return self.seconds[tier] / profile.cut_seconds[-1]
 
     @property
     def devices(self) -> list[str]:
@@ -103,9 +107,9 @@ def _small(images: tuple[Path, ...], folder: Path) -> tuple[Path, ...]:
 def profiles_of(prepared: Prepared, declared: Declared, folder: Path) -> dict[Tier, Path]:
     """Stores with the profile of each tier's nodes, as slow as they are declared."""
     stores: dict[Tier, Path] = {}
-    for tier, slowdown in declared.slowdown.items():
+    for tier in declared.seconds:
         stores[tier] = folder / f"profiles-{tier}"
-        ProfileStore(stores[tier]).save(prepared.profile.scaled(slowdown))
+        ProfileStore(stores[tier]).save(prepared.profile.scaled(declared.slowdown(tier, prepared.profile)))
     return stores
 
 
@@ -130,7 +134,7 @@ def problem_of(prepared: Prepared, declared: Declared, *, filled: float = 1.0) -
     ]
     for tier, name in nodes:
         node = view.node(tier, name, site="bench")
-        node.profiles[profile.model] = profile.scaled(declared.slowdown[tier])
+        node.profiles[profile.model] = profile.scaled(declared.slowdown(tier, profile))
         node.models = {prepared.bundle.name: profile.model}
     for start in nodes:
         for to in nodes:

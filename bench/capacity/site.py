@@ -192,7 +192,7 @@ def _programs(
 
     def slow(tier: Tier) -> dict[str, Any]:
         return common(prepared) | {
-            "emulated_slowdown": declared.slowdown[tier],
+            "emulated_slowdown": declared.slowdown(tier, prepared.profile),
             "emulated_profile": True,
             "profiles": str(stores[tier]),
             "threads": 1,

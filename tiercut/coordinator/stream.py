@@ -225,7 +225,9 @@ class PlannedStream:
     def by_hand(self) -> Plan | None:
         """The plan that a person wants, if it is not the one that is followed."""
         wanted = self._hand_plan
-        return None if wanted is None or _same(wanted, self.plan) else wanted
+        if wanted is None or (_same(wanted, self.plan) and not self.mixed):
+            return None
+        return wanted
 
     @property
     def _hand_plan(self) -> Plan | None:
