@@ -287,7 +287,12 @@ class Coordinator:
             for each in self._streams.values()
             if lively or each.is_due(now_s, CALM_S if each.rate(now_s) else IDLE_S)
         ]
-        actions += self._plan_site(now_s, lively=lively)
+        try:
+            actions += self._plan_site(now_s, lively=lively)
+        except Exception:  # a fault in the figures of all must not end planning: each by itself goes on
+            self._whole.leave(now_s)
+            if self._throttle.allows("", now_s):
+                log.exception("site not planned as one")
         for stream in sorted(due, key=PlannedStream.turn)[:PER_TICK]:
             stream.evaluated_s = now_s
             try:
@@ -313,7 +318,7 @@ class Coordinator:
         """All streams as one, where the site is full."""
         shared = [each for each in self._streams.values() if self._as_one and may_share(each, now_s)]
         step = any(each.step is not None for each in shared)
-        if not self._whole.due(now_s, step=step) or any(each.pending for each in shared):
+        if any(each.pending for each in shared) or not self._whole.due(now_s, step=step):
             return []
         if not self._whole.active:
             known = [

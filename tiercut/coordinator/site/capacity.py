@@ -16,6 +16,8 @@ from tiercut.protocol.explanations import Resource, Shortage
 
 #: What a site could give is found anew after this long, where its problem has been solved anew.
 ANEW_S, CALM_S = 10.0, 60.0
+#: Of more streams than this nothing is found while the site has room for them, as it takes a while.
+MANY = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,10 @@ class Yardsticks:
         return cls._found(problem, now_s)
 
     @classmethod
-    def calm(cls, problem: SiteProblem, known: Yardsticks | None, now_s: float) -> Yardsticks:
+    def calm(cls, problem: SiteProblem, known: Yardsticks | None, now_s: float) -> Yardsticks | None:
         """The same where the site is not full: nothing follows from them, so that they may be older."""
+        if len(problem.streams) > MANY:
+            return None
         same = known is not None and len(known.problem.streams) == len(problem.streams)
         return known if known is not None and same and now_s - known.at_s < CALM_S else cls._found(problem, now_s)
 

@@ -34,9 +34,11 @@ ROOM = 0.75
 #: Other plans are worth a change from this gain on: of the stream that has least, of all frames, or of their latency.
 GAIN, STEP_GAIN = 0.10, 0.20
 #: The site's problem is solved this often while something happens, and at least this often else.
-EVERY_S, STANDS_S = 1.0, 15.0
+EVERY_S, STANDS_S = 0.75, 15.0
 #: Shares and rates of the same plans change no sooner after the last change.
 FOLLOW_S = 3.0
+#: A site with more streams than this is looked at more rarely.
+MANY = 16
 #: Room that differs from what is asked by less than this part is no limit.
 ALL_OF_IT = 0.98
 #: No stream is let down to less than this, which would be to end it.
@@ -73,6 +75,7 @@ class SitePlanning:
     def __init__(self, lines: LineEstimators) -> None:
         self._lines = lines
         self.answered: Answered | None = None
+        self._looked_s = -math.inf
         #: since when the site is full, or has room again
         self._since_s: float | None = None
         self._room_s = ROOM_S
@@ -99,8 +102,12 @@ class SitePlanning:
         return None if self.answered is None else self.answered.best.shares.get(name)
 
     def due(self, now_s: float, *, step: bool) -> bool:
-        """Whether to look at the site now."""
-        return self.answered is None or step or now_s - self.answered.at_s >= EVERY_S
+        """Whether to look at the site now: the larger it is, the rarer, as a look takes 3 ms a stream."""
+        every_s = EVERY_S if self.answered is None else EVERY_S * max(1.0, len(self.answered.members) / MANY)
+        if not step and now_s - self._looked_s < every_s:
+            return False
+        self._looked_s = now_s
+        return True
 
     def is_full(self, members: Sequence[Member], now_s: float) -> bool:
         """Whether streams that are planned one by one ask too much of something, and have done so for a while."""
