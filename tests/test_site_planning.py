@@ -10,8 +10,9 @@ from msgspec import UNSET
 from tests.coordinating import Checked, Told, goal
 from tiercut.coordinator.events import ControlHeard, PlanHeard, SourceHeard, StreamWanted
 from tiercut.coordinator.mix import Mix
-from tiercut.coordinator.site.lines import line_of
+from tiercut.coordinator.site.lines import LineEstimators, line_of
 from tiercut.errors import SettingsError
+from tiercut.estimate.links import LinkSample
 from tiercut.protocol.nodes import StreamControl
 from tiercut.protocol.streams import SourceReport
 
@@ -195,7 +196,10 @@ def test_lone_stream_that_is_to_give_all_it_can_goes_every_way() -> None:
 def test_node_that_refuses_a_part_of_a_mix_is_left_alone() -> None:
     told = crowd()
     told.unready["e"] = "no room"
-    works(told, 15)
+    works(told, 3)
+    assert {plan.edge for plan in told.plans.values()} == {"e"}  # what works stays for now
+    assert told.explained["cam0"]["trouble"] == "the last plan stays: edge/e refuses: no room"
+    works(told, 24)
     assert all(plan.edge is None for mix in told.mixes.values() for plan, _ in mix.plans)
 
 
@@ -209,15 +213,38 @@ def test_line_that_several_share_is_not_planned_twice() -> None:
     works(told, 15, asked_fps=40.0)
     assert told.capacity is not None
     assert told.capacity.load["uplink"] <= 0.951
-    sent = 0.0
-    sizes = told.coordinator.view.nodes["device", "d0"].profiles[goal().model].cut_bytes
-    for mix in told.mixes.values():
-        sent += sum(
-            share * (mix.frames_per_second or 0) * sizes[plan.second_cut] * 8e-6
-            for plan, share in mix.plans
-            if plan.cloud
-        )
-    assert sent <= 2.5  # as measured of transfers that overlap here; 14 if each hop had a line of its own
+    assert {plan.cloud for mix in told.mixes.values() for plan, _ in mix.plans} == {"c", None}
+
+
+def carried(turns: str, *, mbps: float, count: int = 40, size: int = 5000) -> LineEstimators:
+    """A line that two hops keep busy, in turns or sharing it."""
+    line = line_of("uplink", ["device -> cloud", "edge -> cloud"], 9.0)
+    lines, alone_s = LineEstimators([line]), size * 8e-6 / mbps
+    for index in range(count):
+        sender = ("device/d", "edge/e")[index % 2]
+        ended_s = alone_s * (index + 1 if turns == "turns" else 2 * (index // 2 + 1))
+        waited_s = 2 * alone_s  # behind the one before it, or beside it
+        sample = LinkSample(at_s=ended_s + 0.005, payload_bytes=size, seconds=waited_s + 0.005)
+        lines.observe(sender, "cloud/c", sample, 0.005)
+    return lines
+
+
+@pytest.mark.parametrize("turns", ["turns", "shared"])
+@pytest.mark.parametrize("mbps", [0.5, 2.0])
+def test_busy_line_carries_what_all_its_hops_send(turns: str, mbps: float) -> None:
+    lines = carried(turns, mbps=mbps)
+    assert lines.mbps(lines.lines[0], 40 * 5000 * 8e-6 / mbps) == pytest.approx(mbps, rel=0.1)
+
+
+def test_line_that_is_idle_carries_what_was_declared_until_it_is_measured() -> None:
+    lines = LineEstimators([line_of("uplink", ["edge -> cloud"], 9.0)])
+    assert lines.mbps(lines.lines[0], 0.0) == pytest.approx(9.0)
+    for index in range(1, 20):
+        at_s = 10.0 * index
+        for size in (200, 20_000):
+            sample = LinkSample(at_s=at_s, payload_bytes=size, seconds=0.005 + size * 8e-6 / 3.0, probe=True)
+            lines.observe("edge/e", "cloud/c", sample, 0.005)
+    assert lines.mbps(lines.lines[0], 200.0) == pytest.approx(3.0, rel=0.1)
 
 
 @pytest.mark.parametrize("hop", ["device", "edge -> device", "edge -> nowhere", "edge/ -> cloud", "edge/e > cloud"])

@@ -71,6 +71,8 @@ LIVELY_S = 3.0
 CALM_S, IDLE_S = 1.0, 5.0
 #: What may change a plan only where its handler says so, because it is heard all the time.
 _USUAL = (Tick, ResultHeard, ResultPassed, ProgressHeard, StatusHeard, SourceHeard, UplinkHeard)
+#: Part of a deadline that a full site's plans keep free at most.
+MOST_MARGIN = 0.4
 #: Streams evaluated in one tick, those that have waited longest first: a few milliseconds each.
 PER_TICK = 16
 
@@ -310,8 +312,14 @@ class Coordinator:
     # ------------------------------------------------------------------ inside
 
     def _problem(self, stream: PlannedStream, now_s: float) -> Problem | None:
-        """A stream's problem as if it were alone."""
-        margin_s = stream.punctuality.margin_s(stream.goal.deadline_s or 0.0)
+        """A stream's problem as if it were alone.
+
+        In a full site frames wait for those of other streams under any plan: that much later no margin helps.
+        """
+        deadline_s = stream.goal.deadline_s or 0.0
+        margin_s = stream.punctuality.margin_s(deadline_s)
+        if self._whole.active:
+            margin_s = min(margin_s, MOST_MARGIN * deadline_s)
         return build(stream.goal, self.view, now_s, margin_s=margin_s, plans=stream.plans())
 
     def _plan_site(self, now_s: float, *, lively: bool) -> list[Action]:

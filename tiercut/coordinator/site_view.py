@@ -190,8 +190,14 @@ class SiteView:
         """The estimate of a hop; while nothing crossed it, that of a like one.
 
         Alike is another hop of the same sender, or any between the same tiers: a site's nodes share its uplink more
-        often than not, and a guess would look better than what is known.
+        often than not, and a guess would look better than what is known. A declared line carries what it carries of all
+        of its hops together.
         """
+        line = self.lines.of(sender.id, receiver.id)
+        found = self._hop(sender, receiver, now_s)
+        return found if line is None else replace(found, mbps=self.lines.mbps(line, now_s))
+
+    def _hop(self, sender: NodeView, receiver: NodeView, now_s: float) -> LinkEstimate:
         own = self.estimator(sender.key, receiver.key)
         if not own.guessed:
             return own.estimate(now_s)
@@ -222,13 +228,17 @@ class SiteView:
         changes: list[str] = []
         self.crossed, self.suspects = [], False
         queue_s = 0.0
-        for key, sender, stage in along(plan, stages):
+        known = tuple(stages)
+        left_s = sum(stage.seconds for stage in known)  # from the beginning of a stage to the end of the way
+        for key, sender, stage in along(plan, known):
+            left_s -= stage.seconds
             if stage.kind == "queue":
                 queue_s = stage.seconds
             elif stage.kind == "compute" and key in ran:
                 changes += self._computed(key, model, ran[key], stage.seconds, queue_s, now_s)
             elif stage.kind == "wire" and sender is not None:
-                sample = LinkSample(at_s=now_s, payload_bytes=stage.payload_bytes, seconds=stage.seconds)
+                ended_s = now_s - max(0.0, left_s)
+                sample = LinkSample(at_s=ended_s, payload_bytes=stage.payload_bytes, seconds=stage.seconds)
                 changes += self._crossed(sender, key, sample)
                 link = self.links[sender, key]
                 self.crossed.append(link)
@@ -276,7 +286,8 @@ class SiteView:
         return [] if change is None else [f"{node.id}: {change}"]
 
     def _crossed(self, sender: NodeKey, receiver: NodeKey, sample: LinkSample) -> list[str]:
-        self.lines.observe(node_id(*sender), node_id(*receiver), sample)
+        latency_s = self.estimator(sender, receiver).estimate(sample.at_s).latency_seconds if self.lines.lines else 0.0
+        self.lines.observe(node_id(*sender), node_id(*receiver), sample, latency_s)
         return self._stepped(sender, receiver, self.estimator(sender, receiver).observe(sample), sample.at_s)
 
     def _stepped(self, sender: NodeKey, receiver: NodeKey, change: LinkChange | None, now_s: float) -> list[str]:
@@ -284,8 +295,8 @@ class SiteView:
 
         They are taken to be as bad until they are measured again, which is asked for at once.
         """
-        if change is None or not change.matters:
-            return []
+        if change is None or not change.matters or self.lines.of(node_id(*sender), node_id(*receiver)) is not None:
+            return []  # of a shared line a single hop says little: the others' frames are on it
         if change.after.mbps < change.before.mbps:
             for ends in self._alike(sender, receiver):  # frames that cross it now say that it has not changed
                 if not self.links[ends].carries_frames(now_s) and self.links[ends].assume(change.after.line):

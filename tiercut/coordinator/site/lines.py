@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,6 +15,12 @@ from tiercut.plan import TIERS, node_id
 #: From one tier to the next ones.
 _WAYS = {("device", "edge"), ("edge", "cloud"), ("device", "cloud")}
 _ARROW = "->"
+#: Of a line that nobody has said anything about.
+GUESS_MBPS = 20.0
+#: The last seconds, and the fewest and most transfers in them that say what a busy line carries; and from which part of
+#: that time on it was busy.
+WITHIN_S, FEWEST, MOST = 3.0, 8, 256
+BUSY = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,11 @@ def line_of(name: str, hops: Iterable[str], mbps: float | None) -> Line:
 
 
 class LineEstimators:
-    """What each line carries, from the transfers of all its hops: they wait for each other as those of one hop do.
+    """What each line carries, from the transfers of all its hops.
+
+    While a line is busy, that is the bytes of all transfers of late by the time in which any of them was under way:
+    whether they take turns or share it, it is busy with their sum. Else each transfer has the line to itself, and
+    counts as one of a hop.
 
     Args:
         lines: The lines.
@@ -57,20 +69,55 @@ class LineEstimators:
 
     def __init__(self, lines: Iterable[Line] = ()) -> None:
         self.lines = tuple(lines)
-        self._estimators = {
-            line.name: LinkEstimator(mbps=line.mbps or 20.0, latency_seconds=0.02, acknowledged=False)
+        self._alone = {
+            line.name: LinkEstimator(mbps=line.mbps or GUESS_MBPS, latency_seconds=0.02, acknowledged=False)
             for line in self.lines
         }
+        self._busy = {line.name: _Busy() for line in self.lines}
+        self._of_hop: dict[tuple[str, str], Line | None] = {}
 
-    def observe(self, sender: str, receiver: str, sample: LinkSample) -> None:
-        """A transfer between two nodes, by their ids."""
-        for line in self.lines:
-            if line.carries(sender, receiver):
-                self._estimators[line.name].observe(sample)
+    def of(self, sender: str, receiver: str) -> Line | None:
+        """The line that a hop between two nodes, by their ids, crosses; the first, where it crosses several."""
+        hop = sender, receiver
+        if hop not in self._of_hop:
+            self._of_hop[hop] = next((line for line in self.lines if line.carries(sender, receiver)), None)
+        return self._of_hop[hop]
+
+    def observe(self, sender: str, receiver: str, sample: LinkSample, latency_s: float) -> None:
+        """A transfer between two nodes; ``latency_s`` of its time no line is busy for."""
+        if (line := self.of(sender, receiver)) is not None:
+            self._alone[line.name].observe(sample)
+            self._busy[line.name].took(sample, latency_s)
 
     def mbps(self, line: Line, now_s: float) -> float:
         """What a line carries: as measured, else as declared, else a guess."""
-        return self._estimators[line.name].estimate(now_s).mbps
+        return self._busy[line.name].mbps(now_s) or self._alone[line.name].estimate(now_s).mbps
+
+
+class _Busy:
+    """The transfers of one line in the last seconds."""
+
+    def __init__(self) -> None:
+        #: from when to when, and bytes; the last ended last
+        self._transfers: deque[tuple[float, float, int]] = deque(maxlen=MOST)
+
+    def took(self, sample: LinkSample, latency_s: float) -> None:
+        """A transfer has ended."""
+        began_s = sample.at_s - max(sample.seconds - latency_s, 0.0)
+        self._transfers.append((began_s, sample.at_s, sample.payload_bytes))
+
+    def mbps(self, now_s: float) -> float | None:
+        """Bytes by busy time; ``None`` where too few transfers came, or the line was idle for most of the time."""
+        late = sorted(each for each in self._transfers if each[1] > now_s - WITHIN_S)
+        if len(late) < FEWEST:
+            return None
+        busy_s, until_s = 0.0, -math.inf
+        for began_s, ended_s, _ in late:
+            busy_s += max(0.0, ended_s - max(began_s, until_s))
+            until_s = max(until_s, ended_s)
+        if busy_s < BUSY * (until_s - late[0][0]):
+            return None
+        return sum(size for _, _, size in late) * 8e-6 / max(busy_s, 1e-6)
 
 
 def _is(node: str, pattern: str) -> bool:

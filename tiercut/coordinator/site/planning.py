@@ -21,6 +21,7 @@ from tiercut.coordinator.problem import as_choice
 from tiercut.coordinator.site.lines import LineEstimators
 from tiercut.coordinator.site.problem import Member, loads, site_problem
 from tiercut.coordinator.standing import alike, near
+from tiercut.errors import SettingsError
 from tiercut.planner import Choice, evaluate
 from tiercut.planner.objectives import THROUGHPUT
 from tiercut.planner.site import SitePlan, SiteProblem, StreamShare
@@ -35,6 +36,9 @@ ROOM = 0.75
 GAIN, STEP_GAIN = 0.10, 0.20
 #: The site's problem is solved this often while something happens, and at least this often else.
 EVERY_S, STANDS_S = 0.75, 15.0
+#: Plans stay for so long, twice as long after each change that follows the last one within so many times that wait, and
+#: at most for so long: what has just changed moves the figures that it rests on.
+WAIT_S, CALM, MOST_WAIT_S = 2.0, 5.0, 60.0
 #: Shares and rates of the same plans change no sooner after the last change.
 FOLLOW_S = 3.0
 #: A site with more streams than this is looked at more rarely.
@@ -84,8 +88,9 @@ class SitePlanning:
         self._found = 0
         #: streams follow plans that were found for all of them together
         self._followed = False
-        #: when plans or shares were changed last
+        #: when plans or shares were changed last, and how long plans stay from then on
         self._changed_s = -math.inf
+        self._wait_s = WAIT_S
 
     @property
     def active(self) -> bool:
@@ -143,7 +148,7 @@ class SitePlanning:
         if self._lasts(_has_room(best), now_s, self._room_s):
             self.leave(now_s)
             return {}
-        why = self._must(members, present, best) or self._better(present, best, step=step)
+        why = self._must(members, best) or self._better(present, best, now_s, step=step)
         if why is None and not step and now_s - self._changed_s < FOLLOW_S:
             return {}
         chosen, reason = (present, "shares follow the site's figures") if why is None else (best, why)
@@ -153,6 +158,9 @@ class SitePlanning:
             if mix is not None and not mix.alike(member.stream.mix):
                 changes[member.stream.goal.name] = mix, reason
         if changes:
+            if why is not None:
+                soon = now_s - self._changed_s < CALM * self._wait_s
+                self._wait_s = min(2 * self._wait_s, MOST_WAIT_S) if soon else WAIT_S
             self._changed_s = now_s
         self._followed = True
         return changes
@@ -178,21 +186,24 @@ class SitePlanning:
             )
         )
 
-    def _must(self, members: Sequence[Member], present: SitePlan, best: SitePlan) -> str | None:
+    def _must(self, members: Sequence[Member], best: SitePlan) -> str | None:
         """Why the present plans will not do, if so."""
         if not self._followed:
             return "the site is full: its streams are planned as one"
         for member in members:
             stream = member.stream
             name = stream.goal.name
-            if best.shares[name].ways and not present.shares[name].ways:
-                return f"the plans of '{name}' are not possible any more"
+            gone = _gone(member)
+            if gone and best.shares[name].ways:
+                return f"a plan of '{name}' is not possible any more: {gone}"
             if stream.plan is not None and stream.plan.device != stream.goal.device:
                 return f"'{stream.goal.device}' reads the sensor of '{name}' now"
         return None
 
-    def _better(self, present: SitePlan, best: SitePlan, *, step: bool) -> str | None:
-        """Why the best plan of all is worth a change, found often enough in a row."""
+    def _better(self, present: SitePlan, best: SitePlan, now_s: float, *, step: bool) -> str | None:
+        """Why the best plan of all is worth a change, found often enough in a row, and not too soon after the last."""
+        if now_s - self._changed_s < self._wait_s:
+            return None
         gain = STEP_GAIN if step else GAIN
         why = None
         if _least(best) > (1 + gain) * _least(present):
@@ -240,6 +251,16 @@ def _has_room(plan: SitePlan) -> bool:
         len(share.ways) == 1 and share.frames_per_second >= ALL_OF_IT * share.asked_frames_per_second
         for share in plan.shares.values()
     )
+
+
+def _gone(member: Member) -> str | None:
+    """Why one of the plans that a stream follows cannot be followed, whatever it takes; ``None`` where all can."""
+    for choice in _followed(member):
+        try:
+            evaluate(member.problem, choice)
+        except SettingsError as error:
+            return f"expected {error.expected}, came {error.came}"
+    return None
 
 
 def _followed(member: Member) -> tuple[Choice, ...]:
