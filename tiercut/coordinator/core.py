@@ -390,7 +390,7 @@ class Coordinator:
             calm = now_s >= self._lively_until_s and not stream.tells_other(now_s)
             return self._explain(stream, problem, best_then, now_s, every_s=EXPLAIN_CALM_S if calm else EXPLAIN_S)
         best = best_of(problem, stream.goal, stream.kept.offered.asked_fps)
-        stream.behind = best.behind
+        stream.behind, stream.late = best.behind, best.late is not None
         current = self._current(stream, best.problem, now_s)
         change = None if stream.pending else self._replanning.change(stream, best, now_s)
         asked = [] if change is None else self._changes.begin(stream, Mix.of(change[0]), change[1], now_s)
@@ -402,7 +402,7 @@ class Coordinator:
     def _look_at_shared(self, stream: PlannedStream, problem: Problem, now_s: float) -> list[Action]:
         """A stream that is planned with all others: what follows is the site's plan, and what it gets is said."""
         stream.trouble = stream.judged = None
-        stream.retained = False
+        stream.retained = stream.late = False
         stream.kept.planned_with_others()
         trial, answered = stream.trial, self._whole.answered
         if trial is not None and trial.failures >= FAILURES:

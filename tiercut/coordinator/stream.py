@@ -127,6 +127,7 @@ class PlannedStream:
         reading: Which of its results are read.
         kept: Whether its plan keeps up with the sensor, and what it promised.
         short: What the site is short of for it, where no plan does without.
+        late: No plan meets its deadline.
         behind: No plan takes as many frames as its sensor gives.
         problem: Its last planning problem, as if it were alone.
         predicted_s: What each of several plans promises.
@@ -162,6 +163,7 @@ class PlannedStream:
     reading: Reading = field(default_factory=Reading)
     kept: PlanKept = field(default_factory=PlanKept)
     short: Shortage | None = None
+    late: bool = False
     behind: bool = False
     problem: Problem | None = None
     predicted_s: Mapping[Choice, float] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from tiercut.coordinator.hysteresis import EVALUATIONS
 from tiercut.coordinator.mix import Mix
 from tiercut.coordinator.problem import as_choice
 from tiercut.coordinator.site.lines import LineEstimators
-from tiercut.coordinator.site.problem import Member, loads, site_problem
+from tiercut.coordinator.site.problem import Member, loads, overloaded, site_problem
 from tiercut.coordinator.standing import alike, near
 from tiercut.errors import SettingsError
 from tiercut.planner import Choice, evaluate
@@ -39,6 +39,8 @@ EVERY_S, STANDS_S = 0.75, 15.0
 #: Plans stay for so long, twice as long after each change that follows the last one within so many times that wait, and
 #: at most for so long: what has just changed moves the figures that it rests on.
 WAIT_S, CALM, MOST_WAIT_S = 2.0, 5.0, 60.0
+#: Shares and rates of the same plans change for so much more.
+WORTH = 0.05
 #: Shares and rates of the same plans change no sooner after the last change.
 FOLLOW_S = 3.0
 #: A site with more streams than this is looked at more rarely.
@@ -116,7 +118,7 @@ class SitePlanning:
 
     def is_full(self, members: Sequence[Member], now_s: float) -> bool:
         """Whether streams that are planned one by one ask too much of something, and have done so for a while."""
-        if any(member.stream.mixed for member in members):  # from before the hub's start
+        if self._left_s == -math.inf and any(member.stream.mixed for member in members):  # from before the hub's start
             self._followed = True
             return True
         if not self._lasts(_too_full(members, self._lines, now_s), now_s, FULL_S):
@@ -147,16 +149,12 @@ class SitePlanning:
         self.answered = Answered(tuple(members), problem, best, now_s)
         if self._lasts(_has_room(best), now_s, self._room_s):
             self.leave(now_s)
-            return {}
+            return _changes(members, problem, best, "there is room for each stream by itself again")
         why = self._must(members, best) or self._better(present, best, now_s, step=step)
-        if why is None and not step and now_s - self._changed_s < FOLLOW_S:
+        if why is None and (now_s - self._changed_s < FOLLOW_S or not self._shares_are_off(members, present, now_s)):
             return {}
         chosen, reason = (present, "shares follow the site's figures") if why is None else (best, why)
-        changes: dict[str, tuple[Mix, str]] = {}
-        for member in members:
-            mix = _mix(member, problem, chosen.shares[member.stream.goal.name], lone=len(members) == 1)
-            if mix is not None and not mix.alike(member.stream.mix):
-                changes[member.stream.goal.name] = mix, reason
+        changes = _changes(members, problem, chosen, reason)
         if changes:
             if why is not None:
                 soon = now_s - self._changed_s < CALM * self._wait_s
@@ -185,6 +183,19 @@ class SitePlanning:
                 for a, b in zip(known.problem.streams, problem.streams, strict=True)
             )
         )
+
+    def _shares_are_off(self, members: Sequence[Member], present: SitePlan, now_s: float) -> bool:
+        """Whether the rates that streams have are too much for something, or clearly less than there is room for.
+
+        The same rates can often be had by many shares: those that are followed stay as long as they are good.
+        """
+        if overloaded(members, self._lines, now_s):
+            return True
+        if any(_limits_nothing(member, present.shares[member.stream.goal.name]) for member in members):
+            return True
+        given = [_given(member, present.shares[member.stream.goal.name]) for member in members]
+        possible = [share.frames_per_second for share in present.shares.values()]
+        return sum(possible) > (1 + WORTH) * sum(given) or min(possible) > (1 + WORTH) * min(given)
 
     def _must(self, members: Sequence[Member], best: SitePlan) -> str | None:
         """Why the present plans will not do, if so."""
@@ -251,6 +262,30 @@ def _has_room(plan: SitePlan) -> bool:
         len(share.ways) == 1 and share.frames_per_second >= ALL_OF_IT * share.asked_frames_per_second
         for share in plan.shares.values()
     )
+
+
+def _changes(
+    members: Sequence[Member], problem: SiteProblem, chosen: SitePlan, reason: str
+) -> dict[str, tuple[Mix, str]]:
+    """What streams get that is not what they have."""
+    changes: dict[str, tuple[Mix, str]] = {}
+    for member in members:
+        mix = _mix(member, problem, chosen.shares[member.stream.goal.name], lone=len(members) == 1)
+        if mix is not None and not mix.alike(member.stream.mix):
+            changes[member.stream.goal.name] = mix, reason
+    return changes
+
+
+def _given(member: Member, share: StreamShare) -> float:
+    """Frames per second that a stream has room for now."""
+    fps = None if member.stream.mix is None else member.stream.mix.frames_per_second
+    return fps if fps is not None else min(share.asked_frames_per_second, share.frames_per_second)
+
+
+def _limits_nothing(member: Member, share: StreamShare) -> bool:
+    """Whether a stream is still held to a rate although there is room for all that it asks for."""
+    limited = member.stream.mix is not None and member.stream.mix.frames_per_second is not None
+    return limited and share.frames_per_second >= ALL_OF_IT * share.asked_frames_per_second
 
 
 def _gone(member: Member) -> str | None:

@@ -12,6 +12,7 @@ from tiercut.coordinator.problem import as_choice
 from tiercut.coordinator.site.lines import LineEstimators
 from tiercut.coordinator.stream import PlannedStream
 from tiercut.errors import SettingsError
+from tiercut.plan import Plan
 from tiercut.planner import Problem, evaluate
 from tiercut.planner.objectives import LATENCY, THROUGHPUT
 from tiercut.planner.problem import Link, Node
@@ -20,6 +21,8 @@ from tiercut.planner.site import SharedLine, SiteProblem, SiteStream
 #: Part of each processor's and line's time that a full site may use: ways are dealt evenly and frames are spaced, so
 #: that less is kept free than for a stream whose frames nobody spaces (`keeping_up.FILLED`).
 SITE_FILLED = 0.95
+#: Streams that are planned as one are given other rates at once where those they have take more of something than this.
+OVERLOADED = 0.99
 #: A resource is in use all the time from this part of it on: frames that wait for each other leave gaps.
 BUSY = 0.65
 #: A node that serves other sites as well is taken for busy with them from this part of its time on.
@@ -44,11 +47,12 @@ def may_share(stream: PlannedStream, now_s: float) -> bool:
     """Whether a stream can be planned with others: it is the coordinator's to plan, and is to be quick or to give much.
 
     What others are to have of energy or accuracy says nothing of rates: they keep what they have. A stream whose frames
-    have stopped leaves its part to the others.
+    have stopped leaves its part to the others. One that misses its deadline may do so because the site is full.
     """
     if stream.control.mode != "auto" or stream.goal.objective not in {LATENCY.name, THROUGHPUT.name}:
         return False
-    return (stream.trouble is None or stream.mixed) and not (stream.ever_came and stream.fell_silent(now_s))
+    well = stream.trouble is None or stream.late or stream.mixed
+    return well and not (stream.ever_came and stream.fell_silent(now_s))
 
 
 def site_problem(
@@ -138,7 +142,7 @@ def loads(members: Iterable[Member], lines: LineEstimators, now_s: float) -> dic
     for member in members:
         rate_fps = member.stream.rate(now_s)
         asked_fps = max(rate_fps, member.asked_fps if math.isfinite(member.asked_fps) else 0.0)
-        for where, seconds in _busy(member, lines, now_s).items():
+        for where, seconds in _busy(member, member.stream.plan, lines, now_s).items():
             load = busy.setdefault(where, Load())
             load.asked += asked_fps * seconds
             load.now += rate_fps * seconds
@@ -146,9 +150,20 @@ def loads(members: Iterable[Member], lines: LineEstimators, now_s: float) -> dic
     return busy
 
 
-def _busy(member: Member, lines: LineEstimators, now_s: float) -> dict[str, float]:
+def overloaded(members: Iterable[Member], lines: LineEstimators, now_s: float) -> bool:
+    """Whether streams that are planned as one ask more of something than it has, by the rates that they were given."""
+    busy: dict[str, float] = {}
+    for member in members:
+        mix = member.stream.mix
+        fps = member.asked_fps if mix is None or mix.frames_per_second is None else mix.frames_per_second
+        for plan, share in () if mix is None or not math.isfinite(fps) else mix.plans:
+            for where, seconds in _busy(member, plan, lines, now_s).items():
+                busy[where] = busy.get(where, 0.0) + share * fps * seconds
+    return max(busy.values(), default=0.0) > OVERLOADED
+
+
+def _busy(member: Member, plan: Plan | None, lines: LineEstimators, now_s: float) -> dict[str, float]:
     """Seconds of each resource that a frame of a stream's plan takes."""
-    plan = member.stream.plan
     if plan is None:
         return {}
     try:
