@@ -19,9 +19,8 @@ from tiercut.planner.objectives import Floats
 from tiercut.planner.search import Bools
 from tiercut.planner.site.columns import Columns, columns_at
 from tiercut.planner.site.master import Master, Solved
-from tiercut.planner.site.pricing import Prices, cheapest
+from tiercut.planner.site.pricing import Pricing
 from tiercut.planner.site.resources import Resources
-from tiercut.planner.site.tables import Batch
 
 #: A plan is better when it costs less by this part.
 BETTER = 1e-7
@@ -46,7 +45,7 @@ class Filling:
 
     Attributes:
         master: The program.
-        batches: The tables of all plans; none where only known plans may be followed.
+        pricing: The search in all plans; none where only known plans may be followed.
         resources: What is shared.
         asked: (S) frames/s.
         weight: (S).
@@ -55,7 +54,7 @@ class Filling:
     """
 
     master: Master
-    batches: Sequence[Batch]
+    pricing: Sequence[Pricing]
     resources: Resources
     asked: Floats
     weight: Floats
@@ -123,7 +122,7 @@ class Filling:
         solved = self._first(rates)
         while True:
             self._least = solved.worth
-            if solved.level >= enough * (1 - BETTER) or not self.batches or self.searches >= MAX_SEARCHES:
+            if solved.level >= enough * (1 - BETTER) or not self.pricing or self.searches >= MAX_SEARCHES:
                 return solved
             added, self._least = self._search(solved.price, solved.worth * (1 - better), latency, latency)
             if not added:
@@ -143,10 +142,11 @@ class Filling:
         """Put in plans that cost less than what is sought; returns how many were new, and the least that any costs."""
         self.searches += 1
         least, found = np.full(len(sought), np.inf), []
-        for batch in self.batches:
-            one = cheapest(batch, Prices.of(batch, self.resources, price, latency), sought[batch.members])
-            least[batch.members] = one.least
-            found.append(columns_at(batch, one.places, self.resources))
+        for pricing in self.pricing:
+            members = pricing.batch.members
+            one = pricing.cheapest(self.resources, price, latency, sought[members])
+            least[members] = one.least
+            found.append(columns_at(pricing.batch, one.places, self.resources))
         return self._put(found, cost), least
 
     def _put(self, found: Sequence[Columns], cost: float) -> int:

@@ -28,6 +28,7 @@ OPTIONS: dict[str, bool | float | str] = {
     "presolve": "off",
     "solver": "simplex",
     "threads": 1,
+    "simplex_strategy": 4,
     "parallel": "off",
     "primal_feasibility_tolerance": CLOSE,
     "dual_feasibility_tolerance": CLOSE,

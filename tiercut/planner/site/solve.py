@@ -22,6 +22,7 @@ from tiercut.planner.site.columns import columns_of, latency_of
 from tiercut.planner.site.filling import Filling
 from tiercut.planner.site.master import Master, Solved
 from tiercut.planner.site.plan import SitePlan, StreamShare, Way
+from tiercut.planner.site.pricing import Pricing
 from tiercut.planner.site.problem import SiteProblem
 from tiercut.planner.site.resources import Resources, resources_of
 from tiercut.planner.site.tables import batches
@@ -83,8 +84,8 @@ def _plan(
     asked = np.array([min(stream.frames_per_second, MOST_FRAMES) for stream in problem.streams], dtype=np.float64)
     weight = np.array([stream.weight for stream in problem.streams], dtype=np.float64)
     master = Master(resources.capacity, asked, weight)
-    tables = batches(resources.problems, resources) if every_plan else []
-    filling = Filling(master, tables, resources, asked, weight)
+    pricing = [Pricing(batch) for batch in batches(resources.problems, resources)] if every_plan else []
+    filling = Filling(master, pricing, resources, asked, weight)
     possible = filling.start(columns_of(_possible(problem, resources, known), resources))
     level = filling.levels(possible)
     rates, bound = filling.most(level)

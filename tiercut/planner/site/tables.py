@@ -44,7 +44,8 @@ class Pieces:
         decode: (V, O) decoding.
         encode: (V, O) encoding.
         bits: (V, O) on the wire.
-        finish: (V, W, O) a station runs [cut, end), decoding not included.
+        finish: (V, W, O) a station decodes and runs [cut, end).
+        beyond: (V, C, O) a cloud node decodes and runs [cut, end).
         sums: (V, E, O) an edge runs [0, cut).
         runs: (V, E) whether an edge can run any block.
         latency_alone: (V); infinity where impossible or late, as in those that follow.
@@ -62,6 +63,7 @@ class Pieces:
     encode: Floats
     bits: Floats
     finish: Floats
+    beyond: Floats
     sums: Floats
     runs: Bools
     latency_alone: Floats
@@ -91,19 +93,20 @@ def pieces_of(problem: Problem) -> Pieces:
     deadline = min(deadline, LONGEST_SECONDS)
     costs = costs_of(problem, floor)
     cut, edges = costs.offers.cut, costs.edges
-    codecs = [problem.codecs[index] for index in costs.offers.codec]
+    codec = costs.offers.codec
     size_mb = np.zeros(costs.bits[:, 0].shape)
     for row, v in enumerate(costs.variants):
         blocks = costs.blocks[row]
         inside = cut < blocks
         size_mb[row, inside] = problem.variants[v].cut_bytes[cut[inside]] / 1e6
-    ratio = np.array([codec.ratio for codec in codecs])
+    ratio = np.array([one.ratio for one in problem.codecs])[codec]
     with np.errstate(over="ignore"):
         bits = np.minimum(size_mb / ratio * 8e6, MOST_BITS)
-        encode = _known(size_mb * np.array([codec.encode_seconds_per_mb for codec in codecs]))
-        decode = _known(size_mb * np.array([codec.decode_seconds_per_mb for codec in codecs]))
+        encode = _known(size_mb * np.array([one.encode_seconds_per_mb for one in problem.codecs])[codec])
+        decode = _known(size_mb * np.array([one.decode_seconds_per_mb for one in problem.codecs])[codec])
     stations = (*problem.edges, *problem.clouds)
     queues = np.array([node.queue_seconds for node in stations])
+    finish = _known(costs.finish - queues[:, None]) + decode[:, None]
     steps = np.where(np.isfinite(costs.edge_steps), costs.edge_steps, 0.0)
     sums = np.cumsum(steps, axis=-1) - steps
     before = costs.device[:, None] + costs.first[:, :edges]
@@ -117,7 +120,8 @@ def pieces_of(problem: Problem) -> Pieces:
         decode=decode,
         encode=encode,
         bits=bits,
-        finish=_known(costs.finish - queues[:, None]),
+        finish=finish,
+        beyond=finish[:, edges:],
         sums=sums[..., cut],
         runs=np.isfinite(costs.edge_steps[..., 0]),
         latency_alone=_within(costs.alone, deadline),
@@ -189,7 +193,7 @@ def batches(problems: Sequence[Problem], resources: Resources) -> list[Batch]:
 
 
 STACKED = (
-    "alone", "device", "decode", "encode", "bits", "finish", "sums", "runs",
+    "alone", "device", "decode", "encode", "bits", "finish", "beyond", "sums",
     "latency_alone", "latency_one", "latency_before", "latency_after", "queue",
 )  # fmt: skip
 
