@@ -22,13 +22,13 @@ from tiercut.planner.site.columns import Places
 from tiercut.planner.site.tables import Batch
 
 #: Prices of a second of latency that are tried, as parts of the best one so far, which is at first ...
-AROUND = (1.0, 3.0, 0.33, 9.0, 0.11, 27.0)
+AROUND = (1.0, 3.0, 0.33)
 
 #: ... this part of what is sought, per second of the deadline.
 FIRST_PART = 0.3
 
 #: So few first halves of a stream are joined with all second halves without asking for tighter bounds.
-FEW = 8
+FEW = 32
 
 #: So many are at once.
 CHUNK = 128
@@ -80,6 +80,8 @@ class TwoHops:
         self._no_first = np.where(np.isfinite(batch.of["latency_before"]), 0.0, np.inf)
         self._no_second = np.where(np.isfinite(batch.of["latency_after"]), 0.0, np.inf)
         self._no_block = np.where(batch.runs, 0.0, np.inf)
+        fastest = _Bounds(self, _free(batch), np.arange(len(batch.members))).at(None)
+        self._no_first[fastest > batch.deadline[:, None, None, None]] = np.inf
 
     def cheapest(self, prices: Prices, sought: Floats) -> tuple[Places, Floats]:
         """Of every edge the best plan below what is sought (S), and (S) the least, or a bound below it."""
@@ -176,6 +178,12 @@ def _lowest(bound: Floats, members: Ints, sought: Floats) -> Halves:
     at, edge = np.nonzero(lowest < sought[members][:, None])
     v, offer = np.divmod(best[at, edge], offers)
     return Halves(members[at], v, edge, offer)
+
+
+def _free(batch: Batch) -> Prices:
+    """Prices by which a plan costs its latency."""
+    nothing = np.zeros(batch.station.shape)
+    return Prices(nothing[:, 0], nothing, nothing, np.zeros(batch.second.shape), 1.0)
 
 
 class _Bounds:
