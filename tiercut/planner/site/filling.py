@@ -166,13 +166,15 @@ class Filling:
         return not known
 
     def _note_short(self, solved: Solved, streams: Sequence[int]) -> None:
-        """What streams are short of: what has a price, and is connected to them by plans that are followed."""
+        """What streams are short of: what has a price and they could use, where it is theirs or that of their like."""
         scarce = solved.price > BETTER * solved.price.max(initial=0.0)
-        group = _groups(self.master.all_columns(), solved.plans > 0, scarce, len(self.asked))
-        by_price = np.argsort(-solved.price, kind="stable")
+        columns = self.master.all_columns()
+        group = _groups(columns, solved.plans > 0, scarce, len(self.asked))
+        owner = np.repeat(columns.stream, columns.counts)
+        by_price = np.argsort(-solved.price, kind="stable").tolist()
         for stream in streams:
-            mine = group.get(stream, set())
-            self.short[stream] = tuple(int(row) for row in by_price if row in mine)
+            mine = group[stream] & set(columns.rows[owner == stream].tolist())
+            self.short[stream] = tuple(row for row in by_price if row in mine)
 
 
 def _groups(columns: Columns, followed: Bools, scarce: Bools, streams: int) -> dict[int, set[int]]:

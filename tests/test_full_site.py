@@ -1,0 +1,286 @@
+"""Streams of a full site planned as one: when that begins and ends, what each gets, and what is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from msgspec import UNSET
+
+from tests.coordinating import Checked, Told, goal
+from tiercut.coordinator.events import ControlHeard, PlanHeard, SourceHeard, StreamWanted
+from tiercut.coordinator.mix import Mix
+from tiercut.coordinator.site.lines import LineEstimators, line_of
+from tiercut.errors import SettingsError
+from tiercut.estimate.links import LinkSample
+from tiercut.protocol.nodes import StreamControl
+from tiercut.protocol.streams import SourceReport
+
+#: A frame takes a device 400 ms, an edge 40 ms and a cloud node 4 ms.
+ASKED_FPS = 10.0
+
+
+def crowd(count: int = 6, *, cloud: bool = False, told: Told | None = None, **weights: float) -> Told:
+    """Devices that each read a camera, and one edge: together they ask for more than it has."""
+    told = told or Told()
+    for index in range(count):
+        name = f"cam{index}"
+        told.coordinator.handle(StreamWanted(goal(name, device=f"d{index}", weight=weights.get(name, 1.0))))
+        told.node("device", f"d{index}", 1.0)
+    told.node("edge", "e", 0.1)
+    if cloud:
+        told.node("cloud", "c", 0.01)
+    told.passes(3.0)
+    return told
+
+
+def works(told: Told, seconds: float, count: int = 6, asked_fps: float | None = ASKED_FPS) -> None:
+    """All streams give frames for a while: as many as the site has room for, or as an edge of 25 a second takes."""
+    names = [f"cam{index}" for index in range(count)]
+    end_s = told.now_s + seconds
+    began_s = told.now_s
+    while told.now_s < end_s:
+        round_s = told.now_s
+        for name in names:
+            mix = told.mixes[name]
+            room_fps = min(asked_fps or 10.0, mix.frames_per_second or 25.0 / count)
+            told.fps[name] = room_fps
+            told.frames(1, name, every_s=0.0)
+            told.now_s = round_s
+        told.now_s = round_s + 1 / max(told.fps.values())
+        told.do([])
+        told.tick()
+        for name in names:
+            if int(told.now_s / 2) != int(round_s / 2):
+                report(told, name, asked_fps, told.now_s - began_s)
+
+
+def report(told: Told, name: str, asked_fps: float | None, seconds: float) -> None:
+    """The node that reads a sensor says what it gives and what of it gets through."""
+    frames = {"captured": int(1e6 + seconds * (asked_fps or 9.0)), "done": int(1e6 + seconds * told.fps[name])}
+    device = told.coordinator.goal(name).device
+    said = SourceReport(stream=name, node=device, state="running", frames=frames, frames_per_second=asked_fps or UNSET)
+    told.coordinator.handle(SourceHeard(said, told.now_s))
+
+
+def rates(told: Told) -> list[float]:
+    """What each stream has room for."""
+    return [mix.frames_per_second or ASKED_FPS for _, mix in sorted(told.mixes.items())]
+
+
+def test_streams_of_a_full_site_get_all_that_it_has_in_equal_parts() -> None:
+    told = crowd()
+    assert {plan.edge for plan in told.plans.values()} == {"e"}
+    works(told, 12)
+    # the edge has 25 frames/s and each device 2.5: together 40, hardly anything of it free
+    assert sum(rates(told)) == pytest.approx(0.95 * 40, rel=0.03)
+    assert max(rates(told)) == pytest.approx(min(rates(told)), rel=0.05)
+    assert {plan.edge for mix in told.mixes.values() for plan, _ in mix.plans} == {"e", None}
+    assert told.capacity is not None
+    assert told.capacity.as_one
+    assert told.capacity.planned == pytest.approx(0.95 * 40, rel=0.03)
+    assert told.capacity.edges_alone == pytest.approx(0.95 * 25, rel=0.03)
+    assert told.capacity.devices_alone == pytest.approx(0.95 * 15, rel=0.03)
+    assert told.capacity.bound == pytest.approx(40, rel=0.03)
+
+
+def test_site_with_room_for_all_is_planned_one_by_one() -> None:
+    told = crowd(3)
+    works(told, 10, 3, asked_fps=2.0)
+    assert all(mix.plain for mix in told.mixes.values())
+    assert told.capacity is not None
+    assert not told.capacity.as_one
+    assert told.capacity.short == []
+    assert len(told.reasons) == 3
+
+
+def test_what_is_short_is_said_with_all_that_ask_for_it() -> None:
+    told = crowd()
+    works(told, 12)
+    said = told.explained["cam0"]
+    assert said["short"]["message"] == (
+        "the processor of edge/e is short: 6 streams ask for 60 frames/s, the site has room for 38, 6.33 of them "
+        "for 'cam0'"
+    )
+    assert said["room_frames_per_second"] == pytest.approx(6.33, abs=0.01)
+    assert sum(each["share"] for each in said["mix"]) == pytest.approx(1, abs=0.01)
+
+
+def test_stream_of_twice_the_weight_gets_twice_as_many_frames() -> None:
+    told = crowd(cam0=2.0)
+    works(told, 15, asked_fps=20.0)
+    first, *others = rates(told)
+    assert first == pytest.approx(2 * others[0], rel=0.05)
+
+
+def test_site_that_has_room_again_is_planned_one_by_one() -> None:
+    told = crowd()
+    works(told, 12)
+    changes = len(told.reasons)
+    works(told, 30, asked_fps=1.0)
+    assert all(mix.plain for mix in told.mixes.values())
+    assert told.capacity is not None
+    assert not told.capacity.as_one
+    assert all(told.explained[name]["short"] is None for name in told.mixes)
+    works(told, 30, asked_fps=1.0)
+    assert len(told.reasons) == changes + 6
+
+
+def test_steady_full_site_changes_nothing() -> None:
+    told = crowd()
+    works(told, 12)
+    changes = len(told.reasons)
+    works(told, 60)
+    assert len(told.reasons) == changes
+
+
+def test_frames_of_a_full_site_leave_a_node_that_is_gone_at_once() -> None:
+    told = crowd(cloud=True)
+    told.mbps = dict.fromkeys([("e", "c"), *((f"d{index}", "c") for index in range(6))], 2.0)
+    works(told, 15, asked_fps=40.0)
+    assert {"e"} <= {plan.edge for mix in told.mixes.values() for plan, _ in mix.plans}
+    told.status("edge", "e", state="offline")
+    told.passes(0.75)
+    assert {plan.edge for mix in told.mixes.values() for plan, _ in mix.plans} == {None}
+
+
+def test_stream_that_falls_silent_leaves_its_part_to_the_others() -> None:
+    told = crowd()
+    works(told, 12)
+    assert rates(told)[0] == pytest.approx(0.95 * 40 / 6, rel=0.03)
+    del told.mixes["cam5"]
+    works(told, 30, 5)
+    assert rates(told)[0] == pytest.approx(0.95 * 37.5 / 5, rel=0.03)
+
+
+def test_hub_that_starts_again_goes_on_with_the_plans_of_a_full_site() -> None:
+    told = crowd()
+    works(told, 12)
+    before, again = dict(told.mixes), Told()
+    for name, mix in before.items():
+        again.mixes[name], again.plans[name] = mix, mix.first
+        again.coordinator.handle(StreamWanted(goal(name, device=f"d{name[3:]}")))
+        published = mix.message(stream=name, model=goal().model, model_name="m", reason="before")
+        again.coordinator.handle(PlanHeard(published))
+        again.node("device", f"d{name[3:]}", 1.0)
+    again.node("edge", "e", 0.1)
+    works(again, 20)
+    assert all(mix.same_plans(before[name]) for name, mix in again.mixes.items())
+    assert all(mix.alike(before[name]) for name, mix in again.mixes.items())
+
+
+def test_plan_by_hand_is_left_alone_and_counts_as_taken() -> None:
+    told = crowd()
+    works(told, 12)
+    hand = next(plan for plan, _ in told.mixes["cam0"].plans if plan.edge == "e")
+    told.coordinator.handle(ControlHeard("cam0", StreamControl(mode="plan", plan=hand)))
+    works(told, 15)
+    assert told.mixes["cam0"].plain
+    assert told.plans["cam0"].edge == "e"
+    assert all(not told.mixes[f"cam{index}"].plain for index in range(1, 6))
+
+
+def test_lone_stream_that_is_to_give_all_it_can_goes_every_way() -> None:
+    told = Told()
+    told.coordinator.handle(StreamWanted(goal("cam0", device="d0", objective="throughput")))
+    told.node("device", "d0", 1.0)
+    told.node("edge", "e", 0.5)
+    told.passes(5.0)
+    told.frames(5, "cam0")
+    told.passes(3.0)
+    mix = told.mixes["cam0"]
+    assert len(mix.plans) > 1
+    assert mix.frames_per_second is None  # its window alone holds frames back
+
+
+def test_node_that_refuses_a_part_of_a_mix_is_left_alone() -> None:
+    told = crowd()
+    told.unready["e"] = "no room"
+    works(told, 3)
+    assert {plan.edge for plan in told.plans.values()} == {"e"}  # what works stays for now
+    assert told.explained["cam0"]["trouble"] == "the last plan stays: edge/e refuses: no room"
+    works(told, 24)
+    assert all(plan.edge is None for mix in told.mixes.values() for plan, _ in mix.plans)
+
+
+# ---------------------------------------------------------------------- lines
+
+
+def test_line_that_several_share_is_not_planned_twice() -> None:
+    uplink = line_of("uplink", ["device -> cloud", "edge -> cloud"], 2.0)
+    slow = dict.fromkeys([("e", "c"), *((f"d{index}", "c") for index in range(6))], 2.0)
+    told = crowd(told=Told(coordinator=Checked(lines=[uplink]), mbps=slow), cloud=True)
+    works(told, 15, asked_fps=40.0)
+    assert told.capacity is not None
+    assert told.capacity.load["uplink"] <= 0.951
+    assert {plan.cloud for mix in told.mixes.values() for plan, _ in mix.plans} == {"c", None}
+
+
+def carried(turns: str, *, mbps: float, count: int = 40, size: int = 5000) -> LineEstimators:
+    """A line that two hops keep busy, in turns or sharing it."""
+    line = line_of("uplink", ["device -> cloud", "edge -> cloud"], 9.0)
+    lines, alone_s = LineEstimators([line]), size * 8e-6 / mbps
+    for index in range(count):
+        sender = ("device/d", "edge/e")[index % 2]
+        ended_s = alone_s * (index + 1 if turns == "turns" else 2 * (index // 2 + 1))
+        waited_s = 2 * alone_s  # behind the one before it, or beside it
+        sample = LinkSample(at_s=ended_s + 0.005, payload_bytes=size, seconds=waited_s + 0.005)
+        lines.observe(sender, "cloud/c", sample, 0.005)
+    return lines
+
+
+@pytest.mark.parametrize("turns", ["turns", "shared"])
+@pytest.mark.parametrize("mbps", [0.5, 2.0])
+def test_busy_line_carries_what_all_its_hops_send(turns: str, mbps: float) -> None:
+    lines = carried(turns, mbps=mbps)
+    assert lines.mbps(lines.lines[0], 40 * 5000 * 8e-6 / mbps) == pytest.approx(mbps, rel=0.1)
+
+
+def test_line_that_is_idle_carries_what_was_declared_until_it_is_measured() -> None:
+    lines = LineEstimators([line_of("uplink", ["edge -> cloud"], 9.0)])
+    assert lines.mbps(lines.lines[0], 0.0) == pytest.approx(9.0)
+    for index in range(1, 20):
+        at_s = 10.0 * index
+        for size in (200, 20_000):
+            sample = LinkSample(at_s=at_s, payload_bytes=size, seconds=0.005 + size * 8e-6 / 3.0, probe=True)
+            lines.observe("edge/e", "cloud/c", sample, 0.005)
+    assert lines.mbps(lines.lines[0], 200.0) == pytest.approx(3.0, rel=0.1)
+
+
+@pytest.mark.parametrize("hop", ["device", "edge -> device", "edge -> nowhere", "edge/ -> cloud", "edge/e > cloud"])
+def test_hop_that_is_none_is_refused(hop: str) -> None:
+    with pytest.raises(SettingsError, match="line 'uplink'"):
+        line_of("uplink", [hop], None)
+
+
+def test_line_carries_the_hops_that_it_names() -> None:
+    line = line_of("radio", ["device/a -> edge", "device/b->edge/e"], None)
+    assert line.carries("device/a", "edge/f")
+    assert line.carries("device/b", "edge/e")
+    assert not line.carries("device/b", "edge/f")
+    assert not line.carries("device/c", "edge/e")
+
+
+# ---------------------------------------------------------------------- mixes
+
+
+def test_mix_is_published_and_heard_as_it_is() -> None:
+    told = crowd()
+    works(told, 12)
+    mix = told.mixes["cam0"]
+    message = mix.message(stream="cam0", model=goal().model, model_name="m", reason="why")
+    assert Mix.heard(message) == mix
+    assert sum(share for _, share in message.mix) == pytest.approx(1)
+
+
+def test_mixes_are_alike_within_limits() -> None:
+    told = crowd()
+    works(told, 12)
+    mix = told.mixes["cam0"]
+    rate = mix.frames_per_second or 0.0
+    assert mix.numbered(9).alike(mix)
+    assert not mix.alike(None)
+    assert replace(mix, frames_per_second=1.05 * rate).alike(mix)
+    assert not replace(mix, frames_per_second=1.2 * rate).alike(mix)
+    assert not replace(mix, frames_per_second=None).alike(mix)
+    assert not replace(mix, plans=mix.plans[:1]).alike(mix)
