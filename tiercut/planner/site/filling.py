@@ -10,7 +10,7 @@ all plans.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -36,7 +36,7 @@ MAX_STEPS = 200
 
 #: Rates that are kept from one program to the next may be this part lower: a solver keeps its bounds to 1e-9, which is
 #: much of a rate that takes next to nothing. The next is tried where the first leaves no solution.
-LOOSE = (1e-8, 1e-6, 1e-4, 1.0)
+LOOSE = (1e-8, 1e-6, 1e-4)
 
 
 @dataclass
@@ -61,6 +61,9 @@ class Filling:
     searches: int = 0
     short: dict[int, tuple[int, ...]] = field(default_factory=dict)
     _known: set[tuple[int, object]] = field(default_factory=set)
+    _last: Solved | None = None
+    _failed: bool = False
+    _least: Floats = field(default_factory=lambda: np.zeros(0))
 
     def start(self, known: Columns) -> Bools:
         """Put in known plans and the quickest ones; returns (S) which streams have any."""
@@ -81,6 +84,8 @@ class Filling:
             highest = float((self.asked[active] / self.weight[active]).min())
             self.master.seek_level(active, highest)
             solved = self._best(level, enough=highest)
+            if self._failed:
+                break
             level[active] = np.minimum(self.asked[active], self.weight[active] * solved.level)
             done = self.asked[active] <= self.weight[active] * solved.level * (1 + BETTER)
             if not done.any():
@@ -92,11 +97,15 @@ class Filling:
         return level
 
     def most(self, level: Floats) -> tuple[Floats, float]:
-        """(S) the rates that are most in all where no stream has less than its level, and a bound on their sum."""
+        """(S) the rates that are most in all where no stream has less than its level, and a bound on their sum.
+
+        Infinity stands for no bound, where the solver fails.
+        """
         self.master.seek(np.full(len(level), -1.0), np.zeros(len(self.master.latency)))
         solved, least = self._best(level), self._least
-        rates = np.maximum(solved.rates, level)
-        return rates, self._bound(solved, least, -solved.value)
+        if self._failed:
+            return level, np.inf
+        return np.maximum(solved.rates, level), self._bound(solved, least, -solved.value)
 
     def _bound(self, solved: Solved, least: Floats, value: float) -> float:
         """What no plan exceeds: prices made so high that no plan costs less than a frame is worth (weak duality)."""
@@ -112,31 +121,36 @@ class Filling:
     def quickest(self, rates: Floats) -> Solved:
         """Those rates in the least time: the sum of rate and latency."""
         self.master.seek(np.zeros(len(rates)), self.master.latency)
-        return self._best(rates, latency=1.0, better=QUICKER)
+        solved = self._best(rates, latency=1.0, better=QUICKER)
+        later = len(self.master.latency) - len(solved.plans)  # put in after the last solution, if the solver fails
+        return replace(solved, plans=np.pad(solved.plans, (0, later)))
 
     def _best(self, rates: Floats, *, latency: float = 0.0, better: float = BETTER, enough: float = np.inf) -> Solved:
         """The program's solution over all plans, where streams (S) have at least those rates.
 
-        No plan makes it better by that part, or it is enough.
+        No plan makes it better by that part, or it is enough. Where the solver fails: the last solution.
         """
         solved = self._first(rates)
-        while True:
-            self._least = solved.worth
+        self._failed = solved is None
+        solved = solved or self._last or self.master.nothing()
+        while not self._failed:
+            self._last, self._least = solved, solved.worth
             if solved.level >= enough * (1 - BETTER) or not self.pricing or self.searches >= MAX_SEARCHES:
                 return solved
             added, self._least = self._search(solved.price, solved.worth * (1 - better), latency, latency)
             if not added:
                 return solved
             solved = self.master.solve() or solved
+        return solved
 
-    def _first(self, rates: Floats) -> Solved:
-        """The solution over the plans that are known so far."""
+    def _first(self, rates: Floats) -> Solved | None:
+        """The solution over the plans that are known so far; ``None`` where the solver fails."""
         for loose in LOOSE:
             self.master.bound_rates(rates * (1 - loose), self.asked)
             solved = self.master.solve()
             if solved is not None:
                 return solved
-        raise RuntimeError("no frames at all are too many")
+        return None
 
     def _search(self, price: Floats, sought: Floats, latency: float, cost: float) -> tuple[int, Floats]:
         """Put in plans that cost less than what is sought; returns how many were new, and the least that any costs."""

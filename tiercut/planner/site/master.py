@@ -32,7 +32,17 @@ OPTIONS: dict[str, bool | float | str] = {
     "parallel": "off",
     "primal_feasibility_tolerance": CLOSE,
     "dual_feasibility_tolerance": CLOSE,
+    "small_matrix_value": 1e-12,
 }
+
+
+#: What is changed, from the start, where that ends without a solution.
+SLOWER: tuple[dict[str, bool | float | str], ...] = (
+    {"simplex_strategy": 1},
+    {"presolve": "on", "simplex_strategy": 1},
+    {"presolve": "on", "primal_feasibility_tolerance": 1e-7, "dual_feasibility_tolerance": 1e-7},
+    {"solver": "ipm"},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,19 +166,28 @@ class Master:
         return Columns.joined(self.columns)
 
     def solve(self) -> Solved | None:
-        """The best over the plans that it has; ``None`` where the bounds on the rates leave nothing.
-
-        Raises:
-            RuntimeError: the solver finds neither, even from the start.
-        """
-        self._highs.run()
-        if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-            self._highs.clearSolver()
+        """The best over the plans that it has; ``None`` where the bounds on the rates leave nothing, or it fails."""
+        for options in ({}, *SLOWER):
+            for name, value in options.items():
+                self._highs.clearSolver()
+                self._highs.setOptionValue(name, value)
             self._highs.run()
-        if self._highs.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
-            return None
-        if self._highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-            raise RuntimeError(str(self._highs.getModelStatus()))
+            status = self._highs.getModelStatus()
+            for name in options:
+                self._highs.setOptionValue(name, OPTIONS[name])
+            if status == highspy.HighsModelStatus.kInfeasible:
+                return None
+            if status == highspy.HighsModelStatus.kOptimal:
+                return self._solution()
+        return None
+
+    def nothing(self) -> Solved:
+        """No frames."""
+        streams = np.zeros(self.streams)
+        return Solved(0.0, 0.0, streams, np.zeros(len(self.latency)), np.zeros(self.resources), streams, streams)
+
+    def _solution(self) -> Solved:
+        """What the solver has found."""
         solution = self._highs.getSolution()
         values, duals = np.array(solution.col_value), np.array(solution.row_dual)
         resources, streams = self.resources, self.streams

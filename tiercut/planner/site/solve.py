@@ -44,6 +44,9 @@ MOST_FRAMES = 1e6
 #: A stream that has this part less has all it asks for; a resource that is busy for less is not.
 CLOSE = 1e-6
 
+#: Instead of 0 where it divides.
+TINY = 1e-30
+
 
 def plan_site(problem: SiteProblem, *, known: Known | None = None, least_share: float = LEAST_SHARE) -> SitePlan:
     """The best plans for all streams: fair rates first, then most frames, then least latency.
@@ -149,12 +152,16 @@ def _site_plan(problem: SiteProblem, filling: Filling, solved: Solved, possible:
     resources, columns = filling.resources, filling.master.all_columns()
     load: defaultdict[str, float] = defaultdict(float, problem.taken)
     ways: list[list[Way]] = [[] for _ in problem.streams]
-    for index in np.flatnonzero(solved.plans > CLOSE * filling.asked[columns.stream].clip(max=1.0)).tolist():
-        at, plan, rate = int(columns.stream[index]), columns.plan[index], float(solved.plans[index])
-        choice = plan.choice(resources.problems[at])
-        ways[at].append(Way(choice=choice, frames_per_second=rate, latency_seconds=latency_of(resources, at, plan)))
-        for where, seconds in resources.busy_seconds(at, plan).items():
-            load[where] += rate * seconds
+    many = filling.master.by_stream(solved.plans) / np.maximum(filling.asked, TINY)
+    plans = solved.plans / np.maximum(1.0, many[columns.stream])  # the solver's last digits
+    for index in np.flatnonzero(plans > CLOSE * filling.asked[columns.stream].clip(max=1.0)).tolist():
+        at, plan, rate = int(columns.stream[index]), columns.plan[index], float(plans[index])
+        seconds = latency_of(resources, at, plan)
+        ways[at].append(
+            Way(choice=plan.choice(resources.problems[at]), frames_per_second=rate, latency_seconds=seconds)
+        )
+        for where, busy in resources.busy_seconds(at, plan).items():
+            load[where] += rate * busy
     shares, least = {}, np.inf
     for at, stream in enumerate(problem.streams):
         mine = tuple(sorted(ways[at], key=lambda way: -way.frames_per_second))
