@@ -154,7 +154,7 @@ def _site_plan(problem: SiteProblem, filling: Filling, solved: Solved, possible:
     ways: list[list[Way]] = [[] for _ in problem.streams]
     many = filling.master.by_stream(solved.plans) / np.maximum(filling.asked, TINY)
     plans = solved.plans / np.maximum(1.0, many[columns.stream])  # the solver's last digits
-    for index in np.flatnonzero(plans > CLOSE * filling.asked[columns.stream].clip(max=1.0)).tolist():
+    for index in np.flatnonzero(plans > CLOSE * filling.asked[columns.stream].clip(1e-3, 1.0)).tolist():
         at, plan, rate = int(columns.stream[index]), columns.plan[index], float(plans[index])
         seconds = latency_of(resources, at, plan)
         ways[at].append(
