@@ -1,7 +1,7 @@
-"""How long a plan takes, and how far planning stream by stream is from the best for all.
+"""How long a plan takes, of one stream and of all streams of a site together.
 
 ``python -m bench.planner`` takes a minute, on one core. Problems are drawn with a seed: a device before three edges and
-two cloud nodes, all linked. The gap is measured on small sites where every combination of plans can be tried.
+two cloud nodes, all linked.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.machine import machine
 from tests.planning import solve, solve_top
+from tiercut.planner import Problem, SharedLine, SiteProblem, SiteStream, plan_site, plan_site_with
+from tiercut.planner.document import read_problem
 
 OBJECTIVES = ("latency", "accuracy", "energy", "throughput")
 SIZES = {
@@ -162,6 +165,59 @@ def many_streams(count: int) -> dict[str, float]:
     return {"streams": count, "seconds": time.perf_counter() - start}
 
 
+def full_site(streams: int, deadline_seconds: float | None) -> SiteProblem:
+    """Streams that ask 30 frames/s each of a site that has far less: 100 blocks, 2 codecs and raw, a shared uplink."""
+    draw = random.Random(1)
+    base = problem(1, blocks=100, variants=1)
+    base["codecs"] = base["codecs"][:2]
+    if deadline_seconds:
+        base["constraints"] = {"deadline_seconds": deadline_seconds}
+    found = []
+    for index in range(streams):
+        own = json.loads(json.dumps(base).replace('"device"', f'"device{index}"'))
+        own["nodes"][0] |= {"tier": "device", "slowdown": draw.choice((0.5, 1, 2))}
+        found.append(SiteStream(name=f"s{index}", problem=read_problem(own), frames_per_second=30.0))
+    crossing = frozenset(ends for stream in found for ends in stream.problem.links if ends[1].startswith("cloud"))
+    return SiteProblem(streams=tuple(found), lines=(SharedLine(name="uplink", links=crossing, mbps=20.0),))
+
+
+def site_time(streams: int, deadline_seconds: float | None, repeats: int) -> dict[str, Any]:
+    """Milliseconds of processor time (least of several) for planning all streams of a full site.
+
+    From nothing; with the plans followed so far as one edge has become 20 % slower; and with those plans alone.
+    """
+    site = full_site(streams, deadline_seconds)
+    plan = plan_site(site)
+    known = {name: [way.choice for way in share.ways] for name, share in plan.shares.items()}
+    slower = replace(site, streams=tuple(replace(one, problem=_slower_edge(one.problem)) for one in site.streams))
+    runs: dict[str, Callable[[], object]] = {
+        "cold_ms": lambda: plan_site(site),
+        "with_known_ms": lambda: plan_site(slower, known=known),
+        "known_alone_ms": lambda: plan_site_with(slower, known),
+    }
+    return {
+        "streams": streams,
+        "deadline_seconds": deadline_seconds,
+        **{name: 1e3 * min(cpu_seconds(run, repeats)) for name, run in runs.items()},
+        "frames_per_second": plan.frames_per_second,
+        "gap": plan.gap,
+    }
+
+
+def _slower_edge(problem: Problem) -> Problem:
+    return problem.with_nodes(lambda node: replace(node, slowdown=1.2 * node.slowdown) if node.id == "edge0" else node)
+
+
+def cpu_seconds(run: Callable[[], object], repeats: int) -> list[float]:
+    """Processor seconds of each of several runs."""
+    taken = []
+    for _ in range(repeats):
+        start = time.process_time()
+        run()
+        taken.append(time.process_time() - start)
+    return taken
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -181,8 +237,15 @@ def main() -> None:
         print(f"  best 5 plans (solve_top) p50 {1e3 * top:6.0f}")
     many = many_streams(args.streams)
     print(f"{many['streams']} such streams, all four objectives in turn: {many['seconds']:.2f} s")
+    sites = [site_time(count, late, 5) for count in (8, 100) for late in (None, 0.3, 0.15)]
+    print(
+        "all streams of a full site: 3 edges, 2 cloud nodes, 100 cuts, 2 codecs and raw; milliseconds of processor time"
+    )
+    for row in sites:
+        timed = "   ".join(f"{name[:-3]} {row[name]:6.1f}" for name in ("cold_ms", "with_known_ms", "known_alone_ms"))
+        print(f"  {row['streams']:3} streams, deadline {row['deadline_seconds']!s:<5} {timed}   gap {row['gap']:.1e}")
     if args.json:
-        figures = {"one": one, "many": many}
+        figures = {"one": one, "many": many, "sites": sites}
         args.json.write_text(json.dumps({"machine": machine(), **figures}, indent=1) + "\n", encoding="utf-8")
 
 
