@@ -24,6 +24,9 @@ JPEG_BYTES = 16_000
 #: Of ``int8+zstd`` on this model's tensors, and of JPEG; measured by `tiercut profile` at seven cuts.
 SECONDS_PER_MB = {"int8+zstd": (0.0006, 0.0004), "jpeg": (0.0015, 0.0022)}
 
+#: Cuts behind the first layer: before it the tensors are still the frame.
+LAYERS = (5, 97)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -35,6 +38,7 @@ class Setting:
         lan_mbps: From a device to the edge, each.
         uplink_mbps: From the site to the cloud, all together.
         ratio: What a codec makes of an intermediate result: bytes in by bytes out.
+        frame_bytes: Of a frame as it is sent whole; `JPEG_BYTES`, or 150,528 as it is.
         uplink_seconds: Latency of the uplink.
     """
 
@@ -43,6 +47,7 @@ class Setting:
     lan_mbps: float = 100.0
     uplink_mbps: float = 5.0
     ratio: float = 4.0
+    frame_bytes: int = JPEG_BYTES
     uplink_seconds: float = 0.01
 
 
@@ -52,7 +57,8 @@ def problem_of(setting: Setting, device: str = "device-0") -> Problem:
     share, sizes = np.array(profile["block_share"]), np.array(profile["cut_bytes"], dtype=np.float64)
     seconds = {"full": share / share.sum() * WHOLE_SECONDS}
     up = Link(setting.uplink_seconds, setting.uplink_mbps)
-    jpeg = Codec("jpeg", float(sizes[0]) / JPEG_BYTES, *SECONDS_PER_MB["jpeg"], cuts=(0, 0))
+    jpeg = Codec("jpeg", float(sizes[0]) / setting.frame_bytes, *SECONDS_PER_MB["jpeg"], cuts=(0, 0))
+    pictures = (jpeg,) if setting.frame_bytes < sizes[0] else ()
     return Problem(
         name="efficientnet-lite0",
         variants=(Variant("full", 1.0, sizes),),
@@ -60,7 +66,7 @@ def problem_of(setting: Setting, device: str = "device-0") -> Problem:
         edges=(Node("edge", "edge", seconds, setting.edge),),
         clouds=(Node("cloud", "cloud", seconds, 1.0),),
         links={(device, "edge"): Link(0.001, setting.lan_mbps), ("edge", "cloud"): up, (device, "cloud"): up},
-        codecs=(RAW, jpeg, Codec("int8+zstd", setting.ratio, *SECONDS_PER_MB["int8+zstd"])),
+        codecs=(RAW, *pictures, Codec("int8+zstd", setting.ratio, *SECONDS_PER_MB["int8+zstd"], cuts=LAYERS)),
         objective=LATENCY,
     )
 

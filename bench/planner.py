@@ -18,6 +18,7 @@ from typing import Any
 
 from bench.machine import machine
 from tests.planning import solve, solve_top
+from tests.site_brute_force import best_rates, least_latency, random_site
 from tiercut.planner import Problem, SharedLine, SiteProblem, SiteStream, plan_site, plan_site_with
 from tiercut.planner.document import read_problem
 
@@ -204,6 +205,21 @@ def site_time(streams: int, deadline_seconds: float | None, repeats: int) -> dic
     }
 
 
+def site_gap(sites: int) -> dict[str, float]:
+    """How far rates and latency are from those of a program over every plan, on so many small random sites."""
+    off, late = [0.0], [0.0]
+    for seed in range(sites):
+        site = random_site(seed, streams=1 + seed % 4)
+        fair, plan = best_rates(site), plan_site(site.read(), least_share=0.0)
+        shares = plan.shares.values()
+        pairs = zip(shares, fair.rates, strict=True)
+        off += [abs(share.frames_per_second - rate) / (rate + 1e-3) for share, rate in pairs]
+        if sum(fair.rates):
+            taken = sum(way.frames_per_second * way.latency_seconds for share in shares for way in share.ways)
+            late.append(taken / least_latency(fair) - 1)
+    return {"sites": sites, "most_off": max(off), "most_latency_lost": max(late)}
+
+
 def _slower_edge(problem: Problem) -> Problem:
     return problem.with_nodes(lambda node: replace(node, slowdown=1.2 * node.slowdown) if node.id == "edge0" else node)
 
@@ -223,6 +239,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=20, help="runs per problem")
     parser.add_argument("--streams", type=int, default=1000, help="streams in the long run")
+    parser.add_argument("--sites", type=int, default=100, help="small sites that are planned beside every plan")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
     print(machine())
@@ -244,8 +261,11 @@ def main() -> None:
     for row in sites:
         timed = "   ".join(f"{name[:-3]} {row[name]:6.1f}" for name in ("cold_ms", "with_known_ms", "known_alone_ms"))
         print(f"  {row['streams']:3} streams, deadline {row['deadline_seconds']!s:<5} {timed}   gap {row['gap']:.1e}")
+    gap = site_gap(args.sites)
+    print(f"{gap['sites']} small sites beside every plan: rates off by {gap['most_off']:.1e} at most, ", end="")
+    print(f"rate x latency by {gap['most_latency_lost']:.1e}")
     if args.json:
-        figures = {"one": one, "many": many, "sites": sites}
+        figures = {"one": one, "many": many, "sites": sites, "gap": gap}
         args.json.write_text(json.dumps({"machine": machine(), **figures}, indent=1) + "\n", encoding="utf-8")
 
 
