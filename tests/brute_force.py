@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -128,6 +129,11 @@ def price(
             coding = codec.get("encode_seconds_per_mb", 0) + codec.get("decode_seconds_per_mb", 0)
             seconds.append(link["latency_seconds"] + transmit + size / 1e6 * coding)
             joules += transmit * link.get("watts", 0) if node is device else 0.0
+    if not all(fits(variant, node, a, b) for node, a, b in stops):
+        return None
+    back = way_back(problem, stops[-1][0]["id"])
+    if back == math.inf:
+        return None
     return {
         "variant": variant["name"],
         "device": device["id"],
@@ -136,8 +142,38 @@ def price(
         "first_cut": first,
         "second_cut": second,
         "codecs": [codec["name"] for codec in codecs],
-        "latency_seconds": sum(seconds),
+        "latency_seconds": sum(seconds) + back,
         "accuracy": variant["accuracy"] - sum(codec.get("accuracy_drop", 0) for codec in codecs),
         "energy_joules": joules,
         "bottleneck_seconds": max(seconds, default=0.0),
     }
+
+
+def fits(variant: dict[str, Any], node: dict[str, Any], start: int, end: int) -> bool:
+    """Whether a node has memory for a segment, of form 2."""
+    if start == end or node.get("memory_mb") is None:
+        return True
+    nothing = [0] * end
+    weights, peak = (variant.get(name, nothing)[start:end] for name in ("block_weights_mb", "block_peak_mb"))
+    free = node["memory_mb"] - node.get("memory_taken_mb", 0)
+    return bool(sum(weights) + max(peak) <= free * (1 + 1e-9))
+
+
+def way_back(problem: dict[str, Any], end: str) -> float:
+    """Seconds of the result's way to its destination, of form 2: the quickest of all ways, tried one by one."""
+    wanted = problem.get("destination")
+    if wanted is None:
+        return 0.0
+    tiers = {node["id"]: node["tier"] for node in problem["nodes"]}
+    if wanted == "site":
+        wanted = "edge" if "edge" in tiers.values() else "device"
+    links = {(link["from"], link["to"]): link["latency_seconds"] for link in problem["links"]}
+    seconds = links | {(to, start): links.get((to, start), s) for (start, to), s in links.items()}
+
+    def least(at: str, been: frozenset[str]) -> float:
+        if tiers[at] == wanted:
+            return 0.0
+        onward = [to for start, to in seconds if start == at and to not in been]
+        return min((seconds[at, to] + least(to, been | {to}) for to in onward), default=math.inf)
+
+    return least(end, frozenset({end}))

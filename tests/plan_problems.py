@@ -36,6 +36,30 @@ def random_problem(seed: int, *, ties: bool, blocks: int = 5) -> dict[str, Any]:
     }
 
 
+def with_memory(seed: int, *, ties: bool, blocks: int = 5) -> dict[str, Any]:
+    """A random problem of form 2: nodes whose memory not every segment fits, and someone who waits for the result."""
+    problem = random_problem(seed, ties=ties, blocks=blocks)
+    draw = random.Random(seed + 1)  # noqa: S311 - numbers for a test
+    amount: Callable[[], float] = (lambda: draw.choice((0, 1, 1, 2))) if ties else (lambda: 2 * draw.random())
+    for variant in problem["model"]["variants"]:
+        count = len(variant["cut_bytes"]) - 1
+        for name in ("block_weights_mb", "block_peak_mb"):
+            if draw.random() < 0.8:
+                variant[name] = [amount() for _ in range(count)]
+    for entry in problem["nodes"]:
+        if draw.random() < 0.7:
+            entry["memory_mb"] = draw.choice((1, 3, 5, 8))
+        if draw.random() < 0.3:
+            entry["memory_taken_mb"] = draw.choice((0, 1))
+    if draw.random() < 0.6:
+        problem["destination"] = draw.choice(("device", "site", "cloud"))
+    for link in list(problem["links"]):
+        if draw.random() < 0.3:
+            back = {"from": link["to"], "to": link["from"], "latency_seconds": draw.random(), "mbps": 8}
+            problem["links"].append(back)
+    return {**problem, "format": "tiercut-plan-problem/2"}
+
+
 def node(
     draw: random.Random, value: Callable[[], float], tier: str, index: int, blocks: dict[str, int]
 ) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tiercut.errors import SettingsError
 Keys = tuple[str | int, ...]
 
 WRONG: list[tuple[Keys, Any, str]] = [
-    (("format",), "tiercut-plan-problem/2", "'format'.*tiercut-plan-problem/1"),
+    (("format",), "tiercut-plan-problem/3", "'format'.*tiercut-plan-problem/1, tiercut-plan-problem/2"),
     (("objective",), "speed", "'objective'.*latency, accuracy, energy, throughput"),
     (("objective",), None, "'objective'.*nothing"),
     (("model",), [], "'model'.*an object"),

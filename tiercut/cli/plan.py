@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "plan",
         help="choose cuts, nodes and codecs for a planning problem",
-        description="Find the best plan of a planning problem, version 1 (docs/planning.md), and compare it.",
+        description="Find the best plan of a planning problem (docs/planning.md), and compare it.",
         epilog="exit status: 0 with a plan, 3 if no plan satisfies the constraints, 2 if the file is not valid",
     )
     parser.add_argument("file", help="the problem, JSON; - for standard input")
@@ -111,6 +111,8 @@ def _explain(
 
 def _excuse(answer: Answer) -> str:
     """Why there is no plan, and what the one that is shown is."""
+    if answer.choice is None and answer.too_large:
+        return answer.no_memory
     if answer.choice is None:
         return "no plan satisfies the constraints; no node that can be reached runs the model"
     missed = answer.violates

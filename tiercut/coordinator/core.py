@@ -465,7 +465,7 @@ class Coordinator:
         except SettingsError:  # no longer possible
             return None
         if stream.goal.deadline_s is not None:
-            stream.punctuality.predicted_s = current.latency_seconds
+            stream.punctuality.predicted_s = current.latency_seconds - current.back_seconds
         if not stream.retained:  # before links are measured again nothing is promised
             stream.kept.evaluated(stream.plan, problem, current, now_s)
         return current

@@ -51,7 +51,8 @@ class Replanning:
     def _to_best(self, stream: PlannedStream, best: Best, now_s: float) -> tuple[Plan, str] | None:
         if not best.answer.feasible:
             stream.step = None
-            stream.trouble = f"no plan satisfies the constraints: {said(best.answer)}; the last plan stays"
+            trouble = best.answer.no_memory or f"no plan satisfies the constraints: {said(best.answer)}"
+            stream.trouble = f"{trouble}; the last plan stays"
             return None
         stream.trouble = best.late
         new = stream.plan is None or (stream.retained and self._gone(stream.plan) is None)
@@ -173,10 +174,4 @@ class Replanning:
 
 def said(answer: Answer) -> str:
     """What a plan violates, in words."""
-    return "; ".join(
-        f"{each.constraint} of {_figure(each.limit)}, it has {_figure(each.value)}" for each in answer.violates
-    )
-
-
-def _figure(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return "; ".join(map(str, answer.violates))

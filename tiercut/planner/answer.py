@@ -8,7 +8,10 @@ from typing import Literal
 
 from tiercut.plan import Tier
 
-StageKind = Literal["compute", "transfer"]
+StageKind = Literal["compute", "transfer", "return"]
+
+#: Name of the constraint that a segment fits into its node's memory.
+MEMORY = "memory_mb"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,7 @@ class Stage:
     """One stage of a plan.
 
     Attributes:
-        kind: What happens.
+        kind: What happens; ``return`` is the result's way back.
         where: Node id, or both with an arrow.
         seconds: What a frame takes.
         busy_seconds: Those of them that node or line can do nothing else: without queue, latency and coding.
@@ -57,11 +60,25 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A constraint that a plan breaks: its name, its limit, and what the plan has (``None``: there is no plan)."""
+    """A constraint that a plan breaks.
+
+    Attributes:
+        constraint: Its name.
+        limit: Its limit.
+        value: What the plan has; ``None`` where there is no plan.
+        node: Id of the node that it is about, of ``memory_mb``.
+    """
 
     constraint: str
     limit: float | str
     value: float | None
+    node: str | None = None
+
+    def __str__(self) -> str:
+        if self.node is not None:
+            needs = f"it needs {_figure(self.value)} MB, {self.node} has {_figure(self.limit)} MB"
+            return f"the memory of {self.node}: {needs}"
+        return f"{self.constraint} of {_figure(self.limit)}, it has {_figure(self.value)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +91,7 @@ class Answer:
         latency_seconds: The sum of the stages.
         accuracy: 0..1, codecs counted.
         energy_joules: What the device draws for a frame.
-        longest_stage_seconds: Seconds per frame that get through.
+        longest_stage_seconds: Seconds per frame that get through; a result's way back holds up no frame.
         stages: In order.
         violates: Constraints that it breaks; none of a plan that may be followed.
     """
@@ -94,6 +111,23 @@ class Answer:
         return not self.violates
 
     @property
+    def back_seconds(self) -> float:
+        """The part of the latency that the result's way back takes."""
+        return sum(stage.seconds for stage in self.stages if stage.kind == "return")
+
+    @property
+    def too_large(self) -> tuple[Violation, ...]:
+        """The nodes whose memory the plan does not fit; without a plan, those of the fastest one otherwise."""
+        return tuple(each for each in self.violates if each.constraint == MEMORY)
+
+    @property
+    def no_memory(self) -> str:
+        """That no plan fits into the nodes' memory, and what the fastest one needs, in words; empty where one does."""
+        if self.choice is not None or not self.too_large:
+            return ""
+        return f"no plan fits into {'; '.join(map(str, self.too_large))}"
+
+    @property
     def hops(self) -> int:
         """How many codecs it names."""
         return 0 if self.choice is None else len(self.choice.codecs)
@@ -103,3 +137,7 @@ class Answer:
         if self.choice is None:
             return math.inf
         return sum(stage.sent_bytes for stage in self.stages if stage.to == to)
+
+
+def _figure(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

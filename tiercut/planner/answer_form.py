@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from tiercut.planner.answer import Answer
+from tiercut.planner.answer import Answer, StageKind
 
 
 class StageForm(msgspec.Struct, frozen=True):
     """A stage of a plan."""
 
-    kind: Literal["compute", "transfer"]
+    kind: Annotated[StageKind, Meta(description="return: the result's way back.")]
     where: Annotated[str, Meta(description="Id of a node, or those of a link's ends with an arrow.")]
     seconds: float
 
@@ -24,6 +24,7 @@ class ViolationForm(msgspec.Struct, frozen=True):
     constraint: str
     limit: int | float | str
     value: int | float | None
+    node: Annotated[str | UnsetType, Meta(description="Id of the node whose memory it is.")] = UNSET
 
 
 class AnswerForm(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +52,9 @@ class AnswerForm(msgspec.Struct, frozen=True, kw_only=True):
 def form_of(answer: Answer) -> AnswerForm:
     """An answer in the form that JSON takes: what is impossible is null there."""
     choice = answer.choice
-    violates = [ViolationForm(each.constraint, each.limit, each.value) for each in answer.violates] or UNSET
+    violates = [
+        ViolationForm(each.constraint, each.limit, each.value, each.node or UNSET) for each in answer.violates
+    ] or UNSET
     if choice is None:
         return AnswerForm(feasible=False, device=answer.device, violates=violates)
     return AnswerForm(

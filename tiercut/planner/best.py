@@ -15,7 +15,7 @@ from tiercut.planner.answer import Answer, Choice
 from tiercut.planner.costs import Costs, costs_of
 from tiercut.planner.k_best import k_best
 from tiercut.planner.objectives import ACCURACY, LATENCY, Floats, Search
-from tiercut.planner.plan_cost import PlanIndex, no_answer, price, slack
+from tiercut.planner.plan_cost import PlanIndex, no_answer, price, slack, too_large
 from tiercut.planner.plan_lookup import index_of
 from tiercut.planner.problem import Problem
 from tiercut.planner.search import Tables, best_accuracy, energies, min_latency
@@ -32,10 +32,11 @@ def solve(problem: Problem) -> Answer:
     Returns:
         Its answer. Where no plan satisfies the constraints it is not feasible, and says what the plan that comes
         nearest violates: given up are the deadline first, then the accuracy, then ``min_noise``, then
-        ``min_first_cut``.
+        ``min_first_cut``. Memory is never given up: where nothing fits there is no plan, and the answer says what the
+        fastest one would need.
     """
     plan = best_plan(problem) or nearest_plan(problem)
-    return no_answer(problem) if plan is None else price(problem, plan)
+    return nothing_fits(problem) if plan is None else price(problem, plan)
 
 
 def evaluate(problem: Problem, choice: Choice) -> Answer:
@@ -91,6 +92,16 @@ def solve_within(problem: Problem, stage_seconds: float) -> Answer | None:
     limit = stage_seconds + slack(stage_seconds)
     latency = LongestStages(costs, stage_seconds).min_latency(limit).within(deadline)
     return price(problem, first_of_equals(costs, latency, limit)) if np.isfinite(latency.least()) else None
+
+
+def nothing_fits(problem: Problem) -> Answer:
+    """The answer where no plan is possible, whatever is given up: what is in its way, memory or the network."""
+    if any(node.free_mb is not None for node in problem.nodes):
+        roomy = problem.with_nodes(lambda node: replace(node, memory_mb=None))
+        plan = best_plan(replace(roomy, objective=LATENCY, deadline_seconds=None)) or nearest_plan(roomy)
+        if plan is not None:
+            return replace(no_answer(problem), violates=tuple(too_large(problem, plan)))
+    return no_answer(problem)
 
 
 def limits_of(problem: Problem) -> tuple[float, float]:

@@ -3,7 +3,8 @@
 Axes, always in this order: V variants, E edges or W stations (the edges, then the clouds), C clouds, O offers. An
 *offer* is a codec at a cut where it may be used: a codec for one cut only costs one entry, not one at every cut. What
 is impossible costs infinity: a missing link, a node without the variant, a cut past the end, a codec that alone loses
-too much, or one with too little noise for the first hop.
+too much, one with too little noise for the first hop, or a segment that the device or the last station has no memory
+for.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tiercut.planner.memory import CLOSE, edge_last_cuts, from_start_mb, to_end_mb
 from tiercut.planner.objectives import Floats
 from tiercut.planner.plan_cost import slack
 from tiercut.planner.problem import Codec, Link, Node, Problem, Variant
@@ -60,6 +62,10 @@ class Costs:
         edge_queue: (E) paid once when an edge runs a block.
         second: (V, E, C, O) hop from an edge to a cloud.
         bits: (V, 1, O) on the wire, as the codec leaves them.
+        edge_last: (V, E, N) the last cut up to which an edge has memory for a segment from each cut; ``None`` where no
+            edge has a limit.
+        back: (1 + W, 1) a result's way back from the device and each station: part of a latency, of no stage; ``None``
+            where it does not count.
     """
 
     variants: Ints
@@ -77,11 +83,23 @@ class Costs:
     edge_queue: Floats
     second: Floats
     bits: Floats
+    edge_last: Ints | None = None
+    back: Floats | None = None
 
     @property
     def edges(self) -> int:
         """How many stations are edges."""
         return len(self.edge_queue)
+
+    @property
+    def back_alone(self) -> float:
+        """A result's way back from the device."""
+        return 0.0 if self.back is None else float(self.back[0, 0])
+
+    @property
+    def ends(self) -> Floats:
+        """(V, W, O) from the start of a station's last segment to the result at its destination."""
+        return self.finish if self.back is None else self.finish + self.back[1:]
 
     @property
     def budget(self) -> Floats:
@@ -129,6 +147,8 @@ def costs_of(problem: Problem, floor: float = -np.inf) -> Costs:
             hops
         ),
         bits=bits,
+        edge_last=edge_last_cuts(problem.edges, variants, width),
+        back=None if problem.way_back is None else _column([problem.back_seconds(node.id) for node in problem.nodes]),
     )
 
 
@@ -185,6 +205,8 @@ def _device(problem: Problem, variants: Sequence[Variant], width: int) -> Floats
         if variant.name in node.block_seconds:
             run = node.slowdown * np.cumsum(node.block_seconds[variant.name]) + node.queue_seconds
             seconds[v, 1 : variant.blocks + 1] = run
+            if node.free_mb is not None:
+                seconds[v, : variant.blocks + 1][from_start_mb(variant) > node.free_mb * (1 + CLOSE)] = np.inf
     seconds[:, 0] = 0.0
     seconds[:, : problem.min_first_cut] = np.inf
     if problem.max_first_cut is not None:
@@ -199,6 +221,8 @@ def _finish(stations: Sequence[Node], variants: Sequence[Variant], width: int) -
             if variant.name in node.block_seconds:
                 rest = np.cumsum(node.block_seconds[variant.name][::-1])[::-1]
                 seconds[v, w, : variant.blocks] = node.slowdown * rest + node.queue_seconds
+                if node.free_mb is not None:
+                    seconds[v, w, : variant.blocks][to_end_mb(variant) > node.free_mb * (1 + CLOSE)] = np.inf
     return seconds
 
 

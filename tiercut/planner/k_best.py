@@ -125,16 +125,24 @@ def _figures(costs: Costs, group: _Group) -> PlanArrays:
     accuracy, drop, sent = costs.accuracy[v], costs.offers.drop, costs.bits[v, 0] / 8
     if e is None and c is None:
         alone, joules = costs.alone[v : v + 1], costs.alone_joules[v : v + 1]
-        return PlanArrays([alone], alone, accuracy[None], joules, {})
+        return PlanArrays([alone], alone + costs.back_alone, accuracy[None], joules, {})
     station = e if e is not None else costs.edges + (c or 0)
     if e is None or c is None:  # (O)
         stages = [costs.device[v], costs.first[v, station], costs.finish[v, station]]
         to: Tier = "cloud" if e is None else "edge"
-        return PlanArrays(stages, _sum(stages), accuracy - drop, costs.first_joules[v, station], {to: sent})
+        return PlanArrays(
+            stages, _sum(stages) + _back(costs, station), accuracy - drop, costs.first_joules[v, station], {to: sent}
+        )
     device, first, joules = (each[:, None] for each in (costs.device[v], costs.first[v, e], costs.first_joules[v, e]))
     stages = [device, first, _middle(costs, v, e), costs.second[v, e, c], costs.finish[v, costs.edges + c]]
     lost = drop[:, None] + drop
-    return PlanArrays(stages, _sum(stages), accuracy - lost, joules, {"edge": sent[:, None], "cloud": sent})
+    latency = _sum(stages) + _back(costs, costs.edges + c)
+    return PlanArrays(stages, latency, accuracy - lost, joules, {"edge": sent[:, None], "cloud": sent})
+
+
+def _back(costs: Costs, station: int) -> float:
+    """Seconds of the result's way back from a station."""
+    return 0.0 if costs.back is None else float(costs.back[1 + station, 0])
 
 
 def _sum(stages: list[Floats]) -> Floats:
@@ -149,6 +157,8 @@ def _middle(costs: Costs, variant: int, edge: int) -> Floats:
     for cut in range(width):
         middle[cut, cut] = 0.0
         middle[cut, cut + 1 :] = np.cumsum(steps[cut:-1]) + costs.edge_queue[edge]
+        if costs.edge_last is not None:
+            middle[cut, max(cut, costs.edge_last[variant, edge, cut]) + 1 :] = np.inf
     return middle[np.ix_(costs.offers.cut, costs.offers.cut)]
 
 

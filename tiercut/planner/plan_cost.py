@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tiercut.planner.answer import Answer, Choice, Stage, Violation
+from tiercut.planner.answer import MEMORY, Answer, Choice, Stage, Violation
+from tiercut.planner.memory import fits, needed_mb
 from tiercut.planner.problem import Codec, Link, Node, Problem
 
 #: Two values are equal when they differ by no more than ``TIE_ABSOLUTE + TIE_RELATIVE * value``: far more than sums in
@@ -75,9 +76,12 @@ def price(problem: Problem, plan: PlanIndex) -> Answer:
         latency_seconds=latency_seconds,
         accuracy=accuracy,
         energy_joules=_energy(problem.device, stages),
-        longest_stage_seconds=max((stage.seconds for stage in stages), default=0.0),
+        longest_stage_seconds=max((stage.seconds for stage in stages if stage.kind != "return"), default=0.0),
         stages=stages,
-        violates=tuple(_violations(problem, plan.first_cut, codecs, latency_seconds, accuracy)),
+        violates=(
+            *_violations(problem, plan.first_cut, codecs, latency_seconds, accuracy),
+            *too_large(problem, plan),
+        ),
     )
 
 
@@ -85,6 +89,15 @@ def no_answer(problem: Problem) -> Answer:
     """The answer when no plan is possible at all, whatever is given up."""
     nothing = Violation("nodes and links", "a way through the network", None)
     return Answer(device=problem.device.id, choice=None, violates=(nothing,))
+
+
+def too_large(problem: Problem, plan: PlanIndex) -> Iterable[Violation]:
+    """The nodes whose memory a plan does not fit."""
+    variant = problem.variants[plan.variant]
+    for node, start, end in plan.route(problem):
+        need_mb = needed_mb(variant, start, end)
+        if not fits(node, need_mb):
+            yield Violation(MEMORY, node.free_mb or 0.0, need_mb, node.id)
 
 
 def _violations(
@@ -118,6 +131,10 @@ def _stages(problem: Problem, plan: PlanIndex) -> Iterable[Stage]:
         if hop < len(plan.codecs):
             receiver, codec = route[hop + 1][0], problem.codecs[plan.codecs[hop]]
             yield _transfer(node, receiver, problem.links[node.id, receiver.id], codec, float(variant.cut_bytes[end]))
+    last = route[-1][0].id
+    back_seconds = problem.back_seconds(last)
+    if problem.way_back is not None and back_seconds > 0:
+        yield Stage("return", f"{last} -> {problem.way_back.destination}", back_seconds, busy_seconds=0.0)
 
 
 def _transfer(sender: Node, receiver: Node, link: Link, codec: Codec, size_bytes: float) -> Stage:

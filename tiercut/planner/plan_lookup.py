@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tiercut.planner.answer import Choice
@@ -54,6 +55,10 @@ def _check_route(problem: Problem, plan: PlanIndex) -> None:
     for node, start, end in route:
         if end > start and variant.name not in node.block_seconds:
             READER.refuse("plan", f"nodes that can run '{variant.name}'", node.id, "choose another node or variant")
+    last = route[-1][0].id
+    if problem.way_back is not None and not math.isfinite(problem.back_seconds(last)):
+        back = f"a way for the result, to the {problem.way_back.destination}"
+        READER.refuse("plan", back, f"none from {last}", "choose another route")
     if len(plan.codecs) != len(route) - 1:
         READER.refuse("plan.codecs", f"one per hop, {len(route) - 1} in all", f"{len(plan.codecs)} codecs")
     for (sender, _, cut), (receiver, _, _), index in zip(route, route[1:], plan.codecs, strict=False):

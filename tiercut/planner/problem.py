@@ -6,13 +6,16 @@ import math
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from msgspec import Meta
 
 from tiercut.errors import SettingsError
 from tiercut.plan import Tier
 from tiercut.planner.objectives import Floats, Objective
+
+if TYPE_CHECKING:
+    from tiercut.planner.way_back import WayBack
 
 #: Greatest number that a problem may hold: sums of such are finite.
 MAX_NUMBER = 1e300
@@ -27,11 +30,17 @@ CutRange = Annotated[tuple[Count, Count] | None, Meta(description="two cuts, [fi
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Variant:
-    """One way through the network; ``cut_bytes`` has one entry more than there are blocks."""
+    """One way through the network; ``cut_bytes`` has one entry more than there are blocks.
+
+    ``block_weights_mb`` is what a block's weights take as long as it is loaded, ``block_peak_mb`` what its activations
+    take while it runs (`memory`); ``None`` where unknown, which counts as nothing.
+    """
 
     name: str
     accuracy: float
     cut_bytes: Floats
+    block_weights_mb: Floats | None = None
+    block_peak_mb: Floats | None = None
 
     @property
     def blocks(self) -> int:
@@ -41,7 +50,11 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """One node; ``block_seconds`` by variant name, of those variants it can run."""
+    """One node; ``block_seconds`` by variant name, of those variants it can run.
+
+    ``memory_mb`` is what models may take there, ``None`` without a limit; ``memory_taken_mb`` of it is taken whichever
+    plan is chosen: by other streams' segments, or by the program itself where ``memory_mb`` is all that there is.
+    """
 
     id: str
     tier: Tier
@@ -49,8 +62,17 @@ class Node:
     slowdown: float = 1.0
     queue_seconds: float = 0.0
     power_watts: float = 0.0
+    memory_mb: float | None = None
+    memory_taken_mb: float = 0.0
+
+    @property
+    def free_mb(self) -> float | None:
+        """What a plan's segment may take there, MB; ``None`` for any."""
+        return None if self.memory_mb is None else max(0.0, self.memory_mb - self.memory_taken_mb)
 
     def __post_init__(self) -> None:
+        if not (self.memory_mb is None or 0 <= self.memory_mb < math.inf) or not 0 <= self.memory_taken_mb < math.inf:
+            _refuse(f"the node '{self.id}'", "memory_mb and memory_taken_mb of 0 or more", self)
         fits = 0 < self.slowdown < math.inf and 0 <= self.queue_seconds < math.inf and 0 <= self.power_watts < math.inf
         if not fits:
             _refuse(f"the node '{self.id}'", "a slowdown above 0; queue_seconds and power_watts of 0 or more", self)
@@ -114,6 +136,8 @@ class Problem:
         max_accuracy_drop: Accuracy that plans may lose, below the best variant.
         min_noise: Noise that the codec of the first hop must add.
         max_first_cut: Blocks that the device may run; serves the baselines.
+        way_back: Of the result, to whoever waits for it: latencies then have it in them. ``None``: they end where the
+            model does.
     """
 
     name: str
@@ -129,11 +153,16 @@ class Problem:
     max_accuracy_drop: float | None = None
     min_noise: float | None = None
     max_first_cut: int | None = None
+    way_back: WayBack | None = None
 
     @property
     def nodes(self) -> tuple[Node, ...]:
         """The device, the edges, the clouds."""
         return (self.device, *self.edges, *self.clouds)
+
+    def back_seconds(self, node: str) -> float:
+        """What the result's way back takes from a node."""
+        return 0.0 if self.way_back is None else self.way_back.seconds.get(node, math.inf)
 
     @property
     def best_accuracy(self) -> float:

@@ -75,12 +75,12 @@ class Allowances:
 def halves(costs: Costs) -> tuple[Floats, Floats]:
     """(V, E, O) device and first hop; (V, E, C, O) second hop and cloud: the two halves of plans with two hops."""
     before = costs.device[:, None, :] + costs.first[:, : costs.edges]
-    return before, costs.second + costs.finish[:, None, costs.edges :, :]
+    return before, costs.second + costs.ends[:, None, costs.edges :, :]
 
 
 def one_hop(costs: Costs) -> Floats:
     """(V, W, O) latency of the plans with one hop."""
-    seconds: Floats = costs.device[:, None, :] + costs.first + costs.finish
+    seconds: Floats = costs.device[:, None, :] + costs.first + costs.ends
     return seconds
 
 
@@ -89,7 +89,7 @@ def min_latency(costs: Costs) -> Tables:
     before, after = halves(costs)
     allowed = allowances(costs)
     rest = by_first_cut(costs, min_by_level(costs.offers, after.min(axis=2, initial=np.inf), allowed.levels))
-    return Tables(costs.alone.copy(), one_hop(costs), join(costs, before, rest, allowed.of_group))
+    return Tables(costs.alone + costs.back_alone, one_hop(costs), join(costs, before, rest, allowed.of_group))
 
 
 def allowances(costs: Costs) -> Allowances:
@@ -121,6 +121,8 @@ def min_by_level(offers: Offers, after: Floats, levels: Floats) -> Floats:
 
 def by_first_cut(costs: Costs, after: Floats) -> Floats:
     """(N, L, V, E): least seconds from each first cut to the result, over all second cuts from it on."""
+    if costs.edge_last is not None:
+        return _within_memory(costs, after, costs.edge_last)
     steps = np.ascontiguousarray(np.moveaxis(costs.edge_steps, -1, 0))
     run = np.full_like(after, np.inf)
     for cut in range(len(after) - 2, -1, -1):
@@ -128,6 +130,42 @@ def by_first_cut(costs: Costs, after: Floats) -> Floats:
         run[cut] += steps[cut]
     run += costs.edge_queue
     return np.minimum(after, run, out=run)
+
+
+def _within_memory(costs: Costs, after: Floats, last: Ints) -> Floats:
+    """`by_first_cut` where edges have memory up to a last cut only: running sums, and the least of each window."""
+    runs = np.isfinite(costs.edge_steps)
+    steps = np.where(runs, costs.edge_steps, 0.0)
+    sums = np.concatenate((np.zeros((*steps.shape[:2], 1)), np.cumsum(steps, axis=-1)), axis=-1)[..., :-1]
+    last = np.where(runs, last, -1)
+    values = np.moveaxis(after, 0, -1)  # (L, V, E, N)
+    ran = window_min(values + sums, np.arange(1, len(after) + 1), last) - sums + costs.edge_queue[:, None]
+    return np.ascontiguousarray(np.moveaxis(np.minimum(values, ran), -1, 0))
+
+
+def window_min(values: Floats, first: Ints, last: Ints) -> Floats:
+    """Least of ``values[..., first : last + 1]`` at every position, infinity for an empty window.
+
+    A sparse table: the minima of all windows of 1, 2, 4, ... values; two of them cover any window.
+
+    Args:
+        values: (..., N).
+        first: (M), from 0 on.
+        last: (..., M), in a shape that broadcasts against that of the values.
+    """
+    width, size = values.shape[-1], values.size
+    last = np.broadcast_to(np.minimum(last, width - 1), (*values.shape[:-1], len(first)))
+    table = np.empty((width.bit_length(), *values.shape))
+    table[0] = values
+    for level in range(1, len(table)):
+        half, shorter, longer = 2 ** (level - 1), table[level - 1], table[level]
+        np.minimum(shorter[..., :-half], shorter[..., half:], out=longer[..., :-half])
+        longer[..., -half:] = shorter[..., -half:]
+    level_of = np.frexp(np.maximum(last - first + 1, 1))[1] - 1
+    rows = np.arange(0, size, width).reshape(*values.shape[:-1], 1)
+    left = rows + (level_of * size + np.minimum(first, width - 1))
+    right = rows + (level_of * size + np.maximum(last - 2**level_of + 1, 0))
+    return np.where(last >= first, np.minimum(table.take(left), table.take(right)), np.inf)
 
 
 def join(costs: Costs, before: Floats, rest: Floats, level: Ints) -> Floats:
@@ -141,7 +179,7 @@ def join(costs: Costs, before: Floats, rest: Floats, level: Ints) -> Floats:
 
 def best_accuracy(costs: Costs, deadline: float) -> float:
     """The greatest accuracy of a plan within a deadline; minus infinity if there is none."""
-    none = np.where(costs.alone <= deadline, costs.accuracy, -np.inf)
+    none = np.where(costs.alone + costs.back_alone <= deadline, costs.accuracy, -np.inf)
     one = np.where(one_hop(costs) <= deadline, (costs.accuracy[:, None] - costs.offers.drop)[:, None], -np.inf)
     known = max(float(none.max()), float(one.max(initial=-np.inf)))
     before, after = halves(costs)

@@ -15,7 +15,7 @@ import numpy as np
 from tiercut.planner.costs import Costs, Ints
 from tiercut.planner.objectives import Floats
 from tiercut.planner.plan_cost import slack
-from tiercut.planner.search import Tables, allowances, halves, join, min_by_level, one_hop
+from tiercut.planner.search import Tables, allowances, halves, join, min_by_level, one_hop, window_min
 
 #: The search over T stops here; a tenth of what counts as a tie.
 CLOSE = 1e-10
@@ -46,6 +46,7 @@ class LongestStages:
         self.longest_after = np.maximum(costs.second, costs.finish[:, None, edges:])
         self.longest_one = np.maximum(np.maximum(costs.device[:, None], costs.first), costs.finish)
         self.queue = costs.edge_queue
+        self.memory_last = None if costs.edge_last is None else costs.edge_last[..., : self.reach]
         # Blocks too long for any plan of interest are cut short, so that the running sum keeps its precision.
         steps = np.minimum(costs.edge_steps, 4 * known_seconds + 1e-3)
         self.sums = np.concatenate((np.zeros((*steps.shape[:2], 1)), np.cumsum(steps, axis=-1)), axis=-1)
@@ -60,11 +61,18 @@ class LongestStages:
     def shortest(self, deadline: float, latency: Tables) -> float:
         """The least longest stage among the plans within a deadline; ``latency`` is what each group takes at least."""
         one = np.where(np.isfinite(latency.one), self.longest_one, np.inf)
-        best = min(float(latency.none.min()), float(one.min(initial=np.inf)))
+        none = np.where(np.isfinite(latency.none), self.costs.alone, np.inf)
+        best = min(float(none.min()), float(one.min(initial=np.inf)))
         if not np.isfinite(latency.two).any():
             return best
-        # A plan's longest stage is at most its latency, and at least a fifth of it: there are five stages.
-        best, low = min(best, float(latency.two.min())), latency.least() / 5
+        # A plan's longest stage is at most its latency, and at least a fifth of it: there are five stages, and the way
+        # back, which is none.
+        back = (
+            0.0
+            if self.costs.back is None
+            else float(self.costs.back.max(where=np.isfinite(self.costs.back), initial=0))
+        )
+        best, low = min(best, float(latency.two.min())), max(0.0, latency.least() - back) / 5
         loose = _halve(self._any_within, low, best)
         if self.bound and not self._pair_within(loose + slack(loose)):
             loose = self._first_kept(self._pair_within, loose, best)
@@ -75,7 +83,7 @@ class LongestStages:
     def min_latency(self, limit: float) -> Tables:
         """Least latency of every group among the plans whose stages all keep a limit."""
         costs = self.costs
-        none = np.where(costs.alone <= limit, costs.alone, np.inf)
+        none = np.where(costs.alone <= limit, costs.alone + costs.back_alone, np.inf)
         one = np.where(self.longest_one <= limit, one_hop(costs), np.inf)
         return Tables(none, one, self._two(limit))
 
@@ -142,6 +150,8 @@ class LongestStages:
         ends = np.take_along_axis(self.sums, nearest, axis=-1)
         middle = np.where(nearest == cuts[: self.reach], 0.0, ends - self.sums[..., : self.reach] + self.queue[:, None])
         longest = np.maximum(self.free_before, np.take_along_axis(self.free_after, nearest, axis=-1))
+        if self.memory_last is not None:
+            middle[nearest > np.maximum(self.memory_last, cuts[: self.reach])] = np.inf
         return float(np.maximum(longest, middle).min(initial=np.inf))
 
     def _pair_within(self, limit: float) -> bool:
@@ -169,38 +179,13 @@ class LongestStages:
         return rest
 
     def _last_cut(self, limit: float) -> Ints:
-        """(V, E, A up to ``reach``): the last cut that an edge reaches from cut a within the limit."""
+        """(V, E, A up to ``reach``): the last cut that an edge reaches from cut a within the limit and its memory."""
         reach = self.sums[..., : self.reach] + (limit - self.queue[:, None])
         last = np.empty(reach.shape, dtype=np.intp)
         for v, rows in enumerate(self.sums):
             for e, row in enumerate(rows):
                 last[v, e] = np.searchsorted(row, reach[v, e], side="right") - 1
-        return last
-
-
-def window_min(values: Floats, first: Ints, last: Ints) -> Floats:
-    """Least of ``values[..., first : last + 1]`` at every position, infinity for an empty window.
-
-    A sparse table: the minima of all windows of 1, 2, 4, ... values; two of them cover any window.
-
-    Args:
-        values: (..., N).
-        first: (M), from 0 on.
-        last: (..., M), in a shape that broadcasts against that of the values.
-    """
-    width, size = values.shape[-1], values.size
-    last = np.broadcast_to(np.minimum(last, width - 1), (*values.shape[:-1], len(first)))
-    table = np.empty((width.bit_length(), *values.shape))
-    table[0] = values
-    for level in range(1, len(table)):
-        half, shorter, longer = 2 ** (level - 1), table[level - 1], table[level]
-        np.minimum(shorter[..., :-half], shorter[..., half:], out=longer[..., :-half])
-        longer[..., -half:] = shorter[..., -half:]
-    level_of = np.frexp(np.maximum(last - first + 1, 1))[1] - 1
-    rows = np.arange(0, size, width).reshape(*values.shape[:-1], 1)
-    left = rows + (level_of * size + np.minimum(first, width - 1))
-    right = rows + (level_of * size + np.maximum(last - 2**level_of + 1, 0))
-    return np.where(last >= first, np.minimum(table.take(left), table.take(right)), np.inf)
+        return last if self.memory_last is None else np.minimum(last, self.memory_last)
 
 
 def _halve(probe: Callable[[float], float], low: float, high: float) -> float:

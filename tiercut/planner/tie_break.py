@@ -76,7 +76,7 @@ def _firsts(costs: Costs, groups: list[list[int]], bound: float, limit: float) -
     offers, edges = costs.offers, costs.edges
     for (v, e), members in groupby(groups, key=lambda group: group[:2]):
         before = costs.device[v] + costs.first[v, e]
-        after = costs.second[v, e] + costs.finish[v, edges:]
+        after = costs.second[v, e] + costs.ends[v, edges:]
         longest = np.maximum(costs.second[v, e], costs.finish[v, edges:])
         for _, _, first in members:
             cut, codec = int(offers.cut[first]), int(offers.codec[first])
@@ -102,4 +102,6 @@ def _ran(costs: Costs, variant: int, edge: int, first_cut: int) -> Floats:
     by_cut = np.full(costs.edge_steps.shape[-1], np.inf)
     by_cut[first_cut] = 0.0
     by_cut[first_cut + 1 :] = costs.edge_queue[edge] + np.cumsum(steps[:-1])
+    if costs.edge_last is not None:
+        by_cut[max(first_cut, int(costs.edge_last[variant, edge, first_cut])) + 1 :] = np.inf
     return by_cut[costs.offers.cut]

@@ -15,7 +15,8 @@ from msgspec import UNSET, Meta
 
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.plan import Tier
-from tiercut.planner.document import TierName, read_problem
+from tiercut.planner.document import read_problem
+from tiercut.planner.document_forms import TierName
 from tiercut.planner.objectives import OBJECTIVES
 from tiercut.planner.problem import Amount, Count, Positive, Problem, Text
 from tiercut.profiling.profile import Profile
