@@ -6,6 +6,7 @@ import ctypes
 import functools
 import gc
 import threading
+from pathlib import Path
 
 #: `mallopt`'s number for the most arenas.
 _M_ARENA_MAX = -8
@@ -37,6 +38,15 @@ def give_back() -> None:
     gc.collect()
     if (malloc_trim := _libc("malloc_trim")) is not None:
         malloc_trim(0)
+
+
+def resident_mb() -> float | None:
+    """Resident memory of this process, MB (1e6 bytes); ``None`` where the system does not say."""
+    try:
+        text = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:  # not Linux
+        return None
+    return int(text.split("VmRSS:")[1].split()[0]) * 1024 / 1e6
 
 
 @functools.cache

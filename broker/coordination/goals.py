@@ -76,6 +76,7 @@ def goal_of(wanted: StreamSettings, bundle: Bundle) -> StreamGoal:
         exit_cuts=tuple((each.cut, each.name) for each in bundle.exits),
         learned=frozenset(bundle.learned),
         weight=wanted.weight,
+        results_to=wanted.results_to,
     )
     _check_drop(goal, wanted)
     return goal

@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     bundle = Bundle.load(args.bundle)
     frames = read_images(args.frames) if args.frames else ()
     report = _progress if sys.stderr.isatty() else None
-    profile = measure_profile(bundle, frames, Options(threads=args.threads, seconds=args.seconds), report=report)
+    options = Options(threads=args.threads, seconds=args.seconds, memory=True)
+    profile = measure_profile(bundle, frames, options, report=report)
     if report:
         print(end="\r\x1b[K", file=sys.stderr)
     path = ProfileStore(args.out).save(profile)

@@ -41,7 +41,7 @@ from tiercut.coordinator.problem import as_choice, build, hops, missing
 from tiercut.coordinator.profiles import take_profile
 from tiercut.coordinator.reading import AFTER_A_CHANGE, FIRST
 from tiercut.coordinator.replanning import Replanning
-from tiercut.coordinator.sharing import beside_others, taken
+from tiercut.coordinator.sharing import beside_others, held, taken
 from tiercut.coordinator.shortage import shortage
 from tiercut.coordinator.site.capacity import Yardsticks, capacity, shortage_of
 from tiercut.coordinator.site.lines import Line
@@ -301,6 +301,7 @@ class Coordinator:
                 stream.problem = self._problem(stream, now_s)
                 actions += self._look_at(stream, stream.problem, now_s)
                 stream.taken = taken(stream, stream.problem, now_s) if len(self._streams) > 1 else {}
+                stream.held = held(stream, stream.problem) if len(self._streams) > 1 else {}
             except Exception as error:  # a fault in one stream's figures must not end the others' planning
                 stream.step = None
                 stream.trouble = f"a fault in the coordinator: {type(error).__name__}: {error}"

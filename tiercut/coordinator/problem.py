@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from tiercut.coordinator.memory import with_memory
 from tiercut.coordinator.site_view import NodeView, SiteView
 from tiercut.coordinator.stream_goal import UNMEASURED, StreamGoal, leaving_at
 from tiercut.coordinator.variant_costs import Chain, chains_of
 from tiercut.plan import Deadline, Plan, name_of, node_id
 from tiercut.planner.answer import Answer, Choice
 from tiercut.planner.objectives import LATENCY, OBJECTIVES
-from tiercut.planner.problem import RAW, Codec, Link, Node, Problem
+from tiercut.planner.problem import RAW, Codec, Link, Node, Problem, Variant
+from tiercut.planner.way_back import way_back_to
 from tiercut.profiling.codec_choice import problem_codecs
 from tiercut.profiling.profile import Profile, codec_rows, named_by_cut
 
@@ -49,9 +51,9 @@ def build(
     profile = device.profiles[goal.model]
     chains = chains_of(goal)
     keep = frozenset(name for plan in plans for name in as_choice(plan).codecs)
-    return Problem(
+    problem = Problem(
         name=goal.model_name,
-        variants=tuple(chain.variant() for chain in chains),
+        variants=_variants(goal, chains, [device, *others]),
         device=_node(device, goal, chains, now_s),
         edges=tuple(_node(node, goal, chains, now_s) for node in others if node.tier == "edge"),
         clouds=tuple(_node(node, goal, chains, now_s) for node in others if node.tier == "cloud"),
@@ -63,6 +65,9 @@ def build(
         max_accuracy_drop=None if goal.max_drop is None else max(0.0, goal.max_drop - lost_to_exits(goal)),
         min_noise=goal.min_noise or None,
     )
+    if goal.results_to is None:
+        return problem
+    return replace(problem, way_back=way_back_to(goal.results_to, problem.nodes, problem.links))
 
 
 def lost_to_exits(goal: StreamGoal) -> float:
@@ -133,6 +138,15 @@ def as_choice(plan: Plan) -> Choice:
     )
 
 
+def _variants(goal: StreamGoal, chains: Sequence[Chain], nodes: Sequence[NodeView]) -> tuple[Variant, ...]:
+    """The ways through the model, with what their blocks hold where a node has a limit for that."""
+    variants = tuple(chain.variant() for chain in chains)
+    if all(node.memory_mb is None for node in nodes):
+        return variants
+    profiles = [node.profiles[goal.model] for node in nodes]
+    return tuple(with_memory(each, chain, goal, profiles) for each, chain in zip(variants, chains, strict=True))
+
+
 def _node(node: NodeView, goal: StreamGoal, chains: Sequence[Chain], now_s: float) -> Node:
     load, profile = node.load.estimate(now_s), node.profiles[goal.model]
     seconds = {chain.name: chain.block_seconds(profile, node.load, goal) for chain in chains}
@@ -143,6 +157,7 @@ def _node(node: NodeView, goal: StreamGoal, chains: Sequence[Chain], now_s: floa
         slowdown=load.slowdown,
         queue_seconds=load.queue_seconds,
         power_watts=node.power_watts,
+        memory_mb=node.memory_mb,
     )
 
 

@@ -11,7 +11,10 @@ from tiercut.coordinator.stream import PlannedStream
 from tiercut.errors import SettingsError
 from tiercut.plan import name_of, node_id
 from tiercut.planner import Problem, beside, taken_by
+from tiercut.planner.memory import needed_mb
+from tiercut.planner.plan_lookup import index_of
 from tiercut.planner.problem import Node
+from tiercut.profiling.profile import Span
 
 
 def taken(stream: PlannedStream, problem: Problem | None, now_s: float) -> dict[str, float]:
@@ -26,10 +29,45 @@ def taken(stream: PlannedStream, problem: Problem | None, now_s: float) -> dict[
         return {}
 
 
+def held(stream: PlannedStream, problem: Problem | None) -> dict[str, tuple[Span, float]]:
+    """By node id, the segment that a stream's plan runs there, or is about to, and what that needs, MB."""
+    plan = stream.pending.plan if stream.pending else stream.plan
+    if problem is None or plan is None or all(node.memory_mb is None for node in problem.nodes):
+        return {}
+    try:
+        index = index_of(problem, as_choice(plan))
+    except SettingsError:  # a plan that is not possible any more holds nothing
+        return {}
+    variant = problem.variants[index.variant]
+    return {
+        node.id: (Span(start, end, variant.name), needed_mb(variant, start, end))
+        for node, start, end in index.route(problem)
+        if end > start
+    }
+
+
+def _with_memory_taken(problem: Problem, stream: PlannedStream, others: Iterable[PlannedStream]) -> Problem:
+    """The problem with what the segments of other models hold; streams of one model may well share theirs."""
+    segments = {
+        (where, other.goal.model, segment): need_mb
+        for other in others
+        if other.goal.model != stream.goal.model
+        for where, (segment, need_mb) in other.held.items()
+    }
+    if not segments:
+        return problem
+    taken_mb: defaultdict[str, float] = defaultdict(float)
+    for (where, _, _), need_mb in segments.items():
+        taken_mb[where] += need_mb
+    return problem.with_nodes(lambda node: replace(node, memory_taken_mb=taken_mb.get(node.id, 0.0)))
+
+
 def beside_others(stream: PlannedStream, problem: Problem, others: Iterable[PlannedStream], now_s: float) -> Problem:
     """A stream's problem without the nodes that it shuns, its own frames' wait, and what the others take."""
     shunned = {node_id(*key) for key in stream.shunned if stream.is_shunned(key, now_s)}
     seen = _without_own_queues(problem.without(shunned), stream, now_s)
+    others = list(others)
+    seen = _with_memory_taken(seen, stream, others)
     load: defaultdict[str, float] = defaultdict(float)
     for other in others:
         for where, part in other.taken.items():

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from msgspec import UNSET
+
 from tiercut import __version__
 from tiercut.coordinator.site.lines import Line, LineEstimators
 from tiercut.estimate.links import LinkChange, LinkEstimate, LinkEstimator, LinkSample
@@ -37,6 +39,9 @@ _INSTANCES = 4
 #: Two nodes with one name stay a warning for this long after the last sign of them.
 _TWICE_S = 60.0
 
+#: A program that takes this much more than its models may is a warning: frames on their way take some too.
+MEMORY_SLACK = 1.25
+
 #: A node: names are unique within a tier only.
 NodeKey = tuple[Tier, str]
 
@@ -57,6 +62,7 @@ class NodeView:
         waiting: Frames that wait there, as it says.
         power_watts: Drawn while computing.
         reaches_cloud: It can send to cloud nodes itself.
+        memory_mb: What models may take there; ``None`` without a limit.
         warnings: What is odd about it, by kind, for people.
     """
 
@@ -71,6 +77,7 @@ class NodeView:
     waiting: float = 0.0
     power_watts: float = 0.0
     reaches_cloud: bool = True
+    memory_mb: float | None = None
     warnings: dict[str, str] = field(default_factory=dict)
     _instances: deque[str] = field(default_factory=lambda: deque(maxlen=_INSTANCES))
     _twice_until_s: float = float("-inf")
@@ -102,6 +109,8 @@ class NodeView:
         self.busy, self.waiting = status.load.get("busy", 0.0), status.load.get("waiting", 0.0)
         if "pace" in status.load:
             self.load.paced(now_s, status.load["pace"])
+        self.memory_mb = None if status.memory_mb is UNSET else status.memory_mb
+        self._check_memory(0.0 if status.memory_used_mb is UNSET else status.memory_used_mb)
         self._check_version(status.version)
         self._check_time(status.sent_unix_s - unix_s)
         self._check_instance(status.instance, now_s)
@@ -112,6 +121,16 @@ class NodeView:
             return
         self.warnings["version"] = (
             f"{self.id} runs tiercut {version[:20]}, the hub {__version__}: install the same version on both"
+        )
+
+    def _check_memory(self, used_mb: float) -> None:
+        """What its models take is said by its profiles; that it takes more shows in the program's own size."""
+        if self.memory_mb is None or used_mb <= MEMORY_SLACK * self.memory_mb:
+            self.warnings.pop("memory", None)
+            return
+        self.warnings["memory"] = (
+            f"{self.id} has grown by {used_mb:.0f} MB, its memory_mb is {self.memory_mb:g}: models need more than its "
+            "profiles say; run 'tiercut profile' there, or change memory_mb"
         )
 
     def _check_time(self, ahead_s: float) -> None:

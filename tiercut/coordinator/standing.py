@@ -84,11 +84,17 @@ def alike(one: Problem, other: Problem, part: float = SAME) -> bool:
     return (
         same
         and (one.min_first_cut, one.max_accuracy_drop) == (other.min_first_cut, other.max_accuracy_drop)
+        and _waits(one) == _waits(other)
         and near(one.deadline_seconds, other.deadline_seconds, OF_DEADLINE * part)
         and _alike_links(one.links, other.links, part)
         and len(one.nodes) == len(other.nodes)
         and all(_alike_nodes(node, node_now, part) for node, node_now in zip(one.nodes, other.nodes, strict=True))
     )
+
+
+def _waits(problem: Problem) -> str | None:
+    """Who waits for results."""
+    return None if problem.way_back is None else problem.way_back.destination
 
 
 def near(one: float | None, other: float | None, part: float = SAME, *, least: float = 0.0) -> bool:
@@ -114,6 +120,7 @@ def _alike_nodes(one: Node, other: Node, part: float) -> bool:
         and near(one.slowdown, other.slowdown, part)
         and near(one.queue_seconds, other.queue_seconds, part, least=SAME_S)
         and near(one.power_watts, other.power_watts, part)
+        and (one.memory_mb, one.memory_taken_mb) == (other.memory_mb, other.memory_taken_mb)
         and _alike_blocks(one.block_seconds, other.block_seconds, part)
     )
 

@@ -20,6 +20,7 @@ from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.estimate.links import LinkEstimator
 from tiercut.plan import Plan
 from tiercut.planner import Choice, Problem
+from tiercut.profiling.profile import Span
 from tiercut.protocol.drop_reasons import LATE_REASONS
 from tiercut.protocol.explanations import PlanChange, Shortage
 from tiercut.protocol.frames import Dropped
@@ -121,6 +122,7 @@ class PlannedStream:
         frames_per_second: Mean rate of results.
         worked_s: Mean seconds that each node has worked on a frame of late.
         taken: What it takes of nodes and links, where there are other streams.
+        held: By node id, the segment that its plan runs there and what that needs, MB, where there are other streams.
         punctuality: Its frames against its deadline.
         exits: Share of frames of late by the exit they left at.
         retained: The plan is from before the hub's start, and links have not been measured since.
@@ -157,6 +159,7 @@ class PlannedStream:
     frames_per_second: float = 0.0
     worked_s: dict[NodeKey, float] = field(default_factory=dict)
     taken: dict[str, float] = field(default_factory=dict)
+    held: Mapping[str, tuple[Span, float]] = field(default_factory=dict)
     punctuality: Punctuality = field(default_factory=Punctuality)
     exits: dict[str, float] = field(default_factory=dict)
     retained: bool = False

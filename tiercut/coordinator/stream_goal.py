@@ -11,6 +11,7 @@ from tiercut.model.variants import Leaving, Variant
 from tiercut.plan import FULL
 from tiercut.planner.objectives import ObjectiveName
 from tiercut.planner.problem import Codec
+from tiercut.planner.way_back import Destination
 from tiercut.profiling.codec_table import CodecTable
 from tiercut.profiling.profile import Profile
 
@@ -44,6 +45,7 @@ class StreamGoal:
         exit_cuts: Cut and name of every exit of the model, from the first on; those of ``variants`` if not given.
         weight: How many frames it gets beside others where there are not enough for all.
         learned: Names of the codecs that were trained for the whole model.
+        results_to: Who waits for its results: their way back counts in plans.
     """
 
     name: str
@@ -66,6 +68,7 @@ class StreamGoal:
     learned: frozenset[str] = frozenset()
     moves: bool = False
     weight: float = 1.0
+    results_to: Destination | None = None
 
     @cached_property
     def chosen_codecs(self) -> dict[tuple[int, frozenset[str]], tuple[Profile, list[Codec]]]:

@@ -12,6 +12,7 @@ import onnxruntime as ort
 
 from tiercut.errors import BundleError, InputError
 from tiercut.heap import give_back
+from tiercut.model.memory import held_bytes
 from tiercut.plan import FULL
 
 if TYPE_CHECKING:
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
 
     Tensors = Mapping[str, NDArray[np.generic]]
 
-#: A session holds more than weights and activations: weights as packed for its kernels, its allocator's slack, the
-#: graph. For six of eight segments of EfficientNet-Lite0 this gave 0.65 to 1.6 times what was measured; two took less,
-#: as they found freed memory (2026-11-21).
-SLACK = 1.5
-SESSION_BYTES = 500_000
 #: The processor; before it an NVIDIA card, where the package onnxruntime-gpu is installed instead of onnxruntime.
 _WANTED = ("CUDAExecutionProvider", "CPUExecutionProvider")
 PROVIDERS = [name for name in _WANTED if name in ort.get_available_providers()]
@@ -73,7 +69,7 @@ class Segment:
         self._made: list[str] = [o.name for o in self._session.get_outputs()] if self._session else []
         self._warm = self._session is None
         #: Estimate of the memory it holds.
-        self.memory_bytes = 0 if model is None else round(SLACK * (weight_bytes + activation_bytes)) + SESSION_BYTES
+        self.memory_bytes = 0 if model is None else held_bytes(weight_bytes, activation_bytes)
 
     def warm_up(self) -> None:
         """Run it once on zeros: the first run of a session takes longer, and no frame is to pay for it."""
@@ -149,17 +145,36 @@ class SegmentCache:
 
     Args:
         max_bytes: Bound for the sum of `Segment.memory_bytes`.
+        makes_room: Segments are dropped before another one is built, so that they never hold more than that together.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, *, makes_room: bool = False) -> None:
         self.max_bytes = max_bytes
+        self._makes_room = makes_room
         self._lock = threading.Lock()
         self._kept: OrderedDict[_Key, Segment] = OrderedDict()
         self._building: dict[_Key, Future[Segment]] = {}
         self._used_bytes = 0
 
-    def get(self, bundle: Cuttable, a: int, b: int, threads: int = 1, variant: str = FULL) -> Segment:
+    def get(
+        self,
+        bundle: Cuttable,
+        a: int,
+        b: int,
+        threads: int = 1,
+        variant: str = FULL,
+        *,
+        holds_bytes: int | None = None,
+    ) -> Segment:
         """The segment, built now or earlier.
+
+        Args:
+            bundle: Its model.
+            a: Its first cut.
+            b: Its last cut.
+            threads: Threads that work on one operator.
+            variant: Whose cuts these are.
+            holds_bytes: What it is known to hold; `Segment.memory_bytes` says what it is thought to.
 
         Raises:
             TiercutError: it cannot be built, see `Bundle.segment`; the next call tries again.
@@ -175,7 +190,7 @@ class SegmentCache:
                 mine = self._building[key] = Future()
         if pending is not None:
             return pending.result()
-        return self._build(key, bundle, mine)
+        return self._build(key, bundle, mine, holds_bytes)
 
     @property
     def used_bytes(self) -> int:
@@ -192,7 +207,11 @@ class SegmentCache:
         with self._lock:
             return key in self._kept
 
-    def _build(self, key: _Key, bundle: Cuttable, future: Future[Segment]) -> Segment:
+    def _build(self, key: _Key, bundle: Cuttable, future: Future[Segment], holds_bytes: int | None) -> Segment:
+        if self._makes_room and holds_bytes is not None:
+            with self._lock:
+                self._drop(self.max_bytes - holds_bytes, keep=0)
+            give_back()
         try:
             segment = bundle.segment(*key[1:])
         except BaseException as error:
@@ -200,6 +219,8 @@ class SegmentCache:
                 del self._building[key]
             future.set_exception(error)
             raise
+        if holds_bytes is not None:
+            segment.memory_bytes = holds_bytes
         give_back()
         with self._lock:
             del self._building[key]
@@ -210,7 +231,11 @@ class SegmentCache:
     def _keep(self, key: _Key, segment: Segment) -> None:
         self._kept[key] = segment
         self._used_bytes += segment.memory_bytes
-        while self._used_bytes > self.max_bytes and len(self._kept) > 1:
+        self._drop(self.max_bytes, keep=1)
+
+    def _drop(self, most_bytes: int, *, keep: int) -> None:
+        """Drop the least recently used ones until those that are left hold no more than that."""
+        while self._used_bytes > most_bytes and len(self._kept) > keep:
             _, given_up = self._kept.popitem(last=False)
             self._used_bytes -= given_up.memory_bytes
 

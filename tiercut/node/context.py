@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from msgspec import UNSET, UnsetType
+
 from tiercut import __version__
 from tiercut.bus.node_buses import NodeBuses, OpenBus
 from tiercut.clock import Clock, SystemClock
@@ -91,6 +93,7 @@ class NodeContext:
         reaches_cloud: bool = True,
         power_watts: float = 0.0,
         gateway: bool = False,
+        memory_used_mb: float | UnsetType = UNSET,
     ) -> NodeStatus:
         """Its status now; an offline one is its will, which has neither load nor time."""
         online = state == "online"
@@ -108,4 +111,6 @@ class NodeContext:
             instance=self.instance,
             sent_unix_s=self.clock.unix_s() if online else 0.0,
             gateway=gateway,
+            memory_mb=self.settings.memory_mb or UNSET,
+            memory_used_mb=memory_used_mb if online else UNSET,
         )

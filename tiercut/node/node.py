@@ -70,7 +70,10 @@ class Node:
     ) -> None:
         self.context = context = NodeContext.of(settings, self.tier, open_bus=open_bus, clock=clock)
         self.models = models or ModelStore(
-            settings.bundles, threads=settings.threads, cache_bytes=settings.segment_cache_mb * 1024 * 1024
+            settings.bundles,
+            threads=settings.threads,
+            cache_bytes=settings.segment_cache_mb * 1024 * 1024,
+            memory_mb=settings.memory_mb,
         )
         self.peers = Peers()
         self.clocks = Clocks(context, self.peers)

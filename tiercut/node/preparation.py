@@ -100,9 +100,11 @@ class Preparation(Part):
 
     def _load(self, asked: PrepareSegment) -> str | None:
         try:
-            for start, stop, variant in self._pieces(asked):
+            bundle, pieces = self._models.find(asked.model), list(self._pieces(asked))
+            if bundle is not None and self._models.memory_mb is not None:
+                self._models.check_room(bundle, self._models.needed_mb(bundle, pieces))
+            for start, stop, variant in pieces:
                 self._models.segment(asked.model, start, stop, variant).warm_up()
-            bundle = self._models.find(asked.model)
             for codec in () if bundle is None else bundle.learned.values():
                 codec.prepare()
         except TiercutError as error:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from tiercut.errors import SettingsError
+from tiercut.errors import TiercutError
 from tiercut.heap import give_back
 from tiercut.model.bundle import Bundle
+from tiercut.model.memory import graph_memory
 from tiercut.node.context import NodeContext
 from tiercut.node.part import Part, Tasks
 from tiercut.node.refusals import REFUSED
 from tiercut.profiling.machine import this_machine
+from tiercut.profiling.memory import estimated_memory
 from tiercut.profiling.profile import Profile
 from tiercut.profiling.store import ProfileStore
 from tiercut.profiling.wire import encode_profile
@@ -54,12 +57,18 @@ class Profiles(Part):
         while True:
             bundle = await self._to_announce.get()
             profile = await asyncio.to_thread(
-                find_profile, bundle, settings.profiles, threads=settings.threads, measure_s=settings.measure_s
+                find_profile,
+                bundle,
+                settings.profiles,
+                threads=settings.threads,
+                measure_s=settings.measure_s,
+                memory_mb=settings.memory_mb,
             )
             await asyncio.to_thread(give_back)
             if profile is None:
                 continue
             self._found(profile)
+            self._models.know(bundle.model, profile.memory)
             topic = PROFILE.of(**self._context.names, model=bundle.model)
             try:
                 await self._context.buses.home.announce(topic, encode_profile(profile))
@@ -67,8 +76,12 @@ class Profiles(Part):
                 self._context.refusals.note("profile", error)
 
 
-def find_profile(bundle: Bundle, folder: Path, *, threads: int, measure_s: float) -> Profile | None:
+def find_profile(
+    bundle: Bundle, folder: Path, *, threads: int, measure_s: float, memory_mb: float | None = None
+) -> Profile | None:
     """The profile of a bundle on this machine: kept, or measured now, or predicted; ``None`` when none can be had.
+
+    One that does not say what the model's blocks hold is given what its graph says.
 
     Blocks for ``measure_s`` where it measures.
 
@@ -77,22 +90,31 @@ def find_profile(bundle: Bundle, folder: Path, *, threads: int, measure_s: float
         folder: Where `tiercut profile` keeps them.
         threads: Of a segment.
         measure_s: Seconds to spend on measuring where there is none; 0 predicts instead.
+        memory_mb: What models may take: one that needs more whole is predicted, as its times are measured whole.
     """
-    store = ProfileStore(folder)
     try:
-        kept = store.load(bundle.model, this_machine(threads).id)
-        if kept is not None:
-            return kept
-        if measure_s > 0:
-            from tiercut.profiling.measure import Options, measure_profile  # noqa: PLC0415 - only where it is needed
-
-            profile = measure_profile(bundle, options=Options(threads=threads, seconds=measure_s))
-            store.save(profile)
-            return profile
-        return predicted(bundle, threads)
-    except SettingsError as error:
+        profile = _found(bundle, folder, threads=threads, measure_s=measure_s, memory_mb=memory_mb)
+        return profile if profile.memory else replace(profile, memory=estimated_memory(bundle))
+    except TiercutError as error:
         log.error("no profile", extra={"model": bundle.name, "reason": str(error)})  # noqa: TRY400 - the sentence says it all
         return None
+
+
+def _found(bundle: Bundle, folder: Path, *, threads: int, measure_s: float, memory_mb: float | None) -> Profile:
+    store = ProfileStore(folder)
+    kept = store.load(bundle.model, this_machine(threads).id)
+    if kept is not None:
+        return kept
+    whole_mb = graph_memory(bundle).needed_mb(0, bundle.end) if memory_mb is not None else 0.0
+    if memory_mb is not None and whole_mb > memory_mb:
+        log.info("too large to be measured here", extra={"model": bundle.name, "needs_mb": round(whole_mb)})
+    elif measure_s > 0:
+        from tiercut.profiling.measure import Options, measure_profile  # noqa: PLC0415 - only where it is needed
+
+        profile = measure_profile(bundle, options=Options(threads=threads, seconds=measure_s, memory=True))
+        store.save(profile)
+        return profile
+    return predicted(bundle, threads)
 
 
 def predicted(bundle: Bundle, threads: int) -> Profile:

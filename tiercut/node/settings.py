@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,10 @@ class NodeSettings:
     threads: int = setting("ONNX Runtime threads per segment", default=1)
     workers: int = setting("frames of different streams computed at once", default=1)
     segment_cache_mb: int = setting("memory for segments held ready, MB", default=512)
+    memory_mb: float | None = setting(
+        "memory that models may take on this node, MB: plans whose segments need more are refused (default: no limit)",
+        default=None,
+    )
     profiles: Path = setting("folder of profiles (tiercut profile writes them)", default=Path("profiles"))
     measure_s: float = setting("seconds to measure a model that has no profile (0: predict it)", default=0.0)
     power_watts: float = setting("power drawn while computing, W (0: as the machine measures it)", default=0.0)
@@ -97,6 +102,10 @@ class NodeSettings:
                     f"bad setting {name}", expected="1 or more", came=str(getattr(self, name)), fix="correct it"
                 )
 
+        if self.memory_mb is not None and not 0 < self.memory_mb < math.inf:
+            raise SettingsError(
+                "bad setting memory_mb", expected="more than 0", came=str(self.memory_mb), fix="correct it, or omit it"
+            )
         for name in ("status_every_s", "measure_s", "power_watts"):
             least = 0.1 if name == "status_every_s" else 0.0
             value = getattr(self, name)

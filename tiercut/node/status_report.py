@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec import UNSET, UnsetType
+
+from tiercut.heap import resident_mb
 from tiercut.node.context import NodeContext
 from tiercut.node.emulation import emulated
 from tiercut.node.load import Load
@@ -49,6 +52,7 @@ class StatusReport(Part):
         self._segments = segments
         self._sends_to_cloud = sends_to_cloud
         self._gateway = gateway
+        self._resident_mb = resident_mb()
 
     def tasks(self) -> Tasks:
         """One, that says it again and again."""
@@ -77,4 +81,12 @@ class StatusReport(Part):
             reaches_cloud=self._sends_to_cloud and self._peers.any("cloud"),
             power_watts=self._load.power_watts,
             gateway=self._gateway,
+            memory_used_mb=self._grown_mb(),
         )
+
+    def _grown_mb(self) -> float | UnsetType:
+        """What the program takes more than when it had no model yet, where that is limited."""
+        now_mb = resident_mb() if self._context.settings.memory_mb is not None else None
+        if now_mb is None or self._resident_mb is None:
+            return UNSET
+        return round(max(0.0, now_mb - self._resident_mb), 1)

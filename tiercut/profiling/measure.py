@@ -27,6 +27,7 @@ from tiercut.model.variants import Variant
 from tiercut.plan import FULL
 from tiercut.profiling.cut_sampling import MAX_CUTS, candidate_cuts, cuts_to_measure, fill_between
 from tiercut.profiling.machine import package_version, this_machine
+from tiercut.profiling.memory import measure_memory
 from tiercut.profiling.profile import CodecPoint, Profile, Span
 
 T = TypeVar("T")
@@ -57,12 +58,14 @@ class Options:
         seconds: Time to spend. One round over all cuts and codecs is always made, however long it takes.
         max_cuts: Segments to measure; cuts in between are interpolated.
         codecs: Names of the codecs to measure.
+        memory: Measure what segments hold as well, in processes of their own; else the profile does not say.
     """
 
     threads: int = 1
     seconds: float = 20.0
     max_cuts: int = MAX_CUTS
     codecs: tuple[str, ...] = field(default_factory=lambda: tuple(name for name in CODECS if name != "raw"))
+    memory: bool = False
 
 
 def measure_profile(
@@ -110,6 +113,7 @@ def measure_profile(
         codecs=tuple(codecs),
         date=datetime.now(UTC).date().isoformat(),
         versions={name: package_version(name) for name in PACKAGES},
+        memory=measure_memory(bundle, chosen.threads) if chosen.memory else {},
     )
 
 

@@ -18,6 +18,7 @@ from msgspec import Meta
 from tiercut.errors import SettingsError
 from tiercut.fields import ModelId
 from tiercut.model.cuts import CutPoint
+from tiercut.model.memory import BlockMemory
 from tiercut.plan import FULL
 from tiercut.planner.problem import Codec
 from tiercut.profiling.machine import Machine
@@ -90,6 +91,8 @@ class Profile:
         cut_seconds: Seconds of segment ``[0, k)``, for k = 0 to the end; from 0, never decreasing.
         cut_bytes: Size of the tensors at each cut without a codec.
         variants: Seconds of segment ``[0, k)`` of each variant but the whole model.
+        memory: What the blocks of each variant hold, as measured or, in a prediction, as its graph says; empty in
+            profiles of older versions.
         measured_cuts: The cuts that were measured; the others are interpolated. Empty for a prediction.
         spread: Half the distance of the quartiles over the median: how much one run differs from the next.
         frames: What it was measured on ("8 real", "synthetic"), for people.
@@ -111,6 +114,7 @@ class Profile:
     date: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     variants: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    memory: Mapping[str, BlockMemory] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
@@ -122,6 +126,10 @@ class Profile:
                 raise bad_profile("cut_seconds that never decrease", "a cut that takes less than the one before it")
         if len(self.cut_bytes) != len(self.cut_seconds) or any(size < 0 for size in self.cut_bytes):
             raise bad_profile(f"{len(self.cut_seconds)} cut_bytes >= 0", f"{len(self.cut_bytes)}")
+        for name, memory in self.memory.items():
+            chain, held = self.chain(name), (memory.weights_mb, memory.peak_mb)
+            if any(not _times_fit(each) or (chain and len(each) != len(chain) - 1) for each in held):
+                raise bad_profile("finite weights_mb and peak_mb >= 0, one of each per block", f"'{name}' in memory")
         outside = [k for k in (*self.measured_cuts, *(point.cut for point in self.codecs)) if not 0 <= k <= self.end]
         if outside or not _times_fit((self.spread,)):
             raise bad_profile(f"cuts of 0 to {self.end} and a spread >= 0", f"cuts {outside}, spread {self.spread}")
@@ -268,7 +276,10 @@ def fitting_variants(profile: Profile, ends: Mapping[str, int]) -> tuple[Profile
     """
     odd = [name for name, chain in profile.variants.items() if name in ends and len(chain) != ends[name] + 1]
     kept = {name: chain for name, chain in profile.variants.items() if name not in odd}
-    return (replace(profile, variants=kept) if odd else profile), odd
+    if not odd:
+        return profile, odd
+    memory = {name: each for name, each in profile.memory.items() if name not in odd}
+    return replace(profile, variants=kept, memory=memory), odd
 
 
 def bad_profile(expected: str, came: str) -> SettingsError:

@@ -18,6 +18,8 @@ MAX_TRANSFER_S = 3600.0
 MAX_PROBES, MAX_PROBE_BYTES = 4, 60_000
 #: Power of one node: a small power station.
 MAX_WATTS = 1e6
+#: Memory of one node.
+MAX_MEMORY_MB = 1e9
 #: Models, figures, transfers or running segments in one message.
 MAX_ENTRIES = 1024
 #: Plans that a stream's frames follow at the same time, besides the first.
@@ -98,6 +100,8 @@ class NodeStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
         instance: Drawn again at each start of the program: two of them at once are two nodes with one name.
         sent_unix_s: Wall clock of the node; 0 where not given (a will has none).
         gateway: A device-tier node inside an edge: it can read any sensor that publishes on the bus.
+        memory_mb: Memory that models may take there; absent without a limit.
+        memory_used_mb: By how much the program has grown since its start, where there is a limit.
     """
 
     node: Name
@@ -113,6 +117,8 @@ class NodeStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
     instance: ShortText = always("")
     sent_unix_s: UnixTime = always(0.0)
     gateway: bool = False
+    memory_mb: Annotated[float, Meta(gt=0, le=MAX_MEMORY_MB), reason("bad_status")] | UnsetType = UNSET
+    memory_used_mb: Annotated[float, Meta(ge=0, le=MAX_MEMORY_MB), reason("bad_status")] | UnsetType = UNSET
 
 
 class ClockProbe(Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from tiercut.settings import check_names, setting
 PayloadFormat = Literal["image", "json", "pcm", "npy"]
 SampleFormat = Literal["s16le", "s16be", "u8", "s32le", "f32le"]
 ExitUse = Literal["plan", "none"]
+ResultsTo = Literal["device", "site", "cloud"]
 
 #: Sensors on the bus, which any edge can read; all others belong to a device.
 MQTT, FUSION = "mqtt", "fusion"
@@ -132,6 +133,10 @@ class StreamSettings(SourceSettings):
     weight: float = setting(
         "where the site has too little for all streams: one of weight 2 gets twice as many frames as one of weight 1",
         default=1.0,
+    )
+    results_to: ResultsTo | None = setting(
+        "who waits for results, device, site or cloud: plans count their way back (default: it does not count)",
+        default=None,
     )
     retain_last: bool = setting("keep the last result on the stream's retained topic 'last'", default=False)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tiercut.errors import BundleError
 from tiercut.model.bundle import Bundle
 from tiercut.model.bundle_format import JSON_FILE
+from tiercut.model.memory import BlockMemory, graph_memory
 from tiercut.model.segments import Segment, SegmentCache
 from tiercut.plan import FULL
 
@@ -42,13 +44,27 @@ class ModelStore:
         folder: Folder of bundle folders.
         threads: ONNX Runtime threads per segment.
         cache_bytes: Memory that segments may hold; the least recently used make room.
+        memory_mb: Memory that they may take at any time: those that need more alone are refused, and the others make
+            room before one is loaded. ``None``: no limit.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 1, cache_bytes: int = 512 * 1024 * 1024) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        threads: int = 1,
+        cache_bytes: int = 512 * 1024 * 1024,
+        memory_mb: float | None = None,
+    ) -> None:
         self.folder = folder
+        self.memory_mb = memory_mb
         self._threads = threads
         self._lock = threading.Lock()
-        self._segments = SegmentCache(cache_bytes)
+        if memory_mb is not None:
+            cache_bytes = min(cache_bytes, int(memory_mb * 1e6))
+        self._segments = SegmentCache(cache_bytes, makes_room=memory_mb is not None)
+        #: identity → what the blocks of each variant hold, as measured
+        self._memory: dict[str, Mapping[str, BlockMemory]] = {}
         #: identity → every bundle that was ever seen; replaced, never changed, as others read it without the lock
         self._bundles: dict[str, Bundle] = {}
         #: what each folder holds; replaced as well
@@ -136,7 +152,52 @@ class ModelStore:
             raise BundleError(
                 "cannot build a segment", expected="a bundle of the folder", came=model[:12], fix="export it there"
             )
-        return self._segments.get(bundle, start, stop, threads=self._threads, variant=variant)
+        holds_bytes = None
+        if self.memory_mb is not None:
+            need_mb = self.needed_mb(bundle, [(start, stop, variant)])
+            self.check_room(bundle, need_mb)
+            holds_bytes = round(need_mb * 1e6)
+        return self._segments.get(bundle, start, stop, threads=self._threads, variant=variant, holds_bytes=holds_bytes)
+
+    def know(self, model: str, memory: Mapping[str, BlockMemory]) -> None:
+        """Take what the blocks of a model's variants hold from its profile."""
+        self._memory[model] = memory
+
+    def needed_mb(self, bundle: Bundle, pieces: Iterable[tuple[int, int, str]]) -> float:
+        """What segments need that are loaded together and run one after the other, MB.
+
+        Args:
+            bundle: Their model.
+            pieces: First cut, last cut and variant of each.
+
+        Raises:
+            BundleError: the graph is not the one that ``bundle.json`` describes.
+            CutError: there are no such cuts, or no such variant.
+        """
+        held = peak = 0.0
+        for start, stop, variant in pieces:
+            bundle.check_segment(start, stop, variant)
+            memory = self._memory.get(bundle.model, {}).get(variant)
+            if memory is None or len(memory.weights_mb) != bundle.variant(variant).end:
+                memory = graph_memory(bundle, variant)
+            whole = memory.needed_mb(start, stop)
+            activations = max(memory.peak_mb[start:stop], default=0.0)
+            held, peak = held + whole - activations, max(peak, activations)
+        return held + peak
+
+    def check_room(self, bundle: Bundle, need_mb: float) -> None:
+        """Refuse what does not fit even when all else is let go.
+
+        Raises:
+            BundleError: it does not.
+        """
+        if self.memory_mb is not None and need_mb > self.memory_mb:
+            raise BundleError(
+                f"no memory for a segment of '{bundle.name}'",
+                expected=f"at most {self.memory_mb:g} MB (memory_mb)",
+                came=f"{need_mb:.4g} MB",
+                fix="raise memory_mb, or cut the model elsewhere",
+            )
 
 
 def _load(path: Path) -> Bundle | None:
