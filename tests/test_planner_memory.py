@@ -1,6 +1,7 @@
 """Memory and the result's way back: the planner finds what trying every plan finds, and says what does not fit."""
 
 import copy
+import random
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 
 from tests.brute_force import best, every_plan, within_constraints
 from tests.plan_problems import OBJECTIVES, with_memory
-from tests.planning import Stream as Asked
-from tests.planning import alternatives, evaluate, plan_together, solve, solve_top
-from tests.test_planner import assert_same, line, rank
+from tests.planning import alternatives, evaluate, solve, solve_top
+from tests.site_brute_force import best_rates, random_site
+from tests.test_planner import assert_same, line, long_line, rank
 from tiercut.errors import SettingsError
+from tiercut.planner import evaluate as evaluate_choice
 from tiercut.planner import solve_within
 from tiercut.planner.document import read_problem
+from tiercut.planner.site.solve import plan_site
 
 
 def in_memory(*limits: float | None, **changes: Any) -> dict[str, Any]:
@@ -49,6 +52,22 @@ def test_solve_agrees_with_the_table_of_all_plans_on_long_models(objective: str)
             if node.get("memory_mb") is not None:
                 node["memory_mb"] *= 8
         assert_same(solve_top(problem, 1)[0], solve(problem))
+
+
+def test_throughput_keeps_to_memory_on_long_models() -> None:
+    codecs = [{"name": f"c{drop}", "ratio": 2.0**drop, "accuracy_drop": drop / 100, "cuts": [0, 99]} for drop in (1, 2)]
+    bound = 0
+    for seed in range(20):
+        problem = long_line(seed, codecs) | {"format": "tiercut-plan-problem/2"}
+        free = solve(problem)
+        problem["model"]["variants"][0] |= {"block_weights_mb": [1.0] * 30, "block_peak_mb": [0.5] * 30}
+        problem["nodes"][1]["memory_mb"] = 0.5 + max(1, free["second_cut"] - free["first_cut"] - 1 - seed % 3)
+        for drop in (0.02, None):
+            problem["constraints"] = {"max_accuracy_drop": drop, "deadline_seconds": 1.2 * free["latency_seconds"]}
+            found = solve(problem)
+            assert_same(solve_top(problem, 1)[0], found)
+            bound += found["bottleneck_seconds"] > free["bottleneck_seconds"]
+    assert bound > 10
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -127,10 +146,22 @@ def test_alternatives_fit_too() -> None:
     assert others["cloud-only"]["feasible"]
 
 
-def test_streams_together_keep_to_memory() -> None:
-    problem = in_memory(80, 110, None)
-    joint = plan_together([Asked(name=name, problem=problem, frames_per_second=0.1) for name in "ab"])
-    assert all(answer["feasible"] and answer["first_cut"] < 2 for answer in joint.answers.values())
+@pytest.mark.parametrize("seed", range(40))
+def test_site_is_planned_within_memory_as_by_all_plans(seed: int) -> None:
+    site = random_site(seed)
+    for index, stream in enumerate(site.streams):
+        limited = with_memory(seed * 100 + index, ties=False, blocks=4)
+        kept = {name: stream.problem[name] for name in ("nodes", "links")}
+        stream.problem.update(limited | kept)
+        draw = random.Random(seed + index)  # noqa: S311 - numbers for a test
+        for node in stream.problem["nodes"]:
+            node["memory_mb"] = draw.choice((1, 3, 5, None))
+    found, wanted = plan_site(site.read(), least_share=0.0), best_rates(site).rates
+    rates = [share.frames_per_second for share in found.shares.values()]
+    assert rates == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+    for index, share in enumerate(found.shares.values()):
+        problem = site.read().streams[index].problem
+        assert all(evaluate_choice(problem, way.choice).feasible for way in share.ways)
 
 
 def test_result_comes_back_to_who_waits_for_it() -> None:

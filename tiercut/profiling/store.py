@@ -86,8 +86,11 @@ def read_profile(path: Path) -> Profile:
 
 
 def to_document(profile: Profile) -> dict[str, Any]:
-    """The profile as JSON has it."""
-    return {"format": FORMAT} | asdict(profile)
+    """The profile as JSON has it; one that says nothing of memory looks as it did before profiles did."""
+    fields = asdict(profile)
+    if not profile.memory:
+        del fields["memory"]
+    return {"format": FORMAT} | fields
 
 
 def from_document(document: object) -> Profile:

@@ -53,6 +53,7 @@ class Pieces:
         latency_before: (V, E, O) of the first half, without the edge's blocks.
         latency_after: (V, E, C, O).
         queue: (E) of the edges.
+        last: (V, E, O) the last cut that an edge has memory for from each offer's cut on; past the end without a limit.
     """
 
     costs: Costs
@@ -71,6 +72,7 @@ class Pieces:
     latency_before: Floats
     latency_after: Floats
     queue: Floats
+    last: Ints
 
     def plan(self, v: int, station: int, cloud: int, first: int, second: int) -> PlanIndex:
         """A plan by its place in the tables; -1 for what it does not have."""
@@ -110,8 +112,8 @@ def pieces_of(problem: Problem) -> Pieces:
     steps = np.where(np.isfinite(costs.edge_steps), costs.edge_steps, 0.0)
     sums = np.cumsum(steps, axis=-1) - steps
     before = costs.device[:, None] + costs.first[:, :edges]
-    after = costs.second + costs.finish[:, None, edges:]
-    one = costs.device[:, None] + costs.first + costs.finish
+    after = costs.second + costs.ends[:, None, edges:]
+    one = costs.device[:, None] + costs.first + costs.ends
     return Pieces(
         costs=costs,
         deadline=deadline,
@@ -124,11 +126,12 @@ def pieces_of(problem: Problem) -> Pieces:
         beyond=finish[:, edges:],
         sums=sums[..., cut],
         runs=np.isfinite(costs.edge_steps[..., 0]),
-        latency_alone=_within(costs.alone, deadline),
+        latency_alone=_within(costs.alone + costs.back_alone, deadline),
         latency_one=_within(one, deadline),
         latency_before=_within(before, deadline),
         latency_after=_within(after, deadline),
         queue=costs.edge_queue,
+        last=np.full(sums.shape, sums.shape[-1])[..., cut] if costs.edge_last is None else costs.edge_last[..., cut],
     )
 
 
@@ -158,6 +161,7 @@ class Batch:
         first: (S, W) the hops from the device, as rows of `Resources.hops`.
         second: (S, E, C) the hops from an edge to a cloud, as such rows.
         runs: (S, V, E) whether an edge can run any block.
+        last: (S, V, E, O) of `Pieces`; ``None`` where no edge has a limit.
         of: The other arrays of `Pieces` by name, with the axis S in front.
     """
 
@@ -173,6 +177,7 @@ class Batch:
     first: Ints
     second: Ints
     runs: Bools
+    last: Ints | None
     of: dict[str, Floats]
 
     @property
@@ -227,6 +232,9 @@ def _stack(
         ),
         second=_ints(second).reshape(len(members), len(mine[0].edges), len(mine[0].clouds)),
         runs=np.stack([piece.runs for piece in chosen]),
+        last=None
+        if all(piece.costs.edge_last is None for piece in chosen)
+        else np.stack([piece.last for piece in chosen]),
         of={name: np.stack([getattr(piece, name) for piece in chosen]) for name in STACKED},
     )
 

@@ -154,6 +154,8 @@ class TwoHops:
         middle = of["sums"][s, v, e] - of["sums"][s, v, e, o][:, None]
         later = batch.cut > batch.cut[o][:, None]
         fits = (later & batch.runs[s, v, e][:, None]) | (batch.cut == batch.cut[o][:, None])
+        if batch.last is not None:
+            fits &= batch.cut <= np.maximum(batch.last[s, v, e, o], batch.cut[o])[:, None]
         fits &= batch.drop[s] <= (batch.budget[s, v] - batch.drop[s, o])[:, None]
         edge_seconds = middle + later * of["queue"][s, e][:, None] + of["latency_before"][s, v, e, o][:, None]
         edge_seconds[~fits] = np.inf
