@@ -58,6 +58,8 @@ def read_problem(document: Mapping[str, Any]) -> Problem:
         SettingsError: a field is missing, of the wrong type or out of range, or the parts contradict each other.
     """
     newer = isinstance(document, Mapping) and document.get("format") == FORM_2
+    if newer and "streams" in document:
+        READER.refuse("streams", "a problem of one stream; 'tiercut plan' and solve_site() take many", "streams")
     if isinstance(document, Mapping):
         if document.get("format") not in (FORM_1, FORM_2):
             READER.refuse("format", f"one of {FORM_1}, {FORM_2}", document.get("format"))

@@ -134,7 +134,8 @@ def _stages(problem: Problem, plan: PlanIndex) -> Iterable[Stage]:
     last = route[-1][0].id
     back_seconds = problem.back_seconds(last)
     if problem.way_back is not None and back_seconds > 0:
-        yield Stage("return", f"{last} -> {problem.way_back.destination}", back_seconds, busy_seconds=0.0)
+        waits = problem.device.id if problem.way_back.destination == "device" else problem.way_back.destination
+        yield Stage("return", f"{last} -> {waits}", back_seconds, busy_seconds=0.0)
 
 
 def _transfer(sender: Node, receiver: Node, link: Link, codec: Codec, size_bytes: float) -> Stage:
