@@ -15,6 +15,7 @@ from tiercut.cli.inspect import human_bytes
 from tiercut.errors import SettingsError
 from tiercut.model.bundle import Bundle
 from tiercut.model.preprocess import IMAGE_SUFFIXES
+from tiercut.plan import FULL
 from tiercut.profiling.measure import MAX_FRAMES, Frame, Options, measure_profile
 from tiercut.profiling.profile import CodecPoint, Profile
 from tiercut.profiling.store import ProfileStore, to_document
@@ -89,6 +90,10 @@ def _check(args: argparse.Namespace) -> None:
 def _head(profile: Profile) -> Iterable[str]:
     yield f"{profile.model_name}   {profile.cut_seconds[-1] * 1e3:.3g} ms for all, ±{100 * profile.spread:.0f} %"
     yield f"machine  {profile.machine}"
+    memory = profile.memory.get(FULL)
+    if memory is not None:
+        whole_mb = memory.needed_mb(0, profile.end)
+        yield f"memory   {whole_mb:.1f} MB whole, {sum(memory.weights_mb):.1f} of it weights"
     yield f"codecs   on {profile.frames} frames" + (
         "; give --frames for real bytes" if profile.frames == "synthetic" else ""
     )

@@ -49,30 +49,30 @@ def to_end_mb(variant: Variant) -> Floats:
     return found
 
 
-def last_cuts(variant: Variant, node: Node) -> Ints:
-    """(blocks) for each cut a the last b of which [a, b) fits into a node; a itself where no block does."""
-    blocks = variant.blocks
-    if node.free_mb is None:
-        return np.full(blocks, blocks)
-    weights, peak = _of_blocks(variant)
-    last, end = np.empty(blocks, dtype=np.intp), 0
-    for start in range(blocks):  # the last cut never moves back
-        end = max(end, start)
-        while end < blocks and fits(node, float(weights[start : end + 1].sum() + peak[start : end + 1].max())):
-            end += 1
-        last[start] = end
-    return last
-
-
 def edge_last_cuts(edges: Sequence[Node], variants: Sequence[Variant], width: int) -> Ints | None:
-    """(V, E, N) the last cut that an edge's memory reaches from each cut; ``None`` where no edge has a limit."""
-    if all(edge.free_mb is None for edge in edges):
+    """(V, E, N) the last cut up to which an edge has memory for a segment from each cut, at least that cut itself.
+
+    ``None`` where no edge has a limit.
+    """
+    limits = [edge.free_mb for edge in edges]
+    if all(limit is None for limit in limits):
         return None
     last = np.tile(np.arange(width), (len(variants), len(edges), 1))
     for v, variant in enumerate(variants):
-        for e, edge in enumerate(edges):
-            last[v, e, : variant.blocks] = last_cuts(variant, edge)
+        needed = _of_segments(variant)
+        for e, limit in enumerate(limits):
+            most = np.inf if limit is None else limit * (1 + CLOSE)
+            last[v, e, : variant.blocks] += (needed <= most).sum(axis=1)
     return last
+
+
+def _of_segments(variant: Variant) -> Floats:
+    """(blocks, blocks) what [a, b + 1) needs, MB; infinity where b is before a."""
+    weights, peak = _of_blocks(variant)
+    cuts = np.arange(variant.blocks)
+    most = np.maximum.accumulate(np.where(cuts >= cuts[:, None], peak, 0.0), axis=1)
+    held = np.cumsum(weights)
+    return np.where(cuts >= cuts[:, None], held - (held - weights)[:, None] + most, np.inf)
 
 
 def _of_blocks(variant: Variant) -> tuple[Floats, Floats]:

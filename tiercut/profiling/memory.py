@@ -2,7 +2,8 @@
 
 The growth of that process's resident memory (``VmRSS``) while the session is made are the piece's weights, as they are
 packed and mapped; the growth while it runs are its activations and the allocator's slack. Both are shared out over the
-piece's blocks in the proportion of what the graph says of them. Pieces, so that a node measures a model that it cannot
+piece's blocks in the proportion of what the graph says of them; a session's own share, half a megabyte, is added, as a
+segment may be smaller than the piece. Pieces, so that a node measures a model that it cannot
 hold whole. Where a system does not tell a process's memory (it has no ``/proc``), the graph's estimate stays.
 """
 
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 from tiercut.heap import resident_mb
 from tiercut.model.bundle import Bundle
-from tiercut.model.memory import BlockMemory, graph_bytes, graph_memory, rounded
+from tiercut.model.memory import SESSION_BYTES, BlockMemory, graph_bytes, graph_memory, rounded
 from tiercut.plan import FULL
 
 #: A piece has about so many bytes of weights; there are not more than so many of them, as each takes a process.
@@ -48,7 +49,7 @@ def measure_memory(bundle: Bundle, threads: int = 1) -> dict[str, BlockMemory]:
         return estimated_memory(bundle)
     weights, activations = graph_bytes(bundle)
     pieces = pieces_of(weights)
-    grown = [_grown(bundle, start, stop, threads) for start, stop in pieces]
+    grown = [grown_by(bundle, start, stop, threads) for start, stop in pieces]
     if any(each is None for each in grown):
         return estimated_memory(bundle)
     weights_mb: list[float] = []
@@ -57,7 +58,7 @@ def measure_memory(bundle: Bundle, threads: int = 1) -> dict[str, BlockMemory]:
         assert each is not None  # noqa: S101 - asked above
         weights_mb += _shared(each.load_mb, weights[start:stop])
         most = max(activations[start:stop]) or 1
-        peak_mb += [each.run_mb * size / most for size in activations[start:stop]]
+        peak_mb += [SESSION_BYTES / 1e6 + each.run_mb * size / most for size in activations[start:stop]]
     load = sum(weights_mb) / max(1.0, sum(weights) / 1e6)
     run = max(peak_mb) / max(1.0, max(activations) / 1e6)
     found = {FULL: BlockMemory(weights_mb=rounded(weights_mb), peak_mb=rounded(peak_mb))}
@@ -99,7 +100,7 @@ def _shared(whole: float, sizes: Sequence[int]) -> list[float]:
     return [whole * size / total if total else whole / len(sizes) for size in sizes]
 
 
-def _grown(bundle: Bundle, start: int, stop: int, threads: int) -> Grown | None:
+def grown_by(bundle: Bundle, start: int, stop: int, threads: int) -> Grown | None:
     """What a process that does nothing else grows by; ``None`` where it does not say."""
     command = [sys.executable, "-m", __name__, str(bundle.folder), str(start), str(stop), str(threads)]
     try:
