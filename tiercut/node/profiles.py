@@ -16,7 +16,7 @@ from tiercut.node.context import NodeContext
 from tiercut.node.part import Part, Tasks
 from tiercut.node.refusals import REFUSED
 from tiercut.profiling.machine import this_machine
-from tiercut.profiling.memory import estimated_memory
+from tiercut.profiling.memory import estimated_memory, measure_memory
 from tiercut.profiling.profile import Profile
 from tiercut.profiling.store import ProfileStore
 from tiercut.profiling.wire import encode_profile
@@ -81,7 +81,8 @@ def find_profile(
 ) -> Profile | None:
     """The profile of a bundle on this machine: kept, or measured now, or predicted; ``None`` when none can be had.
 
-    One that does not say what the model's blocks hold is given what its graph says.
+    One that does not say what the model's blocks hold is given what its graph says; where that is limited, it is
+    measured, which takes a second or some.
 
     Blocks for ``measure_s`` where it measures.
 
@@ -94,7 +95,10 @@ def find_profile(
     """
     try:
         profile = _found(bundle, folder, threads=threads, measure_s=measure_s, memory_mb=memory_mb)
-        return profile if profile.memory else replace(profile, memory=estimated_memory(bundle))
+        if profile.memory:
+            return profile
+        memory = estimated_memory(bundle) if memory_mb is None else measure_memory(bundle, threads)
+        return replace(profile, memory=memory)
     except TiercutError as error:
         log.error("no profile", extra={"model": bundle.name, "reason": str(error)})  # noqa: TRY400 - the sentence says it all
         return None
