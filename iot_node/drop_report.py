@@ -15,6 +15,8 @@ ADVICE = {
     "newer_frame": "the sensor gives frames faster than the site takes them; lower its rate, or set fps",
     "sensor_ahead": "messages come faster than they can be read; lower the sensor's rate",
     "retained": "the retained message is older than this stream; publish without retain",
+    "beyond_rate": "the site has room for fewer frames than the sensor gives (see 'tiercut watch'); lower its rate",
+    "overtaken": "its result came too late to be put in order; raise timeout_s or deadline_ms, or set ordered = false",
     "lost": "neither a result nor a drop reason came back in time",
 }
 

@@ -11,7 +11,8 @@ from iot_node.privacy import sends_too_clear, sends_too_early
 from iot_node.settings import Settings
 from iot_node.stream import Stream
 from iot_node.stream_manager import StreamManager
-from tiercut.bus import Delivery
+from tiercut.bus import Delivery, Handler, Message
+from tiercut.bus.base import nothing
 from tiercut.bus.node_buses import OpenBus
 from tiercut.clock import Clock
 from tiercut.declared import decode_json
@@ -21,12 +22,14 @@ from tiercut.node.context import NodeContext
 from tiercut.node.node import Node
 from tiercut.node.part import Part, Tasks
 from tiercut.node.preparation import NotHere
+from tiercut.pipeline.dispatch import Posted, Taken
 from tiercut.plan import Plan, Tier
-from tiercut.protocol.events import id_and_source, seq_of
+from tiercut.protocol.events import event_id, id_and_source, seq_of
+from tiercut.protocol.frames import Work
 from tiercut.protocol.nodes import PrepareSegment, StreamPlan
 from tiercut.protocol.results import read_outcome
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.protocol.topics import STREAMS
+from tiercut.protocol.topics import RETURN, STREAMS
 from tiercut.repository.store import ModelStore
 
 #: How long a device waits for the next node's status before its first frame, and how often it looks.
@@ -68,7 +71,9 @@ class IotNode(Node):
             to_come = settings.hub_url and stream.model not in self.models.names()
             opened = None if to_come else self._open_stream(stream, self.models.named(stream.model))
             self.manager.own(stream, opened)
-        self.parts.append(AssignedStreams(context, self.manager))
+        self.parts.append(AssignedStreams(context, self.manager, returned=self.returned))
+        self.frames.outlet.keeps = self._keep
+        self.presence.listeners.append(self._nodes_changed)
 
     @property
     def streams(self) -> Mapping[str, Stream]:
@@ -98,7 +103,16 @@ class IotNode(Node):
             clock=self.context.clock,
             counters=self.counters,
             submit=self.frames.worker.submit,
+            publish=self.return_path.publish,
+            reachable=self._reachable,
         )
+
+    def _reachable(self, plan: Plan) -> bool:
+        """Whether the nodes of a plan are there, as far as this device knows."""
+        first, *others = [(tier, plan.node(tier) or "") for _, tier in plan.hops] or [("device", "")]
+        if first[0] == "device":
+            return True
+        return self.frames.outlet.reachable(*first) and not any(self.peers.gone(*other) for other in others)
 
     def refuses(self, asked: PrepareSegment) -> str | None:
         """A plan that would send raw frames of a stream that keeps them here."""
@@ -119,9 +133,10 @@ class IotNode(Node):
                 if self._is_old(stream, offered):
                     continue
                 stream.check(offered)
-                self._check_route(offered.plan)
-                plan = offered.plan
-                await asyncio.to_thread(self.models.segment, stream.bundle.model, 0, plan.first_cut, plan.exit)
+                for plan, _ in offered.mix:
+                    self._check_route(plan)
+                for plan, _ in offered.mix:
+                    await asyncio.to_thread(self.models.segment, stream.bundle.model, 0, plan.first_cut, plan.exit)
             except TiercutError as error:
                 self.counters["plans_refused"] += 1
                 self.context.log.error("plan refused", extra={"stream": stream.settings.name, "reason": str(error)})  # noqa: TRY400 - the sentence says it all
@@ -151,6 +166,40 @@ class IotNode(Node):
             while node is not None and not self.peers.online(tier, node) and self.context.clock.monotonic_s() < until_s:  # noqa: ASYNC110 - statuses come to a table
                 await asyncio.sleep(FIRST_PEER_POLL_S)
 
+    def _nodes_changed(self) -> None:
+        for stream in self.streams.values():
+            stream.nodes_changed()
+
+    def returned(self, delivery: Delivery) -> None:
+        """An outcome that this device puts in order; one of a stream that it does not have goes out at once."""
+        message = self.return_path.read(delivery)
+        if message is None:
+            return
+        stream_name, _ = read_outcome(message.payload)
+        stream, (event, source) = self.streams.get(stream_name), id_and_source(message.properties)
+        if stream is None or event is None:
+            self.return_path.publish(message, delivery.ack)
+            return
+        try:
+            seq = seq_of(event)
+        except BadMessage as error:
+            self.context.set_aside(error)
+            delivery.ack()
+            return
+        stream.came_home(seq, event, message, delivery.ack, dropped=source == stream.dropped_source)
+
+    def _keep(self, work: Work, message: Message, taken: Taken) -> Posted | None:
+        """The outcome of a frame that ends on this device, which puts it in order."""
+        stream = self.streams.get(work.stream)
+        if stream is None:
+            return None
+        return asyncio.get_running_loop().call_soon(self._kept, stream, work, message, taken)
+
+    def _kept(self, stream: Stream, work: Work, message: Message, taken: Taken) -> None:
+        taken(None)
+        event, source = event_id(work.seq, work.captured_unix_s), dict(message.properties)["source"]
+        stream.came_home(work.seq, event, message, nothing, dropped=source == stream.dropped_source)
+
     def _outcome_heard(self, stream: Stream, delivery: Delivery, *, dropped: bool) -> None:
         """A result, or why there is none: only its id and source are read, where it has these."""
         delivery.ack()
@@ -175,16 +224,19 @@ class AssignedStreams(Part):
     Args:
         context: The device's.
         manager: Runs them.
+        returned: Takes outcomes that the device is to put in order.
     """
 
-    def __init__(self, context: NodeContext, manager: StreamManager) -> None:
+    def __init__(self, context: NodeContext, manager: StreamManager, *, returned: Handler) -> None:
         self._context = context
         self._manager = manager
+        self._returned = returned
 
     async def subscribe(self) -> None:
-        """Hear which streams the hub assigns."""
-        topic, buses = STREAMS.of(**self._context.names), self._context.buses
-        await self._context.refusals.subscribe(buses.home, topic, handler=self._manager.assigned)
+        """Hear which streams the hub assigns, and what became of frames whose outcomes are put in order here."""
+        names, home, refusals = self._context.names, self._context.buses.home, self._context.refusals
+        await refusals.subscribe(home, STREAMS.of(**names), handler=self._manager.assigned)
+        await refusals.subscribe(home, RETURN.of(**names), handler=self._returned)
 
     def tasks(self) -> Tasks:
         """One, that runs them all."""

@@ -21,11 +21,12 @@ def check_plan(
         raise SettingsError(
             "a plan came for another stream", expected=f"'{stream}'", came=f"'{offered.stream}'", fix="correct the hub"
         )
-    if offered.plan.device != node:
+    others = [plan.device for plan, _ in offered.mix if plan.device != node]
+    if others:
         raise SettingsError(
             f"the plan of stream '{offered.stream}' is for another device",
             expected=f"device '{node}'",
-            came=f"'{offered.plan.device}'",
+            came=f"'{others[0]}'",
             fix="name this device in the hub's settings",
         )
     if offered.model != bundle.model:
@@ -35,12 +36,12 @@ def check_plan(
             came=f"'{offered.model_name}' {offered.model[:12]}",
             fix="give hub and device the same bundle",
         )
-    plan = offered.plan
-    plan.check_fits(bundle.variant(plan.exit).end, model=bundle.name)
-    if sends_too_early(plan.first_cut, min_first_cut):
-        raise _refused(offered, "first_cut", str(min_first_cut), f"first_cut {plan.first_cut}")
-    if plan.codecs and sends_too_clear(plan.codecs[0], min_noise):
-        raise _refused(offered, "noise", f"{min_noise:g}", f"the codec '{plan.codecs[0]}'")
+    for plan, _ in offered.mix:
+        plan.check_fits(bundle.variant(plan.exit).end, model=bundle.name)
+        if sends_too_early(plan.first_cut, min_first_cut):
+            raise _refused(offered, "first_cut", str(min_first_cut), f"first_cut {plan.first_cut}")
+        if plan.codecs and sends_too_clear(plan.codecs[0], min_noise):
+            raise _refused(offered, "noise", f"{min_noise:g}", f"the codec '{plan.codecs[0]}'")
 
 
 def _refused(offered: StreamPlan, what: str, least: str, came: str) -> SettingsError:

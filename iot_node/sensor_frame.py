@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 from numpy.typing import NDArray
 
 from tiercut.clock import Clock
@@ -61,17 +61,32 @@ class Outbound:
         site: Its site.
         node: The device's id.
         clock: Its clock.
+        by_device: The device puts the outcomes of its frames in order.
+        lane: See `Work`.
 
     Attributes:
         plan: The same.
+        by_device: The same.
         variant: The plan's variant of the model.
         takes: What that takes for a frame.
     """
 
     def __init__(
-        self, plan: Plan, settings: StreamSettings, bundle: Bundle, *, site: str, node: str, clock: Clock
+        self,
+        plan: Plan,
+        settings: StreamSettings,
+        bundle: Bundle,
+        *,
+        site: str,
+        node: str,
+        clock: Clock,
+        by_device: bool = False,
+        lane: int = 0,
     ) -> None:
         self.plan = plan
+        self.by_device = by_device
+        self._outcomes: Literal["device"] | UnsetType = "device" if by_device else UNSET
+        self._lane = lane or UNSET
         self.variant = plan.exit
         self.takes: FrameSpec = bundle.variant(plan.exit).frame
         self._bundle = bundle
@@ -111,6 +126,8 @@ class Outbound:
             stages=(Stage(self._node, "prepare", prepare_s), Stage(self._node, "queue", max(0.0, waited_s))),
             deadline_s=self._deadline_s,
             label=frame.label,
+            outcomes=self._outcomes,
+            lane=self._lane,
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from msgspec import UNSET
 
 from iot_node.difference_detector import DifferenceDetector
-from iot_node.drop_report import DropReport
+from iot_node.drop_report import ADVICE, DropReport
 from iot_node.sensor_frame import SensorFrame, deadline_s
 from iot_node.sensor_thread import SensorThread
 from iot_node.source import Source, open_source
@@ -32,7 +32,8 @@ class SensorReader:
         clock: The device's clock.
         drops: Where it counts frames, and what it drops.
         detector: Says which frames to skip.
-        plan: Gives the plan that the stream follows now.
+        plan: Gives the plan that the stream's next frame follows.
+        is_early: Whether a frame that is read now is one too many for the rate that the site has room for.
         prepares: Whether a frame that is read now is made the model's input at once; otherwise it may be replaced.
         offer: Takes a frame.
         ready: Told that `read_one` may be called: at the start, and after each frame.
@@ -55,6 +56,7 @@ class SensorReader:
         drops: DropReport,
         detector: DifferenceDetector,
         plan: Callable[[], Plan | None],
+        is_early: Callable[[float], bool],
         prepares: Callable[[], bool],
         offer: Callable[[SensorFrame], None],
         ready: Callable[[], None],
@@ -66,6 +68,7 @@ class SensorReader:
         self._drops = drops
         self._detector = detector
         self._plan = plan
+        self._is_early = is_early
         self._prepares = prepares
         self._offer = offer
         self._ready = ready
@@ -145,6 +148,8 @@ class SensorReader:
         if max_age_s is not None and age_s > max_age_s:  # under any plan: it could not have been in time with one
             ages = f"{age_s * 1e3:.0f} ms old as it came, deadline {max_age_s * 1e3:.0f} ms"
             return Spoiled("past_deadline", f"{ages}; raise deadline_ms, or see what delays the sensor's frames")
+        if self._is_early(now_s):
+            return Spoiled("beyond_rate", ADVICE["beyond_rate"])
         if self._detector.skips(captured.frame, now_s - age_s):
             return Spoiled("unchanged", "")
         frame = SensorFrame(

@@ -5,13 +5,15 @@
    ``dropped.unchanged``.
    With ``delivery = "every"``, or without a rate of its own, the sensor is read when its frame can be sent: one that
    waits grows old. With ``"latest"`` and a rate it is read at its rate.
+   Where the site has room for fewer frames than the sensor gives, `RateLimit` lets no more set out: the sensor waits,
+   or a frame that comes too early is counted as ``dropped.beyond_rate`` before any work was done on it.
 2. `offer` puts it in the single place for the next frame. With ``"latest"`` a newer frame takes it, and the older one
    is counted as ``dropped.newer_frame`` before any work was done on it.
 3. `_go` sends it as soon as the `InFlightWindow` has room, as the input of the model: from then on it is in flight, and
-   the window owns its record.
+   the window owns its record. Of plans that run at once each has a window, and `Ways` says which takes the frame.
 4. `_left`: the next node's broker has it.
 5. `outcome`: it has a result, or a reason why there is none. `watch_overdue` sends it again where neither comes, or
-   gives it up.
+   gives it up. `came_home`: the same, of a frame whose outcome this device publishes itself, in order (`Homecoming`).
 
 Whatever may let the next frame go calls `_go`: a frame, an outcome, a plan, a timer. All of it is on the event loop,
 but for the reading and preparing of frames.
@@ -26,20 +28,24 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from iot_node.difference_detector import DifferenceDetector
 from iot_node.drop_report import DropReport
+from iot_node.homecoming import Homecoming, Publish
 from iot_node.privacy import check_plan
+from iot_node.rate_limit import RateLimit
 from iot_node.sensor_frame import Outbound, SensorFrame
 from iot_node.sensor_reader import SensorReader
+from iot_node.ways import Ways, follow
+from tiercut.bus import Message
 from tiercut.clock import Clock
 from tiercut.errors import InputError
 from tiercut.model.bundle import Bundle
 from tiercut.pipeline.jobs import Job
 from tiercut.pipeline.window import InFlightWindow
 from tiercut.plan import Plan
-from tiercut.protocol.events import DROPPED_TYPE, RESULT_TYPE, event_id, event_source
+from tiercut.protocol.events import DROPPED_TYPE, RESULT_TYPE, captured_in, event_id, event_source
 from tiercut.protocol.nodes import StreamPlan
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.streams import SourceReport
@@ -60,6 +66,8 @@ class Stream:
         counters: Where it counts: ``frames_captured``, ``frames_done`` (their outcome is known), ``frames_resent``,
             ``dropped.<reason>``.
         submit: Takes a frame to the worker.
+        publish: Puts an outcome on the site's bus.
+        reachable: Whether the nodes of a plan are there.
 
     Attributes:
         plan: The plan that the next frame follows; ``None`` before the first.
@@ -82,6 +90,8 @@ class Stream:
         clock: Clock,
         counters: Counter[str],
         submit: Callable[[Job], None],
+        publish: Publish,
+        reachable: Callable[[Plan], bool],
     ) -> None:
         self.settings = settings
         self.bundle = bundle
@@ -91,6 +101,9 @@ class Stream:
         self._clock = clock
         self._counters = counters
         self._submit = submit
+        self._reachable = reachable
+        self._publish = publish
+        self._opened_unix_s = clock.unix_s()
         self._log = logging.getLogger(f"{node}.{settings.name}")
         self._drops = DropReport(counters, clock)
         self._detector = DifferenceDetector(below=settings.skip_below, max_s=settings.skip_most_s)
@@ -101,7 +114,8 @@ class Stream:
             clock=clock,
             drops=self._drops,
             detector=self._detector,
-            plan=lambda: self.plan,
+            plan=lambda: self._ahead,
+            is_early=self._is_early,
             prepares=lambda: self._reads_on_demand or self._is_open,
             offer=self.offer,
             ready=self.ready,
@@ -111,14 +125,21 @@ class Stream:
         #: the sensor is read when its frame can be sent
         self._reads_on_demand = settings.delivery == "every" or settings.fps is None
         self._period_s = 1 / settings.fps if settings.fps else 0.0
-        #: makes the messages of the plan's frames
-        self._outbound: Outbound | None = None
+        #: lets no more frames set out than the site has room for
+        self._rate = RateLimit(0.0 if self._reads_on_demand else self._period_s)
+        #: the plans; ``None`` before the first
+        self._ways: Ways | None = None
+        #: the plan that is next to take a frame
+        self._ahead: Plan | None = None
         #: the single place between sensor and window
         self._next: SensorFrame | None = None
-        #: frames that can be sent again (``every`` only) are kept with their records: at most ``in_flight``
-        self._window: InFlightWindow[SensorFrame] = InFlightWindow(
+        #: frames in flight: the only plan's window, or all of several plans. Frames that can be sent again (``every``
+        #: only) are kept with their records: at most ``in_flight`` of each plan
+        self._window: InFlightWindow[SensorFrame] | Ways = InFlightWindow(
             limit=settings.in_flight, timeout_s=settings.timeout_s
         )
+        #: outcomes that this device publishes itself
+        self._home = Homecoming(publish=publish, drops=self._drops, clock=clock, waits=settings.delivery == "every")
         #: frames in flight whose input is still being made; those behind them wait, which keeps the order
         self._preparing = 0
         #: a frame that came now would be sent at once; the sensor's thread reads it
@@ -131,6 +152,10 @@ class Stream:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
+    def publish_all(self) -> None:
+        """Publish the outcomes that wait for others: the stream ends (event loop only)."""
+        self._home.flush()
+
     def close(self) -> None:
         """End its sensor and send no more frames, from any thread."""
         self._closed = True
@@ -138,12 +163,13 @@ class Stream:
 
     def report(self) -> SourceReport:
         """How its sensor and its window do, and what was dropped of its frames."""
-        return structs.replace(self.sensor.report(), window=round(self._window.size, 1))
+        plans = self._ways.reports() if self._ways is not None and len(self._ways.ways) > 1 else UNSET
+        return structs.replace(self.sensor.report(), window=round(self._window.size, 1), plans=plans)
 
     # ------------------------------------------------------------------ plans
 
     def check(self, offered: StreamPlan) -> None:
-        """Refuse a plan that does not fit this stream.
+        """Refuse plans that do not fit this stream, all of them where one does not.
 
         Raises:
             SettingsError: says why; the last plan stays.
@@ -159,16 +185,38 @@ class Stream:
 
     def new_plan(self, offered: StreamPlan) -> None:
         """Follow a plan from the next frame on; `check` it before."""
-        plan, most = offered.plan, self.settings.in_flight
-        if plan.deadline is not None and plan.deadline.in_flight is not None:  # more would wait for each other
-            most = min(most, plan.deadline.in_flight)
-        names = {"site": self._site, "node": self._node}
-        self._outbound = Outbound(plan, self.settings, self.bundle, clock=self._clock, **names)
-        self._window.new_way(most, self._clock.monotonic_s())
-        self.plan = plan
-        cuts = {"first": plan.first_cut, "second": plan.second_cut}
+        plan = offered.plan
+        self._ways = follow(
+            offered.mix,
+            self._ways or self._window,
+            settings=self.settings,
+            outbound=self._outbound_of,
+            reachable=self._reachable,
+            now_s=self._clock.monotonic_s(),
+        )
+        if self._by_device and not len(self._home):
+            for seq in self._window.seqs:  # those that set out before go straight to the stream's topics
+                self._home.expect(seq)
+        self._window = self._ways.plain or self._ways
+        self._rate.limit(None if offered.frames_per_second is UNSET else offered.frames_per_second)
+        self.plan = self._ahead = plan
+        cuts = {"first": plan.first_cut, "second": plan.second_cut, "plans": len(offered.mix)}
         self._log.info("plan", extra={"epoch": plan.epoch, **cuts, "why": offered.reason})
         self._go()
+
+    def _outbound_of(self, plan: Plan, *, by_device: bool, lane: int) -> Outbound:
+        names = {"site": self._site, "node": self._node}
+        return Outbound(plan, self.settings, self.bundle, clock=self._clock, by_device=by_device, lane=lane, **names)
+
+    @property
+    def _by_device(self) -> bool:
+        """Whether this device puts the outcomes of its frames in order now."""
+        return self._ways is not None and self._ways.ways[0].outbound.by_device
+
+    def nodes_changed(self) -> None:
+        """A node has come or gone: frames on their way to it go another way, where there is one."""
+        if self._ways is not None and self._window is self._ways:
+            self._look_after(self._clock.monotonic_s())
 
     # ------------------------------------------------------------------ 1, 2: from the sensor to the single place
 
@@ -190,10 +238,12 @@ class Stream:
             if self._next is not None or self._preparing:
                 return
             now_s = self._clock.monotonic_s()
-            if self.plan is not None and (wait_s := self._window.wait_s(now_s)):
-                self._sensor_held = True
-                self._try_again(wait_s)
-                return
+            if self.plan is not None:
+                if wait_s := self._window.wait_s(now_s):
+                    self._sensor_held = True
+                if wait_s := max(wait_s, self._rate.wait_s(now_s)):
+                    self._try_again(wait_s)
+                    return
             if self._sensor_held and now_s >= self._due_s:
                 self._window.held()
         self._sensor_waits = False
@@ -213,40 +263,62 @@ class Stream:
             self._read_on()
 
     def _can_start(self) -> bool:
-        if self._outbound is None or self._preparing or self._would_overtake:
+        if self._ways is None or self._preparing or self._would_overtake:
             return False
         return not self._window.wait_s(self._clock.monotonic_s())
 
     def _start_next(self) -> None:
-        frame, outbound = self._next, self._outbound
-        if frame is None or outbound is None or self._preparing or self._would_overtake:
+        frame, ways = self._next, self._ways
+        if frame is None or ways is None or self._preparing or self._would_overtake:
             return
         now_s = self._clock.monotonic_s()
         if wait_s := self._window.wait_s(now_s):
             self._window.held()
             self._try_again(wait_s)
             return
+        if self._reads_on_demand and (wait_s := self._rate.wait_s(now_s)):
+            self._try_again(wait_s)
+            return
         self._next = None
-        self._window.start(
+        way = ways.ways[0] if self._window is not ways else ways.take(now_s)
+        outbound = way.outbound
+        way.window.start(
             frame.seq,
             now_s,
             epoch=outbound.plan.epoch,
             event=event_id(frame.seq, frame.captured_unix_s),
             kept=frame if self.settings.delivery == "every" else None,
         )
+        if outbound.by_device:
+            self._home.expect(frame.seq, way.window.late_after_s)
+        self._rate.started(now_s)
         self._send(frame, outbound)
+        if self._window is ways:
+            self._ahead = ways.ahead(now_s)
 
     @property
     def _would_overtake(self) -> bool:
         """Whether a frame of a new plan could come home before those of the old one (``every`` keeps the order)."""
         if self.plan is None or self.settings.delivery != "every":
             return False
-        return self._window.holds_other_epoch(self.plan.epoch)
+        if self._by_device:
+            return self._home.is_full
+        return bool(len(self._home)) or self._window.holds_other_epoch(self.plan.epoch)
+
+    def _is_early(self, now_s: float) -> bool:
+        """Whether the sensor's frame is one too many (on the sensor's thread)."""
+        return not self._reads_on_demand and self._rate.is_early(now_s)
 
     def _try_again(self, wait_s: float) -> None:
         """A part of a place becomes free with time; all others with an outcome."""
-        if self._timer is None and wait_s < math.inf:
-            self._timer = asyncio.get_running_loop().call_later(wait_s, self._timed)
+        if wait_s == math.inf:
+            return
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + wait_s:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(wait_s, self._timed)
 
     def _timed(self) -> None:
         self._timer = None
@@ -275,6 +347,7 @@ class Stream:
             frame = made()
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs this frame, and is counted
             self._window.give_up(seq)
+            self._home.is_settled(seq)
             if isinstance(error, InputError):
                 self._drops.note("wrong_shape", str(error))
             else:
@@ -308,19 +381,52 @@ class Stream:
             self._drops.count("done")
             if dropped:
                 self._detector.forget()
+            if len(self._home):
+                self._home.is_settled(seq)  # whoever has published it
+            self._go()
+
+    def came_home(
+        self, seq: int, event: str, message: Message, ack: Callable[[], None], *, dropped: bool = False
+    ) -> None:
+        """An outcome has come that this device is to publish.
+
+        Args:
+            seq: Number of its frame.
+            event: Its CloudEvents id.
+            message: For the stream's topic.
+            ack: Called once it need not be kept any longer.
+            dropped: It says why there is no result.
+        """
+        is_own = self._window.expects(seq, event)
+        if not is_own or (seq not in self._window and captured_in(event) < self._opened_unix_s):
+            self._publish(message, ack)  # of a frame from before this device started again
+            return
+        is_first = self._window.outcome(seq, self._clock.monotonic_s(), dropped=dropped)
+        if is_first and not self._home.was_skipped(seq):
+            self._drops.count("done")
+        if is_first and dropped:
+            self._detector.forget()
+        self._home.came(seq, message, ack, is_first=is_first)
+        if is_first:
             self._go()
 
     async def watch_overdue(self) -> None:
         """Give up frames without an outcome (``latest``), or send them again, ever more rarely (``every``)."""
         while True:
             await asyncio.sleep(OVERDUE_EVERY_S)
-            for frame in self._window.overdue(self._clock.monotonic_s()):
-                if frame.kept is not None and self._outbound:  # today's: the one it followed may be why it is late
-                    self._counters["frames_resent"] += 1
-                    self._window.sent_again(frame.seq, self._clock.monotonic_s())
-                    self._send(frame.kept, self._outbound)
-                elif self._window.give_up(frame.seq):
-                    self._drops.note_known("lost")
-                    self._detector.forget()
-                    self._log.warning("frame lost: neither a result nor a drop reason came", extra={"seq": frame.seq})
-            self._go()  # frames that are late take no place any more
+            if self._ways is not None and self._window is self._ways:
+                self._window = self._ways.plain or self._ways
+            self._look_after(self._clock.monotonic_s())
+
+    def _look_after(self, now_s: float) -> None:
+        for frame in self._window.overdue(now_s):
+            if frame.kept is not None and self._ways:  # today's: the one it followed may be why it is late
+                self._counters["frames_resent"] += 1
+                way = self._window.sent_again(frame.seq, now_s)
+                self._send(frame.kept, (way or self._ways.ways[0]).outbound)
+            elif self._window.give_up(frame.seq):
+                self._home.is_settled(frame.seq)
+                self._drops.note_known("lost")
+                self._detector.forget()
+                self._log.warning("frame lost: neither a result nor a drop reason came", extra={"seq": frame.seq})
+        self._go()  # frames that are late take no place any more

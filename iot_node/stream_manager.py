@@ -168,6 +168,7 @@ class StreamManager:
                 group.create_task(self._report(stream), name=f"{name}: report")
         finally:
             stream.close()
+            stream.publish_all()
             with contextlib.suppress(BusError, TimeoutError):
                 async with asyncio.timeout(1.0):
                     await stream.sensor.source.disconnect()

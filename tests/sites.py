@@ -26,6 +26,9 @@ from tiercut.model.bundle import Bundle
 from tiercut.node.node import Node
 from tiercut.protocol.stream_settings import StreamSettings
 
+#: What a `Stream` is given beside the rest where it is on no bus.
+ON_NO_BUS: dict[str, Any] = {"publish": lambda *_: None, "reachable": lambda _: True}
+
 SITE_URL, CLOUD_URL = "mqtt://site", "mqtt://cloud"
 
 

@@ -18,7 +18,7 @@ from iot_node.node import IotNode
 from iot_node.stream import Stream
 from tests.aio import async_test, until
 from tests.given_sensors import Given
-from tests.sites import new_site, noise
+from tests.sites import ON_NO_BUS, new_site, noise
 from tiercut.bus import Delivery
 from tiercut.clock import SystemClock
 from tiercut.model.bundle import Bundle
@@ -66,6 +66,7 @@ class Device:
             clock=SystemClock(),
             counters=self.counters,
             submit=self.jobs.append,
+            **ON_NO_BUS,
         )
         plan = Plan(epoch=1, first_cut=1, second_cut=bundle.end, device="d", edge="e", codecs=("raw",))
         self._plan = StreamPlan(stream="cam", model=bundle.model, model_name=bundle.name, plan=plan)

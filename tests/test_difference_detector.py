@@ -15,7 +15,7 @@ from PIL import Image
 from iot_node.difference_detector import DifferenceDetector
 from iot_node.stream import Stream
 from tests.aio import async_test, until
-from tests.sites import by_hand, new_site
+from tests.sites import ON_NO_BUS, by_hand, new_site
 from tiercut.clock import ManualClock
 from tiercut.errors import SettingsError
 from tiercut.model.bundle import Bundle
@@ -175,7 +175,14 @@ async def test_frame_after_one_that_was_dropped_is_not_skipped(chain: Bundle, tm
     jobs: list[Job] = []
     counters: Counter[str] = Counter()
     stream = Stream(
-        settings, site="home", node="d", bundle=chain, clock=ManualClock(), counters=counters, submit=jobs.append
+        settings,
+        site="home",
+        node="d",
+        bundle=chain,
+        clock=ManualClock(),
+        counters=counters,
+        submit=jobs.append,
+        **ON_NO_BUS,
     )
     plan = Plan(epoch=1, first_cut=1, second_cut=chain.end, device="d", edge="e", codecs=("raw",))
     stream.new_plan(StreamPlan(stream="cam", model=chain.model, model_name="chain", plan=plan))

@@ -19,7 +19,7 @@ from tests.aio import async_test, until
 from tests.bundles import exits_bundle
 from tests.coordinating import Told
 from tests.profiles import profile_of
-from tests.sites import Outcomes, by_hand, new_site
+from tests.sites import ON_NO_BUS, Outcomes, by_hand, new_site
 from tests.test_codec_table import table_of
 from tests.test_exits_site import expected, grey, publish
 from tiercut.clock import ManualClock
@@ -121,6 +121,7 @@ class Device:
             clock=self.clock,
             counters=self.counters,
             submit=self.jobs.append,
+            **ON_NO_BUS,
         )
 
     async def plan(self, epoch: int, variant: str) -> None:

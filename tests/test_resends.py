@@ -14,7 +14,7 @@ import pytest
 import iot_node.stream
 from iot_node.stream import Stream
 from tests.aio import async_test, until
-from tests.sites import by_hand, new_site, noise
+from tests.sites import ON_NO_BUS, by_hand, new_site, noise
 from tiercut.clock import ManualClock
 from tiercut.model.bundle import Bundle
 from tiercut.pipeline.jobs import Job, Processed
@@ -38,6 +38,7 @@ class Device:
             clock=self.clock,
             counters=self.counters,
             submit=self.jobs.append,
+            **ON_NO_BUS,
         )
         plan = Plan(epoch=1, first_cut=1, second_cut=bundle.end, device="d", edge="e", codecs=("raw",))
         self._plan = StreamPlan(stream="cam", model=bundle.model, model_name=bundle.name, plan=plan)

@@ -23,7 +23,7 @@ from iot_node.node import IotNode
 from iot_node.stream import Stream
 from tests.aio import async_test, until
 from tests.given_sensors import Given
-from tests.sites import SITE_URL, Site, by_hand, new_site, noise
+from tests.sites import ON_NO_BUS, SITE_URL, Site, by_hand, new_site, noise
 from tiercut.bus import Delivery, Message
 from tiercut.bus.memory import MemoryBroker, MemoryBus
 from tiercut.clock import ManualClock
@@ -262,7 +262,7 @@ def test_frame_past_its_deadline_before_it_sets_out_is_dropped_whatever_the_plan
         monkeypatch.setattr(iot_node.source, "open_sensor", lambda *_, **__: Late(clock, 32.0, 0.1, 3.0))
         settings = StreamSettings(name="cam", model="chain", sensor="noise", deadline_ms=2000.0)
         made = {"site": "home", "node": "d", "bundle": chain, "clock": clock}
-        stream = Stream(settings, **made, counters=Counter(), submit=jobs.append)  # type: ignore[arg-type]
+        stream = Stream(settings, **made, counters=Counter(), submit=jobs.append, **ON_NO_BUS)  # type: ignore[arg-type]
         plan = Plan(
             epoch=1, first_cut=chain.end, second_cut=chain.end, device="d", deadline=Deadline(seconds=2.0, drop=False)
         )

@@ -157,6 +157,7 @@ def _device(rules: _Rules, listed: Listed, streams: Sequence[StreamSettings]) ->
     site, name = listed.identity.site, listed.identity.name
     _node(rules, site=site, tier="device", node=name)
     rules.read(STREAMS, site=site, tier="device", node=name)
+    rules.read(RETURN, site=site, tier="device", node=name)
     rules.write(ECHO, site=site, tier="edge")
     for stream in streams:
         if stream.device == name:
@@ -177,6 +178,8 @@ def _edge(rules: _Rules, listed: Listed, streams: Sequence[StreamSettings]) -> N
     rules.read(PLAN, RESULT, DROPPED, site=site)
     rules.write(RESULT, DROPPED, READY, SOURCE, site=site)
     rules.write(WORK, ECHO, site=site, tier="edge")
+    rules.read(RETURN, site=site, tier="device", node=name)
+    rules.write(RETURN, site=site, tier="device")
     for stream in streams:
         if stream.from_bus or stream.device in {"", name}:  # it may be given to any edge, and moves without new rules
             rules.read(*_sensor_topics(stream))

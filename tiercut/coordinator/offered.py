@@ -9,8 +9,10 @@ from msgspec import UNSET, UnsetType
 
 from tiercut.protocol.streams import SourceReport
 
+#: Counter of frames that were passed over because the site has no room for them, before anyone looked at them.
+BEYOND_RATE = "dropped.beyond_rate"
 #: Counters of frames that were turned away before they set out, because the last ones had not got through.
-TURNED_AWAY = ("dropped.newer_frame", "dropped.sensor_ahead")
+TURNED_AWAY = ("dropped.newer_frame", "dropped.sensor_ahead", BEYOND_RATE)
 #: A way takes what its sensor gives from this share of the frames on.
 TAKES_ALL = 0.95
 #: Reports closer to each other say little of a rate: a few frames more or less.
@@ -60,12 +62,13 @@ class Offered:
             return max(0, report.frames.get(name, 0) - self._counted.get(name, 0))
 
         captured, unchanged = more("captured"), more("dropped.unchanged")
-        used = 1.0 if not captured else 1 - min(1.0, unchanged / captured)
+        looked_at = captured - more(BEYOND_RATE)
+        used = 1.0 if looked_at <= 0 else 1 - min(1.0, unchanged / looked_at)
         self.done_fps = more("done") / seconds
         if (fps := _or_none(report.frames_per_second)) is not None:
             self.asked_fps = used * fps
         elif any(more(name) for name in TURNED_AWAY):
-            self.asked_fps = (captured - unchanged + more("dropped.sensor_ahead")) / seconds
+            self.asked_fps = (used * captured + more("dropped.sensor_ahead")) / seconds
         else:
             self.asked_fps = None
 

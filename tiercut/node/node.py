@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from typing import ClassVar
 
+from tiercut.bus import Delivery
 from tiercut.bus.node_buses import OpenBus
 from tiercut.clock import Clock
 from tiercut.model.bundle import Bundle
@@ -24,6 +25,7 @@ from tiercut.node.part import Part, Tasks
 from tiercut.node.preparation import Preparation
 from tiercut.node.presence import Presence
 from tiercut.node.profiles import Profiles
+from tiercut.node.return_path import ReturnPath
 from tiercut.node.settings import NodeSettings
 from tiercut.node.status_report import StatusReport
 from tiercut.node.stopping import Stopped, unless
@@ -49,8 +51,10 @@ class Node:
         context: What its parts share.
         models: Its models.
         peers: The nodes that it hears of.
+        presence: Says who has come and gone.
         clocks: Their clocks.
         frames: Its frames.
+        return_path: Puts outcomes from elsewhere on the site's bus.
         load: How much it has to do.
         updates: Models that come while it runs.
         parts: In the order in which they subscribe; a tier adds its own.
@@ -78,12 +82,13 @@ class Node:
         self.peers = Peers()
         self.clocks = Clocks(context, self.peers)
         self.frames = FramePipeline(context, self.tier, models=self.models, peers=self.peers, clocks=self.clocks)
+        self.return_path = ReturnPath(context)
         self.load = Load(context, self.frames)
         self.updates = ModelUpdates(context, self.models)
         self.updates.listeners.append(self.model_came)
         segments = self.frames.segments
         self._profiles = Profiles(context, self.models, found=segments.profiled)
-        presence = Presence(context, self.peers)
+        self.presence = presence = Presence(context, self.peers)
         self._status = StatusReport(
             context,
             presence,
@@ -99,7 +104,13 @@ class Node:
             Preparation(context, self.models, refuses=self.refuses),
             LinkProbes(context, exchange=self.clocks.exchange, frames=self.frames),
             self.clocks,
-            Uplink(context, clocks=self.clocks, presence=presence, hears_clouds=sends_to_cloud),
+            Uplink(
+                context,
+                clocks=self.clocks,
+                presence=presence,
+                returned=self.returned,
+                hears_clouds=sends_to_cloud,
+            ),
             self._profiles,
             self.updates,
             self._status,
@@ -116,6 +127,10 @@ class Node:
         """Why a segment is not to be run here; a tier may have reasons."""
         del asked
         return None
+
+    def returned(self, delivery: Delivery) -> None:
+        """What became of a frame that this node has sent on; a tier may have its own use for it."""
+        self.return_path.hear(delivery)
 
     def model_came(self, bundle: Bundle) -> None:
         """A model is there that was not at the start: say so, and how fast this node is with it."""

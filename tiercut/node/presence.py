@@ -24,11 +24,17 @@ class Presence(Part):
     Args:
         context: The node's; its file for health checks is touched whenever the home broker has taken a status.
         peers: Takes in what is heard.
+
+    Attributes:
+        listeners: Called when another node has come or gone.
     """
+
+    listeners: list[Callable[[], None]]
 
     def __init__(self, context: NodeContext, peers: Peers) -> None:
         self._context = context
         self._peers = peers
+        self.listeners = []
         self._topic = STATUS.of(**context.names)
         self._heartbeat = Heartbeat(context.settings.heartbeat, context.settings.node)
         #: the newest status
@@ -86,3 +92,5 @@ class Presence(Part):
         before = self._peers.heard(status, site=names["site"])
         if before is None or before.state != status.state:
             self._context.log.info("peer", extra={"tier": status.tier, "peer": status.node, "state": status.state})
+            for listener in self.listeners:
+                listener()

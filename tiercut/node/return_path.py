@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from tiercut.bus import Delivery, Message, Sent
 from tiercut.errors import BadMessage, BusError, refuse
+from tiercut.names import check_name
 from tiercut.node.context import NodeContext
 from tiercut.node.refusals import REFUSED
 from tiercut.protocol import events
 from tiercut.protocol.results import read_outcome
-from tiercut.protocol.topics import DROPPED, RESULT
+from tiercut.protocol.topics import DROPPED, RESULT, RETURN
 
 _TOPICS = {events.RESULT_TYPE: RESULT, events.DROPPED_TYPE: DROPPED}
+
+
+def device_of(context: NodeContext) -> str | None:
+    """The device that a node is; ``None`` for one of another tier."""
+    return context.settings.node if context.tier == "device" else None
 
 
 class ReturnPath:
@@ -26,21 +33,36 @@ class ReturnPath:
 
     def hear(self, delivery: Delivery) -> None:
         """Put an outcome on the site's bus: the handler of the subscription. It is acknowledged when that has it."""
+        if (message := self.read(delivery)) is not None:
+            self.publish(message, delivery.ack)
+
+    def publish(self, message: Message, ack: Callable[[], None]) -> None:
+        """Put what was read on the site's bus.
+
+        Args:
+            message: The outcome.
+            ack: Called when the site's broker has it, or refuses it; where the bus was closed before, it comes again.
+        """
         try:
-            self._context.buses.home.post(self._republished(delivery), partial(self._taken, delivery))
+            self._context.buses.home.post(message, partial(self._taken, ack))
+        except BusError as error:
+            self._taken(ack, error)
+
+    def read(self, delivery: Delivery) -> Message | None:
+        """The message for the site; ``None`` where it is none, which is counted and acknowledged."""
+        try:
+            return self._republished(delivery)
         except BadMessage as error:
             self._context.set_aside(error)
             delivery.ack()
-        except BusError as error:
-            self._taken(delivery, error)
+            return None
 
-    def _taken(self, delivery: Delivery, answer: Sent | Exception) -> None:
-        """The site's broker has taken it or refuses it; where the bus was closed before, it comes again."""
+    def _taken(self, ack: Callable[[], None], answer: Sent | Exception) -> None:
         if isinstance(answer, REFUSED):
             self._context.refusals.note("outcome", answer)
         elif not isinstance(answer, Sent):
             return
-        delivery.ack()
+        ack()
 
     def _republished(self, delivery: Delivery) -> Message:
         """The message for the site.
@@ -55,8 +77,14 @@ class ReturnPath:
         site = self._context.settings.site
         stream, _ = read_outcome(delivery.payload)  # the payload goes out under the stream's name, so it must be of it
         attributes = events.read_attributes(delivery.properties, site=site, stream=stream)
+        device = dict(delivery.properties).get(events.FOR_DEVICE)
+        if device is not None and device_of(self._context) != device:
+            check_name(device, field_name=events.FOR_DEVICE)
+            to = RETURN.of(site=site, tier="device", node=device)
+        else:
+            to = topic.of(site=site, stream=stream)
         return Message(
-            topic.of(site=site, stream=stream),
+            to,
             delivery.payload,
             properties=attributes,
             content_type=events.CONTENT_TYPE,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from tiercut.bus import Handler
 from tiercut.node.clocks import Clocks
 from tiercut.node.context import NodeContext
 from tiercut.node.part import Part, Tasks
 from tiercut.node.presence import Presence
-from tiercut.node.return_path import ReturnPath
 from tiercut.protocol.topics import RETURN, STATUS
 
 
@@ -19,15 +19,18 @@ class Uplink(Part):
         context: The node's.
         clocks: Answer there, too.
         presence: Takes in the statuses of cloud nodes.
+        returned: Takes the outcomes of frames that were sent to the cloud.
         hears_clouds: Whether it listens for cloud nodes; without, nothing is sent to any.
     """
 
-    def __init__(self, context: NodeContext, *, clocks: Clocks, presence: Presence, hears_clouds: bool = True) -> None:
+    def __init__(
+        self, context: NodeContext, *, clocks: Clocks, presence: Presence, returned: Handler, hears_clouds: bool = True
+    ) -> None:
         self._context = context
         self._clocks = clocks
         self._presence = presence
         self._hears_clouds = hears_clouds
-        self._return_path = ReturnPath(context)
+        self._returned = returned
 
     def tasks(self) -> Tasks:
         """One; where there is one broker, all but the statuses of cloud nodes comes over the home bus."""
@@ -40,7 +43,7 @@ class Uplink(Part):
         async with asyncio.TaskGroup() as group:
             group.create_task(self._clocks.listen(uplink), name="clock on the uplink")
             topic = RETURN.of(**self._context.names)
-            await self._context.refusals.subscribe(uplink, topic, handler=self._return_path.hear)
+            await self._context.refusals.subscribe(uplink, topic, handler=self._returned)
             await self._hear_clouds()
 
     async def _hear_clouds(self) -> None:

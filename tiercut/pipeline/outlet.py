@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import structs
 
@@ -24,10 +24,13 @@ from tiercut.protocol import events
 from tiercut.protocol.chunks import split
 from tiercut.protocol.envelope import encode_work
 from tiercut.protocol.frames import ClockStamp, Dropped, Work
-from tiercut.protocol.topics import DROPPED, RESULT, RETURN, WORK
+from tiercut.protocol.topics import DROPPED, RESULT, RETURN, WORK, Topic
 
 #: A frame of a ``latest`` stream is useless after this long in a broker.
 LATEST_EXPIRY_S = 10
+
+#: Takes an outcome, with the topic that it is for, and what to call once it is kept; ``None``: it has no use for it.
+Keeps = Callable[[Work, Message, Taken], Posted | None]
 
 
 class BusOutlet:
@@ -42,7 +45,11 @@ class BusOutlet:
 
     Attributes:
         in_transit: Frames that are being sent.
+        keeps: Takes the outcomes that this node puts in order itself, of frames that it finishes or drops;
+            ``None`` where it takes none.
     """
+
+    keeps: Keeps | None = None
 
     def __init__(
         self, *, names: Mapping[str, str], buses: NodeBuses, clock: Clock, offsets: ClockOffsets, peers: Peers
@@ -80,17 +87,23 @@ class BusOutlet:
 
     def finish(self, work: Work, result: bytes, taken: Taken) -> Posted:
         """Publish a result where it belongs: on the stream's topic, or back to the node that forwarded the frame."""
-        topic = work.return_to or RESULT.of(site=work.site, stream=work.stream)
-        return self._post_outcome(topic, result, work, events.RESULT_TYPE, taken)
+        return self._post_outcome(RESULT, result, work, events.RESULT_TYPE, taken)
 
     def drop(self, work: Work, dropped: Dropped, taken: Taken) -> Posted:
         """Publish that there is no result."""
-        topic = work.return_to or DROPPED.of(site=work.site, stream=work.stream)
-        return self._post_outcome(topic, encode_json(dropped), work, events.DROPPED_TYPE, taken)
+        return self._post_outcome(DROPPED, encode_json(dropped), work, events.DROPPED_TYPE, taken)
 
-    def _post_outcome(self, topic: str, payload: bytes, work: Work, kind: str, taken: Taken) -> Posted:
+    def _post_outcome(self, topic: Topic, payload: bytes, work: Work, kind: str, taken: Taken) -> Posted:
         attributes = events.attributes(work, kind=kind, unix_s=self._clock.unix_s())
-        message = Message(topic, payload, properties=attributes, content_type=events.CONTENT_TYPE)
+        to = work.return_to or topic.of(site=work.site, stream=work.stream)
+        if work.outcomes == "device":
+            if work.return_to is not None:
+                attributes.append((events.FOR_DEVICE, work.plan.device))
+            elif self.keeps is None:
+                to = RETURN.of(site=work.site, tier="device", node=work.plan.device)
+        message = Message(to, payload, properties=attributes, content_type=events.CONTENT_TYPE)
+        if work.outcomes == "device" and self.keeps is not None and (kept := self.keeps(work, message, taken)):
+            return kept
         return self._buses.home.post(message, lambda told: taken(told if isinstance(told, Exception) else None))
 
     def bus_to(self, tier: Tier) -> Bus:

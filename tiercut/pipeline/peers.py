@@ -35,6 +35,11 @@ class Peers:
         """Whether the last word of a node, in any site, was that it is online."""
         return bool(self._online.get((tier, node)))
 
+    def gone(self, tier: str, node: str) -> bool:
+        """Whether a node was heard of and is online in no site."""
+        online = self._online.get((tier, node))
+        return online is not None and not online
+
     def clocks(self, site: str, tier: str, node: str) -> frozenset[str]:
         """The monotonic clocks that a node says it has; of cloud nodes in any site, as they are addressed by name."""
         if tier == "cloud":

@@ -187,6 +187,7 @@ class Processor:
 
     def _state(self, job: Job) -> FrameState:
         work, known = job.work, job.known is not None
+        in_order = known and work.outcomes != "device"  # else the device sees to it
         return FrameState(
             plan=work.plan,
             cut=job.cut,
@@ -199,7 +200,7 @@ class Processor:
             alone=job.fallback is not None,
             looked_up=job.looked_up,
             known=known,
-            overtakes=known and self.answers is not None and self.answers.overtakes(work, self._clock.monotonic_s()),
+            overtakes=in_order and self.answers is not None and self.answers.overtakes(work, self._clock.monotonic_s()),
         )
 
     def _age_s(self, work: Work) -> float | None:

@@ -83,6 +83,11 @@ class WayWindow:
         """Seconds after which a frame without an outcome takes no place from others."""
         return max(LATE_ROUND_TRIPS * self._round_trip_s, LATE_S) if self._round_trip_s else math.inf
 
+    @property
+    def outcome_s(self) -> float:
+        """When the last outcome came; minus infinity before the first."""
+        return self._outcome_s
+
     def wait_s(self, in_flight: int, now_s: float) -> float:
         """Seconds until one more frame may be sent; infinity: not before an outcome."""
         if in_flight >= self.limit:
@@ -126,10 +131,14 @@ class WayWindow:
             if len(self._round) >= max(ROUND, self._size):
                 self._adjust(sum(self._round) / len(self._round), now_s)
 
-    def new_way(self, limit: int, now_s: float) -> None:
-        """Frames are sent another way from now on: what is known was about the old one. The size is a first guess."""
+    def relimit(self, limit: int) -> None:
+        """At most so many frames may be in flight from now on, on the same way."""
         self._size = float(limit) if self._size >= self.limit else min(self._size, limit)
         self.limit = limit
+
+    def new_way(self, limit: int, now_s: float) -> None:
+        """Frames are sent another way from now on: what is known was about the old one. The size is a first guess."""
+        self.relimit(limit)
         self._unloaded.clear()
         self._unloaded_at = (-math.inf, self._size)
         self._round_trip_s = 0.0

@@ -135,6 +135,55 @@ class InFlightWindow(Generic[Kept]):
         self._way_from_s = now_s
         self._way.new_way(limit, now_s)
 
+    def relimit(self, limit: int) -> None:
+        """There may be so many from now on; frames are sent the same way as before."""
+        self._way.relimit(limit)
+
+    def __contains__(self, seq: int) -> bool:
+        return seq in self._frames
+
+    @property
+    def seqs(self) -> tuple[int, ...]:
+        """Numbers of the frames in flight."""
+        return tuple(self._frames)
+
+    def silent_s(self, now_s: float, *, at_first_s: float) -> float:
+        """For how long the way has been silent beyond what is usual, seconds; 0 or less: it is not.
+
+        Counted from when the oldest frame in flight was sent, unless an outcome has come since.
+
+        Args:
+            now_s: Now.
+            at_first_s: What is usual where no round trip is known.
+        """
+        if not self._frames:
+            return 0.0
+        first_s = next(iter(self._frames.values())).first_s
+        if self._way.outcome_s >= first_s:
+            return 0.0
+        usual_s = self._way.late_after_s
+        return now_s - first_s - (at_first_s if usual_s == math.inf else usual_s)
+
+    @property
+    def late_after_s(self) -> float:
+        """Seconds after which a frame is much later than usual; infinity while nobody knows what is usual."""
+        return self._way.late_after_s
+
+    def away(self) -> list[InFlight[Kept]]:
+        """Frames that have left the device, oldest first."""
+        return [frame for frame in self._frames.values() if frame.state is FrameState.AWAY]
+
+    def move_to(self, other: InFlightWindow[Kept], seq: int, now_s: float) -> None:
+        """A frame that has left the device is sent once more, by the way of another window.
+
+        Whichever of the two gets through first gives the outcome, which says little of the other's way.
+        """
+        frame = self._frames.pop(seq)
+        other.start(seq, now_s, epoch=frame.epoch, event=frame.event, kept=frame.kept)
+        moved = other._frames[seq]
+        moved.resent, moved.alone = True, False
+        moved.patience_s = min(2 * frame.patience_s, MAX_TIMEOUTS * self.timeout_s)
+
     def holds_other_epoch(self, epoch: int) -> bool:
         """Whether a frame in flight was sent with another plan."""
         return any(frame.epoch != epoch for frame in self._frames.values())

@@ -100,11 +100,14 @@ class Worker:
         """A frame has come (event loop only)."""
         self._counters["frames_arrived"] += 1
         self.came.set()
-        stream = f"{job.work.site}/{job.work.stream}"  # those of different sites may have one name
+        work = job.work
+        stream = f"{work.site}/{work.stream}"  # those of different sites may have one name
+        if work.lane:  # of plans that run at once each has a queue of its own
+            stream += f"/{work.lane}"
         if self._running < self._threads and self._queues.claim(stream):
             self._begin(stream, job)
             return
-        for late in self._queues.put(stream, job, job.work.delivery):
+        for late in self._queues.put(stream, job, work.delivery):
             if _name(late) == _name(job):
                 self._duplicate(late)
             else:

@@ -17,6 +17,8 @@ DROP_REASONS = {
     "unreachable": "the next node is unreachable and this one may not run the rest",
     "refused": "the broker does not take its message",
     "fault": "a fault of tiercut's, with a traceback in the log",
+    "beyond_rate": "its sensor gives more frames than the site has room for",
+    "overtaken": "its outcome came after others of later frames were published, as they could wait no longer",
     "lost": "no result and no reason came back in time",
 }
 

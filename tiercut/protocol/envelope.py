@@ -101,6 +101,8 @@ def decode_work(data: bytes, *, max_tensor_bytes: int = MAX_TENSOR_BYTES) -> Wor
         label=said.label,
         return_to=said.return_to,
         emulated=bool(said.emulated),
+        outcomes=said.outcomes,
+        lane=said.lane,
         tensors=said.tensors,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from tiercut.declared import iso_time
@@ -20,6 +21,9 @@ REQUIRED = ("specversion", "id", "source", "type", "time")
 #: What an outcome may have besides: no node adds them, all that hand an outcome on keep them.
 OPTIONAL = ("subject", "dataschema")
 
+#: Says which device an outcome is for that comes back from the cloud, where that device puts outcomes in order.
+FOR_DEVICE = "device"
+
 
 def event_id(seq: int, captured_unix_s: float) -> str:
     """What names a frame's outcome within its stream, over restarts of its device."""
@@ -37,6 +41,12 @@ def seq_of(event: str) -> int:
         expected = "an id of a frame's number, '-', and when it was captured in milliseconds"
         raise refuse("bad_outcome", expected=expected, came=event[:60])
     return int(digits)
+
+
+def captured_in(event: str) -> float:
+    """When the frame was captured that an `event_id` names, unix time in seconds; minus infinity where it says none."""
+    digits = event.partition("-")[2]
+    return int(digits) / 1e3 if digits.isdecimal() and digits.isascii() and len(digits) <= MAX_SEQ_DIGITS else -math.inf
 
 
 def event_source(site: str, stream: str, kind: str) -> str:

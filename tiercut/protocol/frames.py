@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from tiercut.codecs.encoded import EncodedTensor
 from tiercut.declared import cut_sentence
@@ -26,6 +26,9 @@ from tiercut.plan import DeliveryMode, Plan
 
 #: Version of the wire format.
 VERSION = 1
+
+#: Plans that the frames of a stream follow at once.
+MAX_LANES = 8
 
 StageKind = Literal["prepare", "queue", "decode", "compute", "encode", "wire"]
 _PayloadBytes = Annotated[int, Meta(ge=0, le=MAX_PAYLOAD_BYTES)]
@@ -119,6 +122,10 @@ class Work(Struct, frozen=True, kw_only=True, tag_field="v", tag=VERSION):
         return_to: Topic on the bus where the last hop arrived, for whoever finishes or drops the frame; ``None``:
             straight to the stream's own topics.
         emulated: The link of the last hop is emulated.
+        outcomes: ``device``: its outcome goes to the device's return topic, as the device puts those of its stream in
+            order; absent: to the stream's own topics.
+        lane: Frames of a stream wait for each other at a node where this is the same; absent: 0. Frames of plans that
+            run at once have one for each plan.
     """
 
     site: Name
@@ -136,6 +143,8 @@ class Work(Struct, frozen=True, kw_only=True, tag_field="v", tag=VERSION):
     label: ShortText | None = None
     return_to: ShortText | None = None
     emulated: bool = False
+    outcomes: Annotated[Literal["device"], reason("bad_return")] | UnsetType = UNSET
+    lane: Annotated[int, Meta(ge=0, lt=MAX_LANES)] | UnsetType = UNSET
     tensors: Annotated[tuple[EncodedTensor, ...], Meta(max_length=MAX_TENSORS)]
 
 

@@ -11,6 +11,7 @@ from tiercut.errors import refuse
 from tiercut.fields import Count, Finite, ModelId, Name, Sentence, ShortText, UnixTime, always, reason
 from tiercut.limits import MAX_PAYLOAD_BYTES, MAX_SECONDS
 from tiercut.plan import FULL, TIERS, Plan, Tier
+from tiercut.protocol.frames import MAX_LANES
 
 #: No transfer or segment takes longer than this: it is given up before.
 MAX_TRANSFER_S = 3600.0
@@ -23,7 +24,7 @@ MAX_MEMORY_MB = 1e9
 #: Models, figures, transfers or running segments in one message.
 MAX_ENTRIES = 1024
 #: Plans that a stream's frames follow at the same time, besides the first.
-MAX_OTHER_PLANS = 7
+MAX_OTHER_PLANS = MAX_LANES - 1
 
 _TransferSeconds = Annotated[float, Meta(ge=0, le=MAX_TRANSFER_S)]
 _ClockSeconds = Annotated[float, Meta(ge=-MAX_SECONDS, le=MAX_SECONDS), reason("bad_clock")]

@@ -96,6 +96,11 @@ class StreamSettings(SourceSettings):
     fps: float | None = setting("frames per second (default: as many as are taken)", default=None)
     frames: int | None = setting("stop after this many frames", default=None)
     delivery: DeliveryMode = setting("latest: the newest frame wins; every: the sensor waits", default="latest")
+    ordered: bool = setting(
+        "latest: results come in the order of their frames, even where those go different ways; one that is late is "
+        "left out (every: they always come in order)",
+        default=False,
+    )
     min_first_cut: int = setting("least cut on the device; 1 or more keeps raw frames there, under any plan", default=0)
     min_noise: float = setting(
         "least noise on what leaves the device, in standard deviations of the tensor, under any plan", default=0.0

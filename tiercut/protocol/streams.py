@@ -15,6 +15,8 @@ from tiercut.errors import SettingsError
 from tiercut.fields import Count, IsoTime, ModelId, Name, Sentence, ShortText, reason
 from tiercut.limits import MAX_INTEGER, MAX_TEXT
 from tiercut.names import NAME
+from tiercut.plan import Plan
+from tiercut.protocol.frames import MAX_LANES
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.settings import from_table, to_table
 
@@ -62,6 +64,24 @@ class Trouble(Struct, frozen=True):
 _Troubles = Annotated[tuple[Trouble, ...], Meta(max_length=MAX_ENTRIES)]
 
 
+class PlanReport(Struct, frozen=True, kw_only=True):
+    """How one of the plans does that a stream's frames follow at once, from the node that reads the sensor.
+
+    Attributes:
+        plan: The plan.
+        share: Part of the frames that are to follow it.
+        frames: How many have, since these plans were taken up; without those sent again.
+        window: How many of them may be in flight now, on average.
+        works: Its nodes are there, and outcomes come back; else its share goes to the others.
+    """
+
+    plan: Plan
+    share: Annotated[float, Meta(ge=0, le=1)]
+    frames: Count
+    window: Annotated[float, Meta(ge=0, le=MAX_INTEGER)]
+    works: bool
+
+
 class SourceReport(Struct, frozen=True, kw_only=True):
     """State of a stream's sensor, from the node that reads it.
 
@@ -74,6 +94,7 @@ class SourceReport(Struct, frozen=True, kw_only=True):
         frames: Counters: ``captured``, ``done``, ``dropped.<reason>``.
         trouble: Reasons of drops with what was wrong.
         window: How many frames may be in flight now, on average; left out where the sensor is not open.
+        plans: How each plan does, where several run at once.
         frames_per_second: What its settings ask for; left out where that is as many as are taken.
     """
 
@@ -85,6 +106,7 @@ class SourceReport(Struct, frozen=True, kw_only=True):
     frames: _Frames = msgspec.field(default_factory=dict)
     trouble: _Troubles = ()
     window: Annotated[float, Meta(ge=0, le=MAX_INTEGER)] | UnsetType = UNSET
+    plans: Annotated[tuple[PlanReport, ...], Meta(max_length=MAX_LANES)] | UnsetType = UNSET
     frames_per_second: Annotated[float, Meta(gt=0, le=MAX_FPS), reason("bad_number")] | UnsetType = UNSET
 
     def __post_init__(self) -> None:

@@ -156,9 +156,10 @@ RETURN = Topic(
     "return",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/return",
     Result | Dropped,
-    note="the outcome of a frame in the cloud, for the node that forwarded it from a site's bus",
+    note="the outcome of a frame: in the cloud, for the node that forwarded it from a site's bus; "
+    "and of a stream whose device puts outcomes in order, for that device",
     event=True,
-    publisher="cloud nodes",
+    publisher="cloud nodes; edges, to devices",
     listeners="the node, which publishes it again on its site's bus",
 )
 PROFILE = Topic(

@@ -1,0 +1,49 @@
+"""How often frames may set out: as often as the site has room for, evenly spaced."""
+
+from __future__ import annotations
+
+import math
+
+#: No two frames set out closer to each other than this part of the time between two.
+CLOSEST = 0.5
+
+
+class RateLimit:
+    """Keeps frames from setting out before it is time; without `limit` it never is too early.
+
+    Frames that are a little early or late do not lower the rate: each is due one period after the last one was. Those
+    that were not there when they were due are not made up for.
+
+    Args:
+        sensor_period_s: Time between two frames of a sensor with a rate of its own, whose frames are passed over that
+            come too early: the one nearest to its time is taken. 0: the sensor waits until it is time.
+    """
+
+    def __init__(self, sensor_period_s: float = 0.0) -> None:
+        self._sensor_period_s = sensor_period_s
+        self._period_s = 0.0
+        self._due_s = -math.inf
+        #: before that it is too early; read by the sensor's thread
+        self._from_s = -math.inf
+
+    def limit(self, frames_per_second: float | None) -> None:
+        """So many from now on; ``None``: as many as there are."""
+        self._period_s = 0.0 if frames_per_second is None else 1 / frames_per_second
+        if frames_per_second is None:
+            self._due_s = self._from_s = -math.inf
+
+    def wait_s(self, now_s: float) -> float:
+        """Seconds until a frame may set out."""
+        return max(0.0, self._from_s - now_s) if self._period_s else 0.0
+
+    def is_early(self, now_s: float) -> bool:
+        """Whether a frame that is there now is to be passed over (from any thread)."""
+        return now_s < self._from_s
+
+    def started(self, now_s: float) -> None:
+        """A frame has set out."""
+        if not self._period_s:
+            return
+        closest_s = now_s + CLOSEST * self._period_s
+        self._due_s = max(self._due_s + self._period_s, closest_s)
+        self._from_s = max(self._due_s - min(self._sensor_period_s, self._period_s) / 2, closest_s)
