@@ -9,7 +9,7 @@ CLOSEST = 0.5
 
 
 class RateLimit:
-    """Keeps frames from setting out before it is time; without `limit` it never is too early.
+    """Keeps frames from setting out before it is time; `limit` says how many may.
 
     Frames that are a little early or late do not lower the rate: each is due one period after the last one was. Those
     that were not there when they were due are not made up for.
@@ -26,15 +26,13 @@ class RateLimit:
         #: before that it is too early; read by the sensor's thread
         self._from_s = -math.inf
 
-    def limit(self, frames_per_second: float | None) -> None:
-        """So many from now on; ``None``: as many as there are."""
-        self._period_s = 0.0 if frames_per_second is None else 1 / frames_per_second
-        if frames_per_second is None:
-            self._due_s = self._from_s = -math.inf
+    def limit(self, frames_per_second: float) -> None:
+        """So many from now on."""
+        self._period_s = 1 / frames_per_second
 
     def wait_s(self, now_s: float) -> float:
         """Seconds until a frame may set out."""
-        return max(0.0, self._from_s - now_s) if self._period_s else 0.0
+        return max(0.0, self._from_s - now_s)
 
     def is_early(self, now_s: float) -> bool:
         """Whether a frame that is there now is to be passed over (from any thread)."""
@@ -42,8 +40,6 @@ class RateLimit:
 
     def started(self, now_s: float) -> None:
         """A frame has set out."""
-        if not self._period_s:
-            return
         closest_s = now_s + CLOSEST * self._period_s
         self._due_s = max(self._due_s + self._period_s, closest_s)
         self._from_s = max(self._due_s - min(self._sensor_period_s, self._period_s) / 2, closest_s)

@@ -125,8 +125,8 @@ class Stream:
         #: the sensor is read when its frame can be sent
         self._reads_on_demand = settings.delivery == "every" or settings.fps is None
         self._period_s = 1 / settings.fps if settings.fps else 0.0
-        #: lets no more frames set out than the site has room for
-        self._rate = RateLimit(0.0 if self._reads_on_demand else self._period_s)
+        #: lets no more frames set out than the site has room for; ``None``: it has for all
+        self._rate: RateLimit | None = None
         #: the plans; ``None`` before the first
         self._ways: Ways | None = None
         #: the plan that is next to take a frame
@@ -138,8 +138,10 @@ class Stream:
         self._window: InFlightWindow[SensorFrame] | Ways = InFlightWindow(
             limit=settings.in_flight, timeout_s=settings.timeout_s
         )
-        #: outcomes that this device publishes itself
-        self._home = Homecoming(publish=publish, drops=self._drops, clock=clock, waits=settings.delivery == "every")
+        #: publishes outcomes that this device puts in order; ``None`` while there was no such plan
+        self._home: Homecoming | None = None
+        #: the plan's outcomes are such
+        self._by_device = False
         #: frames in flight whose input is still being made; those behind them wait, which keeps the order
         self._preparing = 0
         #: a frame that came now would be sent at once; the sensor's thread reads it
@@ -154,7 +156,8 @@ class Stream:
 
     def publish_all(self) -> None:
         """Publish the outcomes that wait for others: the stream ends (event loop only)."""
-        self._home.flush()
+        if self._home is not None:
+            self._home.flush()
 
     def close(self) -> None:
         """End its sensor and send no more frames, from any thread."""
@@ -188,17 +191,21 @@ class Stream:
         plan = offered.plan
         self._ways = follow(
             offered.mix,
-            self._ways or self._window,
+            self._window if self._ways is None else self._ways,
             settings=self.settings,
             outbound=self._outbound_of,
             reachable=self._reachable,
             now_s=self._clock.monotonic_s(),
         )
-        if self._by_device and not len(self._home):
-            for seq in self._window.seqs:  # those that set out before go straight to the stream's topics
-                self._home.expect(seq)
-        self._window = self._ways.plain or self._ways
-        self._rate.limit(None if offered.frames_per_second is UNSET else offered.frames_per_second)
+        self._by_device = self._ways.ways[0].outbound.by_device
+        if self._by_device:
+            self._put_in_order()
+        self._window = self._ways.window
+        if offered.frames_per_second is UNSET:
+            self._rate = None
+        else:
+            self._rate = self._rate or RateLimit(0.0 if self._reads_on_demand else self._period_s)
+            self._rate.limit(offered.frames_per_second)
         self.plan = self._ahead = plan
         cuts = {"first": plan.first_cut, "second": plan.second_cut, "plans": len(offered.mix)}
         self._log.info("plan", extra={"epoch": plan.epoch, **cuts, "why": offered.reason})
@@ -208,10 +215,14 @@ class Stream:
         names = {"site": self._site, "node": self._node}
         return Outbound(plan, self.settings, self.bundle, clock=self._clock, by_device=by_device, lane=lane, **names)
 
-    @property
-    def _by_device(self) -> bool:
-        """Whether this device puts the outcomes of its frames in order now."""
-        return self._ways is not None and self._ways.ways[0].outbound.by_device
+    def _put_in_order(self) -> None:
+        """From now on this device publishes outcomes, after those of frames that have set out before."""
+        if self._home is None:
+            waits = self.settings.delivery == "every"
+            self._home = Homecoming(publish=self._publish, drops=self._drops, clock=self._clock, waits=waits)
+        if not len(self._home):
+            for seq in self._window.seqs:
+                self._home.expect(seq)
 
     def nodes_changed(self) -> None:
         """A node has come or gone: frames on their way to it go another way, where there is one."""
@@ -241,7 +252,9 @@ class Stream:
             if self.plan is not None:
                 if wait_s := self._window.wait_s(now_s):
                     self._sensor_held = True
-                if wait_s := max(wait_s, self._rate.wait_s(now_s)):
+                if self._rate is not None:
+                    wait_s = max(wait_s, self._rate.wait_s(now_s))
+                if wait_s:
                     self._try_again(wait_s)
                     return
             if self._sensor_held and now_s >= self._due_s:
@@ -276,7 +289,7 @@ class Stream:
             self._window.held()
             self._try_again(wait_s)
             return
-        if self._reads_on_demand and (wait_s := self._rate.wait_s(now_s)):
+        if self._rate is not None and self._reads_on_demand and (wait_s := self._rate.wait_s(now_s)):
             self._try_again(wait_s)
             return
         self._next = None
@@ -289,9 +302,10 @@ class Stream:
             event=event_id(frame.seq, frame.captured_unix_s),
             kept=frame if self.settings.delivery == "every" else None,
         )
-        if outbound.by_device:
+        if self._home is not None and self._by_device:
             self._home.expect(frame.seq, way.window.late_after_s)
-        self._rate.started(now_s)
+        if self._rate is not None:
+            self._rate.started(now_s)
         self._send(frame, outbound)
         if self._window is ways:
             self._ahead = ways.ahead(now_s)
@@ -301,13 +315,14 @@ class Stream:
         """Whether a frame of a new plan could come home before those of the old one (``every`` keeps the order)."""
         if self.plan is None or self.settings.delivery != "every":
             return False
-        if self._by_device:
-            return self._home.is_full
-        return bool(len(self._home)) or self._window.holds_other_epoch(self.plan.epoch)
+        if self._home is not None and (self._by_device or len(self._home)):
+            return self._home.is_full or not self._by_device
+        return self._window.holds_other_epoch(self.plan.epoch)
 
     def _is_early(self, now_s: float) -> bool:
         """Whether the sensor's frame is one too many (on the sensor's thread)."""
-        return not self._reads_on_demand and self._rate.is_early(now_s)
+        rate = self._rate
+        return rate is not None and not self._reads_on_demand and rate.is_early(now_s)
 
     def _try_again(self, wait_s: float) -> None:
         """A part of a place becomes free with time; all others with an outcome."""
@@ -347,7 +362,7 @@ class Stream:
             frame = made()
         except Exception as error:  # noqa: BLE001 - whatever it is, it costs this frame, and is counted
             self._window.give_up(seq)
-            self._home.is_settled(seq)
+            self._has_settled(seq)
             if isinstance(error, InputError):
                 self._drops.note("wrong_shape", str(error))
             else:
@@ -381,8 +396,8 @@ class Stream:
             self._drops.count("done")
             if dropped:
                 self._detector.forget()
-            if len(self._home):
-                self._home.is_settled(seq)  # whoever has published it
+            if self._home is not None:  # others have published it
+                self._home.is_settled(seq)
             self._go()
 
     def came_home(
@@ -397,35 +412,39 @@ class Stream:
             ack: Called once it need not be kept any longer.
             dropped: It says why there is no result.
         """
-        is_own = self._window.expects(seq, event)
-        if not is_own or (seq not in self._window and captured_in(event) < self._opened_unix_s):
+        home, is_own = self._home, self._window.expects(seq, event)
+        if home is None or not is_own or (seq not in self._window and captured_in(event) < self._opened_unix_s):
             self._publish(message, ack)  # of a frame from before this device started again
             return
         is_first = self._window.outcome(seq, self._clock.monotonic_s(), dropped=dropped)
-        if is_first and not self._home.was_skipped(seq):
+        if is_first and not home.was_skipped(seq):
             self._drops.count("done")
         if is_first and dropped:
             self._detector.forget()
-        self._home.came(seq, message, ack, is_first=is_first)
+        home.came(seq, message, ack, is_first=is_first)
         if is_first:
             self._go()
+
+    def _has_settled(self, seq: int) -> None:
+        if self._home is not None:
+            self._home.is_settled(seq)
 
     async def watch_overdue(self) -> None:
         """Give up frames without an outcome (``latest``), or send them again, ever more rarely (``every``)."""
         while True:
             await asyncio.sleep(OVERDUE_EVERY_S)
             if self._ways is not None and self._window is self._ways:
-                self._window = self._ways.plain or self._ways
+                self._window = self._ways.window
             self._look_after(self._clock.monotonic_s())
 
     def _look_after(self, now_s: float) -> None:
         for frame in self._window.overdue(now_s):
-            if frame.kept is not None and self._ways:  # today's: the one it followed may be why it is late
+            if frame.kept is not None and self._ways is not None:  # today's: the one it followed may be why it is late
                 self._counters["frames_resent"] += 1
                 way = self._window.sent_again(frame.seq, now_s)
                 self._send(frame.kept, (way or self._ways.ways[0]).outbound)
             elif self._window.give_up(frame.seq):
-                self._home.is_settled(frame.seq)
+                self._has_settled(frame.seq)
                 self._drops.note_known("lost")
                 self._detector.forget()
                 self._log.warning("frame lost: neither a result nor a drop reason came", extra={"seq": frame.seq})

@@ -104,10 +104,10 @@ class Ways:
         self._dealer = Dealer([each.share for each in self.ways])
 
     @property
-    def plain(self) -> Window | None:
-        """The only window that there is; ``None``: there are several."""
+    def window(self) -> Window | Ways:
+        """The only window that there is, or all of them."""
         self.leaving = [each for each in self.leaving if len(each)]
-        return self.ways[0].window if len(self.ways) == 1 and not self.leaving else None
+        return self if len(self.ways) > 1 or self.leaving else self.ways[0].window
 
     @property
     def size(self) -> float:
