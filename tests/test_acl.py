@@ -84,6 +84,8 @@ ON_THE_SITE: dict[str, tuple[Topic, dict[str, str], str, str]] = {
     "clock": (CLOCK, {"tier": "device", "node": "d"}, "device/d device/x edge/e operator/o", "device/d"),
     "echo": (ECHO, {"tier": "edge", "node": "e"}, "device/d device/x edge/e operator/o", "edge/e"),
     "return": (RETURN, {"tier": "edge", "node": "e"}, "", ""),
+    "return to a device": (RETURN, {"tier": "device", "node": "d"}, "edge/e", "device/d"),
+    "return to the gateway": (RETURN, {"tier": "device", "node": "e"}, "edge/e", "edge/e"),
     "profile": (PROFILE, {"tier": "device", "node": "d", "model": "m"}, "device/d", "hub/h operator/o"),
     "prepare": (PREPARE, {"tier": "device", "node": "d"}, "hub/h", "device/d"),
     "probe": (PROBE, {"tier": "edge", "node": "e"}, "hub/h", "edge/e"),
@@ -151,6 +153,8 @@ def test_topic_that_would_break_out_of_the_rules_gives_no_right() -> None:
         ("other/cloud/c/work/cam", "edge/e", "cloud/c"),  # the other site's edge e
         ("t/edge/e/work/cam", "", ""),
         ("t/edge/e/return", "cloud/c", "edge/e"),
+        ("t/device/e/return", "cloud/c", "edge/e"),
+        ("t/device/d/return", "cloud/c", ""),
         ("t/edge/e/status", "edge/e", ""),
         ("t/hub/h/status", "hub/h", ""),
         ("cloud/cloud/c/status", "cloud/c", "cloud/c edge/e hub/h operator/o reader/r"),
@@ -213,6 +217,8 @@ def test_with_one_broker_devices_send_their_own_streams_to_the_cloud() -> None:
     assert who(rules, "write", "tiercut/v1/t/cloud/c/work/cam") == "device/d edge/e"
     assert who(rules, "write", "tiercut/v1/t/cloud/c/work/door") == "edge/e"
     assert who(rules, "write", "tiercut/v1/t/stream/cam/result") == "cloud/c device/d edge/e"
+    assert who(rules, "write", "tiercut/v1/t/device/d/return") == "cloud/c edge/e"
+    assert who(rules, "read", "tiercut/v1/t/device/d/return") == "device/d"
     assert (
         who(rules, "read", "tiercut/v1/cloud/cloud/c/status")
         == "cloud/c device/d device/x edge/e hub/h operator/o reader/r"

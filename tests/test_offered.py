@@ -30,6 +30,13 @@ def test_sensor_that_is_turned_away_gives_more_than_is_taken() -> None:
     assert (offered.asked_fps, offered.done_fps) == (25, 5)
 
 
+def test_sensor_whose_frames_are_passed_over_still_gives_them() -> None:
+    frames = {"captured": 60, "done": 20, "dropped.beyond_rate": 36, "dropped.unchanged": 4}
+    assert heard({}, frames).asked_fps == 25  # 4 of 24 that were looked at have not changed
+    assert heard({}, frames, fps=30).asked_fps == 25
+    assert heard({}, frames | {"dropped.sensor_ahead": 10}).asked_fps == 30
+
+
 def test_counters_that_start_again_or_come_too_often_say_nothing() -> None:
     restarted = heard({"captured": 900, "done": 900}, {"captured": 10, "done": 10}, fps=5)
     assert restarted.done_fps is None

@@ -12,6 +12,7 @@ from tiercut.fields import Count, Finite, ModelId, Name, Sentence, ShortText, Un
 from tiercut.limits import MAX_PAYLOAD_BYTES, MAX_SECONDS
 from tiercut.plan import FULL, TIERS, Plan, Tier
 from tiercut.protocol.frames import MAX_LANES
+from tiercut.protocol.streams import MAX_FPS
 
 #: No transfer or segment takes longer than this: it is given up before.
 MAX_TRANSFER_S = 3600.0
@@ -61,7 +62,7 @@ class StreamPlan(Struct, frozen=True, kw_only=True):
     model_name: ShortText
     plan: Plan
     others: Annotated[tuple[OtherPlan, ...], Meta(max_length=MAX_OTHER_PLANS)] | UnsetType = UNSET
-    frames_per_second: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
+    frames_per_second: Annotated[float, Meta(gt=0, le=MAX_FPS)] | UnsetType = UNSET
     reason: Sentence = "given by hand"
 
     def __post_init__(self) -> None:

@@ -1,0 +1,153 @@
+"""Plans that run at once, over a real broker: shares, order, a node that dies, changes, and the same answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.embedded.server import EmbeddedBroker
+from tests.aio import async_test, until
+from tests.mixing import live, mix, until_online, way_of
+from tests.sites import noise
+from tiercut.launch.processes import Processes
+from tiercut.model.bundle import Bundle
+from tiercut.protocol.stream_settings import StreamSettings
+
+SHARES = {"device": 0.5, "edge": 0.3, "cloud": 0.2}
+
+
+def every(bundle: Bundle, frames: int, **more: Any) -> StreamSettings:
+    return noise(bundle, frames=frames, width=16, height=16, timeout_s=2.0, **more)
+
+
+@async_test
+async def test_every_frame_of_a_mix_has_a_result_in_order_and_each_plan_its_share(bundles: Path, chain: Bundle) -> None:
+    with EmbeddedBroker() as broker:
+        async with live(broker.url, bundles, every(chain, 300), "e", "c") as site:
+            await site.follow(mix(chain, SHARES))
+            await site.until_results(300)
+            await until(lambda: site.device.counters["frames_done"] == 300)
+            report = site.stream.report()
+    assert site.seqs == list(range(300))
+    for count in range(1, 301):
+        done = Counter(way_of(each) for each in site.results[:count])
+        assert max(abs(done[name] - count * share) for name, share in SHARES.items()) < 1
+    assert [plan.frames for plan in report.plans] == [site.ways()[name] for name in SHARES]  # type: ignore[union-attr]
+    assert [plan.share for plan in report.plans] == pytest.approx([0.5, 0.3, 0.2])  # type: ignore[union-attr]
+    assert not site.dropped
+    properties = [dict(each.properties) for each in site.deliveries]
+    assert [each["id"].split("-")[0] for each in properties] == [str(seq) for seq in range(300)]
+    assert {each["source"] for each in properties} == {"/tiercut/home/cam"}
+    assert {len(each) for each in properties} == {5}
+
+
+@async_test
+async def test_same_frames_have_the_same_answers_whichever_way_they_go(bundles: Path, chain: Bundle) -> None:
+    said = []
+    with EmbeddedBroker() as broker:
+        for shares in ({"device": 1.0}, {"edge": 0.4, "all": 0.2, "cloud": 0.2, "device": 0.2}):
+            async with live(broker.url, bundles, every(chain, 40), "e", "c") as site:
+                await site.follow(mix(chain, shares))
+                await site.until_results(40)
+            assert len(site.ways()) == len(shares)
+            said.append([(each["seq"], each["labels"]) for each in site.results])
+    for (seq, alone), (other_seq, mixed) in zip(*said, strict=True):
+        assert seq == other_seq
+        for one, other in zip(alone, mixed, strict=True):
+            assert one["class"] == other["class"]
+            assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+
+
+@async_test
+async def test_share_of_a_killed_node_moves_at_once_and_nothing_is_lost(
+    bundles: Path, chain: Bundle, tmp_path: Path
+) -> None:
+    with EmbeddedBroker() as broker:
+        settings = {"node": "x", "bundles": str(bundles), "broker_url": broker.url, "status_every_s": 0.2}
+        async with (
+            Processes(tmp_path, {"x": ("edge_node", settings)}) as processes,
+            live(broker.url, bundles, every(chain, 900, fps=150.0), "e") as site,
+        ):
+            await processes.start("x")
+            await until_online(site.bus, {"x"})
+            await until(lambda: site.device.peers.online("edge", "x"))
+            await site.follow(mix(chain, {"device": 0.2, "edge": 0.4, "other edge": 0.4}))
+            await site.until_results(150)
+            before = site.device.counters["frames_captured"]
+            await processes.kill("x")
+            await site.until_results(450)
+            assert site.ways(before + 100)["other edge"] == 0
+            assert [plan.works for plan in site.stream.report().plans] == [True, True, False]  # type: ignore[union-attr]
+            await processes.start("x")  # it gets frames again that others have done meanwhile
+            await site.until_results(900)
+            await until(lambda: site.device.counters["frames_done"] == 900)
+    assert site.seqs == list(range(900))
+    assert site.ways(before + 100)["other edge"] > 50
+    assert not site.dropped
+
+
+@async_test
+async def test_changes_from_plans_to_plans_keep_the_order(bundles: Path, chain: Bundle) -> None:
+    changes: list[dict[str, float]] = [
+        {"cloud": 1.0},
+        SHARES,
+        {"all": 0.5, "device": 0.5},
+        {"edge": 1.0},
+        {"edge": 0.4, "device": 0.6},
+        {"device": 1.0},
+    ]
+    with EmbeddedBroker() as broker:
+        async with live(broker.url, bundles, every(chain, 600), "e", "c") as site:
+            for epoch, shares in enumerate(changes, 1):
+                await site.follow(mix(chain, shares, epoch=epoch))
+                await site.until_results(100 * epoch)
+            await site.until_results(600)
+    assert site.seqs == list(range(600))
+    assert {each["plan"]["epoch"] for each in site.results} == {1, 2, 3, 4, 5, 6}
+    assert not site.dropped
+
+
+@async_test
+async def test_broker_that_starts_again_costs_no_frame_of_every(bundles: Path, chain: Bundle) -> None:
+    broker = EmbeddedBroker()
+    with broker:
+        async with live(broker.url, bundles, every(chain, 300, fps=100.0), "e") as site:
+            await site.follow(mix(chain, {"device": 0.5, "edge": 0.5}))
+            await site.until_results(100)
+            broker.stop()  # it forgets all sessions, and the frames in them
+            await asyncio.sleep(0.3)
+            broker.start()
+            await until(lambda: site.device.counters["frames_done"] == 300)
+            await asyncio.sleep(0.2)
+    assert site.seqs == sorted(site.seqs)
+    missing = {*range(300)} - {*site.seqs}  # published while this test was not subscribed
+    assert len(missing) < 100
+
+
+@async_test
+async def test_outcome_comes_home_from_a_cloud_on_another_broker(bundles: Path, chain: Bundle) -> None:
+    with EmbeddedBroker() as home, EmbeddedBroker() as cloud:
+        settings = every(chain, 100)
+        async with live(home.url, bundles, settings, "e", "c", cloud_url=cloud.url) as site:
+            await site.follow(mix(chain, {"all": 0.4, "device": 0.3, "cloud": 0.3}))
+            await site.until_results(100)
+    assert site.seqs == list(range(100))
+    assert set(site.ways()) == {"all", "device", "cloud"}
+    assert {tuple(sorted(name for name, _ in each.properties)) for each in site.deliveries} == {
+        ("id", "source", "specversion", "time", "type")
+    }
+
+
+@async_test
+async def test_latest_goes_on_by_the_plans_that_have_room(bundles: Path, chain: Bundle) -> None:
+    settings = noise(chain, frames=None, delivery="latest", fps=200.0, width=16, height=16)
+    with EmbeddedBroker() as broker:
+        async with live(broker.url, bundles, settings, "e") as site:
+            await site.follow(mix(chain, {"device": 0.5, "edge": 0.5}))
+            await until(lambda: len(site.results) >= 100)
+            assert set(site.ways()) == {"device", "edge"}
+    assert not any("outcomes" in each for each in site.results)
