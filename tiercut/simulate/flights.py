@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tiercut.plan import Plan
@@ -64,3 +65,8 @@ def journey(flight: Flight, stream: str, model: str) -> Journey:
         latency_s=finished_s - flight.captured_s,
         fallback=flight.fallback,
     )
+
+
+def cost_s(flights: Sequence[Flight], timeout_s: float) -> float:
+    """Mean latency over all frames; one without a result counts as the timeout, so that dropping is no gain."""
+    return sum(timeout_s if each.latency_s is None else each.latency_s for each in flights) / len(flights)

@@ -21,6 +21,8 @@ _COLOURS: Mapping[str, str] = {
     "neurosurgeon": "#b07aa1",
     "edgent": "#ff9da7",
     "random": "#dddddd",
+    "best-fixed": "#4e79a7",
+    "myopic": "#8cd17d",
     "tiercut": "#d62728",
     "oracle": "#2ca02c",
 }

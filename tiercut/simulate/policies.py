@@ -254,7 +254,7 @@ class Random(Quiet):
         return [point.codec for point in device.profile.codecs if point.cut == cut]
 
 
-class Oracle(Quiet):
+class Myopic(Quiet):
     """Sees each moment's true state, what waits included, and changes at no cost: what is best without the future."""
 
     def __init__(self, truth: Truth) -> None:

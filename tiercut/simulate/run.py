@@ -9,10 +9,12 @@ from functools import partial
 
 from tiercut.coordinator.problem import as_plan
 from tiercut.errors import SettingsError
+from tiercut.plan import Plan
 from tiercut.planner import Answer, Problem, solve
 from tiercut.planner.alternatives import alternatives
-from tiercut.simulate.flights import RESULT, Flight
-from tiercut.simulate.policies import Edgent, Fixed, Live, Oracle, Random, Tiercut
+from tiercut.simulate.flights import RESULT, Flight, cost_s
+from tiercut.simulate.hindsight import best_fixed, clairvoyant
+from tiercut.simulate.policies import Edgent, Fixed, Live, Myopic, Random, Tiercut
 from tiercut.simulate.scenario import Scenario
 from tiercut.simulate.truth import Truth, one_server
 from tiercut.simulate.world import Policy, World
@@ -47,7 +49,7 @@ class Replay:
 
     def cost_s(self, timeout_s: float) -> float:
         """Mean latency over all frames; one without a result counts as the timeout, so that dropping is no gain."""
-        return sum(timeout_s if each.latency_s is None else each.latency_s for each in self.flights) / len(self.flights)
+        return cost_s(self.flights, timeout_s)
 
 
 def simulate(scenario: Scenario, policies: Iterable[str] | None = None) -> list[Replay]:
@@ -86,6 +88,13 @@ def _only(kind: str, scenario: Scenario) -> Policy | None:
     return _fixed(alternatives(Truth(scenario).mean())[kind])
 
 
+def _usual(scenario: Scenario) -> list[Plan]:
+    """The fixed plans of the table."""
+    mean = Truth(scenario).mean()
+    answers = [solve(mean), *alternatives(mean).values()]
+    return [as_plan(answer, epoch=1) for answer in answers if answer.feasible]
+
+
 def _neurosurgeon(problem: Problem) -> Problem:
     return one_server(problem, "cloud")
 
@@ -96,9 +105,11 @@ POLICIES: Mapping[str, Callable[[Scenario], Policy | None]] = {
     "edge-only": partial(_only, "edge-only"),
     "cloud-only": partial(_only, "cloud-only"),
     "static": lambda scenario: _fixed(solve(Truth(scenario).mean())),
+    "best-fixed": lambda scenario: best_fixed(scenario, _usual(scenario)),
     "neurosurgeon": lambda scenario: Live(scenario.site, _neurosurgeon),
     "edgent": lambda scenario: Edgent(scenario.site),
     "random": lambda scenario: Random(scenario.site, seed=scenario.seed),
     "tiercut": lambda scenario: Tiercut(scenario.site, load_s=scenario.load_s),
-    "oracle": lambda scenario: Oracle(Truth(scenario)),
+    "myopic": lambda scenario: Myopic(Truth(scenario)),
+    "oracle": lambda scenario: clairvoyant(scenario, _usual(scenario)),
 }

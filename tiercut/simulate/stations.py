@@ -206,10 +206,8 @@ class SimStation:
 
     def _pace(self, flight: Flight) -> float:
         """Slowdown now, and the noise of this frame on this node: the same whatever plan it follows."""
-        draw = random.Random(f"{self._scenario.seed} {self.node.id} {flight.seq}")  # noqa: S311 - repeatable
-        return self._scenario.slowdowns[self.node.id].at(self._world.now_s) * math.exp(
-            self._scenario.noise * draw.gauss(0, 1)
-        )
+        scenario, node = self._scenario, self.node.id
+        return scenario.slowdowns[node].at(self._world.now_s) * noise_of(scenario, node, flight.seq)
 
     def _point(self, flight: Flight, *, before: bool) -> CodecPoint | None:
         """What the codec of the hop before or after this node does at the frame's cut; ``None`` for raw."""
@@ -218,3 +216,9 @@ class SimStation:
         side = 1 if before else 0
         hop = next((index for index, ends in enumerate(plan.hops) if ends[side] == self.node.tier), None)
         return None if hop is None else self._codecs.get((plan.codecs[hop], flight.cut))
+
+
+def noise_of(scenario: Scenario, node: str, seq: int) -> float:
+    """The factor on a frame's segments on a node, whatever plan it follows."""
+    draw = random.Random(f"{scenario.seed} {node} {seq}")  # noqa: S311 - repeatable
+    return math.exp(scenario.noise * draw.gauss(0, 1))

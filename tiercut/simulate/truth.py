@@ -11,10 +11,16 @@ from tiercut.plan import FULL, Tier
 from tiercut.planner.objectives import OBJECTIVES
 from tiercut.planner.problem import RAW, Link, Node, Problem, Variant
 from tiercut.profiling.profile import block_seconds, codec_rows, named_by_cut
-from tiercut.simulate.scenario import Scenario
+from tiercut.simulate.curves import Curve
+from tiercut.simulate.scenario import LinkTraces, Scenario
+from tiercut.simulate.traces import Trace
 
 #: A link that is down is omitted of a problem.
 _MIN_MBPS = 1e-6
+#: An almost empty message, 8 bytes: it shows what messages wait for a link that is down.
+TINY_MB = 64e-6
+#: A mean over all times is one over times this far apart.
+EVERY_S = 0.05
 
 
 class Truth:
@@ -43,15 +49,30 @@ class Truth:
             min_first_cut=goal.min_first_cut,
         )
 
+    @property
+    def free(self) -> Problem:
+        """The problem with all links, and nothing on them: which plans there are."""
+        links = dict.fromkeys(self._scenario.links, Link(0.0, 1.0))
+        return replace(self._fixed, links=links)
+
     def mean(self) -> Problem:
-        """The problem with every trace's mean over the scenario."""
+        """The problem as it is on average over the scenario, for messages that set out at any time.
+
+        What counts of a link is the mean time that messages take: the rate is the harmonic mean (seconds per bit), and
+        what they wait in outages is delay.
+        """
         scenario, until_s = self._scenario, self._scenario.duration_s
         slowdowns = {name: trace.mean(until_s) for name, trace in scenario.slowdowns.items()}
-        links = {
-            ends: (traces.mbps.mean(until_s), traces.latency_seconds.mean(until_s))
-            for ends, traces in scenario.links.items()
-        }
+        size_mb = float(np.median(self._fixed.variants[0].cut_bytes)) * 8e-6
+        links = {ends: self._mean_link(traces, size_mb) for ends, traces in scenario.links.items()}
         return self._problem(slowdowns, {}, links)
+
+    def _mean_link(self, traces: LinkTraces, size_mb: float) -> tuple[float, float]:
+        """Mbps and seconds of the straight line through the mean times of an empty message and one of a size."""
+        until_s, most_s = self._scenario.duration_s, self._scenario.timeout_s
+        waits_s, takes_s = (mean_seconds(traces.mbps, size, until_s, most_s) for size in (TINY_MB, size_mb))
+        mbps = (size_mb - TINY_MB) / max(1e-9, takes_s - waits_s)
+        return mbps, max(0.0, waits_s - TINY_MB / mbps) + traces.latency_seconds.mean(until_s)
 
     def now(self, now_s: float, queues: Mapping[str, float], backlogs: Mapping[tuple[str, str], float]) -> Problem:
         """The problem at a moment.
@@ -84,6 +105,20 @@ class Truth:
             if mbps > _MIN_MBPS and latency_s < self._scenario.timeout_s
         }
         return replace(self._fixed.with_nodes(now), links=there)
+
+
+def mean_seconds(mbps: Trace, megabits: float, until_s: float, most_s: float) -> float:
+    """What a message takes on a link with nothing else on it, mean over all times that it may set out.
+
+    Args:
+        mbps: The link's rate.
+        megabits: Of the message.
+        until_s: It sets out in ``[0, until_s)``.
+        most_s: What takes longer counts as this.
+    """
+    starts_s = np.arange(EVERY_S / 2, until_s, EVERY_S)
+    taken_s = Curve.of(mbps).until_sum(starts_s, megabits) - starts_s
+    return float(np.minimum(taken_s, most_s).mean())
 
 
 def one_server(problem: Problem, tier: Tier) -> Problem:

@@ -100,6 +100,11 @@ class World:
             act()
         return self._flights
 
+    @property
+    def next(self) -> Flight | None:
+        """The frame that sets out next."""
+        return self._next
+
     def at(self, time_s: float, act: Callable[[], None]) -> None:
         """Do something at a time; what is due at once happens in the order of asking."""
         heapq.heappush(self._events, (time_s, next(self._order), act))

@@ -1,0 +1,191 @@
+"""Yardsticks that know a scenario's future: the best fixed plan, and an oracle that sees each frame to its end.
+
+Both look for plans with `walk`, and judge them by replaying: what they say is what a world gave.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from msgspec.structs import replace
+
+from tiercut.plan import Plan
+from tiercut.planner.objectives import Floats
+from tiercut.simulate.flights import Flight, cost_s
+from tiercut.simulate.policies import Fixed, Quiet
+from tiercut.simulate.scenario import Scenario
+from tiercut.simulate.truth import Truth
+from tiercut.simulate.walk import Walked, Walker, Way, ways
+from tiercut.simulate.world import Policy, World
+
+#: Fixed plans that are replayed: the best of all by `walk`.
+REPLAYED = 12
+#: How dear the oracle holds what a frame takes of a node or link beyond the time until the next frame: each is tried.
+PRICES = (0.0, 0.5, 1.0, 2.0, 5.0)
+
+
+def best_fixed(scenario: Scenario, others: Iterable[Plan] = ()) -> Policy | None:
+    """The fixed plan that is the cheapest of all over the scenario; ``None`` where none is possible.
+
+    Args:
+        scenario: The scenario.
+        others: Plans that are replayed besides those that the walk finds.
+    """
+    plans = [*_promising(scenario), *others]
+    return None if not plans else Fixed(min(plans, key=lambda plan: _replayed(scenario, Fixed(plan))))
+
+
+def clairvoyant(scenario: Scenario, others: Iterable[Plan] = ()) -> Policy | None:
+    """The cheapest way through a scenario that is known for someone who sees the future.
+
+    Each frame takes the plan on which it is done soonest in the end, priced by what it keeps others from; or all take
+    the best fixed plan, where that is cheaper.
+    """
+    known = Walker(scenario), tuple(ways(Truth(scenario).free))
+    fixed = best_fixed(scenario, others)
+    if fixed is None:
+        return None
+    makers: list[Callable[[], Policy]] = [lambda: fixed]
+    makers += [lambda price=price: Seer(scenario, *known, price) for price in PRICES]  # type: ignore[misc]
+    return min(makers, key=lambda maker: _replayed(scenario, maker()))()
+
+
+class Seer(Quiet):
+    """Gives each frame the plan on which it is done soonest, by the traces to come and the frames on their way.
+
+    Args:
+        scenario: The scenario.
+        walker: Through its traces.
+        known: All plans.
+        price: Seconds that count for each second by which a frame makes one that follows it wait.
+    """
+
+    def __init__(self, scenario: Scenario, walker: Walker, known: Iterable[Way], price: float) -> None:
+        self._scenario = scenario
+        self._walker = walker
+        self._ways = tuple(known)
+        self._price = price
+        self._line = _Shared()
+        self._plan: Plan | None = None
+        self._world: World | None = None
+
+    def see(self, world: World) -> None:
+        """Look at a world from now on."""
+        self._world = world
+
+    def choose(self, now_s: float) -> Plan | None:
+        """The best for the frame that is next."""
+        assert self._world is not None  # noqa: S101 - `see` comes first
+        frame = self._world.next
+        if frame is None:
+            return None
+        self._line.forget(now_s)
+        walked = [self._walker.walk(way, frame.seq, now_s, self._line) for way in self._ways]
+        costs = [self._cost(each, frame) for each in walked]
+        best = min(range(len(costs)), key=lambda index: costs[index].min())
+        place = int(costs[best].argmin())
+        self._line.take(walked[best], place)
+        self._plan = _renewed(self._plan, self._ways[best].plans[place])
+        return self._plan
+
+    def _cost(self, walked: Walked, frame: Flight) -> Floats:
+        scenario = self._scenario
+        lasts_s = walked.done_s - frame.captured_s
+        useful = lasts_s <= min(scenario.timeout_s, scenario.deadline_s or np.inf)
+        keeps_s = np.minimum(np.maximum(0.0, walked.longest_s() - 1 / scenario.fps), scenario.timeout_s)
+        # of plans that come too late, the one that is done soonest
+        late = scenario.timeout_s + np.minimum(lasts_s, 1e6) * 1e-6
+        return np.where(useful, lasts_s, late) + self._price * keeps_s
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What all frames on their way have taken, by node and link: when they came there, and until when."""
+
+    taken: defaultdict[object, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+
+    def start(self, resource: object, came_s: Floats) -> Floats:
+        """After all that came before."""
+        begins_s = came_s
+        for before_s, end_s in self.taken.get(resource, ()):
+            begins_s = np.where(before_s <= came_s, np.maximum(begins_s, end_s), begins_s)
+        return begins_s
+
+    def take(self, walked: Walked, place: int) -> None:
+        """A frame follows one of the plans that were walked."""
+        for resource, (came_s, end_s) in walked.taken.items():
+            if np.isfinite(came_s[place]):
+                bisect.insort(self.taken[resource], (float(came_s[place]), float(end_s[place])))
+
+    def forget(self, now_s: float) -> None:
+        """What has ended makes nobody wait."""
+        for resource, each in self.taken.items():
+            self.taken[resource] = [span for span in each if span[1] > now_s]
+
+
+@dataclass(slots=True)
+class _Own:
+    """The same where every plan is alone in a world of its own, and frames come in order."""
+
+    free_s: dict[object, Floats] = field(default_factory=dict)
+
+    def start(self, resource: object, came_s: Floats) -> Floats:
+        """After the frame before."""
+        free_s = self.free_s.get(resource)
+        return came_s if free_s is None else np.maximum(came_s, free_s)
+
+    def take(self, taken: Mapping[object, tuple[Floats, Floats]], sets_out: Floats) -> None:
+        """A frame has set out on some of the plans."""
+        for resource, (_, end_s) in taken.items():
+            before_s = self.free_s.get(resource, np.zeros(len(end_s)))
+            self.free_s[resource] = np.where(sets_out, np.maximum(before_s, end_s), before_s)
+
+
+def _promising(scenario: Scenario) -> list[Plan]:
+    """The plans that a walk of all frames finds cheapest, best first."""
+    walker, rated = Walker(scenario), []
+    for way in ways(Truth(scenario).free):
+        costs = _walked_costs(scenario, walker, way)
+        rated += [(float(cost), plan) for cost, plan in zip(costs, way.plans, strict=True)]
+    rated.sort(key=lambda each: each[0])
+    return [plan for _, plan in rated[:REPLAYED]]
+
+
+def _walked_costs(scenario: Scenario, walker: Walker, way: Way) -> Floats:
+    """(K) mean seconds of a frame if all follow one plan."""
+    line, device = _Own(), way.nodes[0]
+    frames, count = int(np.ceil(scenario.duration_s * scenario.fps - 1e-9)), len(way.plans)
+    total = np.zeros(count)
+    done: deque[Floats] = deque([np.full(count, -np.inf)] * scenario.in_flight, maxlen=scenario.in_flight)
+    most_s = min(scenario.timeout_s, scenario.deadline_s or np.inf)
+    for seq in range(frames):
+        captured_s = seq / scenario.fps
+        # the oldest of a full window must be done, and this one not yet replaced while it waits for that
+        out_s = np.maximum(captured_s, np.minimum(done[0], captured_s + scenario.timeout_s))
+        sets_out = (out_s < captured_s + 1 / scenario.fps) & (
+            line.start(device, out_s) < out_s + 1 / scenario.fps
+        )
+        walked = walker.walk(way, seq, out_s, line)
+        line.take(walked.taken, sets_out)
+        lasts_s = walked.done_s - captured_s
+        total += np.where(sets_out & (lasts_s <= most_s), lasts_s, scenario.timeout_s)
+        done.append(np.where(sets_out, np.minimum(walked.done_s, captured_s + scenario.timeout_s), done[-1]))
+    return total / frames
+
+
+def _replayed(scenario: Scenario, policy: Policy) -> float:
+    """What a policy costs in a world."""
+    world = World(scenario, policy)
+    policy.see(world)
+    return cost_s(world.run(), scenario.timeout_s)
+
+
+def _renewed(plan: Plan | None, new: Plan) -> Plan:
+    """A plan with the epoch of the one before if it is the same, else with the next one."""
+    epoch = 0 if plan is None else plan.epoch
+    again = replace(new, epoch=epoch)
+    return again if plan == again else replace(new, epoch=epoch + 1)
