@@ -34,12 +34,17 @@ class Curve:
         """The value at each of some times; an infinite one has the last."""
         return np.asarray(self.values[self._index(at_s)])
 
+    def sum_until(self, end_s: Floats) -> Floats:
+        """The integral from 0 to each of some finite times."""
+        index = self._index(end_s)
+        return np.asarray(self.sums[index] + (end_s - self.times[index]) * self.values[index])
+
     def until_sum(self, start_s: Floats, amount: Floats | float) -> Floats:
         """When the integral from each of some times on reaches an amount; infinite where it never does."""
         start_s = np.asarray(start_s, dtype=np.float64)
         first = self._index(start_s)
         with np.errstate(invalid="ignore"):
-            target = self.sums[first] + (start_s - self.times[first]) * self.values[first] + amount
+            target = self.sum_until(start_s) + amount
         index = np.maximum(first, np.searchsorted(self.sums, target, side="left") - 1)
         rate = self.values[index]
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -14,7 +14,8 @@ from tiercut.planner import Answer, Problem, solve
 from tiercut.planner.alternatives import alternatives
 from tiercut.simulate.flights import RESULT, Flight, cost_s
 from tiercut.simulate.hindsight import best_fixed, clairvoyant
-from tiercut.simulate.policies import Edgent, Fixed, Live, Myopic, Random, Tiercut
+from tiercut.simulate.live import Edgent, Live, Tiercut
+from tiercut.simulate.policies import Fixed, Myopic, Random
 from tiercut.simulate.scenario import Scenario
 from tiercut.simulate.truth import Truth, one_server
 from tiercut.simulate.world import Policy, World

@@ -235,6 +235,24 @@ class Outage(Generator, frozen=True):
         return cut_out(inner, _in_order(self.during, f"{making.where}.during"))
 
 
+class Product(Generator, frozen=True):
+    """The traces ``of`` a list, multiplied: a rate that fluctuates, times what is left of it in each of some states."""
+
+    of: list[Any]
+
+    def trace(self, making: Making) -> Trace:
+        """Their product, each drawn by itself."""
+        if not self.of:
+            READER.refuse(f"{making.where}.of", "a list of traces", self.of)
+        seed, duration_s, folder = making.seed, making.duration_s, making.folder
+        factors = [
+            trace_of(spec, f"{making.where}.of[{k}]", seed=f"{seed} {k}", duration_s=duration_s, folder=folder)
+            for k, spec in enumerate(self.of)
+        ]
+        times = sorted({time for factor in factors for time in factor.times})
+        return Trace(tuple(times), tuple(math.prod(factor.at(time) for factor in factors) for time in times))
+
+
 class File(Generator, frozen=True):
     """A recorded trace, at a ``path`` beside the scenario."""
 
@@ -247,7 +265,7 @@ class File(Generator, frozen=True):
 
 #: By the name in scenarios.
 KINDS: Mapping[str, type[Generator]] = {
-    kind.__name__.lower(): kind for kind in (Steps, Ramp, Fluctuating, Markov, Outage, File)
+    kind.__name__.lower(): kind for kind in (Steps, Ramp, Fluctuating, Markov, Outage, Product, File)
 }
 
 
