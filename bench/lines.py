@@ -1,9 +1,9 @@
 """What each policy makes of lines as they are found in the world: ``python -m bench.lines``, a few minutes.
 
-Every line of ``examples/scenarios/lines`` is replayed as the uplink (from the edges and from the device to the cloud) and
-before the edge (from the device to all others), with two profiles: VGG19 as published, and a mobile network. The oracle,
-the best fixed plan and all else that does not depend on the coordinator are kept in a folder for temporary files, by the
-content of the scenario and of the simulator: ``--policies tiercut --only wifi-far`` takes seconds.
+Every line of ``examples/scenarios/lines`` is replayed as the uplink (from the edges and from the device to the cloud)
+and before the edge (from the device to all others), with two profiles: VGG19 as published, and a mobile network. The
+oracle, the best fixed plan and all else that does not depend on the coordinator are kept in a folder for temporary
+files, by the content of the scenario and of the simulator: ``--policies tiercut --only wifi-far`` takes seconds.
 
 Cost is the mean over all frames; one without a result counts as the timeout.
 """
@@ -88,7 +88,10 @@ class Case:
 
     def document(self) -> dict[str, Any]:
         """As a scenario's file has it."""
-        own = {"mbps": self.line.mbps, "latency_seconds": self.line.latency_seconds}
+        trace = self.line.trace(self.seed, self.seconds)
+        points = [list(point) for point in zip(trace.times, trace.values, strict=True)]
+        mbps = {"kind": "steps", "points": points}  # drawn once: hops of one line have the same rate
+        own = {"mbps": mbps, "latency_seconds": self.line.latency_seconds}
         links = [
             {"from": start, "to": end, **(own if (start, end) in PLACES[self.place] else GOOD[start, end])}
             for start, end in HOPS[self.profile]
@@ -129,7 +132,7 @@ def costs_ms(case: Case, policies: Sequence[str]) -> dict[str, float]:
 
 
 def _key(case: Case) -> str:
-    said = json.dumps([case.document(), case.line.name], sort_keys=True)
+    said = json.dumps(case.document(), sort_keys=True)
     return hashlib.sha256((_sources() + said).encode()).hexdigest()[:24]
 
 

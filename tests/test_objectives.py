@@ -19,7 +19,7 @@ from tiercut.coordinator.events import StreamWanted
 from tiercut.planner import solve
 from tiercut.planner.document import read_problem
 from tiercut.planner.objectives import OBJECTIVES, Objective, ObjectiveName, Search
-from tiercut.simulate.policies import Oracle
+from tiercut.simulate.policies import Myopic
 from tiercut.simulate.scenario import scenario_of
 from tiercut.simulate.truth import Truth
 from tiercut.simulate.world import World
@@ -110,7 +110,7 @@ def test_simulator_and_command_take_a_made_up_objective(tmp_path: Path, capsys: 
         },
         folder=tmp_path,
     )
-    oracle = Oracle(Truth(scenario))
+    oracle = Myopic(Truth(scenario))
     world = World(scenario, oracle)
     oracle.see(world)
     assert {flight.plan.cloud for flight in world.run() if flight.plan is not None} == {None}

@@ -25,7 +25,7 @@ from tiercut.simulate.traces import Trace, constant, cut_out, trace_of
 from tiercut.simulate.world import World, noticed
 
 SCENARIOS = Path(__file__).parent.parent / "examples" / "scenarios"
-LIVE = ("neurosurgeon", "edgent", "random", "tiercut", "oracle")
+LIVE = ("neurosurgeon", "edgent", "random", "tiercut", "myopic")
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def test_policies_do_not_know_the_future_of_a_trace() -> None:
 
 def test_decisions_differ_once_the_future_has_come() -> None:
     futures = [small(links=uplink(steps([0, 50], [10, after]))) for after in (0.5, 200)]
-    (one,), (other,) = (simulate(scenario, ["oracle"]) for scenario in futures)
+    (one,), (other,) = (simulate(scenario, ["myopic"]) for scenario in futures)
     assert decisions(one, 20.0) != decisions(other, 20.0)
 
 

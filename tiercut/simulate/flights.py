@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.plan import Plan
 from tiercut.protocol.frames import Stage, StageKind
 from tiercut.protocol.results import Journey
@@ -50,20 +51,23 @@ class Flight:
         self.stages.append(Stage(where, kind, seconds, payload_bytes=payload_bytes))
 
 
-def journey(flight: Flight, stream: str, model: str) -> Journey:
+def journey(flight: Flight, goal: StreamGoal) -> Journey:
     """What the result of a frame says of its way."""
     plan, finished_s = flight.plan, flight.finished_s
     assert plan is not None  # noqa: S101 - it has set out
     assert finished_s is not None  # noqa: S101 - it has a result
+    latency_s, deadline_s = finished_s - flight.captured_s, goal.deadline_s
     return Journey(
-        stream=stream,
+        stream=goal.name,
         seq=flight.seq,
-        model=model,
+        model=goal.model,
         plan=plan,
         stages=tuple(flight.stages),
         captured_unix_s=flight.captured_s,
-        latency_s=finished_s - flight.captured_s,
+        latency_s=latency_s,
         fallback=flight.fallback,
+        exit=plan.exit,
+        deadline_met=None if deadline_s is None else latency_s <= deadline_s,
     )
 
 

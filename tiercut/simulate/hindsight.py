@@ -6,26 +6,42 @@ Both look for plans with `walk`, and judge them by replaying: what they say is w
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 from msgspec.structs import replace
 
 from tiercut.plan import Plan
 from tiercut.planner.objectives import Floats
 from tiercut.simulate.flights import Flight, cost_s
-from tiercut.simulate.policies import Fixed, Quiet
+from tiercut.simulate.policies import Fixed, Myopic, Quiet
 from tiercut.simulate.scenario import Scenario
 from tiercut.simulate.truth import Truth
 from tiercut.simulate.walk import Walked, Walker, Way, ways
 from tiercut.simulate.world import Policy, World
 
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What counts of a frame beside its own time.
+
+    Attributes:
+        waits: Part of the time that the next frame waits for it.
+        lost: Part of the timeout for each frame that comes to a node while it is there, and is replaced by a newer one.
+    """
+
+    waits: float
+    lost: float
+
+
 #: Fixed plans that are replayed: the best of all by `walk`.
 REPLAYED = 12
-#: How dear the oracle holds what a frame takes of a node or link beyond the time until the next frame: each is tried.
-PRICES = (0.0, 0.5, 1.0, 2.0, 5.0)
+#: How dear the oracle holds what a frame keeps others from (`Price`): each is tried.
+PRICES = tuple(itertools.starmap(Price, [(0, 0), (1, 0), (0, 1), (1, 0.3)]))
 
 
 def best_fixed(scenario: Scenario, others: Iterable[Plan] = ()) -> Policy | None:
@@ -43,13 +59,14 @@ def clairvoyant(scenario: Scenario, others: Iterable[Plan] = ()) -> Policy | Non
     """The cheapest way through a scenario that is known for someone who sees the future.
 
     Each frame takes the plan on which it is done soonest in the end, priced by what it keeps others from; or all take
-    the best fixed plan, where that is cheaper.
+    the best fixed plan, or each what looks best at the moment, where that is cheaper. It bounds what can be reached
+    from above: nobody has looked for a better order of frames.
     """
     known = Walker(scenario), tuple(ways(Truth(scenario).free))
     fixed = best_fixed(scenario, others)
     if fixed is None:
         return None
-    makers: list[Callable[[], Policy]] = [lambda: fixed]
+    makers: list[Callable[[], Policy]] = [lambda: fixed, lambda: Myopic(Truth(scenario))]
     makers += [lambda price=price: Seer(scenario, *known, price) for price in PRICES]  # type: ignore[misc]
     return min(makers, key=lambda maker: _replayed(scenario, maker()))()
 
@@ -61,10 +78,10 @@ class Seer(Quiet):
         scenario: The scenario.
         walker: Through its traces.
         known: All plans.
-        price: Seconds that count for each second by which a frame makes one that follows it wait.
+        price: Of what a frame keeps others from.
     """
 
-    def __init__(self, scenario: Scenario, walker: Walker, known: Iterable[Way], price: float) -> None:
+    def __init__(self, scenario: Scenario, walker: Walker, known: Iterable[Way], price: Price) -> None:
         self._scenario = scenario
         self._walker = walker
         self._ways = tuple(known)
@@ -95,11 +112,14 @@ class Seer(Quiet):
     def _cost(self, walked: Walked, frame: Flight) -> Floats:
         scenario = self._scenario
         lasts_s = walked.done_s - frame.captured_s
-        useful = lasts_s <= min(scenario.timeout_s, scenario.deadline_s or np.inf)
-        keeps_s = np.minimum(np.maximum(0.0, walked.longest_s() - 1 / scenario.fps), scenario.timeout_s)
+        useful = lasts_s <= _most_s(scenario)
+        waits_s = np.clip(walked.longest_s() - 1 / scenario.fps, 0.0, scenario.timeout_s)
+        lost = np.clip(np.floor(walked.longest_s(nodes=True) * scenario.fps) - 1, 0.0, scenario.in_flight)
         # of plans that come too late, the one that is done soonest
         late = scenario.timeout_s + np.minimum(lasts_s, 1e6) * 1e-6
-        return np.where(useful, lasts_s, late) + self._price * keeps_s
+        price = self._price
+        own_s = np.where(useful, lasts_s, late)
+        return np.asarray(own_s + price.waits * waits_s + price.lost * scenario.timeout_s * lost)
 
 
 @dataclass(slots=True)
@@ -138,7 +158,7 @@ class _Own:
         free_s = self.free_s.get(resource)
         return came_s if free_s is None else np.maximum(came_s, free_s)
 
-    def take(self, taken: Mapping[object, tuple[Floats, Floats]], sets_out: Floats) -> None:
+    def take(self, taken: Mapping[object, tuple[Floats, Floats]], sets_out: npt.NDArray[np.bool_]) -> None:
         """A frame has set out on some of the plans."""
         for resource, (_, end_s) in taken.items():
             before_s = self.free_s.get(resource, np.zeros(len(end_s)))
@@ -161,20 +181,23 @@ def _walked_costs(scenario: Scenario, walker: Walker, way: Way) -> Floats:
     frames, count = int(np.ceil(scenario.duration_s * scenario.fps - 1e-9)), len(way.plans)
     total = np.zeros(count)
     done: deque[Floats] = deque([np.full(count, -np.inf)] * scenario.in_flight, maxlen=scenario.in_flight)
-    most_s = min(scenario.timeout_s, scenario.deadline_s or np.inf)
+    most_s = _most_s(scenario)
     for seq in range(frames):
         captured_s = seq / scenario.fps
         # the oldest of a full window must be done, and this one not yet replaced while it waits for that
         out_s = np.maximum(captured_s, np.minimum(done[0], captured_s + scenario.timeout_s))
-        sets_out = (out_s < captured_s + 1 / scenario.fps) & (
-            line.start(device, out_s) < out_s + 1 / scenario.fps
-        )
+        sets_out = (out_s < captured_s + 1 / scenario.fps) & (line.start(device, out_s) < out_s + 1 / scenario.fps)
         walked = walker.walk(way, seq, out_s, line)
         line.take(walked.taken, sets_out)
         lasts_s = walked.done_s - captured_s
         total += np.where(sets_out & (lasts_s <= most_s), lasts_s, scenario.timeout_s)
         done.append(np.where(sets_out, np.minimum(walked.done_s, captured_s + scenario.timeout_s), done[-1]))
     return total / frames
+
+
+def _most_s(scenario: Scenario) -> float:
+    """The oldest that a result of use is."""
+    return min(scenario.timeout_s, scenario.site.goal.deadline_s or np.inf)
 
 
 def _replayed(scenario: Scenario, policy: Policy) -> float:

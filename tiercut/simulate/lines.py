@@ -1,6 +1,7 @@
-"""Lines as they are found in the world: generators of rates, with the figures that they are fitted to and their source.
+"""Lines as they are found in the world: how their rates are drawn, and the figures that they are fitted to.
 
-A *line* is a file of a few lines (``examples/scenarios/lines``): how a rate is drawn, and what is known of the real one.
+A *line* is a small file (``examples/scenarios/lines``): a trace as scenarios have them, what it claims to be like, and
+where that is from.
 """
 
 from __future__ import annotations

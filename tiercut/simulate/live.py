@@ -21,10 +21,11 @@ from tiercut.coordinator.problem import build
 from tiercut.coordinator.site_view import SiteView, along
 from tiercut.coordinator.spans import spans
 from tiercut.plan import Plan, node_id
-from tiercut.planner import Problem, solve
+from tiercut.planner import Answer, Problem
+from tiercut.planner.edgent import edgent
 from tiercut.protocol.nodes import Progress, Ready
 from tiercut.protocol.results import Journey
-from tiercut.simulate.policies import Quiet, renewed
+from tiercut.simulate.policies import Quiet, followable, renewed
 from tiercut.simulate.site import SimNode, Site
 from tiercut.simulate.truth import one_server, regressed
 from tiercut.simulate.world import TICK_S, World
@@ -124,13 +125,13 @@ class Live(Quiet):
 
     Args:
         site: What is there.
-        narrow: What is left of the problem for it to choose from.
+        rule: What it makes of the problem.
     """
 
-    def __init__(self, site: Site, narrow: Callable[[Problem], Problem]) -> None:
+    def __init__(self, site: Site, rule: Callable[[Problem], Answer]) -> None:
         self._site = site
         self._view = SiteView()
-        self._narrow = narrow
+        self._rule = rule
         self._plan: Plan | None = None
         for node in site.nodes:
             self._view.node(node.tier, node.id, site="simulated").profiles[node.profile.model] = node.profile
@@ -150,17 +151,20 @@ class Live(Quiet):
         """The best now."""
         problem = build(self._site.goal, self._view, now_s)
         if problem is not None:
-            answer = solve(self._narrow(problem))
-            if answer.feasible:
+            answer = self._rule(problem)
+            if followable(answer):
                 self._plan = renewed(self._plan, answer)
         return self._plan
 
 
 class Edgent(Live):
-    """One cut between device and edge, with a profile of long ago and the bandwidth of the last transfer."""
+    """One cut between device and edge, with a profile of long ago and the bandwidth of the last transfer.
+
+    With a deadline it takes the most accurate exit that meets it (right-sizing).
+    """
 
     def __init__(self, site: Site) -> None:
-        super().__init__(site, self._as_it_sees)
+        super().__init__(site, self._chosen)
         self._mbps: dict[tuple[str, str], float] = {}
 
     def result(self, result: Journey, now_s: float) -> None:
@@ -170,9 +174,9 @@ class Edgent(Live):
             if stage.kind == "wire" and sender is not None and stage.seconds > 0 and stage.payload_bytes:
                 self._mbps[node_id(*sender), node_id(*receiver)] = stage.payload_bytes * 8e-6 / stage.seconds
 
-    def _as_it_sees(self, problem: Problem) -> Problem:
+    def _chosen(self, problem: Problem) -> Answer:
         links = {
             ends: replace(link, mbps=self._mbps[ends], latency_seconds=0.0) if ends in self._mbps else link
             for ends, link in problem.links.items()
         }
-        return one_server(regressed(replace(problem, links=links)), "edge")
+        return edgent(one_server(regressed(replace(problem, links=links)), "edge"), coded=True)

@@ -114,6 +114,11 @@ class Myopic(Quiet):
         return self._plan
 
 
+def followable(answer: Answer) -> bool:
+    """Whether there is a plan that breaks no constraint but the deadline: then it is the fastest one."""
+    return answer.choice is not None and all(each.constraint == "deadline_seconds" for each in answer.violates)
+
+
 def renewed(plan: Plan | None, answer: Answer) -> Plan:
     """The answer as a plan: the one before if it is the same, else with the next epoch."""
     again = as_plan(answer, epoch=0 if plan is None else plan.epoch)

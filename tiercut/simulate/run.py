@@ -15,7 +15,7 @@ from tiercut.planner.alternatives import alternatives
 from tiercut.simulate.flights import RESULT, Flight, cost_s
 from tiercut.simulate.hindsight import best_fixed, clairvoyant
 from tiercut.simulate.live import Edgent, Live, Tiercut
-from tiercut.simulate.policies import Fixed, Myopic, Random
+from tiercut.simulate.policies import Fixed, Myopic, Random, followable
 from tiercut.simulate.scenario import Scenario
 from tiercut.simulate.truth import Truth, one_server
 from tiercut.simulate.world import Policy, World
@@ -82,7 +82,7 @@ def _bad(name: str, expected: str) -> SettingsError:
 
 
 def _fixed(answer: Answer) -> Policy | None:
-    return Fixed(as_plan(answer, epoch=1)) if answer.feasible else None
+    return Fixed(as_plan(answer, epoch=1)) if followable(answer) else None
 
 
 def _only(kind: str, scenario: Scenario) -> Policy | None:
@@ -93,11 +93,11 @@ def _usual(scenario: Scenario) -> list[Plan]:
     """The fixed plans of the table."""
     mean = Truth(scenario).mean()
     answers = [solve(mean), *alternatives(mean).values()]
-    return [as_plan(answer, epoch=1) for answer in answers if answer.feasible]
+    return [as_plan(answer, epoch=1) for answer in answers if followable(answer)]
 
 
-def _neurosurgeon(problem: Problem) -> Problem:
-    return one_server(problem, "cloud")
+def _neurosurgeon(problem: Problem) -> Answer:
+    return solve(one_server(problem, "cloud"))
 
 
 #: By name, in the order of the table.

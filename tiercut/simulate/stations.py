@@ -115,14 +115,12 @@ class SimLink:
 class SimStation:
     """One node: takes the frame that waits, does what `tiercut.pipeline.decide.decide` says, and hands it on."""
 
-    def __init__(
-        self, node: SimNode, scenario: Scenario, codecs: Mapping[tuple[str, int], CodecPoint], end: int
-    ) -> None:
+    def __init__(self, node: SimNode, scenario: Scenario, codecs: Mapping[tuple[str, int], CodecPoint]) -> None:
         self.node = node
         self.profile: Profile = node.profile
         self._scenario = scenario
         self._codecs = codecs
-        self._end = end
+        self._goal = scenario.site.goal
         #: the frame that waits, and since when: the newest wins
         self._waiting: tuple[Flight, float] | None = None
         self._working = False
@@ -161,15 +159,15 @@ class SimStation:
     def _step(self, flight: Flight) -> None:
         self._segment = None
         assert flight.plan is not None  # noqa: S101 - it has set out
-        deadline_s, age_s = self._scenario.deadline_s, self._world.now_s - flight.captured_s
+        variant = flight.plan.exit
+        deadline_s, age_s = self._goal.deadline_s, self._world.now_s - flight.captured_s
         state = FrameState(flight.plan, flight.cut, "latest", age_s, deadline_s)
-        here = decide.Here(
-            self.node.tier, self.node.id, self._end, lambda _, name: self._world.reaches(self.node.id, name)
-        )
+        end = self._goal.end_of(variant)
+        here = decide.Here(self.node.tier, self.node.id, end, lambda _, name: self._world.reaches(self.node.id, name))
         action = decide.decide(state, here)
         if isinstance(action, Run):
             flight.fallback = action.fallback or flight.fallback
-            seconds = self.profile.seconds(action.start, action.stop) * self._pace(flight)
+            seconds = self.profile.seconds(action.start, action.stop, variant) * self._pace(flight)
             flight.cut = action.stop
             self._segment = (action.start, action.stop, self._world.now_s)
             self._busy(flight, "compute", seconds, lambda: self._step(flight))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from tiercut.coordinator.variant_costs import chains_of
 from tiercut.plan import FULL, Tier
-from tiercut.planner.objectives import OBJECTIVES
-from tiercut.planner.problem import RAW, Link, Node, Problem, Variant
-from tiercut.profiling.profile import block_seconds, codec_rows, named_by_cut
+from tiercut.planner.objectives import OBJECTIVES, Floats
+from tiercut.planner.problem import RAW, Link, Node, Problem
+from tiercut.profiling.profile import Profile, block_seconds, codec_rows, named_by_cut
 from tiercut.simulate.curves import Curve
 from tiercut.simulate.scenario import LinkTraces, Scenario
 from tiercut.simulate.traces import Trace
@@ -29,24 +30,29 @@ class Truth:
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         site, goal = scenario.site, scenario.site.goal
+        chains = chains_of(goal)
+        names = [chain.name for chain in chains]
         nodes = {
             tier: tuple(
-                Node(each.id, tier, {FULL: np.array(block_seconds(each.profile))}, power_watts=each.power_watts)
+                Node(each.id, tier, _blocks(each.profile, names), power_watts=each.power_watts)
                 for each in site.of_tier(tier)
             )
             for tier in ("device", "edge", "cloud")
         }
         (device,) = site.of_tier("device")
+        drops = {} if goal.table is None else {row.codec: row.accuracy_drop for row in goal.table.rows}
         self._fixed = Problem(
             name=goal.model_name,
-            variants=(Variant(FULL, 1.0, np.array(device.profile.cut_bytes, dtype=np.float64)),),
+            variants=tuple(chain.variant() for chain in chains),
             device=nodes["device"][0],
             edges=nodes["edge"],
             clouds=nodes["cloud"],
             links={},
-            codecs=(RAW, *map(named_by_cut, codec_rows(device.profile))),
+            codecs=(RAW, *map(named_by_cut, codec_rows(device.profile, accuracy_drop=drops))),
             objective=OBJECTIVES[goal.objective],
             min_first_cut=goal.min_first_cut,
+            deadline_seconds=goal.deadline_s,
+            max_accuracy_drop=goal.max_drop,
         )
 
     @property
@@ -107,6 +113,11 @@ class Truth:
         return replace(self._fixed.with_nodes(now), links=there)
 
 
+def _blocks(profile: Profile, names: Sequence[str]) -> dict[str, Floats]:
+    """Seconds of each block, by variant."""
+    return {name: np.array(block_seconds(profile, name)) for name in names}
+
+
 def mean_seconds(mbps: Trace, megabits: float, until_s: float, most_s: float) -> float:
     """What a message takes on a link with nothing else on it, mean over all times that it may set out.
 
@@ -134,12 +145,14 @@ def regressed(problem: Problem) -> Problem:
     Each node's blocks are those of the device times one factor, by least squares: what a regression of layer times
     that was fitted once (Edgent, IEEE TWC 2020) knows of a machine.
     """
-    device = problem.device.block_seconds[FULL]
+    known = problem.device.block_seconds
+    device = known[FULL]
     square = sum((device * device).tolist())
 
     def seen(node: Node) -> Node:
         factor = sum((node.block_seconds[FULL] * device).tolist()) / square if square else 0.0
-        blocks = device if node.tier == "device" else factor * device
-        return replace(node, block_seconds={FULL: blocks}, slowdown=1.0, queue_seconds=0.0)
+        factor = 1.0 if node.tier == "device" else factor
+        blocks = {name: factor * seconds for name, seconds in known.items()}
+        return replace(node, block_seconds=blocks, slowdown=1.0, queue_seconds=0.0)
 
     return problem.with_nodes(seen)

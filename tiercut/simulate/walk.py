@@ -16,6 +16,7 @@ import numpy as np
 from tiercut.coordinator.problem import as_plan
 from tiercut.plan import Plan
 from tiercut.planner.answer import Answer, Choice
+from tiercut.planner.costs import Ints
 from tiercut.planner.objectives import Floats
 from tiercut.planner.plan_cost import usable
 from tiercut.planner.problem import Problem, Variant
@@ -23,9 +24,6 @@ from tiercut.simulate.curves import Curve
 from tiercut.simulate.scenario import Scenario
 from tiercut.simulate.stations import noise_of
 from tiercut.simulate.world import noticed
-
-#: Plans of a route that are compared with each other at a time, to omit those that another one beats in everything.
-CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,9 +68,9 @@ class Walked:
     done_s: Floats
     taken: Mapping[object, tuple[Floats, Floats]]
 
-    def longest_s(self) -> Floats:
-        """(K) the longest time that it held a node or link, waiting included."""
-        spans = self.taken.values()
+    def longest_s(self, *, nodes: bool = False) -> Floats:
+        """(K) the longest time that it held a node or link, waiting included; or a node alone."""
+        spans = [span for where, span in self.taken.items() if isinstance(where, str) or not nodes]
         held_s = [np.subtract(end, came, out=np.zeros_like(came), where=np.isfinite(came)) for came, end in spans]
         return np.asarray(np.max(held_s, axis=0))
 
@@ -151,7 +149,7 @@ class _Pieces:
     problem: Problem
     variant: Variant
     names: Sequence[str]
-    cut: Floats
+    cut: Ints
     drop: Floats
     budget: float
     encode: Floats
@@ -221,7 +219,7 @@ class _Pieces:
         blocks = node.block_seconds.get(self.variant.name)
         return None if blocks is None else np.concatenate([[0.0], np.cumsum(blocks)])
 
-    def _plan(self, route: tuple[str, ...], offers: Sequence[int], cuts: Sequence[int]) -> Plan:
+    def _plan(self, route: tuple[str, ...], offers: Ints, cuts: Ints) -> Plan:
         problem = self.problem
         edge = next((node.id for node in problem.edges if node.id in route), None)
         cloud = next((node.id for node in problem.clouds if node.id in route), None)
@@ -255,6 +253,6 @@ def _unbeaten(rows: Floats) -> list[int]:
     kept: list[int] = []
     for index in order:
         against = rows[kept]
-        if not len(kept) or not np.any(np.all(against <= rows[index], axis=1)):
+        if not kept or not np.any(np.all(against <= rows[index], axis=1)):
             kept.append(int(index))
     return sorted(kept)

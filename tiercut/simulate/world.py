@@ -26,6 +26,8 @@ TICK_S = 0.25
 LATE_S = 0.15
 #: How often nodes publish their status, as the real ones by default.
 STATUS_S = 5.0
+#: What becomes of a frame whose result comes after its deadline: it is of no use, whoever chose its plan.
+LATE = "past_deadline"
 
 
 class Policy(Protocol):
@@ -70,7 +72,7 @@ class World:
         self._goal = scenario.site.goal
         device = next(node for node in scenario.site.nodes if node.tier == "device")
         codecs = {(point.codec, point.cut): point for point in device.profile.codecs}
-        self.stations = {node.id: SimStation(node, scenario, codecs, self._goal.end) for node in scenario.site.nodes}
+        self.stations = {node.id: SimStation(node, scenario, codecs) for node in scenario.site.nodes}
         self.links = {ends: SimLink(traces, self) for ends, traces in scenario.links.items()}
         self._unreachable = {
             ends: noticed(traces.mbps.zeros(), scenario.detect_s) for ends, traces in scenario.links.items()
@@ -147,6 +149,9 @@ class World:
         """A frame has an outcome; who waits for it hears so when it has come back. Lost is lost, but a result tells."""
         if outcome == RESULT:
             flight.finished_s = self.now_s
+            deadline_s = self._goal.deadline_s
+            if deadline_s is not None and self.now_s - flight.captured_s > deadline_s:
+                outcome = LATE
         if flight.outcome is None:
             flight.outcome, flight.done_s = outcome, self.now_s
         back_s = self._way_back(flight)
@@ -192,8 +197,7 @@ class World:
 
     def _heard(self, flight: Flight) -> None:
         if flight.finished_s is not None:
-            goal = self._goal
-            self._policy.result(journey(flight, goal.name, goal.model), self.now_s)
+            self._policy.result(journey(flight, self._goal), self.now_s)
         if self._window.outcome(flight.seq, self.now_s, dropped=flight.finished_s is None):
             self._set_out()
 
