@@ -183,7 +183,71 @@ def test_stages_are_those_that_the_coordinator_reads() -> None:
     assert kinds <= {"queue", "decode", "compute", "encode", "wire"}
 
 
+# ---------------------------------------------------------------------- what may be given away
+
+EXITS = [{"name": "early", "cut": 3, "accuracy": 0.8, "head_seconds": 0.01}]
+
+
+def exits_of(scenario: Scenario, policy: str) -> set[str]:
+    (replay,) = simulate(scenario, [policy])
+    return {flight.plan.exit for flight in replay.flights[4:] if flight.plan is not None}
+
+
+@pytest.mark.parametrize("policy", ["tiercut", "edgent", "static", "edge-only", "oracle", "best-fixed"])
+def test_exit_is_taken_where_a_deadline_asks_for_it_and_accuracy_allows(policy: str) -> None:
+    edge = {"from": "e", "to": "c", "mbps": 0.2, "latency_seconds": 0.02}
+    slow = {"links": [document()["links"][0], edge], "exits": EXITS, "deadline_seconds": 0.2}
+    assert exits_of(small(**slow, max_accuracy_drop=0.3), policy) == {"early"}
+    assert exits_of(small(**slow), policy) <= {"full"}
+
+
+def test_edgent_takes_the_most_accurate_exit_that_meets_the_deadline() -> None:
+    relaxed = small(exits=EXITS, deadline_seconds=2, max_accuracy_drop=0.3)
+    assert exits_of(relaxed, "edgent") == {"full"}
+    assert exits_of(small(exits=EXITS, max_accuracy_drop=0.3), "edgent") == {"full"}
+
+
+def test_exit_takes_the_blocks_before_it_and_its_head() -> None:
+    scenario = small(exits=EXITS, max_accuracy_drop=0.3, noise=0, links=uplink(50), frames_per_second=0.5)
+    (replay,) = simulate(scenario, ["device-only"])
+    profile = scenario.site.nodes[0].profile
+    assert replay.latencies_s == pytest.approx([profile.cut_seconds[3] + 0.01] * len(replay.flights))
+
+
+def test_result_after_the_deadline_is_of_no_use_whoever_planned_it() -> None:
+    for replay in simulate(small(deadline_seconds=0.25), ["tiercut", "neurosurgeon", "edge-only"]):
+        assert all(latency <= 0.25 for latency in replay.latencies_s), replay.policy
+
+
+@pytest.mark.parametrize("policy", ["tiercut", "edgent", "neurosurgeon", "static", "oracle"])
+def test_codec_that_costs_too_much_is_not_used(policy: str) -> None:
+    drops = [{"name": name, "accuracy_drop": 0.02} for name in ("int8+zstd", "jpeg")]
+    for limit, allowed in ((0.01, {"raw"}), (0.05, {"raw", "int8+zstd", "jpeg"})):
+        (replay,) = simulate(small(codecs=drops, max_accuracy_drop=limit), [policy])
+        used = {codec for flight in replay.flights if flight.plan for codec in flight.plan.codecs}
+        assert used <= allowed
+        assert (used == {"raw"}) == (limit == 0.01)
+
+
+def test_report_says_how_accurate_results_are() -> None:
+    drops = [{"name": "int8+zstd", "accuracy_drop": 0.05}]
+    scenario = small(exits=EXITS, deadline_seconds=0.15, max_accuracy_drop=0.3, codecs=drops)
+    (figures,) = report(simulate(scenario, ["edge-only"]), scenario)["policies"]
+    assert 0.75 <= figures["accuracy"] <= 0.8
+    assert "accuracy" in "\n".join(table(simulate(scenario, ["edge-only"]), scenario))
+    assert report(simulate(small(), ["static"]), small())["policies"][0]["accuracy"] is None
+
+
 # ---------------------------------------------------------------------- traces
+
+
+def test_product_multiplies_traces_each_drawn_by_itself() -> None:
+    fluctuating = {"kind": "fluctuating", "median": 5}
+    spec = {"kind": "product", "of": [steps([0, 2], [3, 0]), steps([0, 5], [1, 7])]}
+    assert trace_of(spec, "x", seed="1", duration_s=9, folder=Path()) == Trace((0, 1, 3), (10, 14, 0))
+    twice = trace_of({"kind": "product", "of": [fluctuating] * 2}, "x", seed="1", duration_s=9, folder=Path())
+    once = trace_of({"kind": "product", "of": [fluctuating]}, "x", seed="1", duration_s=9, folder=Path())
+    assert twice.values != tuple(value**2 for value in once.values)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +295,15 @@ def test_recorded_trace_is_read_from_a_file(tmp_path: Path) -> None:
         ({"links": document()["links"][:1]}, "links"),
         ({"nodes": document()["nodes"][1:], "links": document()["links"][1:]}, "nodes"),
         ({"objective": "beauty"}, "objective"),
+        ({"max_accuracy_drop": 2}, "max_accuracy_drop"),
+        ({"exits": [*EXITS, *EXITS]}, r"exits\[1\].name"),
+        ({"exits": [EXITS[0] | {"name": "full"}]}, r"exits\[0\].name"),
+        ({"exits": [EXITS[0] | {"cut": 8}]}, r"exits\[0\].cut"),
+        ({"exits": [EXITS[0] | {"accuracy": 1.2}]}, r"exits\[0\].accuracy"),
+        ({"codecs": [{"name": "webp", "accuracy_drop": 0.1}]}, r"codecs\[0\].name"),
+        ({"codecs": [{"name": "jpeg", "accuracy_drop": -0.1}]}, r"codecs\[0\].accuracy_drop"),
+        ({"links": uplink({"kind": "product", "of": []})}, "links.e.c.mbps.of"),
+        ({"links": uplink({"kind": "product", "of": ["x"]})}, r"links.e.c.mbps.of\[0\]"),
     ],
 )
 def test_wrong_scenario_names_the_field(changes: dict[str, Any], field: str) -> None:

@@ -40,7 +40,7 @@ class Curve:
         return np.asarray(self.sums[index] + (end_s - self.times[index]) * self.values[index])
 
     def until_sum(self, start_s: Floats, amount: Floats | float) -> Floats:
-        """When the integral from each of some times on reaches an amount; infinite where it never does."""
+        """When the integral from each of some times on reaches an amount above 0; infinite: never."""
         start_s = np.asarray(start_s, dtype=np.float64)
         first = self._index(start_s)
         with np.errstate(invalid="ignore"):
@@ -49,8 +49,7 @@ class Curve:
         rate = self.values[index]
         with np.errstate(divide="ignore", invalid="ignore"):
             done = self.times[index] + (target - self.sums[index]) / rate
-        done = np.where((rate > 0) & np.isfinite(start_s), done, np.inf)
-        return np.where(np.asarray(amount) > 0, np.maximum(done, start_s), start_s)
+        return np.where((rate > 0) & np.isfinite(start_s), done, np.inf)
 
     def _index(self, at_s: Floats) -> Floats:
         return np.asarray(np.maximum(0, np.searchsorted(self.times, at_s, side="right") - 1))

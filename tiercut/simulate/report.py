@@ -8,6 +8,7 @@ from typing import Any
 from tiercut.simulate.flights import RESULT, Flight
 from tiercut.simulate.run import Replay
 from tiercut.simulate.scenario import Scenario
+from tiercut.simulate.wishes import accuracy_of
 
 FORMAT = "tiercut-simulation/1"
 ORACLE = "oracle"
@@ -33,6 +34,7 @@ def summary(replay: Replay, scenario: Scenario, *, oracle_cost_s: float | None) 
         "cost_ms": round(cost_s * 1e3, 3),
         "times_oracle": round(cost_s / oracle_cost_s, 3) if oracle_cost_s else None,
         "changes": replay.changes(),
+        "accuracy": _accuracy(replay, scenario),
     }
 
 
@@ -67,15 +69,28 @@ def table(replays: Sequence[Replay], scenario: Scenario) -> Iterable[str]:
     yield f"{scenario.name}: {scenario.about}"
     yield f"{scenario.duration_s:g} s, {scenario.fps:g} frames/s, seed {scenario.seed}; virtual time"
     yield ""
-    yield f"{'policy':<13}{'mean ms':>9}{'p95 ms':>9}{'results':>9}{'cost ms':>9}{'x oracle':>10}{'changes':>9}"
-    for row in summaries(replays, scenario):
+    figures = summaries(replays, scenario)
+    known = any(row["accuracy"] is not None for row in figures)
+    head = f"{'policy':<13}{'mean ms':>9}{'p95 ms':>9}{'results':>9}{'cost ms':>9}{'x oracle':>10}{'changes':>9}"
+    yield head + (f"{'accuracy':>10}" if known else "")
+    for row in figures:
         share = 100 * row["outcomes"].get(RESULT, 0) / max(1, row["frames"])
         yield (
             f"{row['policy']:<13}{_shown(row['mean_ms']):>9}{_shown(row['p95_ms']):>9}{share:>8.1f}%"
             f"{_shown(row['cost_ms']):>9}{_shown(row['times_oracle'], 2):>10}{row['changes']:>9}"
+            + (f"{_shown(row['accuracy'], 3):>10}" if known else "")
         )
     yield ""
     yield f"cost: mean over all frames; one without a result counts as the timeout, {scenario.timeout_s:g} s"
+
+
+def _accuracy(replay: Replay, scenario: Scenario) -> float | None:
+    """Mean accuracy of the results; ``None`` where nothing is given away, or nothing came."""
+    goal = scenario.site.goal
+    plans = [flight.plan for flight in replay.flights if flight.outcome == RESULT and flight.plan is not None]
+    if not plans or (goal.table is None and not goal.variants):
+        return None
+    return round(sum(accuracy_of(goal, plan) for plan in plans) / len(plans), 4)
 
 
 def _shown(value: float | None, digits: int = 0) -> str:
@@ -98,6 +113,7 @@ def _flight(flight: Flight) -> dict[str, Any]:
         "latency_ms": None if flight.latency_s is None else round(flight.latency_s * 1e3, 3),
         "fallback": flight.fallback,
         "epoch": None if plan is None else plan.epoch,
+        "exit": None if plan is None else plan.exit,
         "first_cut": None if plan is None else plan.first_cut,
         "second_cut": None if plan is None else plan.second_cut,
         "edge": None if plan is None else plan.edge,

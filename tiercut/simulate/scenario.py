@@ -17,7 +17,7 @@ from tiercut.planner.problem import Amount, Count, Positive, Share, Text
 from tiercut.simulate.parts import LinkForm, LinkSpec, NodeForm, Parts, ProfileForm, document_at, parts_of
 from tiercut.simulate.site import Site, cuts_of
 from tiercut.simulate.traces import READER, Trace, constant, trace_of
-from tiercut.simulate.wishes import ExitForm, check_exits, table_of, variants_of, with_exits
+from tiercut.simulate.wishes import CodecForm, ExitForm, check_exits, table_of, variants_of, with_exits
 
 STREAM = "simulated"
 
@@ -41,7 +41,7 @@ class ScenarioForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_accuracy_drop: Share | None = None
     accuracy: Share | None = None
     exits: list[ExitForm] = []
-    codec_drops: dict[Text, Share] = {}
+    codecs: list[CodecForm] = []
     timeout_seconds: Positive = 10.0
     load_seconds: Amount = 0.2
     detect_seconds: Amount = 1.5
@@ -179,7 +179,7 @@ def _site(form: ScenarioForm, parts: Parts) -> Site:
         codecs=tuple(sorted({point.codec for point in device.codecs})),
         variants=variants_of(cuts, form.exits, accuracy),
         accuracy=accuracy,
-        table=table_of(device, {**parts.drops, **form.codec_drops}),
+        table=table_of(device, parts.drops, form.codecs),
         deadline_s=form.deadline_seconds,
         max_accuracy_drop=form.max_accuracy_drop,
     )

@@ -62,7 +62,7 @@ class Walked:
 
     Attributes:
         done_s: (K) when it is done; infinite where never.
-        taken: By node or link: when the frame came there, and when it let it go.
+        taken: By node or link: when the frame came there, and when it let it go; minus infinity where it never came.
     """
 
     done_s: Floats
@@ -112,15 +112,15 @@ class Walker:
             begun_s = line.start(node, came_s) + way.decode[index]
             ran_s = begun_s + way.run[index] * slow.at(begun_s) * noise
             if index + 1 == len(way.nodes):
-                taken[node] = came_s, ran_s
+                taken[node] = np.where(on, came_s, -np.inf), np.where(on, ran_s, -np.inf)
                 return Walked(np.where(on, ran_s, done_s), taken)
             ends = node, way.nodes[index + 1]
             gone = on & (np.searchsorted(self._gone[ends], ran_s, side="right") % 2 == 1)
             alone_s = ran_s + way.rest[index] * slow.at(ran_s) * noise
             done_s = np.where(gone, alone_s, done_s)
-            on &= ~gone
             sent_s = ran_s + way.encode[index]
-            taken[node] = came_s, np.where(gone, alone_s, sent_s)
+            taken[node] = np.where(on, came_s, -np.inf), np.where(on, np.where(gone, alone_s, sent_s), -np.inf)
+            on &= ~gone
             left_s = self._mbps[ends].until_sum(line.start(ends, sent_s), way.megabits[index])
             taken[ends] = np.where(on, sent_s, -np.inf), np.where(on, left_s, -np.inf)
             now_s = left_s + self._latency[ends].at(left_s)

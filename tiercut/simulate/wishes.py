@@ -9,10 +9,11 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.model.cuts import CutPoint
 from tiercut.model.preprocess import FrameSpec
 from tiercut.model.variants import ExitSpec, OutputSpec, Variant, exit_variant
-from tiercut.plan import FULL
+from tiercut.plan import FULL, Plan
 from tiercut.planner.problem import Amount, Share, Text
 from tiercut.profiling.codec_table import CodecRow, CodecTable
 from tiercut.profiling.profile import Profile
@@ -30,6 +31,13 @@ class ExitForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cut: Annotated[int, Meta(ge=1, description="a whole number, at least 1")]
     accuracy: Share
     head_seconds: Amount = 0.0
+
+
+class CodecForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``codecs[]``: what a codec of the profile costs, wherever it is used."""
+
+    name: Text
+    accuracy_drop: Share
 
 
 def check_exits(exits: Sequence[ExitForm], end: int) -> None:
@@ -67,24 +75,39 @@ def variants_of(cuts: tuple[CutPoint, ...], exits: Sequence[ExitForm], accuracy:
     return tuple(exit_variant(_spec(each), trunk) for each in exits)
 
 
+def accuracy_of(goal: StreamGoal, plan: Plan) -> float:
+    """What a result of a plan is worth: its variant's accuracy, without what its codecs cost."""
+    variant = goal.variant(plan.exit)
+    accuracy = goal.accuracy if variant is None or variant.accuracy is None else variant.accuracy
+    rows = () if goal.table is None else goal.table.rows
+    drops = {(row.codec, row.cut): row.accuracy_drop for row in rows}
+    cuts = {"device": plan.first_cut, "edge": plan.second_cut}
+    used = zip(plan.codecs, plan.hops, strict=True)
+    return accuracy - sum(drops.get((codec, cuts[start]), 0.0) for codec, (start, _) in used)
+
+
 def _spec(each: ExitForm) -> ExitSpec:
     output = OutputSpec(each.name, (ANSWER_BYTES,), "uint8", "as-is")
     return ExitSpec(name=each.name, cut=each.cut, output=output, after="", macs=0, parameters=0, accuracy=each.accuracy)
 
 
-def table_of(profile: Profile, drops: Mapping[str, float]) -> CodecTable | None:
+def table_of(profile: Profile, known: Mapping[str, float], said: Sequence[CodecForm]) -> CodecTable | None:
     """What codecs cost, as the hub would have measured it; ``None`` where none costs anything.
 
     Args:
         profile: Its codecs.
-        drops: By codec; 0 where it is not given.
+        known: What codecs cost, by name.
+        said: The same in place of that.
 
     Raises:
         SettingsError: the profile has no such codec.
     """
-    known = sorted({point.codec for point in profile.codecs})
-    if unknown := sorted(drops.keys() - set(known)):
-        READER.refuse("codec_drops", f"codecs of the profile: {', '.join(known) or 'none'}", unknown[0])
+    names, seen = sorted({point.codec for point in profile.codecs}), set[str]()
+    for index, each in enumerate(said):
+        READER.once(each.name, seen, f"codecs[{index}].name")
+        if each.name not in names:
+            READER.refuse(f"codecs[{index}].name", f"one of {', '.join(names) or 'none'}", each.name)
+    drops = {**known, **{each.name: each.accuracy_drop for each in said}}
     if not any(drops.values()):
         return None
     rows = [
