@@ -18,7 +18,8 @@ class Flight:
     """One frame.
 
     Attributes:
-        seq: Its number.
+        stream: Its stream's name.
+        seq: Its number there.
         captured_s: When.
         plan: What it follows, from the moment it sets out.
         cut: Cut point its tensors are alive at.
@@ -30,6 +31,7 @@ class Flight:
         finished_s: When the model's end was reached; a frame that is ``lost`` by then goes on all the same.
     """
 
+    stream: str
     seq: int
     captured_s: float
     plan: Plan | None = None

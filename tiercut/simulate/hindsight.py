@@ -94,10 +94,10 @@ class Seer(Quiet):
         """Look at a world from now on."""
         self._world = world
 
-    def choose(self, now_s: float) -> Plan | None:
+    def choose(self, stream: str, now_s: float) -> Plan | None:
         """The best for the frame that is next."""
         assert self._world is not None  # noqa: S101 - `see` comes first
-        frame = self._world.next
+        frame = self._world.sensors[stream].next
         if frame is None:
             return None
         self._line.forget(now_s)

@@ -41,10 +41,11 @@ class Tiercut:
         self.coordinator = Coordinator("simulated")
         self._site = site
         self._load_s = load_s
-        self._plan: Plan | None = None
+        self._plans: dict[str, Plan] = {}
         self._loading: list[tuple[float, Ready]] = []
         self._last_tick_s = -WARM_UP_S - TICK_S
-        self.coordinator.handle(StreamWanted(site.goal))
+        for stream in site.streams:
+            self.coordinator.handle(StreamWanted(stream.goal))
         self._world: World | None = None
         self._tiers = {node.id: node.tier for node in site.nodes}
         for node in site.nodes:
@@ -98,9 +99,9 @@ class Tiercut:
                 self._last_tick_s = tick_s
                 self._carry_out(self.coordinator.handle(Tick(tick_s)), tick_s)
 
-    def choose(self, now_s: float) -> Plan | None:  # noqa: ARG002 - what was published last
+    def choose(self, stream: str, now_s: float) -> Plan | None:  # noqa: ARG002 - what was published last
         """The plan that was published last."""
-        return self._plan
+        return self._plans.get(stream)
 
     def _carry_out(self, actions: list[Action], now_s: float) -> None:
         for action in actions:
@@ -113,7 +114,7 @@ class Tiercut:
                     assert self._world is not None  # noqa: S101 - `see` comes first
                     self._world.probe(action.node, action.message.node, action.message.sizes, now_s)
                 case PublishPlan():
-                    self._plan = action.message.plan
+                    self._plans[action.message.stream] = action.message.plan
                 case _:
                     pass
 
@@ -147,7 +148,7 @@ class Live(Quiet):
         """A result corrects estimates."""
         self._view.result_came(result, spans(result.plan, result.exit, self._site.goal), now_s)
 
-    def choose(self, now_s: float) -> Plan | None:
+    def choose(self, stream: str, now_s: float) -> Plan | None:  # noqa: ARG002 - of the only one
         """The best now."""
         problem = build(self._site.goal, self._view, now_s)
         if problem is not None:

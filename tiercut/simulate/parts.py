@@ -39,6 +39,14 @@ class LinkForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={
     end: Text
     mbps: Any = UNSET
     latency_seconds: Any = UNSET
+    line: Text | None = None
+
+
+class LineForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``lines[]``: the rate that several links share."""
+
+    name: Text
+    mbps: Any
 
 
 class ProfileForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,6 +67,7 @@ class LinkSpec:
     mbps: Any
     latency_seconds: Any
     said: str
+    line: str | None = None
 
     @property
     def ends(self) -> tuple[str, str]:
@@ -123,7 +132,7 @@ def parts_of(
         old = links[link.ends]
         mbps = old.mbps if link.mbps is UNSET else link.mbps
         latency_seconds = old.latency_seconds if link.latency_seconds is UNSET else link.latency_seconds
-        links[link.ends] = replace(link, mbps=mbps, latency_seconds=latency_seconds)
+        links[link.ends] = replace(link, mbps=mbps, latency_seconds=latency_seconds, line=link.line)
     return Parts(
         nodes=[replace(node, power_watts=watts.get(node.id, node.power_watts)) for node in nodes],
         links=list(links.values()),
@@ -153,5 +162,7 @@ def _expanded(links: Iterable[LinkForm], nodes: list[SimNode]) -> Iterable[LinkS
         starts, stops = ([node.id for node in nodes if end in {node.id, node.tier}] for end in ends)
         if not starts or not stops:
             READER.refuse(f"links[{index}]", f"names or tiers of {sorted(node.id for node in nodes)}", ends)
+        if link.line is not None and link.mbps is not UNSET:
+            READER.refuse(f"links[{index}].mbps", "nothing: the rate is its line's", link.mbps, "omit mbps or line")
         for start, stop in itertools.product(starts, stops):
-            yield LinkSpec(start, stop, link.mbps, link.latency_seconds, ".".join(ends))
+            yield LinkSpec(start, stop, link.mbps, link.latency_seconds, ".".join(ends), link.line)

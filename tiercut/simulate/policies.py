@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 from tiercut.coordinator.problem import as_plan
 from tiercut.plan import Plan
@@ -11,7 +12,7 @@ from tiercut.protocol.nodes import Progress
 from tiercut.protocol.results import Journey
 from tiercut.simulate.site import Site
 from tiercut.simulate.truth import Truth
-from tiercut.simulate.world import World
+from tiercut.simulate.world import Policy, World
 
 #: How often the random policy draws a new plan.
 RANDOM_EVERY_S = 10.0
@@ -45,9 +46,38 @@ class Fixed(Quiet):
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
 
-    def choose(self, now_s: float) -> Plan | None:  # noqa: ARG002 - whenever
+    def choose(self, stream: str, now_s: float) -> Plan | None:  # noqa: ARG002 - always
         """The plan."""
         return self._plan
+
+
+class PerStream(Quiet):
+    """A policy of its own for each stream, as if it were alone.
+
+    Args:
+        policies: By stream.
+    """
+
+    def __init__(self, policies: Mapping[str, Policy]) -> None:
+        self._policies = policies
+
+    def see(self, world: World) -> None:
+        """All see the same world."""
+        for policy in self._policies.values():
+            policy.see(world)
+
+    def presence(self, node: str, *, online: bool, now_s: float) -> None:
+        """Each hears of nodes."""
+        for policy in self._policies.values():
+            policy.presence(node, online=online, now_s=now_s)
+
+    def result(self, result: Journey, now_s: float) -> None:
+        """Each hears of its own frames."""
+        self._policies[result.stream].result(result, now_s)
+
+    def choose(self, stream: str, now_s: float) -> Plan | None:
+        """What the stream's own would take."""
+        return self._policies[stream].choose(stream, now_s)
 
 
 class Random(Quiet):
@@ -59,7 +89,7 @@ class Random(Quiet):
         self._until_s = -1.0
         self._plan: Plan | None = None
 
-    def choose(self, now_s: float) -> Plan | None:
+    def choose(self, stream: str, now_s: float) -> Plan | None:  # noqa: ARG002 - of the only one
         """The plan drawn last."""
         if now_s >= self._until_s:
             self._until_s = now_s + RANDOM_EVERY_S
@@ -103,7 +133,7 @@ class Myopic(Quiet):
         """Look at a world from now on."""
         self._world = world
 
-    def choose(self, now_s: float) -> Plan | None:
+    def choose(self, stream: str, now_s: float) -> Plan | None:  # noqa: ARG002 - of the only one
         """The best for this frame."""
         world = self._world
         assert world is not None  # noqa: S101 - `see` comes first

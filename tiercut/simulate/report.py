@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tiercut.simulate.flights import RESULT, Flight
+from tiercut.simulate.flights import RESULT, Flight, cost_s
 from tiercut.simulate.run import Replay
 from tiercut.simulate.scenario import Scenario
 from tiercut.simulate.wishes import accuracy_of
@@ -35,7 +35,23 @@ def summary(replay: Replay, scenario: Scenario, *, oracle_cost_s: float | None) 
         "times_oracle": round(cost_s / oracle_cost_s, 3) if oracle_cost_s else None,
         "changes": replay.changes(),
         "accuracy": _accuracy(replay, scenario),
+        **({} if len(scenario.site.streams) == 1 else {"streams": by_stream(replay, scenario)}),
     }
+
+
+def by_stream(replay: Replay, scenario: Scenario) -> dict[str, dict[str, float]]:
+    """Of each stream: frames, how many of them have a result, results per second, and cost."""
+    found: dict[str, dict[str, float]] = {}
+    for stream in scenario.site.streams:
+        flights = [flight for flight in replay.flights if flight.stream == stream.goal.name]
+        results = sum(flight.outcome == RESULT for flight in flights)
+        found[stream.goal.name] = {
+            "frames": len(flights),
+            "results": results,
+            "results_per_second": round(results / scenario.duration_s, 3),
+            "cost_ms": round(cost_s(flights, scenario.timeout_s) * 1e3, 3),
+        }
+    return found
 
 
 def report(replays: Sequence[Replay], scenario: Scenario) -> dict[str, Any]:
@@ -47,7 +63,7 @@ def report(replays: Sequence[Replay], scenario: Scenario) -> dict[str, Any]:
             "about": scenario.about,
             "seed": scenario.seed,
             "duration_seconds": scenario.duration_s,
-            "frames_per_second": scenario.fps,
+            "frames_per_second": sum(stream.fps for stream in scenario.site.streams),
             "timeout_seconds": scenario.timeout_s,
         },
         "policies": [
@@ -67,7 +83,9 @@ def summaries(replays: Sequence[Replay], scenario: Scenario) -> list[dict[str, A
 def table(replays: Sequence[Replay], scenario: Scenario) -> Iterable[str]:
     """The figures as lines for a terminal of 80 columns."""
     yield f"{scenario.name}: {scenario.about}"
-    yield f"{scenario.duration_s:g} s, {scenario.fps:g} frames/s, seed {scenario.seed}; virtual time"
+    fps = sum(stream.fps for stream in scenario.site.streams)
+    of = "" if len(scenario.site.streams) == 1 else f" of {len(scenario.site.streams)} streams"
+    yield f"{scenario.duration_s:g} s, {fps:g} frames/s{of}, seed {scenario.seed}; virtual time"
     yield ""
     figures = summaries(replays, scenario)
     known = any(row["accuracy"] is not None for row in figures)
@@ -107,6 +125,7 @@ def _percentile(ordered: Sequence[float], share: float) -> float | None:
 def _flight(flight: Flight) -> dict[str, Any]:
     plan = flight.plan
     return {
+        "stream": flight.stream,
         "seq": flight.seq,
         "captured_s": round(flight.captured_s, 6),
         "outcome": flight.outcome,

@@ -15,7 +15,7 @@ from tiercut.planner.alternatives import alternatives
 from tiercut.simulate.flights import RESULT, Flight, cost_s
 from tiercut.simulate.hindsight import best_fixed, clairvoyant
 from tiercut.simulate.live import Edgent, Live, Tiercut
-from tiercut.simulate.policies import Fixed, Myopic, Random, followable
+from tiercut.simulate.policies import Fixed, Myopic, PerStream, Random, followable
 from tiercut.simulate.scenario import Scenario
 from tiercut.simulate.truth import Truth, one_server
 from tiercut.simulate.world import Policy, World
@@ -27,7 +27,7 @@ class Replay:
 
     Attributes:
         policy: Its name.
-        flights: All frames, in order.
+        flights: All frames, those of one stream after the other, in order.
     """
 
     policy: str
@@ -44,9 +44,9 @@ class Replay:
         return {name: names.count(name) for name in sorted(set(names), key=lambda name: (name != RESULT, name))}
 
     def changes(self) -> int:
-        """How often the plan changed."""
-        epochs = [flight.plan.epoch for flight in self.flights if flight.plan is not None]
-        return sum(a != b for a, b in itertools.pairwise(epochs))
+        """How often a stream's plan changed."""
+        epochs = [(flight.stream, flight.plan.epoch) for flight in self.flights if flight.plan is not None]
+        return sum(a != b for (one, a), (other, b) in itertools.pairwise(epochs) if one == other)
 
     def cost_s(self, timeout_s: float) -> float:
         """Mean latency over all frames; one without a result counts as the timeout, so that dropping is no gain."""
@@ -67,14 +67,25 @@ def simulate(scenario: Scenario, policies: Iterable[str] | None = None) -> list[
     for name in POLICIES if policies is None else policies:
         if name not in POLICIES:
             raise _bad(name, f"one of {', '.join(POLICIES)}")
-        policy = POLICIES[name](scenario)
+        policy = policy_of(name, scenario)
         if policy is not None:
             world = World(scenario, policy)
             policy.see(world)
             replays.append(Replay(name, world.run()))
         elif policies is not None:
-            raise _bad(name, "a policy that the scenario has nodes for")
+            raise _bad(name, "a policy that the scenario has nodes for, and that plans so many streams")
     return replays
+
+
+def policy_of(name: str, scenario: Scenario) -> Policy | None:
+    """A policy of the table for all streams of a scenario; ``None`` where it has no plan for one of them."""
+    if len(scenario.site.streams) == 1 or name in TOGETHER:
+        return POLICIES[name](scenario)
+    if name in FOR_ONE:
+        return None
+    each = {stream.goal.name: POLICIES[name](scenario.alone(stream)) for stream in scenario.site.streams}
+    found = {stream: policy for stream, policy in each.items() if policy is not None}
+    return PerStream(found) if len(found) == len(each) else None
 
 
 def _bad(name: str, expected: str) -> SettingsError:
@@ -114,3 +125,7 @@ POLICIES: Mapping[str, Callable[[Scenario], Policy | None]] = {
     "myopic": lambda scenario: Myopic(Truth(scenario)),
     "oracle": lambda scenario: clairvoyant(scenario, _usual(scenario)),
 }
+#: Policies that plan all streams of a site; the others plan each as if it were alone.
+TOGETHER = {"tiercut"}
+#: Policies that know the future of one stream, not what others then do.
+FOR_ONE = {"best-fixed", "oracle"}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,17 +11,34 @@ import msgspec
 from msgspec import UNSET, Meta
 
 from tiercut.coordinator.stream_goal import StreamGoal
+from tiercut.fields import Name
 from tiercut.plan import Tier
 from tiercut.planner.objectives import OBJECTIVES
 from tiercut.planner.problem import Amount, Count, Positive, Share, Text
-from tiercut.simulate.parts import LinkForm, LinkSpec, NodeForm, Parts, ProfileForm, document_at, parts_of
-from tiercut.simulate.site import Site, cuts_of
+from tiercut.simulate.parts import LineForm, LinkForm, LinkSpec, NodeForm, Parts, ProfileForm, document_at, parts_of
+from tiercut.simulate.site import SimStream, Site, cuts_of
 from tiercut.simulate.traces import READER, Trace, constant, trace_of
 from tiercut.simulate.wishes import CodecForm, ExitForm, check_exits, table_of, variants_of, with_exits
 
+#: The name of the only stream.
 STREAM = "simulated"
 
+AtLeastOne = Annotated[int, Meta(ge=1, description="a whole number, at least 1")]
+
 _HOPS: tuple[tuple[Tier, Tier], ...] = (("device", "edge"), ("edge", "cloud"), ("device", "cloud"))
+
+
+class StreamForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``streams[]``: one of several; what it does not say is the scenario's."""
+
+    name: Name
+    device: Text
+    frames_per_second: Positive | None = None
+    objective: Text | None = None
+    min_first_cut: Count | None = None
+    in_flight: AtLeastOne | None = None
+    deadline_seconds: Positive | None = None
+    max_accuracy_drop: Share | None = None
 
 
 class ScenarioForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +53,7 @@ class ScenarioForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: Count = 0
     objective: Text = "latency"
     min_first_cut: Count = 0
-    in_flight: Annotated[int, Meta(ge=1, description="a whole number, at least 1")] = 6
+    in_flight: AtLeastOne = 6
     deadline_seconds: Positive | None = None
     max_accuracy_drop: Share | None = None
     accuracy: Share | None = None
@@ -48,14 +65,20 @@ class ScenarioForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     noise: Amount = 0.05
     nodes: list[NodeForm] = []
     links: list[LinkForm] = []
+    lines: list[LineForm] = []
+    streams: list[StreamForm] = []
 
 
 @dataclass(frozen=True, slots=True)
 class LinkTraces:
-    """What a directed link does: rate in Mbps (0: it is down) and one-way delay in seconds."""
+    """What a directed link does: rate in Mbps (0: it is down) and one-way delay in seconds.
+
+    Links of one ``line`` send one message at a time together.
+    """
 
     mbps: Trace
     latency_seconds: Trace
+    line: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +92,10 @@ class Scenario:
         links: By (from, to).
         slowdowns: Factor on a node's profile, by node.
         duration_s: How long frames are captured.
-        fps: Frames per second.
         timeout_s: A frame without an outcome after this is lost.
         load_s: How long a node takes to load a segment.
         detect_s: How long until a link that is down (or back) is noticed; shorter outages are not.
         noise: Standard deviation of the logarithm of a segment's time.
-        in_flight: Frames that may be in flight.
         seed: Of all chance.
     """
 
@@ -84,13 +105,28 @@ class Scenario:
     links: Mapping[tuple[str, str], LinkTraces]
     slowdowns: Mapping[str, Trace]
     duration_s: float
-    fps: float
     timeout_s: float
     load_s: float
     detect_s: float
     noise: float
-    in_flight: int
     seed: int
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of the only stream, or of the first."""
+        return self.site.streams[0].fps
+
+    @property
+    def in_flight(self) -> int:
+        """Frames that may be in flight, of the same."""
+        return self.site.streams[0].in_flight
+
+    def alone(self, stream: SimStream) -> Scenario:
+        """The scenario as if a stream were the only one of its site."""
+        others = {node.id for node in self.site.of_tier("device")} - {stream.goal.device}
+        nodes = tuple(node for node in self.site.nodes if node.id not in others)
+        links = {ends: traces for ends, traces in self.links.items() if others.isdisjoint(ends)}
+        return replace(self, site=Site(nodes, (stream,), self.site.direct), links=links)
 
 
 def load_scenario(path: Path, *, seed: int | None = None) -> Scenario:
@@ -110,7 +146,10 @@ def scenario_of(document: Mapping[str, Any], *, folder: Path, seed: int | None =
     """The scenario that a document says; see `load_scenario`."""
     form = READER.read(document, ScenarioForm)
     chosen = form.seed if seed is None else seed
-    reader = _Traces(chosen, form.duration_seconds, folder)
+    seen: set[str] = set()
+    for index, line in enumerate(form.lines):
+        READER.once(line.name, seen, f"lines[{index}].name")
+    reader = _Traces(chosen, form.duration_seconds, folder, {line.name: line.mbps for line in form.lines})
     parts = parts_of(form.profile, form.nodes, form.links, folder)
     links, changes = parts.links, {each.id: each for each in form.nodes}
     return Scenario(
@@ -120,12 +159,10 @@ def scenario_of(document: Mapping[str, Any], *, folder: Path, seed: int | None =
         links={link.ends: reader.link(link) for link in links},
         slowdowns={node.id: reader.slowdown(node.id, changes.get(node.id)) for node in parts.nodes},
         duration_s=form.duration_seconds,
-        fps=form.frames_per_second,
         timeout_s=form.timeout_seconds,
         load_s=form.load_seconds,
         detect_s=form.detect_seconds,
         noise=form.noise,
-        in_flight=form.in_flight,
         seed=chosen,
     )
 
@@ -135,6 +172,7 @@ class _Traces:
     seed: int
     duration_s: float
     folder: Path
+    lines: Mapping[str, Any]
 
     def read(self, spec: object, where: str) -> Trace:
         seed = f"{self.seed} {where}"
@@ -142,9 +180,12 @@ class _Traces:
 
     def link(self, link: LinkSpec) -> LinkTraces:
         where = f"links.{link.said}"
-        mbps = None if link.mbps is UNSET else link.mbps
-        latency = 0.0 if link.latency_seconds is UNSET else link.latency_seconds
-        return LinkTraces(self.read(mbps, f"{where}.mbps"), self.read(latency, f"{where}.latency_seconds"))
+        latency = self.read(0.0 if link.latency_seconds is UNSET else link.latency_seconds, f"{where}.latency_seconds")
+        if link.line is None:
+            return LinkTraces(self.read(None if link.mbps is UNSET else link.mbps, f"{where}.mbps"), latency)
+        if link.line not in self.lines:
+            READER.refuse(f"{where}.line", f"one of the lines {sorted(self.lines)}", link.line)
+        return LinkTraces(self.read(self.lines[link.line], f"lines.{link.line}.mbps"), latency, link.line)
 
     def slowdown(self, node: str, form: NodeForm | None) -> Trace:
         where = f"nodes.{node}.slowdown"
@@ -156,31 +197,52 @@ class _Traces:
 
 def _site(form: ScenarioForm, parts: Parts) -> Site:
     nodes, ends = parts.nodes, {link.ends for link in parts.links}
-    if len({node.id for node in nodes}) != len(nodes) or [node.tier for node in nodes].count("device") != 1:
-        READER.refuse("nodes", "exactly one device, and names that no two share", [node.id for node in nodes])
+    devices = [node.id for node in nodes if node.tier == "device"]
+    if len({node.id for node in nodes}) != len(nodes) or not devices or (len(devices) > 1 and not form.streams):
+        expected = "names that no two share, and one device, or several with 'streams'"
+        READER.refuse("nodes", expected, [node.id for node in nodes])
     wanted = {hop: {(a.id, b.id) for a in nodes for b in nodes if (a.tier, b.tier) == hop} for hop in _HOPS}
     direct = bool(ends & wanted["device", "cloud"])
     needed = wanted["device", "edge"] | wanted["edge", "cloud"] | (wanted["device", "cloud"] if direct else set())
     if ends != needed:  # the coordinator takes it that all of a tier are reached, or none
         READER.refuse("links", "one for every hop, those from device to cloud all or none", sorted(ends ^ needed))
-    if form.objective not in OBJECTIVES:
-        READER.refuse("objective", f"one of {', '.join(OBJECTIVES)}", form.objective)
-    device = next(node for node in nodes if node.tier == "device").profile
+    streams = tuple(_streams(form, parts, devices))
+    return Site(tuple(with_exits(nodes, form.exits)), streams, direct)
+
+
+def _streams(form: ScenarioForm, parts: Parts, devices: list[str]) -> Iterable[SimStream]:
+    """The streams; the first frames of several are spread over the time between two frames."""
+    seen: set[str] = set()
+    said = form.streams or [StreamForm(STREAM, devices[0])]
+    for index, stream in enumerate(said):
+        where = f"streams[{index}]."
+        READER.once(stream.name, seen, f"{where}name")
+        if stream.device not in devices:
+            READER.refuse(f"{where}device", f"one of {', '.join(devices)}", stream.device)
+        fps = stream.frames_per_second or form.frames_per_second
+        goal = _goal(form, parts, stream, where if form.streams else "")
+        yield SimStream(goal, fps, stream.in_flight or form.in_flight, index / len(said) / fps)
+
+
+def _goal(form: ScenarioForm, parts: Parts, stream: StreamForm, where: str) -> StreamGoal:
+    device = next(node for node in parts.nodes if node.id == stream.device).profile
+    objective = stream.objective or form.objective
+    if objective not in OBJECTIVES:
+        READER.refuse(f"{where}objective", f"one of {', '.join(OBJECTIVES)}", objective)
     check_exits(form.exits, device.end)
     cuts, accuracy = cuts_of(device), parts.accuracy if form.accuracy is None else form.accuracy
-    goal = StreamGoal(
-        name=STREAM,
+    return StreamGoal(
+        name=stream.name,
         model=device.model,
         model_name=device.model_name,
         cuts=cuts,
-        device=next(node.id for node in nodes if node.tier == "device"),
-        objective=form.objective,
-        min_first_cut=form.min_first_cut,
+        device=stream.device,
+        objective=objective,
+        min_first_cut=form.min_first_cut if stream.min_first_cut is None else stream.min_first_cut,
         codecs=tuple(sorted({point.codec for point in device.codecs})),
         variants=variants_of(cuts, form.exits, accuracy),
         accuracy=accuracy,
         table=table_of(device, parts.drops, form.codecs),
-        deadline_s=form.deadline_seconds,
-        max_accuracy_drop=form.max_accuracy_drop,
+        deadline_s=stream.deadline_seconds or form.deadline_seconds,
+        max_accuracy_drop=form.max_accuracy_drop if stream.max_accuracy_drop is None else stream.max_accuracy_drop,
     )
-    return Site(tuple(with_exits(nodes, form.exits)), goal, direct)

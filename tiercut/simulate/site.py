@@ -32,18 +32,40 @@ class SimNode:
 
 
 @dataclass(frozen=True, slots=True)
+class SimStream:
+    """A stream.
+
+    Attributes:
+        goal: What it wants of its plan.
+        fps: Frames per second.
+        in_flight: Frames that may be in flight.
+        starts_s: When its first frame is captured.
+    """
+
+    goal: StreamGoal
+    fps: float
+    in_flight: int
+    starts_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """All that may be known without measuring: what live policies are given.
 
     Attributes:
-        nodes: One device, and any number of edges and clouds.
-        goal: The stream.
-        direct: The device reaches cloud nodes without an edge between.
+        nodes: Devices, edges and clouds.
+        streams: At least one, each of one of the devices.
+        direct: Devices reach cloud nodes without an edge between.
     """
 
     nodes: tuple[SimNode, ...]
-    goal: StreamGoal
+    streams: tuple[SimStream, ...]
     direct: bool
+
+    @property
+    def goal(self) -> StreamGoal:
+        """The goal of the only stream, or of the first."""
+        return self.streams[0].goal
 
     def of_tier(self, tier: Tier) -> tuple[SimNode, ...]:
         """The nodes of a tier."""

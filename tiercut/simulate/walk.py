@@ -108,7 +108,7 @@ class Walker:
         taken: dict[object, tuple[Floats, Floats]] = {}
         for index, node in enumerate(way.nodes):
             came_s, slow = now_s, self._slowdown[node]
-            noise = noise_of(self.scenario, node, seq)
+            noise = noise_of(self.scenario, node, self.scenario.site.goal.name, seq)
             begun_s = line.start(node, came_s) + way.decode[index]
             ran_s = begun_s + way.run[index] * slow.at(begun_s) * noise
             if index + 1 == len(way.nodes):

@@ -9,16 +9,18 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from tiercut.pipeline.window import InFlightWindow
+from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.plan import Plan
 from tiercut.protocol.nodes import Progress, Transfer
 from tiercut.protocol.results import Journey
 from tiercut.simulate.flights import RESULT, Flight, journey
-from tiercut.simulate.scenario import Scenario
-from tiercut.simulate.stations import SimLink, SimStation
+from tiercut.simulate.scenario import LinkTraces, Scenario
+from tiercut.simulate.sensors import Sensor
+from tiercut.simulate.sim_links import SimLine, SimLink
+from tiercut.simulate.stations import SimStation
 
 #: How often a policy hears that time passes: the period of the hub's coordinator.
 TICK_S = 0.25
@@ -51,12 +53,12 @@ class Policy(Protocol):
     def passes(self, now_s: float) -> None:
         """Time passes; called every `TICK_S` and before each `choose`."""
 
-    def choose(self, now_s: float) -> Plan | None:
-        """The plan of a frame that sets out now; ``None`` to let it wait."""
+    def choose(self, stream: str, now_s: float) -> Plan | None:
+        """The plan of a stream's frame that sets out now; ``None`` to let it wait."""
 
 
 class World:
-    """A site with a stream.
+    """A site with its streams.
 
     Args:
         scenario: What happens.
@@ -69,27 +71,23 @@ class World:
         self._policy = policy
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self._goal = scenario.site.goal
         device = next(node for node in scenario.site.nodes if node.tier == "device")
         codecs = {(point.codec, point.cut): point for point in device.profile.codecs}
         self.stations = {node.id: SimStation(node, scenario, codecs) for node in scenario.site.nodes}
-        self.links = {ends: SimLink(traces, self) for ends, traces in scenario.links.items()}
+        self.links = dict(self._linked(scenario.links))
         self._unreachable = {
             ends: noticed(traces.mbps.zeros(), scenario.detect_s) for ends, traces in scenario.links.items()
         }
-        self._window: InFlightWindow[None] = InFlightWindow(limit=scenario.in_flight, timeout_s=scenario.timeout_s)
-        #: of the plan of the last frame that has set out
-        self._epoch: int | None = None
-        self._next: Flight | None = None
-        self._flights: list[Flight] = []
         for station in self.stations.values():
             station.enter(self)
+        self.sensors = {
+            stream.goal.name: Sensor(stream, self, scenario.duration_s, scenario.timeout_s)
+            for stream in scenario.site.streams
+        }
 
     def run(self) -> list[Flight]:
-        """Let everything happen; all frames, each with an outcome."""
+        """Let everything happen; all frames of one stream after the other, each with an outcome."""
         scenario = self.scenario
-        for seq in range(math.ceil(scenario.duration_s * scenario.fps - 1e-9)):
-            self.at(seq / scenario.fps, lambda seq=seq: self._capture(seq))  # type: ignore[misc]
         for tick in range(math.ceil(scenario.duration_s / TICK_S)):
             self.at(tick * TICK_S, self._tick)
         for count in range(math.ceil(scenario.duration_s / STATUS_S)):
@@ -100,12 +98,16 @@ class World:
         while self._events:
             self.now_s, _, act = heapq.heappop(self._events)
             act()
-        return self._flights
+        return [flight for sensor in self.sensors.values() for flight in sensor.flights]
 
-    @property
-    def next(self) -> Flight | None:
-        """The frame that sets out next."""
-        return self._next
+    def plan_of(self, stream: str) -> Plan | None:
+        """The plan of a frame that sets out now; ``None`` to let it wait."""
+        self._policy.passes(self.now_s)
+        return self._policy.choose(stream, self.now_s)
+
+    def sets_out(self, flight: Flight, device: str) -> None:
+        """Give a frame to the device's processor."""
+        self.stations[device].put(flight)
 
     def at(self, time_s: float, act: Callable[[], None]) -> None:
         """Do something at a time; what is due at once happens in the order of asking."""
@@ -149,7 +151,7 @@ class World:
         """A frame has an outcome; who waits for it hears so when it has come back. Lost is lost, but a result tells."""
         if outcome == RESULT:
             flight.finished_s = self.now_s
-            deadline_s = self._goal.deadline_s
+            deadline_s = self._goal(flight).deadline_s
             if deadline_s is not None and self.now_s - flight.captured_s > deadline_s:
                 outcome = LATE
         if flight.outcome is None:
@@ -158,48 +160,20 @@ class World:
         if math.isfinite(back_s):
             self.at(back_s, lambda: self._heard(flight))
 
-    def _capture(self, seq: int) -> None:
-        flight = Flight(seq, self.now_s)
-        self._flights.append(flight)
-        if self._next is not None:
-            self._next.outcome, self._next.done_s = "newer_frame", self.now_s
-        self._next = flight
-        self.at(self.now_s + self.scenario.timeout_s, lambda: self._overdue(flight))
-        self._set_out()
-
-    def _set_out(self) -> None:
-        flight = self._next
-        if flight is None:
-            return
-        if wait_s := self._window.wait_s(self.now_s):
-            self._window.held()
-            if math.isfinite(wait_s):
-                self.at(self.now_s + wait_s, self._set_out)
-            return
-        self._policy.passes(self.now_s)
-        flight.plan = self._policy.choose(self.now_s)
-        if flight.plan is None:
-            return
-        self._next = None
-        if flight.plan.epoch != self._epoch:
-            self._epoch = flight.plan.epoch
-            self._window.new_way(self.scenario.in_flight, self.now_s)
-        self._window.start(flight.seq, self.now_s)
-        self.stations[self._goal.device].put(flight)
-
-    def _overdue(self, flight: Flight) -> None:
-        if flight is self._next:
-            self._next = None
-        if flight.outcome is None:
-            flight.outcome, flight.done_s = "lost", self.now_s
-        if self._window.give_up(flight.seq):
-            self._set_out()
-
     def _heard(self, flight: Flight) -> None:
         if flight.finished_s is not None:
-            self._policy.result(journey(flight, self._goal), self.now_s)
-        if self._window.outcome(flight.seq, self.now_s, dropped=flight.finished_s is None):
-            self._set_out()
+            self._policy.result(journey(flight, self._goal(flight)), self.now_s)
+        self.sensors[flight.stream].heard(flight)
+
+    def _goal(self, flight: Flight) -> StreamGoal:
+        return self.sensors[flight.stream].stream.goal
+
+    def _linked(self, links: Mapping[tuple[str, str], LinkTraces]) -> Iterable[tuple[tuple[str, str], SimLink]]:
+        """The links, those of one line with that between them."""
+        lines: dict[object, SimLine] = {}
+        for ends, traces in links.items():
+            line = lines.setdefault(traces.line or ends, SimLine(traces.mbps, self))
+            yield ends, SimLink(traces, line, self)
 
     def _way_back(self, flight: Flight) -> float:
         """When an outcome is back at the site: the delays of the hops, after any outage on them."""
@@ -221,7 +195,8 @@ class World:
             if late or slow:
                 self._policy.progress(name, Progress(transfers=late, running=slow), self.now_s)
         self._policy.passes(self.now_s)
-        self._set_out()
+        for sensor in self.sensors.values():
+            sensor.set_out()
 
     def _late(self, sender: str) -> Iterable[Transfer]:
         """Messages that have been on a node's links for long."""
