@@ -120,7 +120,12 @@ async def live(
     url: str, bundles: Path, settings: StreamSettings, *nodes: str, cloud_url: str = "", **more: Any
 ) -> AsyncIterator[Live]:
     """Run the device ``d`` with a stream, and other nodes in this process: ``e``, ``x`` (edges) and ``c``."""
-    common = {"bundles": bundles, "broker_url": url, "cloud_broker_url": cloud_url or url, "status_every_s": 0.2}
+    common: dict[str, Any] = {
+        "bundles": bundles,
+        "broker_url": url,
+        "cloud_broker_url": cloud_url or url,
+        "status_every_s": 0.2,
+    }
     stop, clock = asyncio.Event(), SystemClock()
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(MqttBus(MqttSettings(url=url), clock=clock))
