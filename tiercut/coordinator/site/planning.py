@@ -217,8 +217,9 @@ class SitePlanning:
             return None
         gain = STEP_GAIN if step else GAIN
         why = None
-        if _least(best) > (1 + gain) * _least(present):
-            why = f"the stream with least has {_least(present):.3g} → {_least(best):.3g} frames/s"
+        least, more = _least(present, present), _least(best, present)
+        if more > (1 + gain) * least:
+            why = f"the stream with least has {least:.3g} → {more:.3g} frames/s"
         elif best.frames_per_second > (1 + gain) * present.frames_per_second:
             why = f"the site gives {present.frames_per_second:.3g} → {best.frames_per_second:.3g} frames/s"
         elif _latency_s(best) < (1 - gain) * _latency_s(present):
@@ -317,14 +318,14 @@ def _mix(member: Member, problem: SiteProblem, share: StreamShare, *, lone: bool
     return Mix(plans, max(fps, LEAST_FPS))
 
 
-def _least(plan: SitePlan) -> float:
-    """Frames per second of the stream that has least of what it asks for; infinity where all have all of it."""
+def _least(plan: SitePlan, present: SitePlan) -> float:
+    """Frames per second of the stream with least, of those that have less than they ask for by the present plans."""
     short = [
-        share.frames_per_second
-        for share in plan.shares.values()
+        plan.shares[name].frames_per_second
+        for name, share in present.shares.items()
         if share.frames_per_second < ALL_OF_IT * share.asked_frames_per_second
     ]
-    return min(short, default=math.inf)
+    return min(short, default=0.0)
 
 
 def _latency_s(plan: SitePlan) -> float:
