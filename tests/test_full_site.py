@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from tiercut.coordinator.mix import Mix
 from tiercut.coordinator.site.lines import LineEstimators, line_of
 from tiercut.errors import SettingsError
 from tiercut.estimate.links import LinkSample
-from tiercut.protocol.nodes import StreamControl
+from tiercut.protocol.nodes import ControlMode, StatusTier, StreamControl
 from tiercut.protocol.streams import SourceReport
 
 #: A frame takes a device 400 ms, an edge 40 ms and a cloud node 4 ms.
@@ -284,3 +285,52 @@ def test_mixes_are_alike_within_limits() -> None:
     assert not replace(mix, frames_per_second=1.2 * rate).alike(mix)
     assert not replace(mix, frames_per_second=None).alike(mix)
     assert not replace(mix, plans=mix.plans[:1]).alike(mix)
+
+
+# ---------------------------------------------------------------------- whatever happens
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_every_stream_has_plans_that_hold_together(
+    seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    draw = random.Random(seed)  # noqa: S311 - a course of events, repeatable
+    uplink = line_of("uplink", ["device -> cloud", "edge -> cloud"], 2.0)
+    told = crowd(4, told=Told(coordinator=Checked(lines=[uplink])), cloud=True)
+    told.node("edge", "f", 0.2)
+    there: dict[StatusTier, set[str]] = {"edge": {"e", "f"}, "cloud": {"c"}}
+    for _ in range(40):
+        happens = draw.choice(["frames"] * 4 + ["gone", "back", "slow", "line", "refuses", "hand", "auto", "silence"])
+        tier: StatusTier = draw.choice(["edge", "cloud"])
+        node = draw.choice(sorted(there[tier]))
+        if happens == "frames":
+            works(told, draw.choice([0.5, 2.0]), 4, asked_fps=draw.choice([1.0, 10.0, 40.0]))
+        elif happens in {"gone", "back"}:
+            told.status(tier, node, state="offline" if happens == "gone" else "online")
+        elif happens == "slow":
+            told.slow = {node: draw.choice([1.0, 3.0, 12.0])}
+        elif happens == "line":
+            told.mbps[node, "c"] = draw.choice([0.1, 2.0, 50.0])
+        elif happens == "refuses":
+            told.unready = {} if told.unready else {node: "no room"}
+        elif happens == "silence":
+            told.passes(draw.choice([1.0, 12.0]))
+        else:
+            mode: ControlMode = "freeze" if happens == "hand" else "auto"
+            told.coordinator.handle(ControlHeard(f"cam{draw.randrange(4)}", StreamControl(mode=mode)))
+        told.passes(0.5)
+        for name, mix in told.mixes.items():
+            assert sum(share for _, share in mix.plans) == pytest.approx(1)
+            assert len({plan.epoch for plan, _ in mix.plans}) == 1
+            assert {plan.device for plan, _ in mix.plans} == {f"d{name[3:]}"}
+            assert mix.frames_per_second is None or mix.frames_per_second > 0
+    assert not [record for record in caplog.records if record.levelname == "ERROR"], caplog.text
+    told.unready, told.slow = {}, {}
+    for tier, names in there.items():
+        for node in names:
+            told.status(tier, node)
+    for index in range(4):
+        told.coordinator.handle(ControlHeard(f"cam{index}", StreamControl(mode="auto")))
+    works(told, 30, 4, asked_fps=30.0)
+    assert not any("fault" in str(said["trouble"]) for said in told.explained.values())
+    assert all(said["plan"] for said in told.explained.values())
