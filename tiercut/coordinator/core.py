@@ -10,10 +10,9 @@ A new plan is made before the old one breaks, and must prove itself::
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable
 
-from tiercut.coordinator.actions import Action, Explain, ProbeHop, TellCapacity
+from tiercut.coordinator.actions import Action, Explain, ProbeHop
 from tiercut.coordinator.best_plan import Best, best_of
 from tiercut.coordinator.changes import READY_S, Changes
 from tiercut.coordinator.events import (
@@ -35,6 +34,7 @@ from tiercut.coordinator.events import (
     UplinkHeard,
 )
 from tiercut.coordinator.explain import explanation
+from tiercut.coordinator.full_site import FullSite
 from tiercut.coordinator.invariants import validate
 from tiercut.coordinator.mix import Mix
 from tiercut.coordinator.problem import as_choice, build, hops, missing
@@ -43,14 +43,11 @@ from tiercut.coordinator.reading import AFTER_A_CHANGE, FIRST
 from tiercut.coordinator.replanning import Replanning
 from tiercut.coordinator.sharing import beside_others, held, taken
 from tiercut.coordinator.shortage import shortage
-from tiercut.coordinator.site.capacity import Yardsticks, capacity, shortage_of
 from tiercut.coordinator.site.lines import Line
-from tiercut.coordinator.site.planning import SitePlanning
-from tiercut.coordinator.site.problem import Member, elsewhere, may_share, site_problem
 from tiercut.coordinator.site_view import NodeKey, SiteView
 from tiercut.coordinator.spans import spans
 from tiercut.coordinator.standing import Judged
-from tiercut.coordinator.stream import FAILURES, SHUN_S, PlannedStream
+from tiercut.coordinator.stream import SHUN_S, PlannedStream
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.errors import SettingsError
 from tiercut.logs import Throttle
@@ -95,10 +92,7 @@ class Coordinator:
         self.view = SiteView(lines)
         self._replanning = Replanning(self.view)
         self._changes = Changes(site, self.view)
-        self._as_one = as_one
-        self._whole = SitePlanning(self.view.lines)
-        self._yardsticks: Yardsticks | None = None
-        self._told_s = float("-inf")
+        self._whole = FullSite(self.view, self._changes, as_one=as_one)
         self._streams: dict[str, PlannedStream] = {}
         #: (tier, node, model) → the node's last profile of it
         self._profiles: dict[tuple[str, str, str], ProfileHeard] = {}
@@ -273,7 +267,7 @@ class Coordinator:
         if key is None:
             return []
         if not ready.ok:
-            if self._whole.has(stream.goal.name):  # others do not wait until it is asked again
+            if self._whole.has(stream):  # others do not wait until it is asked again
                 stream.shunned[key] = now_s + SHUN_S
             return self._give_up(stream, f"{node_id(*key)} refuses: {ready.message}", now_s)
         return self._changes.adopt(stream, pending.mix, pending.reason) if pending.answered(key) else []
@@ -290,9 +284,9 @@ class Coordinator:
             if lively or each.is_due(now_s, CALM_S if each.rate(now_s) else IDLE_S)
         ]
         try:
-            actions += self._plan_site(now_s, lively=lively)
+            actions += self._whole.plan(self._streams.values(), self._problem, now_s, lively=lively)
         except Exception:  # a fault in the figures of all must not end planning: each by itself goes on
-            self._whole.leave(now_s)
+            self._whole.give_up(now_s)
             if self._throttle.allows("", now_s):
                 log.exception("site not planned as one")
         for stream in sorted(due, key=PlannedStream.turn)[:PER_TICK]:
@@ -308,7 +302,7 @@ class Coordinator:
                 if self._throttle.allows(stream.goal.name, now_s):
                     log.exception("stream not evaluated", extra={"stream": stream.goal.name})
                 actions.append(Explain(explanation(stream, self.view, None, None, now_s)))
-        return [*actions, *self._tell(now_s), *self._probes(now_s)]
+        return [*actions, *self._whole.tell(self._streams.values(), now_s), *self._probes(now_s)]
 
     # ------------------------------------------------------------------ inside
 
@@ -322,44 +316,6 @@ class Coordinator:
         if self._whole.active:
             margin_s = min(margin_s, MOST_MARGIN * deadline_s)
         return build(stream.goal, self.view, now_s, margin_s=margin_s, plans=stream.plans())
-
-    def _plan_site(self, now_s: float, *, lively: bool) -> list[Action]:
-        """All streams as one, where the site is full."""
-        shared = [each for each in self._streams.values() if self._as_one and may_share(each, now_s)]
-        step = any(each.step is not None for each in shared)
-        if any(each.pending for each in shared) or not self._whole.due(now_s, step=step):
-            return []
-        if not self._whole.active:
-            known = [
-                Member(each, each.problem) for each in shared if each.problem is not None and each.plan is not None
-            ]
-            if not self._whole.is_full(known, now_s):
-                return []
-        elif self.view.doubts(now_s):
-            return []  # the effect of the last change is known in a moment
-        members = [Member(each, problem) for each in shared if (problem := self._problem(each, now_s)) is not None]
-        background = self._taken_besides(members, now_s)
-        changes = self._whole.look(members, now_s, taken=background, step=step and lively)
-        actions: list[Action] = []
-        for member in members:
-            if member.stream.goal.name not in changes:
-                member.stream.step = None
-        for name, (mix, reason) in changes.items():
-            stream = self._streams[name]
-            said = reason if stream.step is None else f"{reason}; {stream.step}"
-            stream.step = None
-            actions += self._changes.begin(stream, mix, said, now_s)
-        return actions
-
-    def _taken_besides(self, members: list[Member], now_s: float) -> dict[str, float]:
-        """What streams that are planned by themselves take, and what cloud nodes do for other sites."""
-        names = {member.stream.goal.name for member in members}
-        busy = {node.id: node.busy for key, node in self.view.nodes.items() if key[0] == "cloud" and node.online}
-        besides = Counter(elsewhere(members, now_s, busy))
-        for name, stream in self._streams.items():
-            if name not in names:
-                besides.update(stream.taken)
-        return dict(besides)
 
     def _changed(self, changes: list[str], now_s: float) -> list[Action]:
         """An abrupt change may affect every stream: evaluate them now, not at the next tick."""
@@ -382,8 +338,8 @@ class Coordinator:
             return self._explain(stream, None, None, now_s)
         if stream.fell_silent(now_s) and (stream.kept.overrun or stream.kept.promise.late):
             stream.kept.fell_silent()
-        if self._whole.has(stream.goal.name):
-            return self._look_at_shared(stream, problem, now_s)
+        if self._whole.has(stream):
+            return self._explain(stream, problem, self._whole.look_at(stream, problem, now_s), now_s)
         others = [other for other in self._streams.values() if other is not stream]
         problem = beside_others(stream, problem, others, now_s)
         if self._stands(stream, problem, now_s):
@@ -399,44 +355,6 @@ class Coordinator:
             stream.short = None if current is None else self._short(stream, best, current)
         stream.judged = Judged(problem, self._facts(stream, now_s), best.answer, now_s) if stream.at_peace else None
         return [*asked, *self._explain(stream, best.problem, best.answer, now_s)]
-
-    def _look_at_shared(self, stream: PlannedStream, problem: Problem, now_s: float) -> list[Action]:
-        """A stream that is planned with all others: what follows is the site's plan, and what it gets is said."""
-        stream.trouble = stream.judged = None
-        stream.retained = stream.late = False
-        stream.kept.planned_with_others()
-        trial, answered = stream.trial, self._whole.answered
-        if trial is not None and trial.failures >= FAILURES:
-            stream.trial = None
-            stream.shunned.update(dict.fromkeys(trial.culprits, now_s + SHUN_S))
-            names = ", ".join(sorted(node_id(*key) for key in trial.culprits)) or "its nodes"
-            stream.step = stream.given_up = f"{names} said ready and failed ({trial.why})"
-        share = self._whole.share(stream.goal.name)
-        stream.predicted_s = {} if share is None else {way.choice: way.latency_seconds for way in share.ways}
-        stream.punctuality.overhead_s = stream.overhead_s or 0.0
-        stream.short = None if answered is None or stream.plan is None else shortage_of(stream.goal.name, answered)
-        try:
-            current = None if stream.plan is None else evaluate(problem, as_choice(stream.plan))
-        except SettingsError:  # not possible any more
-            current = None
-        return self._explain(stream, problem, current, now_s)
-
-    def _tell(self, now_s: float) -> list[Action]:
-        """What is said of the site as a whole."""
-        answered = self._whole.answered
-        if now_s - self._told_s < (EXPLAIN_S if answered is not None else EXPLAIN_CALM_S):
-            return []
-        streams = list(self._streams.values())
-        members = [
-            Member(each, each.problem) for each in streams if each.problem is not None and may_share(each, now_s)
-        ]
-        if answered is not None:
-            self._yardsticks = Yardsticks.of(answered.problem, self._yardsticks, now_s)
-        elif members and any(each.stream.rate(now_s) for each in members):
-            problem = site_problem(members, self.view.lines, now_s, taken={})
-            self._yardsticks = Yardsticks.calm(problem, self._yardsticks, now_s)
-        self._told_s = now_s
-        return [TellCapacity(capacity(streams, answered, self._yardsticks, now_s))] if streams else []
 
     def _stands(self, stream: PlannedStream, problem: Problem, now_s: float) -> bool:
         """Whether what followed from the last evaluation would follow again."""

@@ -1,0 +1,159 @@
+"""A full site's streams in the coordinator: planned as one where that is called for, and what is said of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+
+from tiercut.coordinator.actions import Action, TellCapacity
+from tiercut.coordinator.changes import Changes
+from tiercut.coordinator.problem import as_choice
+from tiercut.coordinator.site.capacity import Yardsticks, capacity, shortage_of
+from tiercut.coordinator.site.planning import SitePlanning
+from tiercut.coordinator.site.problem import Member, elsewhere, may_share, site_problem
+from tiercut.coordinator.site_view import SiteView
+from tiercut.coordinator.stream import FAILURES, SHUN_S, PlannedStream
+from tiercut.errors import SettingsError
+from tiercut.plan import node_id
+from tiercut.planner import Answer, Choice, Problem, evaluate
+
+#: How often the site's capacity is told: while it is full, and while it is not.
+TELL_S, TELL_CALM_S = 1.0, 5.0
+
+#: A stream's problem as if it were alone; ``None`` while there is none.
+ProblemOf = Callable[[PlannedStream, float], Problem | None]
+
+
+class FullSite:
+    """Plans the streams of a site as one, while it is full.
+
+    Args:
+        view: What is known of the site.
+        changes: Carries changes of plans out.
+        as_one: Whether to; else every stream is always planned by itself.
+    """
+
+    def __init__(self, view: SiteView, changes: Changes, *, as_one: bool) -> None:
+        self._view = view
+        self._changes = changes
+        self._as_one = as_one
+        self._planning = SitePlanning(view.lines)
+        self._yardsticks: Yardsticks | None = None
+        self._told_s = float("-inf")
+
+    @property
+    def active(self) -> bool:
+        """Streams are planned as one."""
+        return self._planning.active
+
+    def has(self, stream: PlannedStream) -> bool:
+        """Whether a stream is one of those that are planned as one."""
+        return self._planning.has(stream.goal.name)
+
+    def give_up(self, now_s: float) -> None:
+        """Something is wrong with the site's figures: streams are planned one by one from now on."""
+        self._planning.leave(now_s)
+
+    def plan(
+        self, streams: Collection[PlannedStream], problem_of: ProblemOf, now_s: float, *, lively: bool
+    ) -> list[Action]:
+        """Look at all streams together, where the site is full; what follows from that.
+
+        Args:
+            streams: All of the site.
+            problem_of: Makes their problems.
+            now_s: When.
+            lively: Something has changed of late.
+        """
+        shared = [each for each in streams if self._as_one and may_share(each, now_s)]
+        step = any(each.step is not None for each in shared)
+        if any(each.pending for each in shared) or not self._planning.due(now_s, step=step):
+            return []
+        if not self.active:
+            known = [
+                Member(each, each.problem) for each in shared if each.problem is not None and each.plan is not None
+            ]
+            if not self._planning.is_full(known, now_s):
+                return []
+        elif self._view.doubts(now_s):
+            return []  # the effect of the last change is known in a moment
+        members = [Member(each, problem) for each in shared if (problem := problem_of(each, now_s)) is not None]
+        background = self._taken_besides(streams, members, now_s)
+        changes = self._planning.look(members, now_s, taken=background, step=step and lively)
+        actions: list[Action] = []
+        for stream in (member.stream for member in members):
+            found, happened = changes.get(stream.goal.name), stream.step
+            stream.step = None
+            if found is not None:
+                mix, reason = found
+                said = reason if happened is None else f"{reason}; {happened}"
+                actions += self._changes.begin(stream, mix, said, now_s)
+        return actions
+
+    def look_at(self, stream: PlannedStream, problem: Problem, now_s: float) -> Answer | None:
+        """A stream that is planned with all others: whether its plans work, and what it is short of.
+
+        Returns:
+            What its first plan takes, by today's figures; ``None`` where it has none that is possible.
+        """
+        stream.trouble = stream.judged = None
+        stream.retained = stream.late = False
+        stream.kept.planned_with_others()
+        stream.punctuality.overhead_s = stream.overhead_s or 0.0
+        self._fails(stream, now_s)
+        answered = self._planning.answered
+        stream.short = None if answered is None or stream.plan is None else shortage_of(stream.goal.name, answered)
+        answers = {} if stream.mix is None else _answers(problem, (as_choice(plan) for plan, _ in stream.mix.plans))
+        stream.predicted_s = {
+            choice: answer.latency_seconds - answer.back_seconds for choice, answer in answers.items()
+        }
+        return None if stream.plan is None else answers.get(as_choice(stream.plan))
+
+    def tell(self, streams: Collection[PlannedStream], now_s: float) -> list[Action]:
+        """What is said of the site as a whole."""
+        answered = self._planning.answered
+        if not streams or now_s - self._told_s < (TELL_CALM_S if answered is None else TELL_S):
+            return []
+        self._told_s = now_s
+        if answered is not None:
+            self._yardsticks = Yardsticks.of(answered.problem, self._yardsticks, now_s)
+        else:
+            members = [
+                Member(each, each.problem) for each in streams if each.problem is not None and may_share(each, now_s)
+            ]
+            if any(member.stream.rate(now_s) for member in members):
+                problem = site_problem(members, self._view.lines, now_s, taken={})
+                self._yardsticks = Yardsticks.calm(problem, self._yardsticks, now_s)
+        return [TellCapacity(capacity(list(streams), answered, self._yardsticks, now_s))]
+
+    @staticmethod
+    def _fails(stream: PlannedStream, now_s: float) -> None:
+        """Leave nodes alone that said that they were ready, and fail."""
+        trial = stream.trial
+        if trial is None or trial.failures < FAILURES:
+            return
+        stream.trial = None
+        stream.shunned.update(dict.fromkeys(trial.culprits, now_s + SHUN_S))
+        names = ", ".join(sorted(node_id(*key) for key in trial.culprits)) or "its nodes"
+        stream.step = stream.given_up = f"{names} said ready and failed ({trial.why})"
+
+    def _taken_besides(self, streams: Iterable[PlannedStream], members: list[Member], now_s: float) -> dict[str, float]:
+        """What streams that are planned by themselves take, and what cloud nodes do for other sites."""
+        names = {member.stream.goal.name for member in members}
+        busy = {node.id: node.busy for key, node in self._view.nodes.items() if key[0] == "cloud" and node.online}
+        besides = Counter(elsewhere(members, now_s, busy))
+        for stream in streams:
+            if stream.goal.name not in names:
+                besides.update(stream.taken)
+        return dict(besides)
+
+
+def _answers(problem: Problem, choices: Iterable[Choice]) -> dict[Choice, Answer]:
+    """What each plan takes, of those that are possible."""
+    found: dict[Choice, Answer] = {}
+    for choice in choices:
+        try:
+            found[choice] = evaluate(problem, choice)
+        except SettingsError:  # a node is gone: it is about to change
+            continue
+    return found
