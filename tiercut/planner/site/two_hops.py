@@ -19,7 +19,7 @@ from tiercut.planner.costs import Ints
 from tiercut.planner.objectives import Floats
 from tiercut.planner.search import Bools
 from tiercut.planner.site.columns import Places
-from tiercut.planner.site.tables import Batch
+from tiercut.planner.site.tables import LONGEST_SECONDS, Batch
 
 #: Prices of a second of latency that are tried, as parts of the best one so far, which is at first ...
 AROUND = (1.0, 3.0, 0.33)
@@ -31,7 +31,7 @@ FIRST_PART = 0.3
 FEW = 32
 
 #: So many are at once.
-CHUNK = 128
+CHUNK = 32
 
 #: Levels of what a second codec may lose; with more than that, bounds are a little lower.
 LEVELS = 4
@@ -89,17 +89,17 @@ class TwoHops:
         bounds = _Bounds(self, prices, every)
         bound = bounds.at(None)
         lowest = bound.min(axis=(1, 2, 3))
-        places, cost = self._joined(prices, _lowest(bound, every, sought))
+        places, cost = self._joined(bounds, _lowest(bound, every, sought))
         found = places.chosen(np.flatnonzero(cost < sought[places.member]))
         # Streams whose lowest bounds are no plans below it: all first halves that may be the start of one.
         missing = np.setdiff1d(np.flatnonzero(lowest < sought), found.member)
         if not len(missing):
             return found, lowest
         tight = self._tight(bounds, bound[missing], sought, missing)
-        places, cost = self._joined(prices, _lowest(tight, missing, sought))
+        places, cost = self._joined(bounds, _lowest(tight, missing, sought))
         more = places.chosen(np.flatnonzero(cost < sought[places.member]))
         left = ~np.isin(missing, more.member)
-        rest, lowest[missing[left]] = self._all(prices, tight[left], missing[left], sought[missing[left]])
+        rest, lowest[missing[left]] = self._all(bounds, tight[left], missing[left], sought[missing[left]])
         return Places.joined([found, more, rest]), lowest
 
     def _tight(self, bounds: _Bounds, bound: Floats, sought: Floats, members: Ints) -> Floats:
@@ -123,10 +123,10 @@ class TwoHops:
             bound[many] = np.maximum(bound[many], tighter)
         return bound
 
-    def _all(self, prices: Prices, bound: Floats, members: Ints, sought: Floats) -> tuple[Places, Floats]:
+    def _all(self, bounds: _Bounds, bound: Floats, members: Ints, sought: Floats) -> tuple[Places, Floats]:
         """For some streams: the best plan of every edge below what is sought, and the least, at most what is sought."""
-        at, v, e, o = np.nonzero(bound < sought[:, None, None, None])
-        places, cost = self._joined(prices, Halves(members[at], v, e, o))
+        o, at, v, e = np.nonzero(np.moveaxis(bound < sought[:, None, None, None], -1, 0))  # by first cut
+        places, cost = self._joined(bounds, Halves(members[at], v, e, o))
         least = sought.copy()
         np.minimum.at(least, at, cost)
         order = np.lexsort((cost, e, at))
@@ -135,39 +135,39 @@ class TwoHops:
         best = order[first]
         return places.chosen(best[cost[best] < sought[at[best]]]), least
 
-    def _joined(self, prices: Prices, halves: Halves) -> tuple[Places, Floats]:
+    def _joined(self, bounds: _Bounds, halves: Halves) -> tuple[Places, Floats]:
         """The best second half of some first halves, and what the plans cost."""
         places, costs = [], []
         for start in range(0, max(1, len(halves.member)), CHUNK):
             s, v, e, o = some = Halves(*(axis[start : start + CHUNK] for axis in halves))
-            cost = self._pairs(prices, some)
+            nearest = int(self.batch.starts[self.batch.cut[o].min(initial=len(self.batch.starts) - 1)])
+            cost = self._pairs(bounds, some, slice(nearest, None))
             best = cost.reshape(len(s), -1).argmin(axis=1) if len(s) else s
             cloud, second = np.divmod(best, cost.shape[2])
-            places.append(Places(s, v, e, cloud, o, second))
+            places.append(Places(s, v, e, cloud, o, second + nearest))
             costs.append(cost[np.arange(len(s)), cloud, second])
         return Places.joined(places), np.concatenate(costs)
 
-    def _pairs(self, prices: Prices, halves: Halves) -> Floats:
-        """(P, C, O): what each first half costs with each second half; infinity where they do not go together."""
-        batch, of, (s, v, e, o) = self.batch, self.batch.of, halves
-        edges = batch.edges
-        middle = of["sums"][s, v, e] - of["sums"][s, v, e, o][:, None]
-        later = batch.cut > batch.cut[o][:, None]
-        fits = (later & batch.runs[s, v, e][:, None]) | (batch.cut == batch.cut[o][:, None])
+    def _pairs(self, bounds: _Bounds, halves: Halves, seconds: slice) -> Floats:
+        """(P, C, some O): what each first half costs with second halves; infinity where they do not go together."""
+        batch, of, prices, (s, v, e, o) = self.batch, self.batch.of, bounds.prices, halves
+        cut = batch.cut[seconds]
+        middle = of["sums"][s, v, e, seconds] - of["sums"][s, v, e, o][:, None]
+        later = cut > batch.cut[o][:, None]
+        fits = (later & batch.runs[s, v, e][:, None]) | (cut == batch.cut[o][:, None])
         if batch.last is not None:
-            fits &= batch.cut <= np.maximum(batch.last[s, v, e, o], batch.cut[o])[:, None]
-        fits &= batch.drop[s] <= (batch.budget[s, v] - batch.drop[s, o])[:, None]
-        edge_seconds = middle + later * of["queue"][s, e][:, None] + of["latency_before"][s, v, e, o][:, None]
-        edge_seconds[~fits] = np.inf
-        seconds = of["latency_after"][s, v, e] + edge_seconds[:, None]
-        here = prices.station[s, e][:, None] * (middle + of["encode"][s, v] + of["decode"][s, v, o][:, None])
+            fits &= cut <= np.maximum(batch.last[s, v, e, o], batch.cut[o])[:, None]
+        fits &= batch.drop[s, seconds] <= (batch.budget[s, v] - batch.drop[s, o])[:, None]
+        here = prices.station[s, e][:, None] * (middle + of["encode"][s, v, seconds] + of["decode"][s, v, o][:, None])
         here += (prices.device[s] * of["device"][s, v, o] + prices.first[s, e] * of["bits"][s, v, o])[:, None]
-        cost = prices.second[s, e][..., None] * of["bits"][s, v][:, None]
-        cost += prices.station[s, edges:][..., None] * of["beyond"][s, v]
-        cost += here[:, None]
-        if prices.latency:
-            cost += prices.latency * seconds
-        cost[seconds > batch.deadline[s][:, None, None]] = np.inf
+        here[~fits] = np.inf
+        cost: Floats = bounds.after[s, v, e, :, seconds] + here[:, None]
+        if prices.latency or (batch.deadline[s] < LONGEST_SECONDS).any():
+            before = middle + later * of["queue"][s, e][:, None] + of["latency_before"][s, v, e, o][:, None]
+            taken = of["latency_after"][s, v, e, :, seconds] + before[:, None]
+            if prices.latency:
+                cost += prices.latency * taken
+            cost[taken > batch.deadline[s][:, None, None]] = np.inf
         return cost
 
 
