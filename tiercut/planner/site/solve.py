@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,11 +42,22 @@ MOST_WAYS = 8
 #: Frames/s of a stream that takes as many as it can get, at most: finite, so that the program is.
 MOST_FRAMES = 1e6
 
-#: A stream that has this part less has all it asks for; a resource that is busy for less is not.
+#: What is a smaller part of what a stream asks for is no way.
 CLOSE = 1e-6
+
+#: A stream that has this part less has all it asks for.
+FULL = 1e-4
 
 #: Instead of 0 where it divides.
 TINY = 1e-30
+
+
+class Outcome(NamedTuple):
+    """What was found out about the rates: (S) which streams have a plan, which have all they ask for; the bound."""
+
+    possible: Bools
+    full: Bools
+    bound: float
 
 
 def plan_site(problem: SiteProblem, *, known: Known | None = None, least_share: float = LEAST_SHARE) -> SitePlan:
@@ -93,7 +105,7 @@ def _plan(
     level = filling.levels(possible)
     rates, bound = filling.most(level)
     solved = _few_ways(master, filling.quickest(rates), least_share)
-    return _site_plan(problem, filling, solved, possible, bound)
+    return _site_plan(problem, filling, solved, Outcome(possible, rates >= asked * (1 - FULL), bound))
 
 
 def _possible(problem: SiteProblem, resources: Resources, known: Known) -> list[tuple[int, PlanIndex]]:
@@ -148,7 +160,7 @@ def _worth_keeping(stream: Ints, plans: Floats, least_share: float) -> Bools | N
     return keep if dropped else None
 
 
-def _site_plan(problem: SiteProblem, filling: Filling, solved: Solved, possible: Bools, bound: float) -> SitePlan:
+def _site_plan(problem: SiteProblem, filling: Filling, solved: Solved, outcome: Outcome) -> SitePlan:
     resources, columns = filling.resources, filling.master.all_columns()
     load: defaultdict[str, float] = defaultdict(float, problem.taken)
     ways: list[list[Way]] = [[] for _ in problem.streams]
@@ -166,14 +178,13 @@ def _site_plan(problem: SiteProblem, filling: Filling, solved: Solved, possible:
     for at, stream in enumerate(problem.streams):
         mine = tuple(sorted(ways[at], key=lambda way: -way.frames_per_second))
         rate = sum(way.frames_per_second for way in mine)
-        full = rate >= filling.asked[at] * (1 - CLOSE)
-        short = () if full else tuple(resources.names[row] for row in filling.short.get(at, ()))
+        short = () if outcome.full[at] else tuple(resources.names[row] for row in filling.short.get(at, ()))
         shares[stream.name] = StreamShare(ways=mine, asked_frames_per_second=stream.frames_per_second, short=short)
-        if possible[at] and not full:
+        if outcome.possible[at] and not outcome.full[at]:
             least = min(least, rate / stream.weight)
     return SitePlan(
         shares=shares,
         load={where: part for where, part in sorted(load.items()) if part > 0},
         least=least,
-        bound_frames_per_second=max(bound, sum(share.frames_per_second for share in shares.values())),
+        bound_frames_per_second=max(outcome.bound, sum(share.frames_per_second for share in shares.values())),
     )
