@@ -1,8 +1,9 @@
 """All streams of a site together: as good as trying every plan, fair, and within what nodes and lines can do."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,12 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.lite_site import Setting, problem_of, site_of
-from tests.site_brute_force import Asked, Site, best_rates, least_latency, random_site
+from tests.site_brute_force import Asked, Site, best_rates, busy_seconds, least_latency, random_site
 from tiercut.errors import SettingsError
-from tiercut.planner import Choice, Problem, SharedLine, SitePlan, SiteProblem, plan_site, plan_site_with, solve
+from tiercut.planner import (
+    Choice,
+    Problem,
+    SharedLine,
+    SitePlan,
+    SiteProblem,
+    SiteStream,
+    plan_site,
+    plan_site_with,
+    solve,
+)
 from tiercut.planner.best import evaluate
 from tiercut.planner.objectives import THROUGHPUT
-from tiercut.planner.problem import Node
+from tiercut.planner.problem import RAW, Codec, Node
 from tiercut.planner.site import filling
 
 
@@ -164,6 +175,33 @@ def test_shared_line_counts_where_both_links_are_wide_enough() -> None:
     assert plan.shares["a"].short == ("radio",)
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_load_is_what_the_ways_take(seed: int) -> None:
+    site = random_site(seed, streams=3)
+    plan = plan_site(site.read())
+    load: defaultdict[str, float] = defaultdict(float, site.taken)
+    for one in site.streams:
+        device = next(node["id"] for node in one.problem["nodes"] if node["tier"] == "device")
+        for way in plan.shares[one.name].ways:
+            followed_plan = {**asdict(way.choice), "device": device}
+            for where, seconds in busy_seconds(one.problem, followed_plan, site.lines).items():
+                load[where] += way.frames_per_second * seconds
+    assert dict(plan.load) == pytest.approx({where: part for where, part in load.items() if part > 0})
+
+
+def test_two_codecs_that_lose_too_much_together_are_not_combined() -> None:
+    problem = _short(problem_of(Setting(device=1e6, edge=1e6, lan_mbps=1.0, uplink_mbps=1.0)))
+    links = {ends: link for ends, link in problem.links.items() if ends != ("device-0", "cloud")}
+    small = Codec("small", 1000.0, accuracy_drop=0.01, cuts=(0, 10))
+    relayed = replace(problem, codecs=(RAW, small), links=links)
+    site = SiteProblem(streams=(SiteStream(name="a", problem=relayed),), filled=1.0)
+    free = plan_site(site)
+    limited = plan_site(only(site, max_accuracy_drop=0.015))
+    assert max(way.choice.codecs.count("small") for way in free.shares["a"].ways) == 2
+    assert max(way.choice.codecs.count("small") for way in limited.shares["a"].ways) == 1
+    assert limited.frames_per_second < free.frames_per_second
+
+
 def test_line_that_carries_nothing_is_not_crossed() -> None:
     line = SharedLine(name="cable", links=frozenset({("d-a", "e0")}), mbps=0.0)
     plan = plan_site(Site(streams=[stream("a")], lines=[line]).read())
@@ -193,7 +231,10 @@ def test_full_site_gets_from_three_tiers_what_each_alone_has() -> None:
         plan_site(only(site, edges=(), clouds=())).frames_per_second,
     ]
     assert alone == pytest.approx([53.2, 39.1, 106.4], abs=0.1)
-    assert plan_site(site).frames_per_second == pytest.approx(198.5, abs=1)
+    plan = plan_site(site)
+    assert plan.frames_per_second == pytest.approx(198.5, abs=1)
+    assert set(plan.shares["device-3"].short) <= {"edge", "uplink", "device-3"}
+    assert {"edge", "uplink"} <= set(plan.shares["device-3"].short)
     assert plan_site(site_of(Setting(ratio=16), 8)).frames_per_second == pytest.approx(265.5, abs=1.5)
 
 
