@@ -50,11 +50,12 @@ class SitePlan:
 
     Attributes:
         shares: By stream name.
-        load: Part of its time that each resource is busy: a node by its id, a link as ``from -> to``, a shared line by
-            its name.
-        least: Frames per second and weight of the stream that has least, of those that do not have all they ask for;
-            infinity where all have.
-        bound_frames_per_second: No plan gives more frames in all to streams that are served as fairly.
+        load: Part of its time that each resource is busy, with what other things take of it: a node by its id, a link
+            as ``from -> to``, a shared line by its name.
+        least: Frames per second and weight of the stream that has least, of those that do not have all they ask for
+            but have a plan at all; infinity where all have.
+        bound_frames_per_second: No plan gives more frames in all to streams that are served as fairly. Infinity where
+            none is known: the solver failed on figures too far apart.
     """
 
     shares: Mapping[str, StreamShare]
