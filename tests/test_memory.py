@@ -22,7 +22,7 @@ from tests.aio import async_test
 from tests.coordinating import Told, goal, times
 from tests.given_sensors import first_frame
 from tests.profiles import profile_of
-from tests.sites import SITE_URL, Outcomes, Site, new_site, noise
+from tests.sites import SITE_URL, Outcomes, Site, by_hand, new_site, noise
 from tiercut.bus import Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.coordinator.events import ProfileHeard
@@ -150,6 +150,21 @@ async def test_node_refuses_a_segment_that_does_not_fit_when_asked_to_prepare_it
     assert "no memory for a segment of 'heavy'" in ready["message"]
     assert "5 MB (memory_mb)" in ready["message"]
     assert fits["ok"]
+
+
+@async_test
+async def test_rest_of_a_model_that_does_not_fit_is_not_run_when_the_next_node_is_gone(
+    folder: Path, heavy: Bundle
+) -> None:
+    site = new_site(folder)
+    first = str(heavy.end // 4)
+    by_edge = by_hand(heavy, cloud=None, first_cut=first, second_cut=str(heavy.end), codecs=("raw",))
+    device = site.device(noise(heavy, frames=1, delivery="latest"), memory_mb=6.0)
+    async with site.running(site.hub(by_edge), device) as outcomes:
+        await outcomes.until(dropped=1)
+    assert outcomes.dropped[0]["reason"] == "segment_failed"
+    assert "no memory for a segment of 'heavy'" in outcomes.dropped[0]["message"]
+    assert not outcomes.results
 
 
 @async_test
