@@ -39,6 +39,8 @@ LIVE_LIMITS: dict[str, dict[str, float]] = {
     "accuracy": {"max_accuracy_drop": 0.02},
     "both": {"deadline_seconds": 0.15, "max_accuracy_drop": 0.1},
 }
+#: Of nodes that hold parts of the model.
+MEMORY_MB = {"device": 60.0, "edge": 90.0, "cloud": 120.0}
 
 
 def problem(seed: int, blocks: int = 160, variants: int = 5, **changes: Any) -> dict[str, Any]:
@@ -110,6 +112,21 @@ def live_problem(seed: int, blocks: int = 160, **changes: Any) -> dict[str, Any]
         "codecs": codecs,
         **changes,
     }
+
+
+def in_memory(drawn: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """The same problems where no node holds the whole model: blocks of 1 MB, and 2 MB while they run."""
+
+    def limited(seed: int, **changes: Any) -> dict[str, Any]:
+        found = drawn(seed, **changes) | {"format": "tiercut-plan-problem/2"}
+        for variant in found["model"]["variants"]:
+            blocks = len(variant["cut_bytes"]) - 1
+            variant |= {"block_weights_mb": [1.0] * blocks, "block_peak_mb": [2.0] * blocks}
+        for node in found["nodes"]:
+            node["memory_mb"] = MEMORY_MB[node["tier"]]
+        return found
+
+    return limited
 
 
 def _variant(draw: random.Random, name: str, index: int, blocks: int) -> dict[str, Any]:
@@ -247,6 +264,7 @@ def main() -> None:
     for size, drawn, limits in (("stated", problem, LIMITS), ("live", live_problem, LIVE_LIMITS)):
         print(f"one stream: {SIZES[size]}; milliseconds")
         one[size] = one_stream(drawn, limits, args.repeats)
+        one[size] |= one_stream(in_memory(drawn), {"memory": {}}, args.repeats)
         for name, row in one[size].items():
             print(f"  {name:<24} least {row['min_ms']:6.2f}   p50 {row['p50_ms']:6.2f}   p95 {row['p95_ms']:6.2f}")
         top = statistics.median(seconds(lambda drawn=drawn: solve_top(drawn(0), 5), 3))  # type: ignore[misc]

@@ -16,6 +16,7 @@ from msgspec import UNSET, structs
 from torch import nn
 
 import tiercut
+from broker.coordination.goals import goal_of
 from broker.node import Hub
 from broker.settings import Settings as HubSettings
 from tests.aio import async_test
@@ -47,6 +48,7 @@ from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.topics import PREPARE
 from tiercut.repository.store import ModelStore
 from tiercut.results.classes import top_labels
+from tiercut.settings import from_table
 
 WIDTH, LAYERS = 400, 12
 
@@ -275,6 +277,14 @@ def test_node_of_an_older_version_is_estimated_from_the_cuts() -> None:
     (variant,) = problem.variants
     assert variant.block_peak_mb is not None
     assert variant.block_peak_mb[0] == pytest.approx(0.5 + 1.5 * (50_000 + 100_000) / 1e6)
+
+
+def test_setting_of_a_stream_says_who_waits_for_its_results(heavy: Bundle) -> None:
+    settings = StreamSettings(name="cam", model="heavy", results_to="cloud")
+    assert goal_of(settings, heavy).results_to == "cloud"
+    table = {"name": "cam", "model": "heavy", "results_to": "home"}
+    with pytest.raises(SettingsError, match="one of device, site, cloud, got 'home'"):
+        from_table(StreamSettings, table, where="the request")
 
 
 def test_way_back_counts_in_a_streams_problem() -> None:
