@@ -219,6 +219,12 @@ def test_result_after_the_deadline_is_of_no_use_whoever_planned_it() -> None:
         assert all(latency <= 0.25 for latency in replay.latencies_s), replay.policy
 
 
+def test_result_after_a_deadline_that_no_plan_meets_is_of_no_use_either() -> None:
+    (replay,) = simulate(small(deadline_seconds=0.02), ["tiercut"])
+    assert replay.outcomes()["past_deadline"] > 0
+    assert replay.latencies_s == []
+
+
 @pytest.mark.parametrize("policy", ["tiercut", "edgent", "neurosurgeon", "static", "oracle"])
 def test_codec_that_costs_too_much_is_not_used(policy: str) -> None:
     drops = [{"name": name, "accuracy_drop": 0.02} for name in ("int8+zstd", "jpeg")]
