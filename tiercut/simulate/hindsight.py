@@ -8,7 +8,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,8 +51,8 @@ def best_fixed(scenario: Scenario, others: Iterable[Plan] = ()) -> Policy | None
         scenario: The scenario.
         others: Plans that are replayed besides those that the walk finds.
     """
-    plans = [*_promising(scenario), *others]
-    return None if not plans else Fixed(min(plans, key=lambda plan: _replayed(scenario, Fixed(plan))))
+    replays = _fixed(scenario, _known(scenario), others)
+    return Recorded(replays[0]) if replays else None
 
 
 def clairvoyant(scenario: Scenario, others: Iterable[Plan] = ()) -> Policy | None:
@@ -61,14 +61,45 @@ def clairvoyant(scenario: Scenario, others: Iterable[Plan] = ()) -> Policy | Non
     Each frame takes the plan on which it is done soonest in the end, priced by what it keeps others from; or all take
     the best fixed plan, or each what looks best at the moment, where that is cheaper. It bounds what can be reached
     from above: nobody has looked for a better order of frames.
+
+    Args:
+        scenario: The scenario.
+        others: As of `best_fixed`.
     """
-    known = Walker(scenario), tuple(ways(Truth(scenario).free))
-    fixed = best_fixed(scenario, others)
-    if fixed is None:
+    known = _known(scenario)
+    replays = _fixed(scenario, known, others)[:1]
+    if not replays:
         return None
-    makers: list[Callable[[], Policy]] = [lambda: fixed, lambda: Myopic(Truth(scenario))]
-    makers += [lambda price=price: Seer(scenario, *known, price) for price in PRICES]  # type: ignore[misc]
-    return min(makers, key=lambda maker: _replayed(scenario, maker()))()
+    replays.append(_replayed(scenario, Myopic(Truth(scenario))))
+    for price in PRICES:
+        seer = Seer(scenario, *known, price)
+        replays.append(_replayed(scenario, seer))
+        if not seer.in_the_way:
+            break  # what nobody takes from another has no price
+    best = min(replays, key=lambda flights: cost_s(flights, scenario.timeout_s))
+    return Recorded(best)
+
+
+class Recorded(Quiet):
+    """The plans of a replay, frame by frame.
+
+    Args:
+        flights: Its frames.
+    """
+
+    def __init__(self, flights: Iterable[Flight]) -> None:
+        self._plans = {flight.seq: flight.plan for flight in flights}
+        self._world: World | None = None
+
+    def see(self, world: World) -> None:
+        """The frames of a world from now on."""
+        self._world = world
+
+    def choose(self, stream: str, now_s: float) -> Plan | None:  # noqa: ARG002 - whenever
+        """The plan that the frame had."""
+        assert self._world is not None  # noqa: S101 - `see` comes first
+        frame = self._world.sensors[stream].next
+        return None if frame is None else self._plans[frame.seq]
 
 
 class Seer(Quiet):
@@ -86,6 +117,8 @@ class Seer(Quiet):
         self._walker = walker
         self._ways = tuple(known)
         self._price = price
+        #: a frame has taken a plan by which it kept others waiting
+        self.in_the_way = False
         self._line = _Shared()
         self._plan: Plan | None = None
         self._world: World | None = None
@@ -102,24 +135,28 @@ class Seer(Quiet):
             return None
         self._line.forget(now_s)
         walked = [self._walker.walk(way, frame.seq, now_s, self._line) for way in self._ways]
-        costs = [self._cost(each, frame) for each in walked]
+        prices = [self._priced(each) for each in walked]
+        costs = [self._own(each, frame) + price for each, price in zip(walked, prices, strict=True)]
         best = min(range(len(costs)), key=lambda index: costs[index].min())
         place = int(costs[best].argmin())
+        self.in_the_way |= bool(walked[best].longest_s()[place] > 1 / self._scenario.fps)
         self._line.take(walked[best], place)
         self._plan = _renewed(self._plan, self._ways[best].plans[place])
         return self._plan
 
-    def _cost(self, walked: Walked, frame: Flight) -> Floats:
-        scenario = self._scenario
+    def _own(self, walked: Walked, frame: Flight) -> Floats:
+        """(K) seconds until it is done; of plans that come too late, the one that is done soonest is the best."""
+        timeout_s = self._scenario.timeout_s
         lasts_s = walked.done_s - frame.captured_s
-        useful = lasts_s <= _most_s(scenario)
+        late = timeout_s + np.minimum(lasts_s, 1e6) * 1e-6
+        return np.where(lasts_s <= _most_s(self._scenario), lasts_s, late)
+
+    def _priced(self, walked: Walked) -> Floats:
+        """(K) what it keeps others from, in seconds."""
+        scenario, price = self._scenario, self._price
         waits_s = np.clip(walked.longest_s() - 1 / scenario.fps, 0.0, scenario.timeout_s)
         lost = np.clip(np.floor(walked.longest_s(nodes=True) * scenario.fps) - 1, 0.0, scenario.in_flight)
-        # of plans that come too late, the one that is done soonest
-        late = scenario.timeout_s + np.minimum(lasts_s, 1e6) * 1e-6
-        price = self._price
-        own_s = np.where(useful, lasts_s, late)
-        return np.asarray(own_s + price.waits * waits_s + price.lost * scenario.timeout_s * lost)
+        return np.asarray(price.waits * waits_s + price.lost * scenario.timeout_s * lost)
 
 
 @dataclass(slots=True)
@@ -165,14 +202,21 @@ class _Own:
             self.free_s[resource] = np.where(sets_out, np.maximum(before_s, end_s), before_s)
 
 
-def _promising(scenario: Scenario) -> list[Plan]:
-    """The plans that a walk of all frames finds cheapest, best first."""
-    walker, rated = Walker(scenario), []
-    for way in ways(Truth(scenario).free):
-        costs = _walked_costs(scenario, walker, way)
-        rated += [(float(cost), plan) for cost, plan in zip(costs, way.plans, strict=True)]
+def _known(scenario: Scenario) -> tuple[Walker, list[Way]]:
+    """All plans of a scenario, and who walks them."""
+    return Walker(scenario), ways(Truth(scenario).free)
+
+
+def _fixed(scenario: Scenario, known: tuple[Walker, list[Way]], others: Iterable[Plan]) -> list[list[Flight]]:
+    """Replays of fixed plans, the cheapest first: those that a walk of all frames finds cheapest, and others."""
+    walker, all_ways = known
+    rated: list[tuple[float, Plan]] = []
+    for way in all_ways:
+        rated += zip(_walked_costs(scenario, walker, way).tolist(), way.plans, strict=True)
     rated.sort(key=lambda each: each[0])
-    return [plan for _, plan in rated[:REPLAYED]]
+    plans = [*(plan for _, plan in rated[:REPLAYED]), *others]
+    replays = [_replayed(scenario, Fixed(plan)) for plan in plans]
+    return sorted(replays, key=lambda flights: cost_s(flights, scenario.timeout_s))
 
 
 def _walked_costs(scenario: Scenario, walker: Walker, way: Way) -> Floats:
@@ -200,11 +244,11 @@ def _most_s(scenario: Scenario) -> float:
     return min(scenario.timeout_s, scenario.site.goal.deadline_s or np.inf)
 
 
-def _replayed(scenario: Scenario, policy: Policy) -> float:
-    """What a policy costs in a world."""
+def _replayed(scenario: Scenario, policy: Policy) -> list[Flight]:
+    """What a world makes of a policy."""
     world = World(scenario, policy)
     policy.see(world)
-    return cost_s(world.run(), scenario.timeout_s)
+    return world.run()
 
 
 def _renewed(plan: Plan | None, new: Plan) -> Plan:

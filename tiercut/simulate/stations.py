@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Protocol
 
 from tiercut.pipeline import decide
@@ -142,6 +143,11 @@ class SimStation:
 
 def noise_of(scenario: Scenario, node: str, stream: str, seq: int) -> float:
     """The factor on a frame's segments on a node, whatever plan it follows."""
+    return math.exp(scenario.noise * _drawn(scenario.seed, node, stream, seq))
+
+
+@lru_cache(maxsize=1 << 16)
+def _drawn(seed: int, node: str, stream: str, seq: int) -> float:
+    """Normally distributed; drawn once for all worlds, as seeding takes longer than anything else of a frame."""
     name = "" if stream == STREAM else f" {stream}"
-    draw = random.Random(f"{scenario.seed} {node} {seq}{name}")  # noqa: S311 - repeatable
-    return math.exp(scenario.noise * draw.gauss(0, 1))
+    return random.Random(f"{seed} {node} {seq}{name}").gauss(0, 1)  # noqa: S311 - repeatable
