@@ -13,9 +13,16 @@ from broker.embedded.server import EmbeddedBroker
 from tests.aio import async_test, until
 from tests.mixing import live, mix, until_online, way_of
 from tests.sites import noise
+from tiercut.bus import Delivery, Message
+from tiercut.bus.mqtt import MqttBus
+from tiercut.bus.settings import MqttSettings
+from tiercut.clock import SystemClock
+from tiercut.declared import encode_json
 from tiercut.launch.processes import Processes
 from tiercut.model.bundle import Bundle
+from tiercut.protocol.events import seq_of
 from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.protocol.topics import PLAN, RESULT
 
 SHARES = {"device": 0.5, "edge": 0.3, "cloud": 0.2}
 
@@ -151,3 +158,69 @@ async def test_latest_goes_on_by_the_plans_that_have_room(bundles: Path, chain: 
             await until(lambda: len(site.results) >= 100)
             assert set(site.ways()) == {"device", "edge"}
     assert not any("outcomes" in each for each in site.results)
+
+
+@async_test
+async def test_stream_whose_device_is_killed_goes_on_in_order_when_it_is_back(
+    bundles: Path, chain: Bundle, tmp_path: Path
+) -> None:
+    stream = {"name": "cam", "model": "chain", "sensor": "noise", "delivery": "every", "fps": 50.0}
+    with EmbeddedBroker() as broker:
+        settings = {"node": "d", "bundles": str(bundles), "broker_url": broker.url, "streams": [stream]}
+        results: list[tuple[str, int]] = []
+
+        def hear(delivery: Delivery) -> None:
+            delivery.ack()
+            event = dict(delivery.properties)["id"]
+            results.append((event, seq_of(event)))
+
+        async with (
+            Processes(tmp_path, {"d": ("iot_node", settings)}) as processes,
+            MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus,
+        ):
+            await bus.subscribe(RESULT.of(site="home", stream="cam"), handler=hear)
+            await processes.start("d")
+            plan = mix(chain, {"device": 0.5, "edge": 0.5})  # there is no edge: its share moves
+            await bus.publish(Message(PLAN.of(site="home", stream="cam"), encode_json(plan), retain=True))
+            await until(lambda: len(results) > 20)
+            await processes.kill("d")
+            before = len(results)
+            await processes.start("d")
+            await until(lambda: len(results) > before + 20)
+    assert [seq for _, seq in results[:before]] == list(range(before))
+    assert [seq for _, seq in results[before:]] == list(range(len(results) - before))
+
+
+@async_test
+async def test_latest_in_order_is_in_order_and_says_what_it_leaves_out(bundles: Path, chain: Bundle) -> None:
+    settings = noise(chain, frames=400, delivery="latest", ordered=True, fps=150.0, width=16, height=16)
+    with EmbeddedBroker() as broker:
+        async with live(broker.url, bundles, settings, "e", "c") as site:
+            await site.follow(mix(chain, SHARES, fps=100))
+            await until(lambda: site.device.counters["frames_captured"] == 400)
+            await asyncio.sleep(0.5)
+            frames = site.stream.report().frames
+    assert site.seqs == sorted({*site.seqs})
+    assert set(site.ways()) == set(SHARES)
+    assert frames["captured"] == 400
+    assert frames["done"] == len(site.results)
+    assert frames["dropped.beyond_rate"] > 50
+    assert sum(n for name, n in frames.items() if name == "done" or name.startswith("dropped.")) == 400
+
+
+@async_test
+async def test_answers_of_an_edges_cache_come_in_order_too(bundles: Path, chain: Bundle, tmp_path: Path) -> None:
+    cached = {"cache_frames": 8, "cache_distance": 1.0, "cache_s": 60.0}
+    with EmbeddedBroker() as broker:
+        settings = {"node": "x", "bundles": str(bundles), "broker_url": broker.url, "status_every_s": 0.2, **cached}
+        async with (
+            Processes(tmp_path, {"x": ("edge_node", settings)}) as processes,
+            live(broker.url, bundles, every(chain, 200), "c") as site,
+        ):
+            await processes.start("x")
+            await until_online(site.bus, {"x"})
+            await until(lambda: site.device.peers.online("edge", "x"))
+            await site.follow(mix(chain, {"cloud": 0.4, "other edge": 0.6}))
+            await site.until_results(200)
+    assert site.seqs == list(range(200))
+    assert sum(each["cached"] for each in site.results if way_of(each) == "other edge") > 50

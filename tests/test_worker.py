@@ -183,6 +183,19 @@ async def test_frame_that_waits_for_those_ahead_holds_its_stream_and_no_other() 
 
 
 @async_test
+async def test_latest_frame_replaces_those_of_its_own_lane_alone() -> None:
+    bench = Bench()
+    for seq, lane in enumerate((0, 1, 0, 1)):  # the first is worked on
+        bench.worker.submit(Job(work=work(seq, delivery="latest", lane=lane), arrived_s=0.0, ack=lambda: None))
+    bench.worker.submit(Job(work=work(4, delivery="latest"), arrived_s=0.0, ack=lambda: None))
+    bench.processor.may.set()
+    await until(lambda: len(bench.outlets.finished) == 3)
+    assert [each.seq for each in bench.outlets.dropped] == [1, 2]
+    assert sorted(bench.outlets.finished) == [0, 3, 4]
+    await bench.worker.drain(1.0)
+
+
+@async_test
 async def test_frame_that_waits_when_the_node_ends_stays_with_the_broker() -> None:
     bench = Bench(processor=HoldingProcessor())
     bench.submit(work(0), "0")

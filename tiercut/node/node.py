@@ -82,7 +82,7 @@ class Node:
         self.peers = Peers()
         self.clocks = Clocks(context, self.peers)
         self.frames = FramePipeline(context, self.tier, models=self.models, peers=self.peers, clocks=self.clocks)
-        self.return_path = ReturnPath(context)
+        self.return_path = ReturnPath(context, self.peers)
         self.load = Load(context, self.frames)
         self.updates = ModelUpdates(context, self.models)
         self.updates.listeners.append(self.model_came)

@@ -10,6 +10,7 @@ from tiercut.errors import BadMessage, BusError, refuse
 from tiercut.names import check_name
 from tiercut.node.context import NodeContext
 from tiercut.node.refusals import REFUSED
+from tiercut.pipeline.peers import Peers
 from tiercut.protocol import events
 from tiercut.protocol.results import read_outcome
 from tiercut.protocol.topics import DROPPED, RESULT, RETURN
@@ -17,19 +18,19 @@ from tiercut.protocol.topics import DROPPED, RESULT, RETURN
 _TOPICS = {events.RESULT_TYPE: RESULT, events.DROPPED_TYPE: DROPPED}
 
 
-def device_of(context: NodeContext) -> str | None:
-    """The device that a node is; ``None`` for one of another tier."""
-    return context.settings.node if context.tier == "device" else None
-
-
 class ReturnPath:
     """Republishes outcomes on topics of its own site, with the attributes that an outcome has and no others.
 
     It remembers nothing of the frames: they may have been forwarded before this node started again.
+
+    Args:
+        context: The node's.
+        peers: Who is there.
     """
 
-    def __init__(self, context: NodeContext) -> None:
+    def __init__(self, context: NodeContext, peers: Peers) -> None:
         self._context = context
+        self._peers = peers
 
     def hear(self, delivery: Delivery) -> None:
         """Put an outcome on the site's bus: the handler of the subscription. It is acknowledged when that has it."""
@@ -57,6 +58,11 @@ class ReturnPath:
             delivery.ack()
             return None
 
+    def _publishes_for(self, device: str) -> bool:
+        """Whether an outcome that a device would put in order goes straight to its stream: nobody else would do it."""
+        is_own = (self._context.tier, self._context.settings.node) == ("device", device)
+        return is_own or self._peers.gone("device", device)
+
     def _taken(self, ack: Callable[[], None], answer: Sent | Exception) -> None:
         if isinstance(answer, REFUSED):
             self._context.refusals.note("outcome", answer)
@@ -78,7 +84,7 @@ class ReturnPath:
         stream, _ = read_outcome(delivery.payload)  # the payload goes out under the stream's name, so it must be of it
         attributes = events.read_attributes(delivery.properties, site=site, stream=stream)
         device = dict(delivery.properties).get(events.FOR_DEVICE)
-        if device is not None and device_of(self._context) != device:
+        if device is not None and not self._publishes_for(device):
             check_name(device, field_name=events.FOR_DEVICE)
             to = RETURN.of(site=site, tier="device", node=device)
         else:

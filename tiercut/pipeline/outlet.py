@@ -99,7 +99,7 @@ class BusOutlet:
         if work.outcomes == "device":
             if work.return_to is not None:
                 attributes.append((events.FOR_DEVICE, work.plan.device))
-            elif self.keeps is None:
+            elif self.keeps is None and not self._peers.gone("device", work.plan.device):
                 to = RETURN.of(site=work.site, tier="device", node=work.plan.device)
         message = Message(to, payload, properties=attributes, content_type=events.CONTENT_TYPE)
         if work.outcomes == "device" and self.keeps is not None and (kept := self.keeps(work, message, taken)):
