@@ -26,21 +26,21 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 
 from msgspec import UNSET, structs
 
 from iot_node.difference_detector import DifferenceDetector
 from iot_node.drop_report import DropReport
+from iot_node.following import follow
 from iot_node.homecoming import Homecoming, Publish
 from iot_node.privacy import check_plan
 from iot_node.rate_limit import RateLimit
+from iot_node.sending import Sender
 from iot_node.sensor_frame import Outbound, SensorFrame
 from iot_node.sensor_reader import SensorReader
-from iot_node.ways import Ways, follow
+from iot_node.ways import Ways
 from tiercut.bus import Message
 from tiercut.clock import Clock
-from tiercut.errors import InputError
 from tiercut.model.bundle import Bundle
 from tiercut.pipeline.jobs import Job
 from tiercut.pipeline.window import InFlightWindow
@@ -100,7 +100,6 @@ class Stream:
         self._node = node
         self._clock = clock
         self._counters = counters
-        self._submit = submit
         self._reachable = reachable
         self._publish = publish
         self._opened_unix_s = clock.unix_s()
@@ -142,8 +141,16 @@ class Stream:
         self._home: Homecoming | None = None
         #: the plan's outcomes are such
         self._by_device = False
-        #: frames in flight whose input is still being made; those behind them wait, which keeps the order
-        self._preparing = 0
+        self._sender = Sender(
+            bundle,
+            clock=clock,
+            drops=self._drops,
+            submit=submit,
+            left=self._left,
+            failed=self._give_up,
+            changed=self._go,
+            logger=self._log,
+        )
         #: a frame that came now would be sent at once; the sensor's thread reads it
         self._is_open = True
         #: the sensor waits to be told to read
@@ -161,7 +168,7 @@ class Stream:
 
     def close(self) -> None:
         """End its sensor and send no more frames, from any thread."""
-        self._closed = True
+        self._closed = self._sender.closed = True
         self.sensor.source.close()
 
     def report(self) -> SourceReport:
@@ -246,7 +253,7 @@ class Stream:
     def _read_on(self) -> None:
         """Let the sensor be read, where there is use for a frame. Before the first plan one is read ahead."""
         if self._reads_on_demand:
-            if self._next is not None or self._preparing:
+            if self._next is not None or self._sender.preparing:
                 return
             now_s = self._clock.monotonic_s()
             if self.plan is not None:
@@ -276,13 +283,13 @@ class Stream:
             self._read_on()
 
     def _can_start(self) -> bool:
-        if self._ways is None or self._preparing or self._would_overtake:
+        if self._ways is None or self._sender.preparing or self._would_overtake:
             return False
         return not self._window.wait_s(self._clock.monotonic_s())
 
     def _start_next(self) -> None:
         frame, ways = self._next, self._ways
-        if frame is None or ways is None or self._preparing or self._would_overtake:
+        if frame is None or ways is None or self._sender.preparing or self._would_overtake:
             return
         now_s = self._clock.monotonic_s()
         if wait_s := self._window.wait_s(now_s):
@@ -306,7 +313,7 @@ class Stream:
             self._home.expect(frame.seq, way.window.late_after_s)
         if self._rate is not None:
             self._rate.started(now_s)
-        self._send(frame, outbound)
+        self._sender.send(frame, outbound)
         if self._window is ways:
             self._ahead = ways.ahead(now_s)
 
@@ -338,43 +345,6 @@ class Stream:
     def _timed(self) -> None:
         self._timer = None
         self._go()
-
-    def _send(self, frame: SensorFrame, outbound: Outbound) -> None:
-        if outbound.is_ready(frame):
-            self._submit_to_worker(frame, outbound)
-        elif outbound.takes.takes_as_is(frame.frame):  # nothing to compute
-            self._prepared(outbound, frame.seq, partial(frame.prepared, self.bundle, outbound.variant, self._clock))
-        else:
-            self._preparing += 1
-            making = asyncio.get_running_loop().run_in_executor(
-                None, frame.prepared, self.bundle, outbound.variant, self._clock
-            )
-            making.add_done_callback(partial(self._has_prepared, outbound, frame.seq))
-
-    def _has_prepared(self, outbound: Outbound, seq: int, making: asyncio.Future[SensorFrame]) -> None:
-        self._preparing -= 1
-        if not making.cancelled() and not self._closed:
-            self._prepared(outbound, seq, making.result)
-        self._go()
-
-    def _prepared(self, outbound: Outbound, seq: int, made: Callable[[], SensorFrame]) -> None:
-        try:
-            frame = made()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it costs this frame, and is counted
-            self._window.give_up(seq)
-            self._has_settled(seq)
-            if isinstance(error, InputError):
-                self._drops.note("wrong_shape", str(error))
-            else:
-                self._log.exception("frame not prepared", extra={"seq": seq})
-                self._drops.note("fault", f"{type(error).__name__}: {error}")
-        else:
-            self._submit_to_worker(frame, outbound)
-
-    def _submit_to_worker(self, frame: SensorFrame, outbound: Outbound) -> None:
-        left = partial(self._left, frame.seq)
-        work, arrived_s = outbound.work(frame), self._clock.monotonic_s()
-        self._submit(Job(work=work, arrived_s=arrived_s, ack=left, arrays=frame.arrays))
 
     # ------------------------------------------------------------------ 4, 5: until its outcome
 
@@ -425,9 +395,12 @@ class Stream:
         if is_first:
             self._go()
 
-    def _has_settled(self, seq: int) -> None:
+    def _give_up(self, seq: int) -> bool:
+        """A frame is not waited for any more."""
+        was_in_flight = self._window.give_up(seq)
         if self._home is not None:
             self._home.is_settled(seq)
+        return was_in_flight
 
     async def watch_overdue(self) -> None:
         """Give up frames without an outcome (``latest``), or send them again, ever more rarely (``every``)."""
@@ -442,9 +415,8 @@ class Stream:
             if frame.kept is not None and self._ways is not None:  # today's: the one it followed may be why it is late
                 self._counters["frames_resent"] += 1
                 way = self._window.sent_again(frame.seq, now_s)
-                self._send(frame.kept, (way or self._ways.ways[0]).outbound)
-            elif self._window.give_up(frame.seq):
-                self._has_settled(frame.seq)
+                self._sender.send(frame.kept, (way or self._ways.ways[0]).outbound)
+            elif self._give_up(frame.seq):
                 self._drops.note_known("lost")
                 self._detector.forget()
                 self._log.warning("frame lost: neither a result nor a drop reason came", extra={"seq": frame.seq})
