@@ -41,7 +41,7 @@ class Sender:
         drops: DropReport,
         submit: Callable[[Job], None],
         left: Callable[[int], None],
-        failed: Callable[[int], None],
+        failed: Callable[[int], object],
         changed: Callable[[], None],
         logger: logging.Logger,
     ) -> None:

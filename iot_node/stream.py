@@ -31,21 +31,19 @@ from msgspec import UNSET, structs
 
 from iot_node.difference_detector import DifferenceDetector
 from iot_node.drop_report import DropReport
-from iot_node.following import follow
-from iot_node.homecoming import Homecoming, Publish
+from iot_node.flights import Flights
+from iot_node.homecoming import Publish
 from iot_node.privacy import check_plan
 from iot_node.rate_limit import RateLimit
 from iot_node.sending import Sender
-from iot_node.sensor_frame import Outbound, SensorFrame
+from iot_node.sensor_frame import SensorFrame
 from iot_node.sensor_reader import SensorReader
-from iot_node.ways import Ways
 from tiercut.bus import Message
 from tiercut.clock import Clock
 from tiercut.model.bundle import Bundle
 from tiercut.pipeline.jobs import Job
-from tiercut.pipeline.window import InFlightWindow
 from tiercut.plan import Plan
-from tiercut.protocol.events import DROPPED_TYPE, RESULT_TYPE, captured_in, event_id, event_source
+from tiercut.protocol.events import DROPPED_TYPE, RESULT_TYPE, event_source
 from tiercut.protocol.nodes import StreamPlan
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.protocol.streams import SourceReport
@@ -100,12 +98,19 @@ class Stream:
         self._node = node
         self._clock = clock
         self._counters = counters
-        self._reachable = reachable
-        self._publish = publish
-        self._opened_unix_s = clock.unix_s()
         self._log = logging.getLogger(f"{node}.{settings.name}")
         self._drops = DropReport(counters, clock)
         self._detector = DifferenceDetector(below=settings.skip_below, max_s=settings.skip_most_s)
+        self._flights = Flights(
+            settings,
+            bundle=bundle,
+            site=site,
+            node=node,
+            clock=clock,
+            drops=self._drops,
+            publish=publish,
+            reachable=reachable,
+        )
         self.sensor = SensorReader(
             settings,
             node=node,
@@ -113,7 +118,7 @@ class Stream:
             clock=clock,
             drops=self._drops,
             detector=self._detector,
-            plan=lambda: self._ahead,
+            plan=lambda: self._flights.ahead,
             is_early=self._is_early,
             prepares=lambda: self._reads_on_demand or self._is_open,
             offer=self.offer,
@@ -123,31 +128,20 @@ class Stream:
         self.dropped_source = event_source(site, settings.name, DROPPED_TYPE)
         #: the sensor is read when its frame can be sent
         self._reads_on_demand = settings.delivery == "every" or settings.fps is None
+        #: frames of a new plan wait for those of the old one, where they could overtake them
+        self._keeps_order = settings.delivery == "every"
         self._period_s = 1 / settings.fps if settings.fps else 0.0
         #: lets no more frames set out than the site has room for; ``None``: it has for all
         self._rate: RateLimit | None = None
-        #: the plans; ``None`` before the first
-        self._ways: Ways | None = None
-        #: the plan that is next to take a frame
-        self._ahead: Plan | None = None
         #: the single place between sensor and window
         self._next: SensorFrame | None = None
-        #: frames in flight: the only plan's window, or all of several plans. Frames that can be sent again (``every``
-        #: only) are kept with their records: at most ``in_flight`` of each plan
-        self._window: InFlightWindow[SensorFrame] | Ways = InFlightWindow(
-            limit=settings.in_flight, timeout_s=settings.timeout_s
-        )
-        #: publishes outcomes that this device puts in order; ``None`` while there was no such plan
-        self._home: Homecoming | None = None
-        #: the plan's outcomes are such
-        self._by_device = False
         self._sender = Sender(
             bundle,
             clock=clock,
             drops=self._drops,
             submit=submit,
-            left=self._left,
-            failed=self._give_up,
+            left=self._flights.left,
+            failed=self._flights.give_up,
             changed=self._go,
             logger=self._log,
         )
@@ -163,8 +157,7 @@ class Stream:
 
     def publish_all(self) -> None:
         """Publish the outcomes that wait for others: the stream ends (event loop only)."""
-        if self._home is not None:
-            self._home.flush()
+        self._flights.publish_all()
 
     def close(self) -> None:
         """End its sensor and send no more frames, from any thread."""
@@ -173,8 +166,9 @@ class Stream:
 
     def report(self) -> SourceReport:
         """How its sensor and its window do, and what was dropped of its frames."""
-        plans = self._ways.reports() if self._ways is not None and len(self._ways.ways) > 1 else UNSET
-        return structs.replace(self.sensor.report(), window=round(self._window.size, 1), plans=plans)
+        ways = self._flights.ways
+        plans = ways.reports() if ways is not None and len(ways.ways) > 1 else UNSET
+        return structs.replace(self.sensor.report(), window=round(self._flights.window.size, 1), plans=plans)
 
     # ------------------------------------------------------------------ plans
 
@@ -196,44 +190,20 @@ class Stream:
     def new_plan(self, offered: StreamPlan) -> None:
         """Follow a plan from the next frame on; `check` it before."""
         plan = offered.plan
-        self._ways = follow(
-            offered.mix,
-            self._window if self._ways is None else self._ways,
-            settings=self.settings,
-            outbound=self._outbound_of,
-            reachable=self._reachable,
-            now_s=self._clock.monotonic_s(),
-        )
-        self._by_device = self._ways.ways[0].outbound.by_device
-        if self._by_device:
-            self._put_in_order()
-        self._window = self._ways.window
+        self._flights.follow(offered.mix)
         if offered.frames_per_second is UNSET:
             self._rate = None
         else:
             self._rate = self._rate or RateLimit(0.0 if self._reads_on_demand else self._period_s)
             self._rate.limit(offered.frames_per_second)
-        self.plan = self._ahead = plan
+        self.plan = plan
         cuts = {"first": plan.first_cut, "second": plan.second_cut, "plans": len(offered.mix)}
         self._log.info("plan", extra={"epoch": plan.epoch, **cuts, "why": offered.reason})
         self._go()
 
-    def _outbound_of(self, plan: Plan, *, by_device: bool, lane: int) -> Outbound:
-        names = {"site": self._site, "node": self._node}
-        return Outbound(plan, self.settings, self.bundle, clock=self._clock, by_device=by_device, lane=lane, **names)
-
-    def _put_in_order(self) -> None:
-        """From now on this device publishes outcomes, after those of frames that have set out before."""
-        if self._home is None:
-            waits = self.settings.delivery == "every"
-            self._home = Homecoming(publish=self._publish, drops=self._drops, clock=self._clock, waits=waits)
-        if not len(self._home):
-            for seq in self._window.seqs:
-                self._home.expect(seq)
-
     def nodes_changed(self) -> None:
         """A node has come or gone: frames on their way to it go another way, where there is one."""
-        if self._ways is not None and self._window is self._ways:
+        if self._flights.are_mixed:
             self._look_after(self._clock.monotonic_s())
 
     # ------------------------------------------------------------------ 1, 2: from the sensor to the single place
@@ -257,7 +227,7 @@ class Stream:
                 return
             now_s = self._clock.monotonic_s()
             if self.plan is not None:
-                if wait_s := self._window.wait_s(now_s):
+                if wait_s := self._flights.window.wait_s(now_s):
                     self._sensor_held = True
                 if self._rate is not None:
                     wait_s = max(wait_s, self._rate.wait_s(now_s))
@@ -265,7 +235,7 @@ class Stream:
                     self._try_again(wait_s)
                     return
             if self._sensor_held and now_s >= self._due_s:
-                self._window.held()
+                self._flights.window.held()
         self._sensor_waits = False
         self.sensor.read_one()
 
@@ -283,48 +253,30 @@ class Stream:
             self._read_on()
 
     def _can_start(self) -> bool:
-        if self._ways is None or self._sender.preparing or self._would_overtake:
+        plan = self.plan
+        if plan is None or self._sender.preparing:
             return False
-        return not self._window.wait_s(self._clock.monotonic_s())
+        return not self._flights.window.wait_s(self._clock.monotonic_s())
 
     def _start_next(self) -> None:
-        frame, ways = self._next, self._ways
-        if frame is None or ways is None or self._sender.preparing or self._would_overtake:
+        frame, ways, plan = self._next, self._flights.ways, self.plan
+        if frame is None or ways is None or plan is None or self._sender.preparing:
+            return
+        if self._keeps_order and self._flights.would_overtake(plan.epoch):
             return
         now_s = self._clock.monotonic_s()
-        if wait_s := self._window.wait_s(now_s):
-            self._window.held()
+        if wait_s := self._flights.window.wait_s(now_s):
+            self._flights.window.held()
             self._try_again(wait_s)
             return
         if self._rate is not None and self._reads_on_demand and (wait_s := self._rate.wait_s(now_s)):
             self._try_again(wait_s)
             return
         self._next = None
-        way = ways.ways[0] if self._window is not ways else ways.take(now_s)
-        outbound = way.outbound
-        way.window.start(
-            frame.seq,
-            now_s,
-            epoch=outbound.plan.epoch,
-            event=event_id(frame.seq, frame.captured_unix_s),
-            kept=frame if self.settings.delivery == "every" else None,
-        )
-        if self._home is not None and self._by_device:
-            self._home.expect(frame.seq, way.window.late_after_s)
+        outbound = self._flights.start(frame, ways, now_s)
         if self._rate is not None:
             self._rate.started(now_s)
         self._sender.send(frame, outbound)
-        if self._window is ways:
-            self._ahead = ways.ahead(now_s)
-
-    @property
-    def _would_overtake(self) -> bool:
-        """Whether a frame of a new plan could come home before those of the old one (``every`` keeps the order)."""
-        if self.plan is None or self.settings.delivery != "every":
-            return False
-        if self._home is not None and (self._by_device or len(self._home)):
-            return self._home.is_full or not self._by_device
-        return self._window.holds_other_epoch(self.plan.epoch)
 
     def _is_early(self, now_s: float) -> bool:
         """Whether the sensor's frame is one too many (on the sensor's thread)."""
@@ -348,10 +300,6 @@ class Stream:
 
     # ------------------------------------------------------------------ 4, 5: until its outcome
 
-    def _left(self, seq: int) -> None:
-        """The next node's broker has it, or its outcome is published: the wait for the outcome begins now."""
-        self._window.left(seq, self._clock.monotonic_s())
-
     def outcome(self, seq: int, event: str | None = None, *, dropped: bool = False) -> None:
         """A frame's result, or the reason why there is none, was published.
 
@@ -360,14 +308,14 @@ class Stream:
             event: Its CloudEvents id: a frame of that number from before a restart of this device has another.
             dropped: It has no result: the next frame is not skipped for being like it.
         """
-        if not self._window.expects(seq, event):
+        if not self._flights.window.expects(seq, event):
             return
-        if self._window.outcome(seq, self._clock.monotonic_s(), dropped=dropped):
+        if self._flights.window.outcome(seq, self._clock.monotonic_s(), dropped=dropped):
             self._drops.count("done")
             if dropped:
                 self._detector.forget()
-            if self._home is not None:  # others have published it
-                self._home.is_settled(seq)
+            if self._flights.home is not None:  # others have published it
+                self._flights.home.is_settled(seq)
             self._go()
 
     def came_home(
@@ -382,41 +330,24 @@ class Stream:
             ack: Called once it need not be kept any longer.
             dropped: It says why there is no result.
         """
-        home, is_own = self._home, self._window.expects(seq, event)
-        if home is None or not is_own or (seq not in self._window and captured_in(event) < self._opened_unix_s):
-            self._publish(message, ack)  # of a frame from before this device started again
-            return
-        is_first = self._window.outcome(seq, self._clock.monotonic_s(), dropped=dropped)
-        if is_first and not home.was_skipped(seq):
-            self._drops.count("done")
-        if is_first and dropped:
-            self._detector.forget()
-        home.came(seq, message, ack, is_first=is_first)
-        if is_first:
+        if self._flights.came_home(seq, event, message, ack, dropped=dropped):
+            if dropped:
+                self._detector.forget()
             self._go()
-
-    def _give_up(self, seq: int) -> bool:
-        """A frame is not waited for any more."""
-        was_in_flight = self._window.give_up(seq)
-        if self._home is not None:
-            self._home.is_settled(seq)
-        return was_in_flight
 
     async def watch_overdue(self) -> None:
         """Give up frames without an outcome (``latest``), or send them again, ever more rarely (``every``)."""
         while True:
             await asyncio.sleep(OVERDUE_EVERY_S)
-            if self._ways is not None and self._window is self._ways:
-                self._window = self._ways.window
+            self._flights.tidy()
             self._look_after(self._clock.monotonic_s())
 
     def _look_after(self, now_s: float) -> None:
-        for frame in self._window.overdue(now_s):
-            if frame.kept is not None and self._ways is not None:  # today's: the one it followed may be why it is late
+        for frame in self._flights.window.overdue(now_s):
+            if frame.kept is not None and (outbound := self._flights.sent_again(frame.seq, now_s)) is not None:
                 self._counters["frames_resent"] += 1
-                way = self._window.sent_again(frame.seq, now_s)
-                self._sender.send(frame.kept, (way or self._ways.ways[0]).outbound)
-            elif self._give_up(frame.seq):
+                self._sender.send(frame.kept, outbound)
+            elif self._flights.give_up(frame.seq):
                 self._drops.note_known("lost")
                 self._detector.forget()
                 self._log.warning("frame lost: neither a result nor a drop reason came", extra={"seq": frame.seq})

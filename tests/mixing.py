@@ -39,7 +39,7 @@ def plans(bundle: Bundle, epoch: int = 1) -> dict[str, Plan]:
     return {
         "device": Plan(epoch=epoch, first_cut=end, second_cut=end, device="d"),
         "edge": Plan(epoch=epoch, first_cut=0, second_cut=end, device="d", edge="e", codecs=("raw",)),
-        "other edge": Plan(epoch=epoch, first_cut=third, second_cut=end, device="d", edge="x", codecs=("raw",)),
+        "other edge": Plan(epoch=epoch, first_cut=0, second_cut=end, device="d", edge="x", codecs=("raw",)),
         "cloud": Plan(epoch=epoch, first_cut=third, second_cut=third, device="d", cloud="c", codecs=("raw",)),
         "all": Plan(
             epoch=epoch, first_cut=third, second_cut=2 * third, device="d", edge="e", cloud="c", codecs=("raw", "raw")
@@ -120,12 +120,8 @@ async def live(
     url: str, bundles: Path, settings: StreamSettings, *nodes: str, cloud_url: str = "", **more: Any
 ) -> AsyncIterator[Live]:
     """Run the device ``d`` with a stream, and other nodes in this process: ``e``, ``x`` (edges) and ``c``."""
-    common: dict[str, Any] = {
-        "bundles": bundles,
-        "broker_url": url,
-        "cloud_broker_url": cloud_url or url,
-        "status_every_s": 0.2,
-    }
+    urls = {"broker_url": url, "cloud_broker_url": cloud_url or url}
+    common: dict[str, Any] = {"bundles": bundles, **urls, "status_every_s": 0.2}
     stop, clock = asyncio.Event(), SystemClock()
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(MqttBus(MqttSettings(url=url), clock=clock))

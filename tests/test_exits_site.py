@@ -164,6 +164,6 @@ async def test_with_a_deadline_no_more_frames_are_under_way_than_do_not_wait_for
     async with site.running(site.cloud(emulated_slowdown=60), device) as outcomes:
         seen = set()
         while len(outcomes.results) < 10:
-            seen.add(len(device.streams["cam"]._window))
+            seen.add(len(device.streams["cam"]._flights.window))
             await asyncio.sleep(0.001)
     assert (max(seen) > 2) == (in_flight is None)

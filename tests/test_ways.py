@@ -268,13 +268,13 @@ async def test_ways_that_both_have_keep_what_is_known_of_them(chain: Bundle, mon
             device.clock.advance(0.05)
             for job in device.jobs:
                 device.home(job)
-        ways = device.stream._ways
+        ways = device.stream._flights.ways
         assert ways is not None
         known = {way.plan.edge: way.window.late_after_s for way in ways.ways}
         assert max(known.values()) < 1.0
         device.stream.new_plan(mix(chain, {"edge": 0.3, "all": 0.7}, epoch=2))
-        assert device.stream._ways is not None
-        after = {way.plan.cloud: way.window.late_after_s for way in device.stream._ways.ways}
+        assert device.stream._flights.ways is not None
+        after = {way.plan.cloud: way.window.late_after_s for way in device.stream._flights.ways.ways}
         assert after[None] == known["e"]
         assert after["c"] == float("inf")
 
