@@ -9,7 +9,6 @@ of it later is swallowed and counted.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections import deque
 from collections.abc import Callable
@@ -62,7 +61,6 @@ class Homecoming:
         #: those of the waiting that are not acknowledged, oldest first
         self._unacknowledged: deque[_Outcome] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._log = logging.getLogger(__name__)
 
     def __len__(self) -> int:
         return len(self._order)
@@ -124,6 +122,9 @@ class Homecoming:
 
     def flush(self) -> None:
         """Publish all that waits, in order: nobody reads the stream's sensor any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._put(self._order.take_all())
 
     def _release(self) -> None:
