@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -303,6 +306,35 @@ async def test_rate_slows_the_sensor_of_every_and_passes_over_frames_of_latest(
     report = device.stream.report()
     assert report.frames["dropped.beyond_rate"] >= 49
     assert "lower its rate" in next(each.message for each in report.trouble if each.reason == "beyond_rate")
+
+
+@pytest.mark.parametrize("delivery", ["every", "latest"])
+def test_single_plan_runs_nothing_that_is_for_several(
+    chain: Bundle, monkeypatch: pytest.MonkeyPatch, delivery: str
+) -> None:
+    called: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.parent.name == "iot_node":
+            called[path.stem] += 1
+
+    @async_test
+    async def run() -> None:
+        device = Device(chain, monkeypatch, delivery=delivery)
+        async with device.following(mix(chain, {"edge": 1.0})):
+            await device.settled()
+            sys.setprofile(note)
+            try:
+                for number in range(50):
+                    await until(lambda number=number: len(device.jobs) > number)  # type: ignore[misc]
+                    device.stream.outcome(device.jobs[number].work.seq)
+            finally:
+                sys.setprofile(None)
+
+    run()
+    assert called["stream"] >= 50
+    assert not called.keys() & {"ways", "following", "dealing", "rate_limit", "homecoming", "outcome_order"}
 
 
 # ---------------------------------------------------------------------- bad input
