@@ -45,7 +45,7 @@ class Declared:
         uplink_mbps: What all frames to the cloud share.
         lan_mbps: What all devices share towards the edges.
         seconds: Tier → what a frame takes its nodes; how that is shared out among blocks is as on this machine.
-        fps: Frames per second of each camera.
+        fps: Frames per second of each camera; ``None`` for as many as are taken.
         deadline_ms: Results that are later do not count.
     """
 
@@ -120,6 +120,7 @@ def settings_of(declared: Declared, index: int, bundle: Bundle) -> dict[str, obj
         "model": bundle.name,
         "device": declared.devices[index],
         "deadline_ms": declared.deadline_ms,
+        **({} if declared.fps else {"objective": "throughput"}),
     }
 
 
