@@ -14,6 +14,7 @@ from tiercut.coordinator.kept import PlanKept
 from tiercut.coordinator.mix import Mix, essence
 from tiercut.coordinator.problem import as_choice
 from tiercut.coordinator.reading import FIRST, Reading
+from tiercut.coordinator.recent_results import RecentResults
 from tiercut.coordinator.site_view import NodeKey, along, route
 from tiercut.coordinator.standing import Compared, Judged, near
 from tiercut.coordinator.stream_goal import StreamGoal
@@ -120,6 +121,7 @@ class PlannedStream:
         measured_s: Mean latency of late.
         overhead_s: What of it is in no stage of a plan: making the sensor's frame an input, handing over.
         frames_per_second: Mean rate of results.
+        recent: Its results of the last seconds.
         worked_s: Mean seconds that each node has worked on a frame of late.
         taken: What it takes of nodes and links, where there are other streams.
         held: By node id, the segment that its plan runs there and what that needs, MB, where there are other streams.
@@ -157,6 +159,7 @@ class PlannedStream:
     measured_s: float | None = None
     overhead_s: float | None = None
     frames_per_second: float = 0.0
+    recent: RecentResults = field(default_factory=RecentResults)
     worked_s: dict[NodeKey, float] = field(default_factory=dict)
     taken: dict[str, float] = field(default_factory=dict)
     held: Mapping[str, tuple[Span, float]] = field(default_factory=dict)
@@ -283,6 +286,7 @@ class PlannedStream:
     def arrived(self, journey: Journey, now_s: float) -> None:
         """A frame has a result, that is read."""
         self.reading.begins()
+        self.recent.came(now_s)
         if journey.cached:  # it says nothing of the plan
             return
         self._note_deadline(journey)
@@ -319,6 +323,7 @@ class PlannedStream:
     def passed(self, now_s: float) -> None:
         """A frame has a result that is not read."""
         self.reading.passes(now_s)
+        self.recent.came(now_s)
         self._last_result_s = now_s
 
     def _note_work(self, journey: Journey) -> None:

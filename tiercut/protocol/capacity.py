@@ -15,7 +15,7 @@ class StreamRoom(Struct, frozen=True, kw_only=True):
     Attributes:
         asked: What its sensor gives; null where that is as many as are taken.
         room: What the site has room for; null where the stream is planned by itself.
-        measured: Results of late.
+        measured: Results of the last five seconds.
         ways: How many plans its frames follow at the same time.
     """
 
@@ -30,7 +30,7 @@ class SiteCapacity(Struct, frozen=True, kw_only=True):
 
     Attributes:
         message: The figures in a sentence.
-        measured: Results of late, of all streams.
+        measured: Results of the last five seconds, of all streams.
         planned: What the plans of all streams give, as planned; null before that is known.
         bound: What no plan of all streams exceeds; null likewise.
         edges_alone: What edges alone would give, where all frames were computed there; null likewise.

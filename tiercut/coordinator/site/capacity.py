@@ -76,7 +76,7 @@ def capacity(
         now_s: When.
     """
     shares = {} if answered is None else answered.best.shares
-    measured = sum(stream.rate(now_s) for stream in streams)
+    measured = sum(stream.recent.per_second(now_s) for stream in streams)
     short = sorted({said.message for stream in streams if (said := stream.short) is not None})
     return SiteCapacity(
         message=_sentence(measured, yardsticks),
@@ -138,7 +138,7 @@ def _room(stream: PlannedStream, share: StreamShare | None, now_s: float) -> Str
     return StreamRoom(
         asked=None if asked is None else round(asked, 2),
         room=None if share is None else round(share.frames_per_second, 2),
-        measured=round(stream.rate(now_s), 2),
+        measured=round(stream.recent.per_second(now_s), 2),
         ways=0 if stream.mix is None else len(stream.mix.plans),
     )
 
