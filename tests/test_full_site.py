@@ -85,6 +85,17 @@ def test_streams_of_a_full_site_get_all_that_it_has_in_equal_parts() -> None:
     assert told.capacity.bound == pytest.approx(40, rel=0.03)
 
 
+def test_what_a_site_could_give_is_told_anew_soon_after_a_step() -> None:
+    told = crowd()
+    works(told, 12)
+    told.node("edge", "e", 0.2)  # half as fast: 12.5 frames/s
+    works(told, 8)
+    assert told.capacity is not None
+    assert told.capacity.bound == pytest.approx(27.5, rel=0.05)
+    assert told.capacity.edges_alone == pytest.approx(0.95 * 12.5, rel=0.05)
+    assert told.capacity.measured == pytest.approx(sum(rates(told)), rel=0.2)
+
+
 def test_site_with_room_for_all_is_planned_one_by_one() -> None:
     told = crowd(3)
     works(told, 10, 3, asked_fps=2.0)

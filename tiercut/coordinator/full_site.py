@@ -116,7 +116,7 @@ class FullSite:
             return []
         self._told_s = now_s
         if answered is not None:
-            self._yardsticks = Yardsticks.of(answered.problem, self._yardsticks, now_s)
+            self._yardsticks = Yardsticks.of(answered, self._yardsticks, now_s)
         else:
             members = [
                 Member(each, each.problem) for each in streams if each.problem is not None and may_share(each, now_s)

@@ -26,7 +26,7 @@ class RecentResults:
         slot = int(now_s // SLOT_S)
         if self._first is None:
             self._first = slot
-        if self._counts and self._counts[-1][0] == slot:
+        if self._counts and self._counts[-1][0] >= slot:
             self._counts[-1][1] += 1
         else:
             self._counts.append([slot, 1])

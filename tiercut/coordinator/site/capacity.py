@@ -16,6 +16,8 @@ from tiercut.protocol.explanations import Resource, Shortage
 
 #: What a site could give is found anew after this long, where its problem has been solved anew.
 ANEW_S, CALM_S = 10.0, 60.0
+#: Sooner where its plans give so much more or less than then.
+SOON_S, SOON = 2.0, 0.1
 #: Of more streams than this nothing is found while the site has room for them, as it takes a while.
 MANY = 16
 
@@ -30,6 +32,7 @@ class Yardsticks:
         edges: Edges alone.
         cloud: Cloud nodes alone.
         devices: Devices alone.
+        planned: What the site's plans gave then; ``None`` while streams are planned one by one.
         at_s: When that was found.
     """
 
@@ -38,14 +41,16 @@ class Yardsticks:
     edges: float
     cloud: float
     devices: float
+    planned: float | None
     at_s: float
 
     @classmethod
-    def of(cls, problem: SiteProblem, known: Yardsticks | None, now_s: float) -> Yardsticks:
-        """Those of a problem; the known ones, if they are of it or hardly old."""
-        if known is not None and (known.problem is problem or now_s - known.at_s < ANEW_S):
+    def of(cls, answered: Answered, known: Yardsticks | None, now_s: float) -> Yardsticks:
+        """Those of the last problem; the known ones, if they are of it or hardly old."""
+        planned = answered.best.frames_per_second
+        if known is not None and (known.problem is answered.problem or now_s - known.at_s < known.lasts_s(planned)):
             return known
-        return cls._found(problem, now_s)
+        return cls._found(answered.problem, planned, now_s)
 
     @classmethod
     def calm(cls, problem: SiteProblem, known: Yardsticks | None, now_s: float) -> Yardsticks | None:
@@ -53,15 +58,20 @@ class Yardsticks:
         if len(problem.streams) > MANY:
             return None
         same = known is not None and len(known.problem.streams) == len(problem.streams)
-        return known if known is not None and same and now_s - known.at_s < CALM_S else cls._found(problem, now_s)
+        return known if known is not None and same and now_s - known.at_s < CALM_S else cls._found(problem, None, now_s)
+
+    def lasts_s(self, planned: float) -> float:
+        """How long these hold where the site's plans give so many frames now."""
+        moved = self.planned is None or abs(planned - self.planned) > SOON * self.planned
+        return SOON_S if moved else ANEW_S
 
     @classmethod
-    def _found(cls, problem: SiteProblem, now_s: float) -> Yardsticks:
+    def _found(cls, problem: SiteProblem, planned: float | None, now_s: float) -> Yardsticks:
         edges, cloud, devices = (
             plan_site(only(problem, {tier})).frames_per_second for tier in ("edge", "cloud", "device")
         )
         whole = plan_site(replace(problem, filled=1.0))
-        return cls(problem, whole.bound_frames_per_second, edges, cloud, devices, now_s)
+        return cls(problem, whole.bound_frames_per_second, edges, cloud, devices, planned, now_s)
 
 
 def capacity(
