@@ -254,7 +254,9 @@ class PlannedStream:
         return now_s < self.shunned.get(key, float("-inf"))
 
     def rate(self, now_s: float) -> float:
-        """Frames per second of late; 0 when none came."""
+        """Frames per second of late; 0 when none came. Those of several plans do not come in the order of capture."""
+        if self.mixed:
+            return self.recent.per_second(now_s)
         return self.frames_per_second if now_s - self._last_result_s < _SILENT_S else 0.0
 
     def fell_silent(self, now_s: float) -> bool:

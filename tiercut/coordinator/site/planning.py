@@ -271,7 +271,7 @@ def _changes(
     """What streams get that is not what they have."""
     changes: dict[str, tuple[Mix, str]] = {}
     for member in members:
-        mix = _mix(member, problem, chosen.shares[member.stream.goal.name], lone=len(members) == 1)
+        mix = _mix(member, problem, chosen.shares[member.stream.goal.name])
         if mix is not None and not mix.alike(member.stream.mix):
             changes[member.stream.goal.name] = mix, reason
     return changes
@@ -305,7 +305,7 @@ def _followed(member: Member) -> tuple[Choice, ...]:
     return () if mix is None else tuple(as_choice(plan) for plan, _ in mix.plans)
 
 
-def _mix(member: Member, problem: SiteProblem, share: StreamShare, *, lone: bool) -> Mix | None:
+def _mix(member: Member, problem: SiteProblem, share: StreamShare) -> Mix | None:
     """What a stream gets as plans; ``None`` where there is none for it."""
     fps, asked_fps = share.frames_per_second, share.asked_frames_per_second
     if not share.ways or fps <= 0:
@@ -313,7 +313,7 @@ def _mix(member: Member, problem: SiteProblem, share: StreamShare, *, lone: bool
     alone = next(each.problem for each in problem.streams if each.name == member.stream.goal.name)
     answers = [(evaluate(alone, way.choice), way.frames_per_second / fps) for way in share.ways]
     plans = tuple((Best(alone, answer).plan(member.stream.goal, answer), part) for answer, part in answers)
-    if fps >= ALL_OF_IT * asked_fps or (lone and math.isinf(asked_fps)):  # the window alone holds frames back
+    if fps >= ALL_OF_IT * asked_fps:
         return Mix(plans)
     return Mix(plans, max(fps, LEAST_FPS))
 
