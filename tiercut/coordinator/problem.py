@@ -9,6 +9,7 @@ from tiercut.coordinator.memory import with_memory
 from tiercut.coordinator.site_view import NodeView, SiteView
 from tiercut.coordinator.stream_goal import UNMEASURED, StreamGoal, leaving_at
 from tiercut.coordinator.variant_costs import Chain, chains_of
+from tiercut.estimate.links import LinkEstimate
 from tiercut.plan import Deadline, Plan, name_of, node_id
 from tiercut.planner.answer import Answer, Choice
 from tiercut.planner.objectives import LATENCY, OBJECTIVES
@@ -183,10 +184,22 @@ def _hops(device: NodeView, others: list[NodeView]) -> Iterable[tuple[NodeView, 
             yield device, cloud
 
 
+def before_doubts(problem: Problem, view: SiteView, now_s: float) -> Problem:
+    """The problem as it is if hops that are only assumed to have got worse have not."""
+    links = {
+        (node_id(*start), node_id(*to)): _link_of(estimate, view.stalls_s(start, to, now_s))
+        for (start, to), estimate in view.before_doubts(now_s).items()
+    }
+    return replace(problem, links={ends: links.get(ends, link) for ends, link in problem.links.items()})
+
+
 def _link(view: SiteView, start: NodeView, to: NodeView, now_s: float) -> Link:
-    estimate = view.link(start, to, now_s)
+    return _link_of(view.link(start, to, now_s), view.stalls_s(start.key, to.key, now_s))
+
+
+def _link_of(estimate: LinkEstimate, stalls_s: float) -> Link:
     envelope_s = ENVELOPE_BYTES * 8e-6 / estimate.mbps
-    return Link(max(0.0, estimate.latency_seconds) + HANDOVER_S + envelope_s, estimate.mbps)
+    return Link(max(0.0, estimate.latency_seconds) + HANDOVER_S + envelope_s + stalls_s, estimate.mbps)
 
 
 def _codecs(profile: Profile, goal: StreamGoal, keep: frozenset[str]) -> list[Codec]:

@@ -24,8 +24,10 @@ FIRST_GUESS: Mapping[tuple[Tier, Tier], tuple[float, float]] = {
     ("edge", "cloud"): (20.0, 0.020),
     ("device", "cloud"): (20.0, 0.020),
 }
+#: What hops are compared by before their rates are known: a frame as JPEG.
+TYPICAL_BYTES = 20_000
 #: How long a change of plan waits for the measurement of hops that are only assumed to be as bad as another.
-DOUBT_S = 0.3
+DOUBT_S = 0.2
 #: This many slow probes in a row have not all waited for others: the quickest of them counts.
 DOUBTFUL = 6
 #: A probe that takes this much longer than expected may have waited for frames on a shared line.
@@ -181,8 +183,8 @@ class SiteView:
         self._doubtful: dict[tuple[NodeKey, NodeKey], list[LinkSample]] = {}
         #: since when hops are doubted
         self._doubted_s = float("-inf")
-        #: hops whose figures are assumed, since when
-        self._doubted: dict[tuple[NodeKey, NodeKey], float] = {}
+        #: hops whose figures are assumed: since when, and what they were
+        self._doubted: dict[tuple[NodeKey, NodeKey], tuple[float, LinkEstimate]] = {}
 
     def node(self, tier: Tier, name: str, *, site: str) -> NodeView:
         """The node, made known if it was not."""
@@ -209,7 +211,8 @@ class SiteView:
         """The estimate of a hop; while nothing crossed it, that of a like one.
 
         Alike is another hop of the same sender, or any between the same tiers: a site's nodes share its uplink more
-        often than not, and a guess would look better than what is known. A declared line carries what it carries of all
+        often than not, and a guess would look better than what is known. Before anything large has crossed it, it
+        is taken to be no quicker than the slowest known way to that tier. A declared line carries what it carries of all
         of its hops together.
         """
         line = self.lines.of(sender.id, receiver.id)
@@ -218,6 +221,17 @@ class SiteView:
 
     def _hop(self, sender: NodeView, receiver: NodeView, now_s: float) -> LinkEstimate:
         own = self.estimator(sender.key, receiver.key)
+        found = self._own_or_alike(sender, receiver, own, now_s)
+        if not own.unrated:
+            return found
+        known = [
+            estimator.estimate(now_s)
+            for ends, estimator in self.links.items()
+            if ends[1][0] == receiver.tier and not estimator.guessed
+        ]
+        return max([found, *known], key=lambda each: each.transfer_seconds(TYPICAL_BYTES))
+
+    def _own_or_alike(self, sender: NodeView, receiver: NodeView, own: LinkEstimator, now_s: float) -> LinkEstimate:
         if not own.guessed:
             return own.estimate(now_s)
         alike = [
@@ -247,18 +261,16 @@ class SiteView:
         changes: list[str] = []
         self.crossed, self.suspects = [], False
         queue_s = 0.0
-        known = tuple(stages)
-        left_s = sum(stage.seconds for stage in known)  # from the beginning of a stage to the end of the way
-        for key, sender, stage in along(plan, known):
+        way = list(along(plan, stages))
+        left_s = sum(stage.seconds for *_, stage in way)
+        for key, sender, stage in way:
             left_s -= stage.seconds
             if stage.kind == "queue":
                 queue_s = stage.seconds
             elif stage.kind == "compute" and key in ran:
                 changes += self._computed(key, model, ran[key], stage.seconds, queue_s, now_s)
             elif stage.kind == "wire" and sender is not None:
-                ended_s = now_s - max(0.0, left_s)
-                sample = LinkSample(at_s=ended_s, payload_bytes=stage.payload_bytes, seconds=stage.seconds)
-                changes += self._crossed(sender, key, sample)
+                changes += self._crossed(sender, key, _sample(stage, now_s, max(0.0, left_s)))
                 link = self.links[sender, key]
                 self.crossed.append(link)
                 self.suspects |= link.suspects
@@ -291,7 +303,7 @@ class SiteView:
         if node is None or profile is None or not profile.has(span):
             return []
         change = node.load.runs(now_s, profile, span, seconds=running.seconds)
-        return [] if change is None else [f"{node.id}: {change}"]
+        return [f"{node.id}: {change}"] if change is not None and change.matters else []
 
     def _computed(  # noqa: PLR0917 - one stage of a frame
         self, key: NodeKey, model: str, ran: Span, seconds: float, queue_s: float, now_s: float
@@ -302,7 +314,7 @@ class SiteView:
             return []
         change = node.load.observe(now_s, profile, ran, seconds=seconds, queue_seconds=queue_s)
         self.suspects |= node.load.suspects
-        return [] if change is None else [f"{node.id}: {change}"]
+        return [f"{node.id}: {change}"] if change is not None and change.matters else []
 
     def _crossed(self, sender: NodeKey, receiver: NodeKey, sample: LinkSample) -> list[str]:
         latency_s = self.estimator(sender, receiver).estimate(sample.at_s).latency_seconds if self.lines.lines else 0.0
@@ -318,23 +330,35 @@ class SiteView:
             return []  # of a shared line a single hop says little: the others' frames are on it
         if change.after.mbps < change.before.mbps:
             for ends in self._alike(sender, receiver):  # frames that cross it now say that it has not changed
-                if not self.links[ends].carries_frames(now_s) and self.links[ends].assume(change.after.line):
-                    self._doubted[ends] = now_s
+                if self.links[ends].carries_frames(now_s):
+                    continue
+                was = self.links[ends].estimate(now_s)
+                if self.links[ends].assume(change.after.line):
+                    self._doubted[ends] = now_s, was
             if now_s - self._doubted_s > DOUBT_AGAIN_S:
                 self._doubted_s = now_s
         return [f"{node_id(*sender)} → {node_id(*receiver)}: {change}"]
 
     def doubts(self, now_s: float) -> bool:
         """Whether hops are being measured again whose figures are only assumed; not for long."""
-        for ends, since_s in list(self._doubted.items()):
+        return bool(self.before_doubts(now_s))
+
+    def before_doubts(self, now_s: float) -> dict[tuple[NodeKey, NodeKey], LinkEstimate]:
+        """What those hops were before."""
+        for ends, (since_s, _) in list(self._doubted.items()):
             if self.links[ends].measured_since(since_s) or now_s - since_s > DOUBT_S:
                 del self._doubted[ends]
-        return bool(self._doubted) and now_s - self._doubted_s <= DOUBT_S
+        soon = now_s - self._doubted_s <= DOUBT_S
+        return {ends: was for ends, (_, was) in self._doubted.items()} if soon else {}
 
     def _alike(self, sender: NodeKey, receiver: NodeKey) -> list[tuple[NodeKey, NodeKey]]:
         """Other hops that may share a line with this one: the sender's, or the way to that tier."""
         this = sender, receiver
         return [ends for ends in self.links if ends != this and (ends[0] == sender or ends[1][0] == receiver[0])]
+
+    def stalls_s(self, sender: NodeKey, receiver: NodeKey, now_s: float) -> float:
+        """What a frame waits on a hop on average because of stalls."""
+        return self.estimator(sender, receiver).stalls.cost_s(now_s)
 
     def line_in_use(self, sender: NodeKey, receiver: NodeKey, now_s: float) -> bool:
         """Whether frames cross a hop that may share a line with this one."""
@@ -373,6 +397,13 @@ def route(plan: Plan) -> list[NodeKey]:
         if name is not None:
             stops.append((tier, name))
     return stops
+
+
+def _sample(stage: Stage, heard_s: float, later_s: float) -> LinkSample:
+    """A frame's transfer, which ended so long before the frame's result was heard of."""
+    return LinkSample(
+        at_s=heard_s - later_s, payload_bytes=stage.payload_bytes, seconds=stage.seconds, heard_later_s=later_s
+    )
 
 
 def _tiers(sender: NodeKey, receiver: NodeKey) -> tuple[Tier, Tier]:

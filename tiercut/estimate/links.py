@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from tiercut.errors import SettingsError
 from tiercut.estimate.changepoint import Cusum, NoiseScale
 from tiercut.estimate.line import Line, Point, fit
+from tiercut.estimate.stalls import Stalls
 
 #: Transfers kept per size class, a factor of 4 each, so that many frames do not push out the few small messages.
 _KEPT = 16
@@ -64,12 +65,14 @@ class LinkSample:
         payload_bytes: Its size.
         seconds: How long it took, from publish on.
         probe: It was sent only to measure.
+        heard_later_s: How long after its end it is heard of, as what a node then does takes.
     """
 
     at_s: float
     payload_bytes: int
     seconds: float
     probe: bool = False
+    heard_later_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.at_s) and math.isfinite(self.seconds)) or min(self.payload_bytes, self.seconds) < 0:
@@ -135,8 +138,11 @@ class LinkChange:
         return not (same_rate and moved_s < max(_JITTER_S, 0.3 * self.before.latency_seconds))
 
     def __str__(self) -> str:
-        rates = f"{self.before.mbps:.3g} → {self.after.mbps:.3g} Mbps"
-        return f"{rates}, {self.before.latency_seconds * 1e3:.3g} → {self.after.latency_seconds * 1e3:.3g} ms"
+        """Of rate and latency what reads differently; the rate in any case."""
+        rates = f"{self.before.mbps:.3g}", f"{self.after.mbps:.3g}"
+        delays = f"{self.before.latency_seconds * 1e3:.3g}", f"{self.after.latency_seconds * 1e3:.3g}"
+        said = [" → ".join(dict.fromkeys(rates)) + " Mbps"]
+        return ", ".join(said if delays[0] == delays[1] else [*said, f"{delays[0]} → {delays[1]} ms"])
 
 
 class LinkEstimator:
@@ -166,16 +172,21 @@ class LinkEstimator:
         self._noise = NoiseScale()
         self._seen = 0
         self._assumed = False
+        #: something large enough to tell its rate has crossed it, ever
+        self._rated = False
         self._last_end_s = -math.inf
         self._last_frame_s = -math.inf
         #: when a frame crossed it last whose time was not read
         self._passed_s = -math.inf
+        #: how long after its end a frame's transfer is heard of
+        self._later_s = 0.0
         #: when the line was fitted, and how often since something was kept or dropped
         self._fitted_s, self._fits = -math.inf, 0
         self._asked_s = -math.inf
         self._probe_every_s = _PROBE_SOON_S
         #: a transfer in flight that counts as if it had arrived, until one has
         self._late: tuple[float, Point] | None = None
+        self.stalls = Stalls()
 
     @property
     def guessed(self) -> bool:
@@ -188,13 +199,22 @@ class LinkEstimator:
         return not self._assumed and not self._split_known()
 
     @property
+    def unrated(self) -> bool:
+        """Nothing large enough to tell its rate has ever crossed it, nor was a like hop's change taken over."""
+        return not (self._rated or self._assumed)
+
+    @property
     def suspects(self) -> bool:
         """Whether the last transfers may be the beginning of a change: the next ones tell."""
         return self._cusum.suspects
 
     def passed(self, at_s: float) -> None:
-        """A frame has crossed it, and how long that took was not read: who set out before has waited for it."""
-        self._passed_s = self._last_frame_s = at_s
+        """A frame has crossed it, and how long that took was not read: who set out before has waited for it.
+
+        Args:
+            at_s: When its result came.
+        """
+        self._passed_s = self._last_frame_s = at_s - self._later_s
 
     def observe(self, sample: LinkSample) -> LinkChange | None:
         """Take a transfer; what changed, if this one gives it away.
@@ -209,7 +229,10 @@ class LinkEstimator:
         was_late = self._forget_late()
         expected_s = self._line.seconds(point.bytes, fixed=point.fixed)
         residual = math.log((point.seconds + _JITTER_S) / (expected_s + _JITTER_S))
+        if self._seen:
+            self.stalls.seen(sample.at_s, point.seconds, expected_s)
         self._seen += 1
+        self._rated |= sample.payload_bytes >= _MIN_PROBE_BYTES
         self._keep(sample.at_s, point)
         if self._seen == 1 or was_late:  # a first guess may be far off, and that is no change
             self._refit(sample.at_s)
@@ -233,11 +256,13 @@ class LinkEstimator:
         waited_s, payload_bytes = min(waited_s, _MAX_S), min(payload_bytes, _MAX_BYTES)
         known = self._late
         if known is not None and known[1].bytes == payload_bytes and known[1].seconds < waited_s:
+            self.stalls.seen(now_s, waited_s, 0.0)
             self._be_late(payload_bytes, waited_s, now_s)  # the same one still
             self._refit(now_s)
             return None
         if not self._overdue(payload_bytes, waited_s):
             return None
+        self.stalls.seen(now_s, waited_s, self._line.seconds(payload_bytes))
         self._be_late(payload_bytes, waited_s, now_s)
         return self._adopt(now_s, 1)
 
@@ -344,7 +369,7 @@ class LinkEstimator:
         started_s, free_s = sample.at_s - sample.seconds, max(self._last_end_s, self._passed_s)
         self._last_end_s = max(free_s, sample.at_s)
         if not sample.probe:
-            self._last_frame_s = self._last_end_s
+            self._last_frame_s, self._later_s = self._last_end_s, sample.heard_later_s
         if not sample.probe and free_s - self._line.fixed_s > started_s and sample.at_s >= free_s:
             return Point(0.0, sample.payload_bytes, sample.at_s - free_s, 1.0)
         return Point(1.0, sample.payload_bytes, sample.seconds, 1.0)

@@ -82,6 +82,11 @@ class LoadChange:
     before: LoadEstimate
     after: LoadEstimate
 
+    @property
+    def matters(self) -> bool:
+        """Whether it shows: a node that was as slow before has not changed, however sure that is now."""
+        return f"{self.before.slowdown:.2f}" != f"{self.after.slowdown:.2f}"
+
     def __str__(self) -> str:
         return f"slowdown {self.before.slowdown:.2f} → {self.after.slowdown:.2f}"
 
