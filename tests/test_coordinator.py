@@ -111,7 +111,21 @@ def test_stream_comes_back_when_a_link_has_recovered() -> None:
     told.passes(20)
     assert told.plans["cam"].cloud is None
     told.mbps = {}
-    told.passes(15)
+    told.frames(150)
+    assert told.plans["cam"].cloud == first.cloud
+
+
+def test_stream_without_frames_comes_back_when_its_gain_has_lasted() -> None:
+    told = Told().site()
+    told.frames(20)
+    first = told.plans["cam"]
+    told.mbps = dict.fromkeys([("d", "c"), ("e", "c"), ("f", "c")], 0.4)
+    told.frames(10)
+    told.passes(20)
+    told.mbps = {}
+    told.passes(20)
+    assert told.plans["cam"].cloud is None
+    told.passes(60)
     assert told.plans["cam"].cloud == first.cloud
 
 

@@ -233,12 +233,10 @@ class Coordinator:
             stream.passed(now_s)
 
     def _progress_heard(self, node: NodeKey, progress: Progress, now_s: float) -> list[Action]:
-        doubted = self.view.doubts(now_s)
+        doubted = len(self.view.before_doubts(now_s))
         changes = [change for each in progress.transfers for change in self.view.transferred(node, each, now_s)]
         changes += [change for each in progress.running for change in self.view.runs_long(node, each, now_s)]
-        if (
-            doubted and not changes and not self.view.doubts(now_s)
-        ):  # everything that a change waits for has been measured
+        if len(self.view.before_doubts(now_s)) < doubted and not changes:  # what a change waits for has been measured
             return self._tick(now_s)
         return self._changed(changes, now_s)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from tiercut.coordinator.swaps import Swaps
 from tiercut.planner import Answer, Choice
 from tiercut.planner.objectives import LATENCY, Objective
 
@@ -11,6 +12,11 @@ from tiercut.planner.objectives import LATENCY, Objective
 EVALUATIONS = 3
 #: … unless a step was noticed and it promises this much: that is no noise.
 STEP_GAIN = 0.20
+
+#: A stream without frames changes for a gain only where the same plan was the better one for so long.
+IDLE_S = 30.0
+#: A plan that takes this many times as long as promised when it was taken up has got worse: it is left at once.
+WORSE = 1.25
 
 #: Plans close to a deadline: one that promises more and fails within this time …
 PROMISE_S = 15.0
@@ -24,6 +30,11 @@ class Hysteresis:
 
     wanted: Choice | None = None
     count: int = 0
+    swaps: Swaps = field(default_factory=Swaps)
+    #: since when the plan wanted is the better one
+    _since_s: float = float("-inf")
+    #: what the plan that was taken up for a gain was to take
+    _taken_s: float = float("-inf")
     _promised_s: float = float("-inf")
     _wait_s: float = FIRST_WAIT_S
     _not_before_s: float = float("-inf")
@@ -63,7 +74,9 @@ class Hysteresis:
         self._promised_s = now_s
         return True
 
-    def worth_it(self, now: Answer, best: Answer, objective: Objective, now_s: float, *, step: bool) -> str | None:
+    def worth_it(
+        self, now: Answer, best: Answer, objective: Objective, now_s: float, *, step: bool, idle: bool = False
+    ) -> str | None:
         """The reason to change from the plan priced ``now`` to the one priced ``best``, or ``None`` to stay.
 
         Args:
@@ -72,11 +85,17 @@ class Hysteresis:
             objective: What the stream counts.
             now_s: When.
             step: A link or a node has just changed abruptly.
+            idle: The stream has no frames now.
         """
         gains = _gains(objective, now, best)
         as_good = bool(objective.as_good) and objective.gain(now, best) >= 0 and _gains(LATENCY, now, best)
         if not gains and not as_good:
             self.wanted, self.count = None, 0
+            return None
+        if best.choice != self.wanted:
+            self._since_s = now_s
+        if self._must_wait(now, best, now_s, idle=idle):
+            self.wanted, self.count = best.choice, 0
             return None
         if objective.as_good:
             taken = self.may_promise(best, now_s, step=step)
@@ -85,9 +104,20 @@ class Hysteresis:
             taken = self._patient(best, at_once=step and much)
         if not taken:
             return None
+        if now.choice is not None and best.choice is not None:
+            self.swaps.made(now.choice, best.choice, now_s)
+        self._taken_s = best.latency_seconds
         if not gains:
             return f"{objective.as_good} and sooner: {LATENCY.change(now, best)}"
         return f"{objective.name} {objective.change(now, best)}"
+
+    def _must_wait(self, now: Answer, best: Answer, now_s: float, *, idle: bool) -> bool:
+        """Whether a gain is too uncertain as yet: nobody has it, or changes between these plans have not lasted."""
+        if idle:
+            return now_s - self._since_s < IDLE_S
+        worse = now.latency_seconds > WORSE * self._taken_s
+        swap = now.choice is not None and best.choice is not None and self.swaps.waits(now.choice, best.choice, now_s)
+        return swap and not worse
 
     def _patient(self, best: Answer, *, at_once: bool) -> bool:
         """Whether a plan was found often enough in a row."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 from msgspec import structs
 
 from tiercut.coordinator.best_plan import Best, only_late
-from tiercut.coordinator.problem import as_choice, hops
+from tiercut.coordinator.problem import as_choice, before_doubts, hops
 from tiercut.coordinator.site_view import SiteView, route
 from tiercut.coordinator.stream import FAILURES, SHUN_S, PlannedStream, Trial
 from tiercut.errors import SettingsError
 from tiercut.plan import Plan, node_id
-from tiercut.planner import Answer, Problem, evaluate
+from tiercut.planner import Answer, Problem, evaluate, solve
 from tiercut.protocol.explanations import BY_HAND
 
 #: How long a stream's first plan waits for the answers of probes.
 FIRST_PLAN_S = 2.5
+#: Hops that are being measured again are waited for where the best plan may turn out to be better by this part.
+HOPE = 0.5
 
 
 class Replanning:
@@ -61,14 +63,22 @@ class Replanning:
             stream.trouble = "measuring links before the first plan"
             return None
         stream.retained = False
-        if stream.plan is not None and self._gone(stream.plan) is None and self._view.doubts(now_s):
-            return None  # the effect of the last change is known in a moment
-        wanted = self._wanted(stream, best, now_s)
-        step, stream.step = stream.step, None
+        wanted = None if self._hopes(stream, best, now_s) else self._wanted(stream, best, now_s)
         if wanted is None:
+            if not self._view.doubts(now_s):  # else what the last change means is known in a moment
+                stream.step = None
             return None
+        step, stream.step = stream.step, None
         answer, reason = wanted
         return best.plan(stream.goal, answer), reason if step is None else f"{reason}; {step}"
+
+    def _hopes(self, stream: PlannedStream, best: Best, now_s: float) -> bool:
+        """Whether to wait for hops that are only assumed to be bad: if they are not, there is a much better plan."""
+        if stream.plan is None or self._gone(stream.plan) is not None or not self._view.doubts(now_s):
+            return False
+        objective = best.problem.objective
+        hoped = solve(before_doubts(best.problem, self._view, now_s))
+        return objective.gain(best.answer, hoped) > HOPE * abs(objective.value(hoped))
 
     def _by_hand(self, stream: PlannedStream, problem: Problem) -> tuple[Plan, str] | None:
         plan = stream.by_hand()
@@ -102,7 +112,8 @@ class Replanning:
             in_time = stream.hysteresis.may_promise(answer, now_s, step=step)
             return (answer, "the deadline can be met again") if in_time else None
         current = evaluate(best.problem, as_choice(stream.plan))
-        reason = stream.hysteresis.worth_it(current, answer, best.problem.objective, now_s, step=step)
+        idle = stream.idle(now_s)
+        reason = stream.hysteresis.worth_it(current, answer, best.problem.objective, now_s, step=step, idle=idle)
         return None if reason is None else (answer, reason)
 
     def _must_change(self, stream: PlannedStream, best: Best, now_s: float) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -264,10 +265,9 @@ class PlannedStream:
         usual_s = 1 / self.frames_per_second if self.frames_per_second > 0 else 0.0
         return now_s - self._last_result_s > max(_QUIET_S, _QUIET_FRAMES * usual_s)
 
-    @property
-    def ever_came(self) -> bool:
-        """A frame of it has had a result since the hub's start."""
-        return self._last_result_s > float("-inf")
+    def idle(self, now_s: float) -> bool:
+        """Whether it had frames and has none any more."""
+        return math.isfinite(self._last_result_s) and self.fell_silent(now_s)
 
     def fills(self, key: NodeKey, now_s: float) -> bool:
         """Whether its frames keep a node busy all the time: only then the line before it does not go away by itself."""

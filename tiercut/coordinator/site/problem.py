@@ -52,7 +52,7 @@ def may_share(stream: PlannedStream, now_s: float) -> bool:
     if stream.control.mode != "auto" or stream.goal.objective not in {LATENCY.name, THROUGHPUT.name}:
         return False
     well = stream.trouble is None or stream.late or stream.mixed
-    return well and not (stream.ever_came and stream.fell_silent(now_s))
+    return well and not stream.idle(now_s)
 
 
 def site_problem(
