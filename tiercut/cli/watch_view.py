@@ -238,7 +238,10 @@ def _loads(nodes: list[dict[str, Any]]) -> Text:
 def _rate(link: dict[str, Any]) -> str:
     if link.get("source") == "guessed":
         return f"{link['mbps']:.3g} Mbps (a guess)"
-    return f"{link['mbps']:.3g} ± {link.get('mbps_std', 0.0):.1g} Mbps"
+    std = link.get("mbps_std", 0.0)
+    if std > link["mbps"]:
+        return f"about {link['mbps']:.3g} Mbps"
+    return f"{link['mbps']:.3g} ± {std:.1g} Mbps"
 
 
 def _ms(seconds: float | None) -> str:
