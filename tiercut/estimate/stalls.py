@@ -43,14 +43,13 @@ class Stalls:
             self._from_s, self._to_s = start_s, start_s
         before = _lost(self._to_s - self._from_s)
         self._to_s = max(self._to_s, at_s)
-        self._from_s = max(min(self._from_s, start_s), self._from_s)
         self._lost_s2 += _lost(self._to_s - self._from_s) - before
 
     def cost_s(self, now_s: float) -> float:
         """What a frame that crosses the line waits on average because of stalls."""
         if not self._lost_s2:
             return 0.0
-        faded = 0.5 ** (max(0.0, now_s - self._last_s) / HALF_S)
+        faded: float = 0.5 ** (max(0.0, now_s - self._last_s) / HALF_S)
         return faded * self._lost_s2 / (self._watched_s + PRIOR_S)
 
     def _pass(self, at_s: float) -> None:
