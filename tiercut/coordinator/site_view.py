@@ -212,8 +212,8 @@ class SiteView:
 
         Alike is another hop of the same sender, or any between the same tiers: a site's nodes share its uplink more
         often than not, and a guess would look better than what is known. Before anything large has crossed it, it
-        is taken to be no quicker than the slowest known way to that tier. A declared line carries what it carries of all
-        of its hops together.
+        is taken to be no quicker than the slowest known way to that tier. A declared line carries what it carries of
+        all of its hops together.
         """
         line = self.lines.of(sender.id, receiver.id)
         found = self._hop(sender, receiver, now_s)
