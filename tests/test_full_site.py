@@ -129,7 +129,7 @@ def test_site_that_has_room_again_is_planned_one_by_one() -> None:
     told = crowd()
     works(told, 12)
     changes = len(told.reasons)
-    works(told, 30, asked_fps=1.0)
+    works(told, 45, asked_fps=1.0)
     assert all(mix.plain for mix in told.mixes.values())
     assert told.capacity is not None
     assert not told.capacity.as_one

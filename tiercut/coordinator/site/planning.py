@@ -29,10 +29,11 @@ from tiercut.planner.site.solve import plan_site, plan_site_with
 
 #: A site is full, or has room again, only if that lasts for so long; each relapse within `RELAPSE_S` doubles the second
 #: one.
-FULL_S, ROOM_S, RELAPSE_S = 1.0, 10.0, 120.0
+FULL_S, ROOM_S, RELAPSE_S = 1.0, 20.0, 120.0
 #: There is room again where nothing is busier than this.
-ROOM = 0.75
-#: Other plans are worth a change from this gain on: of the stream that has least, of all frames, or of their latency.
+ROOM = 0.65
+#: Other plans are worth a change from this gain on: of the stream that has least, or of all frames. As much as after a
+#: step must be gained of latency, which frames that wait for each other change as well.
 GAIN, STEP_GAIN = 0.10, 0.20
 #: The site's problem is solved this often while something happens, and at least this often else.
 EVERY_S, STANDS_S = 0.75, 15.0
@@ -222,7 +223,7 @@ class SitePlanning:
             why = f"the stream with least has {least:.3g} → {more:.3g} frames/s"
         elif best.frames_per_second > (1 + gain) * present.frames_per_second:
             why = f"the site gives {present.frames_per_second:.3g} → {best.frames_per_second:.3g} frames/s"
-        elif _latency_s(best) < (1 - gain) * _latency_s(present):
+        elif _latency_s(best) < (1 - STEP_GAIN) * _latency_s(present):
             why = f"frames take {_latency_s(present) * 1e3:.1f} → {_latency_s(best) * 1e3:.1f} ms"
         self._found = 0 if why is None else self._found + 1
         if why is None or (not step and self._found < EVALUATIONS):
