@@ -96,6 +96,21 @@ def test_what_a_site_could_give_is_told_anew_soon_after_a_step() -> None:
     assert told.capacity.measured == pytest.approx(sum(rates(told)), rel=0.2)
 
 
+def test_bound_that_more_frames_than_that_refute_is_found_anew() -> None:
+    told = crowd(3)
+    told.node("edge", "e", 20.0)
+    told.node("device", "d0", 40.0)
+    works(told, 6, 3, asked_fps=2.0)
+    assert told.capacity is not None
+    assert told.capacity.bound is not None
+    assert told.capacity.bound < 5.5
+    told.node("edge", "e", 0.1)
+    told.node("device", "d0", 1.0)
+    works(told, 12, 3, asked_fps=2.0)
+    assert not told.capacity.as_one
+    assert told.capacity.bound == pytest.approx(6, rel=0.05)
+
+
 def test_site_with_room_for_all_is_planned_one_by_one() -> None:
     told = crowd(3)
     works(told, 10, 3, asked_fps=2.0)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from tiercut.coordinator.actions import Action, TellCapacity
 from tiercut.coordinator.changes import Changes
 from tiercut.coordinator.problem import as_choice
-from tiercut.coordinator.site.capacity import Yardsticks, capacity, shortage_of
+from tiercut.coordinator.site.capacity import Yardsticks, capacity, measured_fps, shortage_of
 from tiercut.coordinator.site.planning import SitePlanning
 from tiercut.coordinator.site.problem import Member, elsewhere, may_share, site_problem
 from tiercut.coordinator.site_view import SiteView
@@ -115,15 +115,16 @@ class FullSite:
         if not streams or now_s - self._told_s < (TELL_CALM_S if answered is None else TELL_S):
             return []
         self._told_s = now_s
+        measured = measured_fps(streams, now_s)
         if answered is not None:
-            self._yardsticks = Yardsticks.of(answered, self._yardsticks, now_s)
+            self._yardsticks = Yardsticks.of(answered, self._yardsticks, measured, now_s)
         else:
             members = [
                 Member(each, each.problem) for each in streams if each.problem is not None and may_share(each, now_s)
             ]
             if any(member.stream.rate(now_s) for member in members):
                 problem = site_problem(members, self._view.lines, now_s, taken={})
-                self._yardsticks = Yardsticks.calm(problem, self._yardsticks, now_s)
+                self._yardsticks = Yardsticks.calm(problem, self._yardsticks, measured, now_s)
         return [TellCapacity(capacity(list(streams), answered, self._yardsticks, now_s))]
 
     @staticmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tiercut.coordinator.site.planning import ALL_OF_IT, Answered
@@ -45,25 +45,33 @@ class Yardsticks:
     at_s: float
 
     @classmethod
-    def of(cls, answered: Answered, known: Yardsticks | None, now_s: float) -> Yardsticks:
+    def of(cls, answered: Answered, known: Yardsticks | None, measured: float, now_s: float) -> Yardsticks:
         """Those of the last problem; the known ones, if they are of it or hardly old."""
         planned = answered.best.frames_per_second
-        if known is not None and (known.problem is answered.problem or now_s - known.at_s < known.lasts_s(planned)):
+        if known is not None and (
+            known.problem is answered.problem or now_s - known.at_s < known.lasts_s(planned, measured)
+        ):
             return known
         return cls._found(answered.problem, planned, now_s)
 
     @classmethod
-    def calm(cls, problem: SiteProblem, known: Yardsticks | None, now_s: float) -> Yardsticks | None:
+    def calm(cls, problem: SiteProblem, known: Yardsticks | None, measured: float, now_s: float) -> Yardsticks | None:
         """The same where the site is not full: nothing follows from them, so that they may be older."""
         if len(problem.streams) > MANY:
             return None
         same = known is not None and len(known.problem.streams) == len(problem.streams)
-        return known if known is not None and same and now_s - known.at_s < CALM_S else cls._found(problem, None, now_s)
+        if known is not None and same and now_s - known.at_s < (SOON_S if known.is_refuted(measured) else CALM_S):
+            return known
+        return cls._found(problem, None, now_s)
 
-    def lasts_s(self, planned: float) -> float:
-        """How long these hold where the site's plans give so many frames now."""
+    def lasts_s(self, planned: float, measured: float) -> float:
+        """How long these hold where the site's plans give so many frames now, and so many come."""
         moved = self.planned is None or abs(planned - self.planned) > SOON * self.planned
-        return SOON_S if moved else ANEW_S
+        return SOON_S if moved or self.is_refuted(measured) else ANEW_S
+
+    def is_refuted(self, measured: float) -> bool:
+        """More frames come than these say are possible: nodes were busy with starting when they were found."""
+        return measured > (1 + SOON) * self.bound
 
     @classmethod
     def _found(cls, problem: SiteProblem, planned: float | None, now_s: float) -> Yardsticks:
@@ -72,6 +80,11 @@ class Yardsticks:
         )
         whole = plan_site(replace(problem, filled=1.0))
         return cls(problem, whole.bound_frames_per_second, edges, cloud, devices, planned, now_s)
+
+
+def measured_fps(streams: Iterable[PlannedStream], now_s: float) -> float:
+    """Results per second of late, of all streams."""
+    return sum(stream.recent.per_second(now_s) for stream in streams)
 
 
 def capacity(
@@ -86,7 +99,7 @@ def capacity(
         now_s: When.
     """
     shares = {} if answered is None else answered.best.shares
-    measured = sum(stream.recent.per_second(now_s) for stream in streams)
+    measured = measured_fps(streams, now_s)
     short = sorted({said.message for stream in streams if (said := stream.short) is not None})
     return SiteCapacity(
         message=_sentence(measured, yardsticks),
