@@ -47,6 +47,7 @@ def device_settings(edge: NodeSettings) -> DeviceSettings:
         "emulated_mbps": None,
         "emulated_delay_ms": 0.0,
         "emulated_slowdown": 1.0,
+        "emulated_profile": False,
         "emulation": (),
         "hub_url": (),
         "heartbeat": None,

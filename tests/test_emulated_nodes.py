@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +14,14 @@ from edge_node.settings import Settings as EdgeSettings
 from tests.aio import async_test
 from tests.bundles import bundle_of
 from tests.profiles import profile_of
-from tests.sites import Site, new_site
+from tests.sites import SITE_URL, Site, new_site
+from tiercut.bus.memory import MemoryBus
 from tiercut.clock import ManualClock
 from tiercut.pipeline.segment_runner import SegmentName
+from tiercut.profiling.machine import this_machine
+from tiercut.profiling.predictor import load_predictor
+from tiercut.profiling.wire import decode_profile
+from tiercut.protocol.topics import PROFILE
 
 
 @pytest.fixture
@@ -68,3 +75,14 @@ async def test_slowed_segment_takes_as_long_as_the_slowed_nodes_profile_says(
     assert edge.frames.segments.run(name, arrays)[1] == pytest.approx(2.0)
     edge.frames.segments.slowdown = 15.0  # it has become busier than when it was profiled
     assert edge.frames.segments.run(name, arrays)[1] == pytest.approx(3.0)
+
+
+@async_test
+async def test_slowed_node_without_a_stored_profile_is_the_same_on_all_machines(site: Site, tmp_path: Path) -> None:
+    bundle = bundle_of("chain")
+    edge = site.edge(emulated_slowdown=40.0, emulated_profile=True, profiles=tmp_path)
+    async with MemoryBus(site.brokers[SITE_URL]) as bus, site.running(edge), asyncio.timeout(20):
+        topic = PROFILE.of(site="home", tier="edge", node="e", model=bundle.model)
+        said = decode_profile((await anext(aiter(await bus.subscribe(topic)))).payload)
+    usual = load_predictor().predict(bundle, scale=1.0, machine=this_machine(1))
+    assert said.cut_seconds == pytest.approx([40 * each for each in usual.cut_seconds])

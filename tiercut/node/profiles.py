@@ -63,6 +63,7 @@ class Profiles(Part):
                 threads=settings.threads,
                 measure_s=settings.measure_s,
                 memory_mb=settings.memory_mb,
+                slowed=settings.emulated_slowdown if settings.emulated_profile else None,
             )
             await asyncio.to_thread(give_back)
             if profile is None:
@@ -77,7 +78,13 @@ class Profiles(Part):
 
 
 def find_profile(
-    bundle: Bundle, folder: Path, *, threads: int, measure_s: float, memory_mb: float | None = None
+    bundle: Bundle,
+    folder: Path,
+    *,
+    threads: int,
+    measure_s: float,
+    memory_mb: float | None = None,
+    slowed: float | None = None,
 ) -> Profile | None:
     """The profile of a bundle on this machine: kept, or measured now, or predicted; ``None`` when none can be had.
 
@@ -92,9 +99,11 @@ def find_profile(
         threads: Of a segment.
         measure_s: Seconds to spend on measuring where there is none; 0 predicts instead.
         memory_mb: What models may take: one that needs more whole is predicted, as its times are measured whole.
+        slowed: Where none is kept, that of a node which takes so many times as long as the predictor's machine: it is
+            the same on all machines. ``None``: that of this machine.
     """
     try:
-        profile = _found(bundle, folder, threads=threads, measure_s=measure_s, memory_mb=memory_mb)
+        profile = _found(bundle, folder, threads=threads, measure_s=measure_s, memory_mb=memory_mb, slowed=slowed)
         if profile.memory:
             return profile
         memory = estimated_memory(bundle) if memory_mb is None else measure_memory(bundle, threads)
@@ -104,11 +113,17 @@ def find_profile(
         return None
 
 
-def _found(bundle: Bundle, folder: Path, *, threads: int, measure_s: float, memory_mb: float | None) -> Profile:
+def _found(
+    bundle: Bundle, folder: Path, *, threads: int, measure_s: float, memory_mb: float | None, slowed: float | None
+) -> Profile:
     store = ProfileStore(folder)
     kept = store.load(bundle.model, this_machine(threads).id)
     if kept is not None:
         return kept
+    if slowed is not None:
+        from tiercut.profiling.predictor import load_predictor  # noqa: PLC0415 - only where it is needed
+
+        return load_predictor().predict(bundle, scale=slowed, machine=this_machine(threads))
     whole_mb = graph_memory(bundle).needed_mb(0, bundle.end) if memory_mb is not None else 0.0
     if memory_mb is not None and whole_mb > memory_mb:
         log.info("too large to be measured here", extra={"model": bundle.name, "needs_mb": round(whole_mb)})

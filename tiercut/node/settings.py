@@ -80,7 +80,8 @@ class NodeSettings:
     emulated_delay_ms: float = setting("emulate a slow link: delay of frames sent on, ms", default=0.0)
     emulated_slowdown: float = setting("emulate a slow node: factor on the time that segments take", default=1.0)
     emulated_profile: bool = setting(
-        "stored profiles describe the slowed node, which takes as long as they say", default=False
+        "the node takes as long as its profiles say: stored ones, else the predictor's machine times the slowdown",
+        default=False,
     )
     emulation: tuple[EmulationStep, ...] = setting("changes to what is emulated, over time", default=())
     status_every_s: float = setting("seconds between status messages", default=5.0)
