@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import StringIO
-from typing import Any
 
 import psutil
 import pytest
@@ -19,8 +19,11 @@ import pytest
 from tests.bundles import bundle_of
 from tiercut.cli import demo, main
 from tiercut.cli.demo import cuts_by_hand
-from tiercut.cli.demo_view import About, JsonLines, fitted, trouble_in
 from tiercut.errors import SettingsError
+
+SENTENCE = re.compile(
+    r"this site: ([\d.]+) frames/s, edge alone: [\d.]+, cloud alone: [\d.]+, devices alone: [\d.]+, bound:"
+)
 
 
 @pytest.mark.slow
@@ -54,6 +57,8 @@ def test_demo_with_an_impossible_cut_says_where_to_look() -> None:
         ("--fps", "nan"),
         ("--mbps", "0"),
         ("--delay-ms", "-1"),
+        ("--cameras", "0"),
+        ("--cameras", "17"),
     ],
 )
 def test_wrong_flag_ends_the_demo_before_anything_starts(
@@ -63,6 +68,14 @@ def test_wrong_flag_ends_the_demo_before_anything_starts(
     said = capsys.readouterr().err
     assert said.startswith(f"tiercut: {flags[0]} is not valid: expected ")
     assert said.count("\n") == 1
+
+
+def test_several_cameras_are_not_cut_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--json", "--cameras", "4", "--codec", "int8"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "tiercut: --cameras is not valid: expected one camera where a cut, a codec or a link is given"
+    )
 
 
 def arguments(*flags: str) -> argparse.Namespace:
@@ -80,22 +93,54 @@ def test_first_cut_behind_the_second_is_refused() -> None:
 
 @contextmanager
 def running_demo() -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
-    """A demo that has shown a result, and all its processes."""
-    command = [sys.executable, "-m", "tiercut", "demo", "--json", "--first", "20%"]
+    """A demo that has shown a result of each camera, and all its processes."""
+    command = [sys.executable, "-m", "tiercut", "demo", "--json", "--cameras", "2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
-            assert json.loads(process.stdout.readline())["finished_by"] == "cloud-1"
+            missing = {"camera-1", "camera-2"}
+            while missing:
+                missing.discard(json.loads(process.stdout.readline())["stream"])
             yield process, psutil.Process(process.pid).children(recursive=True)
         finally:
             process.kill()
 
 
 @pytest.mark.slow
+def test_what_the_demo_says_of_its_site_is_what_comes() -> None:
+    command = [sys.executable, "-m", "tiercut", "demo", "--json", "--cameras", "2", "--fps", "8"]
+    began_s = time.monotonic()
+    came_s: list[float] = []
+    said: list[tuple[float, float]] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        out, err = process.stdout, process.stderr
+        assert out is not None
+        assert err is not None
+        reading = threading.Thread(target=lambda: came_s.extend(time.monotonic() for _ in out))
+        reading.start()
+        try:
+            for line in err:
+                now_s = time.monotonic()
+                if (sentence := SENTENCE.match(line)) and came_s:
+                    said.append((now_s, float(sentence[1])))
+                if now_s > began_s + 100 or (said and now_s - came_s[0] > 25):
+                    break
+        finally:
+            process.kill()
+            reading.join()
+    last = [each for each in said if each[0] > came_s[0] + 15]
+    assert last, "no sentence about the site came"
+    measured = sum(rate for _, rate in last) / len(last)
+    first_s, last_s = last[0][0] - 5, last[-1][0]
+    counted = sum(first_s < at_s <= last_s for at_s in came_s) / (last_s - first_s)
+    assert measured == pytest.approx(counted, rel=0.15)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_the_demo(number: signal.Signals) -> None:
     with running_demo() as (process, children):
-        assert len(children) >= 5
+        assert len(children) >= 6  # hub and its broker, cloud, edge, two cameras
         process.send_signal(number)
         ended = process.wait(20)
         _, alive = psutil.wait_procs(children, timeout=10)
@@ -105,7 +150,7 @@ def test_no_process_outlives_the_demo(number: signal.Signals) -> None:
 
 @pytest.mark.slow
 def test_node_that_dies_ends_the_demo_with_its_name() -> None:
-    command = [sys.executable, "-m", "tiercut", "demo", "--json", "--first", "20%"]
+    command = [sys.executable, "-m", "tiercut", "demo", "--json", "--cameras", "1"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         until_s = time.monotonic() + 60
         edges: list[psutil.Process] = []
@@ -117,72 +162,3 @@ def test_node_that_dies_ends_the_demo_with_its_name() -> None:
         _, said = process.communicate(timeout=30)
     assert process.returncode == 5
     assert "edge-1 ended by itself: expected a running program, got exit status -9" in said
-
-
-HINT = "mosquitto_sub -p 52681 -V 5 -t tiercut/v1/demo/stream/+/result"
-NOTICE = "EMULATED: slow nodes and links that change; at 20 s the device's link narrows to 1.1 Mbit/s"
-REASON = "latency 199.9 → 91.3 ms; device-1 → edge-1: 51.5 → 3.49 Mbps, 5.29 → 5.64 ms"
-
-
-def result(seq: int) -> dict[str, Any]:
-    return {
-        "seq": seq,
-        "label": "motorcycle_left.png",
-        "labels": [{"class": 670, "label": "motor scooter", "score": 0.47}],
-        "plan": {"first_cut": 14, "second_cut": 98, "device": "device-1", "edge": "edge-1", "cloud": None},
-        "stages": [
-            {"where": "device-1", "kind": "compute", "ms": 137.04},
-            {"where": "edge-1", "kind": "wire", "ms": 9},
-        ],
-        "latency_ms": 286.166,
-    }
-
-
-def drawn(width: int, height: int, trouble: tuple[str, ...] = ()) -> list[str]:
-    console = pytest.importorskip("rich.console").Console(file=StringIO(), width=width, height=height)
-    about = About(model="net", cuts=None, end=98, codec="raw", link=NOTICE, hint=HINT)
-    plans = [f"plan {epoch}: device → edge, cuts 14 and 98, int8+zstd: {REASON}" for epoch in range(1, 6)]
-    console.print(fitted(console, about, plans, [result(seq) for seq in range(100)], trouble))
-    lines: list[str] = console.file.getvalue().splitlines()
-    return lines
-
-
-def test_small_terminal_shows_notice_last_plan_hint_and_newest_rows() -> None:
-    lines = drawn(80, 24)
-    text = " ".join(" ".join(lines).split())
-    assert len(lines) == 23
-    for wanted in (NOTICE, f"plan 5: device → edge, cuts 14 and 98, int8+zstd: {REASON}"):
-        assert wanted in text
-    assert f"from outside: {HINT}" in lines
-    assert lines[-1].startswith(" 99 14, 98 ")
-    assert lines[-1].endswith(" 286.2")
-
-
-def test_what_is_short_is_shown_by_the_names_of_nodes() -> None:
-    lines = drawn(80, 24, ("the processor of device/device-1 is short by a factor of 1.8",))
-    assert "the processor of device-1 is short by a factor of 1.8" in lines
-    assert len(lines) == 23
-    assert lines[-1].endswith(" 286.2")
-
-
-def test_json_lines_say_what_is_short_once_and_when_it_is_over(capsys: pytest.CaptureFixture[str]) -> None:
-    view = JsonLines()
-    for said in ((), ("edge/e is short by 1.8",), ("edge/e is short by 2.1",), (), ()):
-        view.trouble(said)
-    assert capsys.readouterr().err.splitlines() == ["e is short by 1.8", "all is well again"]
-
-
-def test_explanation_has_its_trouble_and_what_is_short() -> None:
-    assert trouble_in({"trouble": None, "short": None}) == []
-    assert trouble_in({"trouble": "no edge", "short": {"message": "a line is short"}}) == ["no edge", "a line is short"]
-
-
-def test_tall_terminal_shows_earlier_plans_and_more_rows() -> None:
-    lines = drawn(140, 50)
-    assert len(lines) == 49
-    assert any(line.startswith("plan 1: ") for line in lines)
-    assert sum("motorcycle_left.png" in line for line in lines) > 30
-
-
-def test_tiny_terminal_shows_the_newest_row() -> None:
-    assert drawn(80, 6)[-1].endswith(" 286.2")

@@ -12,7 +12,7 @@ pytest.importorskip("rich")
 from rich.console import Console
 
 from tiercut.cli.watch_state import Known
-from tiercut.cli.watch_view import TURN_S, screen
+from tiercut.cli.watch_view import TURN_S, screen, trouble_in
 from tiercut.plan import Tier
 from tiercut.protocol.nodes import NodeStatus
 
@@ -113,3 +113,8 @@ def test_of_many_nodes_those_away_are_shown() -> None:
 
 def test_site_without_streams_says_so() -> None:
     assert "no stream of site 'demo' has said anything yet (is the hub running?)" in drawn(known())
+
+
+def test_explanation_has_its_trouble_and_what_is_short() -> None:
+    assert trouble_in({"trouble": None, "short": None}) == []
+    assert trouble_in({"trouble": "no edge", "short": {"message": "a line is short"}}) == ["no edge", "a line is short"]

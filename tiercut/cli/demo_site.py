@@ -1,4 +1,4 @@
-"""The demo's site: a hub with the embedded broker and one node per tier, each a process of its own."""
+"""The demo's sites: programs that run as processes of their own, on one machine."""
 
 from __future__ import annotations
 
@@ -9,32 +9,12 @@ from typing import Any
 from tiercut.errors import ExportError
 from tiercut.launch.processes import Processes, ProgramSettings, free_port
 
-#: Photographs that scikit-image ships, in the order in which the demo's camera sees them.
+#: Photographs that scikit-image ships, in the order in which the demo's cameras see them.
 PHOTOGRAPHS = ("chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg", "astronaut.png", "camera.png")
 
 HUB = "hub"
 CLOUD, EDGE, DEVICE = ("cloud-1", "edge-1", "device-1")
 STREAM = "camera"
-
-#: What the coordinator is shown: a device ten times slower than this machine, an edge twice, ordinary links; then the
-#: device's link narrows, widens again, and the edge gets busy.
-STORY: dict[str, dict[str, Any]] = {
-    CLOUD: {},
-    EDGE: {
-        "emulated_slowdown": 2.0,
-        "emulated_mbps": 20.0,
-        "emulated_delay_ms": 10.0,
-        "emulation": [{"at_s": 60.0, "slowdown": 12.0}, {"at_s": 80.0, "slowdown": 2.0}],
-    },
-    DEVICE: {
-        "emulated_slowdown": 10.0,
-        "emulated_mbps": 50.0,
-        "emulated_delay_ms": 3.0,
-        "emulation": [{"at_s": 20.0, "mbps": 1.1}, {"at_s": 40.0, "mbps": 50.0}],
-        "direct_to_cloud": False,
-    },
-}
-STORY_WORDS = "at 20 s the device's link narrows to 1.1 Mbit/s, at 40 s it widens; from 60 to 80 s the edge is busy"
 
 
 def photographs() -> list[Path]:
@@ -54,29 +34,19 @@ def photographs() -> list[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSite:
-    """What runs in the demo.
+    """What runs in a demo.
 
     Attributes:
         bundles: Folder of bundles.
         model: Name of the bundle.
-        cuts: First and second cut, given by hand; ``None`` lets the coordinator choose, on emulated hardware that
-            changes as it runs (`STORY`).
-        codec: Codec of both hops, where the cuts are given by hand.
-        fps: Photographs per second.
-        min_first_cut: Least cut on the device where the coordinator chooses: the photographs stay there.
-        mbps: Rate of the emulated link, ``None`` for the real one.
-        delay_ms: Delay of the emulated link.
+        fps: Photographs per second of each camera.
         port: The broker's port.
+        name: The site's.
     """
 
     bundles: Path
     model: str
-    cuts: tuple[int, int] | None
-    codec: str
     fps: float
-    min_first_cut: int = 0
-    mbps: float | None = None
-    delay_ms: float = 0.0
     port: int = field(default_factory=free_port)
     name: str = "demo"
 
@@ -86,37 +56,65 @@ class DemoSite:
         return f"mqtt://127.0.0.1:{self.port}"
 
     @property
-    def profiles(self) -> Path:
-        """Where profiles of this machine are kept."""
-        return self.bundles.parent / "profiles"
+    def devices(self) -> tuple[str, ...]:
+        """The devices' names."""
+        raise NotImplementedError
 
     @property
     def emulated(self) -> str | None:
-        """A sentence about the emulated links."""
-        if self.cuts is None:
-            return f"EMULATED: slow nodes and links that change; {STORY_WORDS}"
+        """A sentence about what is emulated, if anything is."""
+        raise NotImplementedError
+
+    def processes(self, folder: Path) -> Processes:
+        """Its programs, ready to be started: the hub, then the nodes; settings and logs go to ``folder``."""
+        raise NotImplementedError
+
+    def common(self) -> dict[str, Any]:
+        """Settings of all its programs."""
+        return {"site": self.name, "broker_url": self.url, "bundles": str(self.bundles)}
+
+    def hub(self) -> dict[str, Any]:
+        """Settings of the hub, but for its streams."""
+        return self.common() | {"node": HUB, "embedded_broker": True}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteByHand(DemoSite):
+    """One node per tier, and a plan given by hand.
+
+    Attributes:
+        cuts: First and second cut.
+        codec: Codec of both hops.
+        mbps: Rate of the emulated link, ``None`` for the real one.
+        delay_ms: Delay of the emulated link.
+    """
+
+    cuts: tuple[int, int]
+    codec: str
+    mbps: float | None = None
+    delay_ms: float = 0.0
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """One."""
+        return (DEVICE,)
+
+    @property
+    def emulated(self) -> str | None:
+        """The links, if they are."""
         if self.mbps is None and not self.delay_ms:
             return None
         rate = "any rate" if self.mbps is None else f"{self.mbps:g} Mbit/s"
         return f"EMULATED links: {rate}, {self.delay_ms:g} ms"
 
     def processes(self, folder: Path) -> Processes:
-        """Its programs, ready to be started: the hub, then the nodes; settings and logs go to ``folder``."""
-        common: dict[str, Any] = {"site": self.name, "broker_url": self.url, "bundles": str(self.bundles)}
-        hub = common | {"node": HUB, "embedded_broker": True}
-        nodes: dict[str, dict[str, Any]] = {CLOUD: {}, EDGE: self._slow(), DEVICE: self._slow()}
-        if self.cuts is None:
-            goal = {"name": STREAM, "model": self.model, "device": DEVICE, "min_first_cut": self.min_first_cut}
-            hub["streams"] = [goal]
-            common |= {"profiles": str(self.profiles), "status_every_s": 1.0}
-            nodes = STORY
-        else:
-            hub["plans"] = [self._plan(*self.cuts)]
+        """The hub and a node per tier."""
+        common, slow = self.common(), self._slow()
         programs: dict[str, tuple[str, ProgramSettings]] = {
-            HUB: ("broker", hub),
-            CLOUD: ("cloud_node", common | {"node": CLOUD} | nodes[CLOUD]),
-            EDGE: ("edge_node", common | {"node": EDGE} | nodes[EDGE]),
-            DEVICE: ("iot_node", common | {"node": DEVICE, "streams": [self._stream()]} | nodes[DEVICE]),
+            HUB: ("broker", self.hub() | {"plans": [self._plan(*self.cuts)]}),
+            CLOUD: ("cloud_node", common | {"node": CLOUD}),
+            EDGE: ("edge_node", common | {"node": EDGE} | slow),
+            DEVICE: ("iot_node", common | {"node": DEVICE, "streams": [self._stream()]} | slow),
         }
         return Processes(folder, programs)
 
@@ -132,7 +130,6 @@ class DemoSite:
             "path": [str(path) for path in photographs()],
             "fps": self.fps,
             "delivery": "every",
-            "min_first_cut": 0 if self.cuts else self.min_first_cut,
         }
 
     def _plan(self, first: int, second: int) -> dict[str, Any]:

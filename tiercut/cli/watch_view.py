@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tiercut.cli.demo_view import names_only, trouble_in
+from tiercut.cli.demo_view import names_only
 from tiercut.cli.watch_state import Known
 from tiercut.plan import FULL, name_of
 from tiercut.planner.objectives import OBJECTIVES
@@ -95,6 +95,13 @@ def _node(status: NodeStatus) -> list[Text]:
     figures = (busy, f"{load.get('waiting', 0):.0f}", f"{done:.0f}", f"{dropped:.0f}")
     state = Text(status.state, style="green" if status.state == "online" else "red")
     return [Text(status.tier), Text(status.node), state, *map(Text, figures), _emulation(status.emulated_link)]
+
+
+def trouble_in(explanation: Mapping[str, Any]) -> list[str]:
+    """Why a stream has no better plan, and what it is short of."""
+    short = explanation.get("short")
+    said = (explanation.get("trouble"), short["message"] if isinstance(short, dict) else None)
+    return [str(each) for each in said if each]
 
 
 def _emulation(link: str | None) -> Text:
