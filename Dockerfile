@@ -87,7 +87,8 @@ FROM base AS tools
 USER 0:0
 COPY constraints.txt /tmp/
 RUN PIP_CONSTRAINT=/tmp/constraints.txt pip --python /opt/tiercut/bin/python install --no-cache-dir rich \
- && mkdir -p /pki/home/device/camera-1 /pki/home/device/camera-2 /pki/home/edge /pki/home/hub/hub \
+ && mkdir -p /pki/home/device/camera-1 /pki/home/device/camera-2 /pki/home/device/camera-3 /pki/home/device/camera-4 \
+    /pki/home/device/camera-5 /pki/home/device/camera-6 /pki/home/edge /pki/home/hub/hub \
     /pki/home/bus/site-bus /pki/home/acl /pki/home/operator/operator /pki/home/reader/reader \
     /pki/home/sensor/doorbell /pki/home/sensor/watch \
     /pki/cloud/bus/cloud-bus /pki/cloud/cloud/cloud-1 /pki/cloud/cloud/cloud-2 /pki/data/site-bus /pki/data/cloud-bus \

@@ -4,5 +4,6 @@
 set -eu
 # shellcheck disable=SC2086 # CERTS is a list of words
 exec tiercut certs site /pki --site home --cloud-site cloud --bus-data /data \
-  --devices "${DEVICES:-camera-1,camera-2}" --edges "${EDGES:-8}" --clouds cloud-1,cloud-2 \
+  --devices "${DEVICES:-camera-1,camera-2,camera-3,camera-4,camera-5,camera-6}" --edges "${EDGES:-8}" \
+  --clouds cloud-1,cloud-2 \
   --sensors doorbell=frigate/doorbell/snapshot --sensors watch=watch/motion ${CERTS:-}

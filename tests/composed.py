@@ -207,12 +207,12 @@ def result_of(stream: str) -> Callable[[Message], bool]:
 
 
 class Heard:
-    """Everything on a site's result and state topics, as `mosquitto_sub` prints it on this machine."""
+    """Results, states of streams and what a site gives, as `mosquitto_sub` prints them on this machine."""
 
     def __init__(self, site: Composed, reader: Path) -> None:
         self._site = site
         root = "tiercut/v1/home/stream/+"
-        words = ["-F", "%t %p", "-t", f"{root}/result", "-t", f"{root}/state"]
+        words = ["-F", "%t %p", "-t", f"{root}/result", "-t", f"{root}/state", "-t", "tiercut/v1/home/capacity"]
         self._command = site.client("mosquitto_sub", reader, *words)
         self._messages: list[Message] = []
         self._news = threading.Condition()
@@ -245,9 +245,9 @@ class Heard:
         topic, _, payload = line.partition(" ")
         if not payload.strip():  # what was retained is taken back
             return
-        _, _, _, _, stream, kind = topic.split("/")
+        _, _, _, *stream, kind = topic.split("/")
         with self._news:
-            self._messages.append(Message(time.monotonic(), stream, kind, json.loads(payload)))
+            self._messages.append(Message(time.monotonic(), stream[-1] if stream else "", kind, json.loads(payload)))
             self._news.notify_all()
 
     def until(self, wanted: Callable[[Message], bool], *, within_s: float, after_s: float | None = None) -> Message:
@@ -267,6 +267,11 @@ class Heard:
                     return found
                 self._news.wait(left_s)
         pytest.fail(f"not heard within {within_s:g} s; {len(self._messages)} messages came\n{self._site.logs()}")
+
+    def results_between(self, first_s: float, last_s: float) -> int:
+        """How many results came then, of all streams."""
+        with self._news:
+            return sum(each.kind == "result" and first_s < each.at_s <= last_s for each in self._messages)
 
     @property
     def first_result_s(self) -> float:
