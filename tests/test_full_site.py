@@ -220,6 +220,22 @@ def test_lone_stream_that_is_to_give_all_it_can_goes_every_way() -> None:
     assert mix.frames_per_second == pytest.approx(0.95 * (2.5 + 5), rel=0.1)  # the device, and an edge twice as fast
 
 
+def test_sensor_that_gives_a_picture_now_and_then_takes_no_camera_s_part() -> None:
+    told = crowd()
+    told.coordinator.handle(StreamWanted(goal("bell", device="e")))
+    told.status("device", "e", gateway=True)
+    told.node("device", "e", 0.1)
+    told.status("device", "e", gateway=True)
+    told.passes(4.0)
+    told.frames(1, "bell")
+    works(told, 12)
+    told.frames(1, "bell")
+    works(told, 4)
+    # a picture now and then has room for one a second, of the 25 that the edge has: it is its gateway's processor too
+    assert sum(rates(told)[1:]) == pytest.approx(0.95 * 40 - 1, rel=0.03)
+    assert told.mixes["bell"].frames_per_second is None
+
+
 def test_node_that_refuses_a_part_of_a_mix_is_left_alone() -> None:
     told = crowd()
     told.unready["e"] = "no room"

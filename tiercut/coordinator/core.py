@@ -281,12 +281,7 @@ class Coordinator:
             for each in self._streams.values()
             if lively or each.is_due(now_s, CALM_S if each.rate(now_s) else IDLE_S)
         ]
-        try:
-            actions += self._whole.plan(self._streams.values(), self._problem, now_s, lively=lively)
-        except Exception:  # a fault in the figures of all must not end planning: each by itself goes on
-            self._whole.give_up(now_s)
-            if self._throttle.allows("", now_s):
-                log.exception("site not planned as one")
+        actions += self._plan_site(now_s, lively=lively)
         for stream in sorted(due, key=PlannedStream.turn)[:PER_TICK]:
             stream.evaluated_s = now_s
             try:
@@ -300,7 +295,7 @@ class Coordinator:
                 if self._throttle.allows(stream.goal.name, now_s):
                     log.exception("stream not evaluated", extra={"stream": stream.goal.name})
                 actions.append(Explain(explanation(stream, self.view, None, None, now_s)))
-        return [*actions, *self._whole.tell(self._streams.values(), now_s), *self._probes(now_s)]
+        return [*actions, *self._tell_of_site(now_s), *self._probes(now_s)]
 
     # ------------------------------------------------------------------ inside
 
@@ -314,6 +309,24 @@ class Coordinator:
         if self._whole.active:
             margin_s = min(margin_s, MOST_MARGIN * deadline_s)
         return build(stream.goal, self.view, now_s, margin_s=margin_s, plans=stream.plans())
+
+    def _plan_site(self, now_s: float, *, lively: bool) -> list[Action]:
+        """All streams as one, where the site is full; a fault in the figures of all must not end planning."""
+        try:
+            return self._whole.plan(self._streams.values(), self._problem, now_s, lively=lively)
+        except Exception:
+            self._whole.give_up(now_s)
+            if self._throttle.allows("", now_s):
+                log.exception("site not planned as one")
+            return []
+
+    def _tell_of_site(self, now_s: float) -> list[Action]:
+        try:
+            return self._whole.tell(self._streams.values(), now_s)
+        except Exception:  # likewise: what cannot be said ends nothing
+            if self._throttle.allows("", now_s):
+                log.exception("site's capacity not told")
+            return []
 
     def _changed(self, changes: list[str], now_s: float) -> list[Action]:
         """An abrupt change may affect every stream: evaluate them now, not at the next tick."""

@@ -37,7 +37,7 @@ class FullSite:
         self._view = view
         self._changes = changes
         self._as_one = as_one
-        self._planning = SitePlanning(view.lines)
+        self._planning = SitePlanning(view)
         self._yardsticks: Yardsticks | None = None
         self._told_s = float("-inf")
 
@@ -123,7 +123,7 @@ class FullSite:
                 Member(each, each.problem) for each in streams if each.problem is not None and may_share(each, now_s)
             ]
             if any(member.stream.rate(now_s) for member in members):
-                problem = site_problem(members, self._view.lines, now_s, taken={})
+                problem = site_problem(members, self._view, now_s, taken={})
                 self._yardsticks = Yardsticks.calm(problem, self._yardsticks, measured, now_s)
         return [TellCapacity(capacity(list(streams), answered, self._yardsticks, now_s))]
 

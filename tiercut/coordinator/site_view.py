@@ -79,6 +79,7 @@ class NodeView:
     waiting: float = 0.0
     power_watts: float = 0.0
     reaches_cloud: bool = True
+    gateway: bool = False
     memory_mb: float | None = None
     warnings: dict[str, str] = field(default_factory=dict)
     _instances: deque[str] = field(default_factory=lambda: deque(maxlen=_INSTANCES))
@@ -107,7 +108,7 @@ class NodeView:
             return
         self.models = status.models
         self.power_watts = status.power_watts
-        self.reaches_cloud = status.reaches_cloud
+        self.reaches_cloud, self.gateway = status.reaches_cloud, status.gateway
         self.busy, self.waiting = status.load.get("busy", 0.0), status.load.get("waiting", 0.0)
         if "pace" in status.load:
             self.load.paced(now_s, status.load["pace"])

@@ -20,6 +20,7 @@ from tiercut.coordinator.mix import Mix
 from tiercut.coordinator.problem import as_choice
 from tiercut.coordinator.site.lines import LineEstimators
 from tiercut.coordinator.site.problem import Member, loads, overloaded, site_problem
+from tiercut.coordinator.site_view import SiteView
 from tiercut.coordinator.standing import alike, near
 from tiercut.errors import SettingsError
 from tiercut.planner import Choice, evaluate
@@ -73,14 +74,14 @@ class SitePlanning:
     """Plans the streams of a site as one, while that is called for.
 
     Args:
-        lines: Lines that hops share.
+        view: What is known of the site.
 
     Attributes:
         answered: The last problem and its answer, while streams are planned as one.
     """
 
-    def __init__(self, lines: LineEstimators) -> None:
-        self._lines = lines
+    def __init__(self, view: SiteView) -> None:
+        self._view = view
         self.answered: Answered | None = None
         self._looked_s = -math.inf
         #: since when the site is full, or has room again
@@ -89,6 +90,8 @@ class SitePlanning:
         self._left_s = -math.inf
         #: how often in a row other plans were found better
         self._found = 0
+        #: nothing was changed for no other reason than that something had been a moment ago
+        self._held_back = False
         #: streams follow plans that were found for all of them together
         self._followed = False
         #: when plans or shares were changed last, and how long plans stay from then on
@@ -122,7 +125,7 @@ class SitePlanning:
         if self._left_s == -math.inf and any(member.stream.mixed for member in members):  # from before the hub's start
             self._followed = True
             return True
-        if not self._lasts(_too_full(members, self._lines, now_s), now_s, FULL_S):
+        if not self._lasts(_too_full(members, self._view.lines, now_s), now_s, FULL_S):
             return False
         if now_s - self._left_s < RELAPSE_S:
             self._room_s = min(2 * self._room_s, RELAPSE_S)
@@ -141,7 +144,7 @@ class SitePlanning:
             taken: Part of its time that each resource is busy with other things.
             step: Something has changed abruptly.
         """
-        problem = site_problem(members, self._lines, now_s, taken=taken)
+        problem = site_problem(members, self._view, now_s, taken=taken)
         if self.answered is not None and not step and self._stands(problem, now_s):
             return {}
         followed = {member.stream.goal.name: _followed(member) for member in members}
@@ -152,6 +155,7 @@ class SitePlanning:
             self.leave(now_s)
             return _changes(members, problem, best, "there is room for each stream by itself again")
         why = self._must(members, best) or self._better(present, best, now_s, step=step)
+        self._held_back = why is None and (now_s - self._changed_s < FOLLOW_S or self._waits(now_s))
         if why is None and (now_s - self._changed_s < FOLLOW_S or not self._shares_are_off(members, present, now_s)):
             return {}
         chosen, reason = (present, "shares follow the site's figures") if why is None else (best, why)
@@ -172,7 +176,7 @@ class SitePlanning:
     def _stands(self, problem: SiteProblem, now_s: float) -> bool:
         """Whether a problem is still about the one that was solved last."""
         known = self.answered
-        if known is None or self._found or now_s - known.at_s >= STANDS_S:
+        if known is None or self._found or self._held_back or now_s - known.at_s >= STANDS_S:
             return False
         return (
             near(sum(part for _, part in known.problem.taken), sum(part for _, part in problem.taken), least=0.05)
@@ -190,7 +194,7 @@ class SitePlanning:
 
         The same rates can often be had by many shares: those that are followed stay as long as they are good.
         """
-        if overloaded(members, self._lines, now_s):
+        if overloaded(members, self._view.lines, now_s):
             return True
         if any(_limits_nothing(member, present.shares[member.stream.goal.name]) for member in members):
             return True
@@ -212,9 +216,13 @@ class SitePlanning:
                 return f"'{stream.goal.device}' reads the sensor of '{name}' now"
         return None
 
+    def _waits(self, now_s: float) -> bool:
+        """Whether plans stay in any case, as they have changed a moment ago."""
+        return now_s - self._changed_s < self._wait_s
+
     def _better(self, present: SitePlan, best: SitePlan, now_s: float, *, step: bool) -> str | None:
         """Why the best plan of all is worth a change, found often enough in a row, and not too soon after the last."""
-        if now_s - self._changed_s < self._wait_s:
+        if self._waits(now_s):
             return None
         gain = STEP_GAIN if step else GAIN
         why = None
@@ -253,7 +261,7 @@ def _too_full(members: Sequence[Member], lines: LineEstimators, now_s: float) ->
 def _asks_for_several(member: Member) -> bool:
     """Whether a stream by itself is served best by several plans: none keeps up, or it is to give all it can."""
     stream = member.stream
-    if math.isinf(member.asked_fps):
+    if stream.kept.offered.asked_fps is None:
         return stream.goal.objective == THROUGHPUT.name
     return stream.behind and stream.kept.overrun is not None
 

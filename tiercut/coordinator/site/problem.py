@@ -10,9 +10,10 @@ from tiercut.coordinator.keeping_up import FILLED
 from tiercut.coordinator.parts import busy_parts
 from tiercut.coordinator.problem import as_choice
 from tiercut.coordinator.site.lines import LineEstimators
+from tiercut.coordinator.site_view import SiteView
 from tiercut.coordinator.stream import PlannedStream
 from tiercut.errors import SettingsError
-from tiercut.plan import Plan
+from tiercut.plan import Plan, node_id
 from tiercut.planner import Problem, evaluate
 from tiercut.planner.objectives import LATENCY, THROUGHPUT
 from tiercut.planner.problem import Link, Node
@@ -25,6 +26,8 @@ SITE_FILLED = 0.95
 OVERLOADED = 0.99
 #: A resource is in use all the time from this part of it on: frames that wait for each other leave gaps.
 BUSY = 0.65
+#: Room for a sensor without a rate: at least so much, and so many times what it gives.
+SELDOM_FPS, GROWTH = 1.0, 1.5
 #: A node that serves other sites as well is taken for busy with them from this part of its time on.
 ELSEWHERE = 0.05
 
@@ -36,11 +39,18 @@ class Member:
     stream: PlannedStream
     problem: Problem
 
-    @property
-    def asked_fps(self) -> float:
-        """Frames per second that its sensor gives; infinity for as many as are taken."""
+    def asked_fps(self, now_s: float) -> float:
+        """Frames per second to plan for; infinity where the stream is to give as many as are taken.
+
+        Of a sensor without a rate, such as one that publishes on the bus when something happens, nobody knows what it
+        would give: it gets room for somewhat more than it gives now, and again for more once it has used that.
+        """
         asked = self.stream.kept.offered.asked_fps
-        return math.inf if asked is None else asked
+        if asked is not None:
+            return asked
+        if self.stream.goal.objective == THROUGHPUT.name:
+            return math.inf
+        return max(SELDOM_FPS, GROWTH * self.stream.rate(now_s))
 
 
 def may_share(stream: PlannedStream, now_s: float) -> bool:
@@ -55,17 +65,16 @@ def may_share(stream: PlannedStream, now_s: float) -> bool:
     return well and not stream.idle(now_s)
 
 
-def site_problem(
-    members: Sequence[Member], lines: LineEstimators, now_s: float, *, taken: Mapping[str, float]
-) -> SiteProblem:
+def site_problem(members: Sequence[Member], view: SiteView, now_s: float, *, taken: Mapping[str, float]) -> SiteProblem:
     """The problem of a site.
 
     Args:
         members: Its streams.
-        lines: Lines that hops share.
+        view: Lines that hops share, and gateways, which work on their edge's processor.
         now_s: When.
         taken: Part of its time that each resource is busy with other things.
     """
+    lines = view.lines
     ends = {pair for member in members for pair in member.problem.links}
     shared = tuple(
         SharedLine(name=line.name, links=crossing, mbps=lines.mbps(line, now_s))
@@ -77,12 +86,18 @@ def site_problem(
         SiteStream(
             name=member.stream.goal.name,
             problem=_alone(member, rates, now_s),
-            frames_per_second=member.asked_fps,
+            frames_per_second=member.asked_fps(now_s),
             weight=member.stream.goal.weight,
         )
         for member in members
     )
-    return SiteProblem(streams=streams, lines=shared, taken=tuple(sorted(taken.items())), filled=SITE_FILLED)
+    return SiteProblem(
+        streams=streams,
+        lines=shared,
+        processors=tuple((node.id, node_id("edge", node.node)) for node in view.nodes.values() if node.gateway),
+        taken=tuple(sorted(taken.items())),
+        filled=SITE_FILLED,
+    )
 
 
 def _alone(member: Member, rates: Mapping[tuple[str, str], float], now_s: float) -> Problem:
@@ -94,7 +109,7 @@ def _alone(member: Member, rates: Mapping[tuple[str, str], float], now_s: float)
     def crossed(pair: tuple[str, str], link: Link) -> Link:
         return link if pair not in rates else replace(link, mbps=rates[pair])
 
-    shunned = {f"{key[0]}/{key[1]}" for key in member.stream.shunned if member.stream.is_shunned(key, now_s)}
+    shunned = {node_id(*key) for key in member.stream.shunned if member.stream.is_shunned(key, now_s)}
     problem = member.problem.without(shunned)
     links = {pair: crossed(pair, link) for pair, link in problem.links.items()}
     return replace(problem.with_nodes(seen), links=links)
@@ -141,7 +156,7 @@ def loads(members: Iterable[Member], lines: LineEstimators, now_s: float) -> dic
     busy: dict[str, Load] = {}
     for member in members:
         rate_fps = member.stream.rate(now_s)
-        asked_fps = max(rate_fps, member.asked_fps if math.isfinite(member.asked_fps) else 0.0)
+        asked_fps = max(rate_fps, member.stream.kept.offered.asked_fps or 0.0)
         for where, seconds in _busy(member, member.stream.plan, lines, now_s).items():
             load = busy.setdefault(where, Load())
             load.asked += asked_fps * seconds
@@ -155,7 +170,8 @@ def overloaded(members: Iterable[Member], lines: LineEstimators, now_s: float) -
     busy: dict[str, float] = {}
     for member in members:
         mix = member.stream.mix
-        fps = member.asked_fps if mix is None or mix.frames_per_second is None else mix.frames_per_second
+        limit = None if mix is None else mix.frames_per_second
+        fps = member.asked_fps(now_s) if limit is None else limit
         for plan, share in () if mix is None or not math.isfinite(fps) else mix.plans:
             for where, seconds in _busy(member, plan, lines, now_s).items():
                 busy[where] = busy.get(where, 0.0) + share * fps * seconds
@@ -192,7 +208,7 @@ def elsewhere(members: Sequence[Member], now_s: float, busy: Mapping[str, float]
     """
     ours: dict[str, float] = dict.fromkeys(busy, 0.0)
     for member in members:
-        for (tier, name), seconds in member.stream.worked_s.items():
-            if (node := f"{tier}/{name}") in ours:
+        for key, seconds in member.stream.worked_s.items():
+            if (node := node_id(*key)) in ours:
                 ours[node] += member.stream.rate(now_s) * seconds
     return {node: min(FILLED, part - ours[node]) for node, part in busy.items() if part - ours[node] > ELSEWHERE}

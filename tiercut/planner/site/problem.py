@@ -52,11 +52,13 @@ class SiteProblem:
     Attributes:
         streams: Each with a name of its own.
         lines: Lines that several links share. Each link is a line of its own besides.
+        processors: Node id → the node whose processor it works on, where that is another one.
         taken: Part of its time that a resource is busy with other things, by its name in `SitePlan.load`.
         filled: Part of a resource's time that plans may use.
     """
 
     streams: tuple[SiteStream, ...]
     lines: tuple[SharedLine, ...] = ()
+    processors: tuple[tuple[str, str], ...] = ()
     taken: tuple[tuple[str, float], ...] = ()
     filled: float = FILLED

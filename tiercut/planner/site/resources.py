@@ -31,6 +31,7 @@ class Resources:
         link_per_bit: (H) seconds.
         lines_per_bit: (H, L) seconds on each shared line.
         line: (L) the rows of the shared lines.
+        processors: Node id → the name of the processor that it works on, where that is another node's.
         problems: Of the streams, without links that cross a line that carries nothing.
     """
 
@@ -42,7 +43,12 @@ class Resources:
     link_per_bit: Floats
     lines_per_bit: Floats
     line: Ints
+    processors: Mapping[str, str]
     problems: tuple[Problem, ...]
+
+    def processor(self, node: str) -> str:
+        """The name of the processor that a node works on."""
+        return self.processors.get(node, node)
 
     def hop(self, stream: int, start: str, end: str) -> int:
         """The row of a stream's hop."""
@@ -61,11 +67,13 @@ class Resources:
         busy: defaultdict[str, float] = defaultdict(float)
         for node, start, end in route:
             if end > start:
-                busy[node.id] += node.slowdown * float(node.block_seconds[variant.name][start:end].sum())
+                busy[self.processor(node.id)] += node.slowdown * float(
+                    node.block_seconds[variant.name][start:end].sum()
+                )
         for (sender, _, cut), (receiver, _, _), index in zip(route, route[1:], plan.codecs, strict=False):
             codec, size = problem.codecs[index], float(variant.cut_bytes[cut])
-            busy[sender.id] += size / 1e6 * codec.encode_seconds_per_mb
-            busy[receiver.id] += size / 1e6 * codec.decode_seconds_per_mb
+            busy[self.processor(sender.id)] += size / 1e6 * codec.encode_seconds_per_mb
+            busy[self.processor(receiver.id)] += size / 1e6 * codec.decode_seconds_per_mb
             bits, hop = size / codec.ratio * 8, self.hop(stream, sender.id, receiver.id)
             busy[self.names[self.link[hop]]] += bits * float(self.link_per_bit[hop])
             for line in np.flatnonzero(self.lines_per_bit[hop]):
@@ -82,7 +90,8 @@ def resources_of(site: SiteProblem) -> Resources:
     _check(site)
     closed = {ends for line in site.lines if line.mbps == 0 for ends in line.links}
     problems = tuple(_without_links(stream.problem, closed) for stream in site.streams)
-    nodes = dict.fromkeys(node.id for problem in problems for node in problem.nodes)
+    processors = dict(site.processors)
+    nodes = dict.fromkeys(processors.get(node.id, node.id) for problem in problems for node in problem.nodes)
     hops: dict[tuple[str, str, float], int] = {}
     for problem in problems:
         here = {node.id for node in problem.nodes}
@@ -104,6 +113,7 @@ def resources_of(site: SiteProblem) -> Resources:
         link_per_bit=np.array([0.0, *(_seconds_per_bit(mbps) for _, _, mbps in hops)]),
         lines_per_bit=np.array(per_line).reshape(len(hops) + 1, len(site.lines)),
         line=np.array([row[line.name] for line in site.lines], dtype=np.intp),
+        processors=processors,
         problems=problems,
     )
 

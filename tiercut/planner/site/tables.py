@@ -222,8 +222,8 @@ def _stack(
         drop=np.array([piece.costs.offers.drop for piece in chosen]),
         cut=offers.cut,
         starts=offers.starts,
-        device=np.array([resources.row[problem.device.id] for problem in mine], dtype=np.intp),
-        station=_ints([[resources.row[node.id] for node in nodes] for nodes in stations]),
+        device=np.array([resources.row[resources.processor(problem.device.id)] for problem in mine], dtype=np.intp),
+        station=_ints([[resources.row[resources.processor(node.id)] for node in nodes] for nodes in stations]),
         first=_ints(
             [
                 [resources.hop(index, problem.device.id, node.id) for node in nodes]
