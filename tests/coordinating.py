@@ -120,6 +120,9 @@ class Told:
     slow: dict[str, float] = field(default_factory=dict)
     #: frames that the device has counted
     done: int = 0
+    #: nodes that say that they are ready and are not, and nodes that do not answer
+    fails: set[str] = field(default_factory=set)
+    silent: set[str] = field(default_factory=set)
     #: stream → frames per second that get through
     fps: dict[str, float] = field(default_factory=dict)
     #: what the hub says of the site
@@ -164,7 +167,7 @@ class Told:
         answers: list[Ready] = []
         for action in actions:
             match action:
-                case Prepare():
+                case Prepare() if action.node not in self.silent:
                     said = self.unready.get(action.node)
                     ready = Ready(
                         stream=action.message.stream,
@@ -251,6 +254,9 @@ class Told:
             name = plan.node(tier)
             assert name is not None
             if (tier, name) not in ran:
+                break
+            if name in self.fails:
+                fallback = f"{name} does not do its part"
                 break
             profile = self.coordinator.view.nodes[tier, name].profiles[MODEL]
             if sender is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.coordinating import MODEL, Told, goal, times
+from tests.coordinating import MODEL, Checked, Told, goal, times
 from tests.profiles import profile_of
 from tiercut.coordinator import core, problem
 from tiercut.coordinator.actions import ProbeHop
@@ -170,7 +170,7 @@ def test_uplink_that_is_gone_is_planned_without() -> None:
 
 def test_streams_that_share_edges_do_not_all_take_the_better_one() -> None:
     streams = [goal(f"s{n}", device=f"d{n}") for n in range(4)]
-    told = Told()
+    told = Told(coordinator=Checked(as_one=False))
     for stream in streams:
         told.coordinator.handle(StreamWanted(stream))
         told.node("device", stream.device, 1.0)

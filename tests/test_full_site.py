@@ -9,7 +9,7 @@ import pytest
 from msgspec import UNSET
 
 from tests.coordinating import Checked, Told, goal
-from tiercut.coordinator.events import ControlHeard, PlanHeard, SourceHeard, StreamWanted
+from tiercut.coordinator.events import ControlHeard, PlanHeard, SourceHeard, StreamUnwanted, StreamWanted
 from tiercut.coordinator.mix import Mix
 from tiercut.coordinator.site.lines import LineEstimators, line_of
 from tiercut.errors import SettingsError
@@ -263,12 +263,13 @@ def carried(turns: str, *, mbps: float, count: int = 40, size: int = 5000) -> Li
     """A line that two hops keep busy, in turns or sharing it."""
     line = line_of("uplink", ["device -> cloud", "edge -> cloud"], 9.0)
     lines, alone_s = LineEstimators([line]), size * 8e-6 / mbps
+    lines.observe("device/d", "cloud/c", LinkSample(at_s=0.0, payload_bytes=200, seconds=0.0055, probe=True))
     for index in range(count):
         sender = ("device/d", "edge/e")[index % 2]
         ended_s = alone_s * (index + 1 if turns == "turns" else 2 * (index // 2 + 1))
         waited_s = 2 * alone_s  # behind the one before it, or beside it
         sample = LinkSample(at_s=ended_s + 0.005, payload_bytes=size, seconds=waited_s + 0.005)
-        lines.observe(sender, "cloud/c", sample, 0.005)
+        lines.observe(sender, "cloud/c", sample)
     return lines
 
 
@@ -286,7 +287,7 @@ def test_line_that_is_idle_carries_what_was_declared_until_it_is_measured() -> N
         at_s = 10.0 * index
         for size in (200, 20_000):
             sample = LinkSample(at_s=at_s, payload_bytes=size, seconds=0.005 + size * 8e-6 / 3.0, probe=True)
-            lines.observe("edge/e", "cloud/c", sample, 0.005)
+            lines.observe("edge/e", "cloud/c", sample)
     assert lines.mbps(lines.lines[0], 200.0) == pytest.approx(3.0, rel=0.1)
 
 
@@ -374,3 +375,89 @@ def test_whatever_happens_every_stream_has_plans_that_hold_together(
     assert not [record for record in caplog.records if record.levelname == "ERROR"], caplog.text
     assert not any("fault" in str(said["trouble"]) for said in told.explained.values())
     assert all(said["plan"] for said in told.explained.values())
+
+
+# ---------------------------------------------------------------------- what goes wrong in a full site
+
+
+def test_part_of_a_mix_that_fails_is_left() -> None:
+    told = crowd()
+    works(told, 12)
+    mix = told.mixes["cam0"]
+    assert {plan.edge for plan, _ in mix.plans} == {"e", None}
+    told.fails = {"e"}
+    works(told, 6)
+    assert {plan.edge for mix in told.mixes.values() for plan, _ in mix.plans} == {None}
+    assert any("edge/e said ready and failed" in reason for reason in told.reasons)
+
+
+def test_node_that_never_answers_does_not_hold_up_what_must_change() -> None:
+    told = crowd()
+    told.node("edge", "f", 0.1)
+    told.silent = {"f"}
+    works(told, 15)
+    told.status("edge", "e", state="offline")
+    works(told, 14)
+    assert {plan.edge for mix in told.mixes.values() for plan, _ in mix.plans} == {None}
+
+
+def test_weight_that_is_changed_while_the_site_is_full_counts() -> None:
+    told = crowd()
+    works(told, 12)
+    told.coordinator.handle(StreamWanted(goal("cam0", device="d0", weight=1.5)))
+    works(told, 12)
+    first, *others = rates(told)
+    assert first == pytest.approx(1.5 * others[0], rel=0.1)
+
+
+def test_site_whose_cameras_all_fall_silent_or_are_removed_is_planned_one_by_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told = crowd()
+    works(told, 12)
+    told.passes(30)
+    for index in range(6):
+        told.coordinator.handle(StreamUnwanted(f"cam{index}"))
+    told.passes(5)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"], caplog.text
+
+
+def test_stream_whose_deadline_nothing_meets_does_not_keep_the_others_from_what_there_is() -> None:
+    told = crowd()
+    told.coordinator.handle(StreamWanted(goal("late", device="d5", deadline_s=0.001)))
+    told.passes(3)
+    works(told, 15, 6)
+    assert sum(rates(told)[:6]) > 0.9 * 0.95 * 37.5
+
+
+def test_other_plans_are_found_while_shares_follow_the_figures() -> None:
+    told = crowd()
+    works(told, 12)
+    told.node("edge", "f", 0.1)
+    for index in range(8):
+        told.slow = {"e": 1.0 + 0.3 * (index % 2)}
+        works(told, 4)
+    assert "f" in {plan.edge for mix in told.mixes.values() for plan, _ in mix.plans}
+
+
+def test_frozen_mix_counts_with_each_of_its_plans() -> None:
+    told = crowd()
+    works(told, 12)
+    told.coordinator.handle(ControlHeard("cam0", StreamControl(mode="freeze")))
+    works(told, 6)
+    stream = told.coordinator._streams["cam0"]
+    share = {plan.edge: part for plan, part in told.mixes["cam0"].plans}["e"]
+    assert stream.taken["edge/e"] == pytest.approx(share * stream.rate(told.now_s) * 0.04, rel=0.1)
+    assert stream.taken["device/d0"] > 0
+
+
+def test_hop_that_crosses_two_lines_is_held_to_both() -> None:
+    radio = line_of("radio", ["device -> edge", "device -> cloud"], 9.0)
+    uplink = line_of("uplink", ["device -> cloud", "edge -> cloud"], 9.0)
+    lines = LineEstimators([radio, uplink])
+    for index in range(1, 20):
+        for size in (200, 20_000):
+            sample = LinkSample(at_s=10.0 * index, payload_bytes=size, seconds=0.005 + size * 8e-6, probe=True)
+            lines.observe("device/d", "cloud/c", sample)
+    assert lines.of("device/d", "cloud/c") == (radio, uplink)
+    assert [lines.mbps(line, 200.0) for line in (radio, uplink)] == pytest.approx([1.0, 1.0], rel=0.1)

@@ -267,7 +267,7 @@ def test_segments_of_another_model_take_memory() -> None:
     problem = in_memory_problem(held)
     first, second, same = PlannedStream(one), PlannedStream(replace(other, model="cd" * 32)), PlannedStream(other)
     for each in (second, same):
-        each.held = {"edge/e": (Span(0, 2), 25.0)}
+        each.held = {("edge/e", Span(0, 2)): 25.0}
     assert [node.memory_taken_mb for node in beside_others(first, problem, [second, same], 0.0).edges] == [25.0, 0.0]
     assert [node.memory_taken_mb for node in beside_others(first, problem, [same], 0.0).edges] == [0.0, 0.0]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import operator
 from collections import Counter
 from collections.abc import Callable, Coroutine
-
-from msgspec import structs
 
 from broker.alarm import Alarm
 from tiercut.bus import Bus, Delivery, Message
@@ -31,6 +30,7 @@ from tiercut.coordinator.events import (
     Tick,
     UplinkHeard,
 )
+from tiercut.coordinator.mix import Mix
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BusError
@@ -168,9 +168,8 @@ class CoordinatorShell:
         last = self._plans.get(wanted.stream)
         if last is None:
             return 1
-        same = last.model == wanted.model and structs.replace(last.plan, epoch=0) == structs.replace(
-            wanted.plan, epoch=0
-        )
+        mixes = (Mix.heard(each).numbered(0) for each in (last, wanted))
+        same = last.model == wanted.model and operator.eq(*mixes)
         return last.plan.epoch if same else last.plan.epoch + 1
 
     def tasks(self) -> list[tuple[str, Coroutine[None, None, None]]]:

@@ -36,7 +36,8 @@ class Changes:
         """
         mix = mix.numbered(1 if stream.plan is None else stream.plan.epoch + 1)
         if mix.same_plans(stream.mix):
-            return self.adopt(stream, mix, reason)
+            stream.follows(mix)
+            return [self._published(stream, mix, reason)]
         asked = list(dict.fromkeys(each for plan, _ in mix.plans for each in self._asked(stream, plan)))
         waiting = Counter((each.tier, each.node) for each in asked)
         stream.pending = Pending(mix, reason, waiting, now_s + READY_S)
@@ -44,10 +45,14 @@ class Changes:
 
     def adopt(self, stream: PlannedStream, mix: Mix, reason: str) -> list[Action]:
         """All are ready: publish it."""
-        goal = stream.goal
         stream.adopted(mix, reason)
         stream.explained_s = float("-inf")
-        return [PublishPlan(mix.message(stream=goal.name, model=goal.model, model_name=goal.model_name, reason=reason))]
+        return [self._published(stream, mix, reason)]
+
+    @staticmethod
+    def _published(stream: PlannedStream, mix: Mix, reason: str) -> PublishPlan:
+        goal = stream.goal
+        return PublishPlan(mix.message(stream=goal.name, model=goal.model, model_name=goal.model_name, reason=reason))
 
     @staticmethod
     def give_up(stream: PlannedStream, why: str, now_s: float) -> None:

@@ -47,7 +47,7 @@ from tiercut.coordinator.site.lines import Line
 from tiercut.coordinator.site_view import NodeKey, SiteView
 from tiercut.coordinator.spans import spans
 from tiercut.coordinator.standing import Judged
-from tiercut.coordinator.stream import SHUN_S, PlannedStream
+from tiercut.coordinator.stream import PlannedStream
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.errors import SettingsError
 from tiercut.logs import Throttle
@@ -265,8 +265,7 @@ class Coordinator:
         if key is None:
             return []
         if not ready.ok:
-            if self._whole.has(stream):  # others do not wait until it is asked again
-                stream.shunned[key] = now_s + SHUN_S
+            self._whole.refused(stream, [key], now_s)
             return self._give_up(stream, f"{node_id(*key)} refuses: {ready.message}", now_s)
         return self._changes.adopt(stream, pending.mix, pending.reason) if pending.answered(key) else []
 
@@ -342,6 +341,7 @@ class Coordinator:
         pending = stream.pending
         if pending is not None and now_s > pending.until_s:
             late = ", ".join(sorted(node_id(*key) for key in pending.waiting))
+            self._whole.refused(stream, pending.waiting, now_s)
             return self._give_up(stream, f"{late} did not get ready within {READY_S:.0f} s", now_s)
         if problem is None:
             stream.step = None
@@ -386,7 +386,7 @@ class Coordinator:
     @staticmethod
     def _current(stream: PlannedStream, problem: Problem, now_s: float) -> Answer | None:
         """The plan that is followed by today's figures; notes what it promises, as its frames are compared with it."""
-        stream.punctuality.predicted_s, stream.kept.overrun = None, None
+        stream.punctuality.predicted_s, stream.kept.overrun, stream.predicted_s = None, None, {}
         stream.punctuality.overhead_s = stream.overhead_s or 0.0
         if stream.plan is None:
             return None

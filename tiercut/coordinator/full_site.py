@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
 from tiercut.coordinator.actions import Action, TellCapacity
-from tiercut.coordinator.changes import Changes
+from tiercut.coordinator.changes import READY_S, Changes
 from tiercut.coordinator.problem import as_choice
 from tiercut.coordinator.site.capacity import Yardsticks, capacity, measured_fps, shortage_of
 from tiercut.coordinator.site.planning import SitePlanning
 from tiercut.coordinator.site.problem import Member, elsewhere, may_share, site_problem
-from tiercut.coordinator.site_view import SiteView
+from tiercut.coordinator.site_view import NodeKey, SiteView
 from tiercut.coordinator.stream import FAILURES, SHUN_S, PlannedStream
 from tiercut.errors import SettingsError
 from tiercut.plan import node_id
@@ -19,6 +19,8 @@ from tiercut.planner import Answer, Choice, Problem, evaluate
 
 #: How often the site's capacity is told: while it is full, and while it is not.
 TELL_S, TELL_CALM_S = 1.0, 5.0
+#: Where another node of a full site is gone, nobody waits longer than this for one that is to get ready.
+SOON_READY_S = 2.0
 
 #: A stream's problem as if it were alone; ``None`` while there is none.
 ProblemOf = Callable[[PlannedStream, float], Problem | None]
@@ -39,7 +41,7 @@ class FullSite:
         self._as_one = as_one
         self._planning = SitePlanning(view)
         self._yardsticks: Yardsticks | None = None
-        self._told_s = float("-inf")
+        self._told_s = self._looked_s = float("-inf")
 
     @property
     def active(self) -> bool:
@@ -66,8 +68,11 @@ class FullSite:
             lively: Something has changed of late.
         """
         shared = [each for each in streams if self._as_one and may_share(each, now_s)]
+        gone = self.active and any(self._planning.gone(each) for each in shared)
         step = any(each.step is not None for each in shared)
-        if any(each.pending for each in shared) or not self._planning.due(now_s, step=step):
+        if gone:
+            self._hurry(shared, now_s)
+        if any(each.pending for each in shared) or not self._planning.due(now_s, step=step or gone):
             return []
         if not self.active:
             known = [
@@ -75,16 +80,20 @@ class FullSite:
             ]
             if not self._planning.is_full(known, now_s):
                 return []
-        elif self._view.doubts(now_s):
+        elif self._view.doubts(now_s) and not gone:
             return []  # the effect of the last change is known in a moment
         members = [Member(each, problem) for each in shared if (problem := problem_of(each, now_s)) is not None]
+        if not members:
+            self._planning.rest()
+            return []
+        self._looked_s = now_s
         background = self._taken_besides(streams, members, now_s)
         changes = self._planning.look(members, now_s, taken=background, step=step and lively)
         actions: list[Action] = []
         for stream in (member.stream for member in members):
             found, happened = changes.get(stream.goal.name), stream.step
             stream.step = None
-            if found is not None:
+            if found is not None and (gone or now_s >= stream.paused_until_s):
                 mix, reason = found
                 said = reason if happened is None else f"{reason}; {happened}"
                 actions += self._changes.begin(stream, mix, said, now_s)
@@ -127,20 +136,42 @@ class FullSite:
                 self._yardsticks = Yardsticks.calm(problem, self._yardsticks, measured, now_s)
         return [TellCapacity(capacity(list(streams), answered, self._yardsticks, now_s))]
 
+    def refused(self, stream: PlannedStream, keys: Iterable[NodeKey], now_s: float) -> None:
+        """Nodes do not get ready for a stream's plans: others do not wait until they are asked again."""
+        if self.has(stream):
+            stream.shunned.update(dict.fromkeys(keys, now_s + SHUN_S))
+
+    def _hurry(self, streams: Iterable[PlannedStream], now_s: float) -> None:
+        """A node is gone: changes that need one that is gone too, or that does not answer, are waited for no longer."""
+        for stream in streams:
+            pending = stream.pending
+            if pending is None:
+                continue
+            if READY_S - (pending.until_s - now_s) > SOON_READY_S:
+                self.refused(stream, pending.waiting, now_s)
+                stream.pending = None
+            elif any(self._view.gone(plan) for plan, _ in pending.mix.plans):
+                stream.pending = None
+
     @staticmethod
     def _fails(stream: PlannedStream, now_s: float) -> None:
         """Leave nodes alone that said that they were ready, and fail."""
-        trial = stream.trial
-        if trial is None or trial.failures < FAILURES:
-            return
-        stream.trial = None
-        stream.shunned.update(dict.fromkeys(trial.culprits, now_s + SHUN_S))
-        names = ", ".join(sorted(node_id(*key) for key in trial.culprits)) or "its nodes"
-        stream.step = stream.given_up = f"{names} said ready and failed ({trial.why})"
+        failing = set(stream.failing)
+        why = ""
+        if stream.trial is not None and stream.trial.failures >= FAILURES:
+            failing, why = failing | stream.trial.culprits, f" ({stream.trial.why})"
+            stream.trial = None
+            stream.failed.update(dict.fromkeys(failing, FAILURES))
+        if any(not stream.is_shunned(key, now_s) for key in failing):
+            stream.shunned.update(dict.fromkeys(failing, now_s + SHUN_S))
+            names = ", ".join(sorted(node_id(*key) for key in failing))
+            stream.step = stream.given_up = f"{names} said ready and failed{why}"
 
     def _taken_besides(self, streams: Iterable[PlannedStream], members: list[Member], now_s: float) -> dict[str, float]:
         """What streams that are planned by themselves take, and what cloud nodes do for other sites."""
-        names = {member.stream.goal.name for member in members}
+        known = self._planning.answered
+        without = set() if known is None else {name for name, share in known.best.shares.items() if not share.ways}
+        names = {member.stream.goal.name for member in members} - without
         busy = {node.id: node.busy for key, node in self._view.nodes.items() if key[0] == "cloud" and node.online}
         besides = Counter(elsewhere(members, now_s, busy))
         for stream in streams:

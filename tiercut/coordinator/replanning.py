@@ -6,8 +6,9 @@ from msgspec import structs
 
 from tiercut.coordinator.best_plan import Best, only_late
 from tiercut.coordinator.problem import as_choice, before_doubts, hops
-from tiercut.coordinator.site_view import SiteView, route
+from tiercut.coordinator.site_view import SiteView
 from tiercut.coordinator.stream import FAILURES, SHUN_S, PlannedStream, Trial
+from tiercut.coordinator.stream_goal import of_rates
 from tiercut.errors import SettingsError
 from tiercut.plan import Plan, node_id
 from tiercut.planner import Answer, Problem, evaluate, solve
@@ -44,7 +45,7 @@ class Replanning:
             return moved, f"'{stream.goal.device}' reads the sensor now; all else is frozen"
         if stream.frozen:
             stream.step = None
-            stream.trouble = None if stream.plan is None else self._gone(stream.plan)
+            stream.trouble = None if stream.plan is None else self._view.gone(stream.plan)
             return None
         if stream.trial is not None and stream.trial.failures >= FAILURES:
             return self._take_back(stream, stream.trial, now_s)
@@ -57,7 +58,7 @@ class Replanning:
             stream.trouble = f"{trouble}; the last plan stays"
             return None
         stream.trouble = best.late
-        new = stream.plan is None or (stream.retained and self._gone(stream.plan) is None)
+        new = stream.plan is None or (stream.retained and self._view.gone(stream.plan) is None)
         if new and not self._first_plan_due(stream, now_s):
             stream.step = None
             stream.trouble = "measuring links before the first plan"
@@ -74,7 +75,7 @@ class Replanning:
 
     def _hopes(self, stream: PlannedStream, best: Best, now_s: float) -> bool:
         """Whether to wait for hops that are only assumed to be bad: if they are not, there is a much better plan."""
-        if stream.plan is None or self._gone(stream.plan) is not None or not self._view.doubts(now_s):
+        if stream.plan is None or self._view.gone(stream.plan) is not None or not self._view.doubts(now_s):
             return False
         objective = best.problem.objective
         hoped = solve(before_doubts(best.problem, self._view, now_s))
@@ -83,7 +84,7 @@ class Replanning:
     def _by_hand(self, stream: PlannedStream, problem: Problem) -> tuple[Plan, str] | None:
         plan = stream.by_hand()
         if plan is None:  # it is followed already
-            stream.trouble = None if stream.plan is None else self._gone(stream.plan)
+            stream.trouble = None if stream.plan is None else self._view.gone(stream.plan)
             return None
         trouble = self._impossible(stream, problem, plan)
         if trouble is not None:
@@ -121,9 +122,9 @@ class Replanning:
         if stream.plan is None:
             return "the stream's first plan"
         if stream.mixed:
-            return "there is room for each stream by itself again"
+            return self._by_itself(stream, now_s)
         moved = None if stream.plan.device == stream.goal.device else f"'{stream.goal.device}' reads the sensor now"
-        trouble = moved or self._gone(stream.plan) or best.other_terms(stream.plan, stream.goal)
+        trouble = moved or self._view.gone(stream.plan) or best.other_terms(stream.plan, stream.goal)
         if trouble is not None:
             return trouble
         try:
@@ -133,6 +134,15 @@ class Replanning:
         if best.may_drop_again(stream.plan) and only_late(current):
             return None  # nothing met the deadline when it was made
         return self._fails(stream, stream.plan, current, best, now_s)
+
+    @staticmethod
+    def _by_itself(stream: PlannedStream, now_s: float) -> str | None:
+        """Why a stream that was planned with others is planned by itself now; one without frames keeps what it has."""
+        if stream.idle(now_s):
+            return None
+        if not of_rates(stream.goal):
+            return f"with objective '{stream.goal.objective}' it is planned by itself"
+        return "the streams of the site are planned one by one again"
 
     @staticmethod
     def _fails(stream: PlannedStream, plan: Plan, current: Answer, best: Best, now_s: float) -> str | None:
@@ -148,12 +158,6 @@ class Replanning:
         stream.hysteresis.taken_back(now_s)
         return best.late or f"the plan breaks a constraint: {said(current)}"
 
-    def _gone(self, plan: Plan) -> str | None:
-        for key in route(plan):
-            if not self._view.is_there(key):
-                return f"{key[0]} '{key[1]}' is gone"
-        return None
-
     def _impossible(self, stream: PlannedStream, problem: Problem, plan: Plan) -> str | None:
         """Why a plan by hand cannot be followed."""
         goal = stream.goal
@@ -168,7 +172,7 @@ class Replanning:
             answer = evaluate(problem, as_choice(plan))
         except SettingsError as error:
             return f"expected {error.expected}, came {error.came}"
-        return self._gone(plan) or (None if answer.feasible else said(answer))
+        return self._view.gone(plan) or (None if answer.feasible else said(answer))
 
     def _take_back(self, stream: PlannedStream, trial: Trial, now_s: float) -> tuple[Plan, str] | None:
         """Its nodes reported that they were ready, but frames fail: back to what worked, without those nodes."""
@@ -178,7 +182,7 @@ class Replanning:
         names = ", ".join(sorted(node_id(*key) for key in trial.culprits)) or "its nodes"
         epoch = 0 if stream.plan is None else stream.plan.epoch
         stream.given_up = f"plan {epoch} did not work: {names} said ready and failed ({trial.why})"
-        if stream.proved is None or self._gone(stream.proved) is not None:
+        if stream.proved is None or self._view.gone(stream.proved) is not None:
             return None  # the next evaluation finds another way
         return stream.proved, f"{stream.given_up}; back to the last plan that worked"
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from tiercut.coordinator.problem import as_choice
 from tiercut.coordinator.stream import PlannedStream
 from tiercut.errors import SettingsError
-from tiercut.plan import name_of, node_id
+from tiercut.plan import Plan, name_of, node_id
 from tiercut.planner import Problem, beside, taken_by
 from tiercut.planner.memory import needed_mb
 from tiercut.planner.plan_lookup import index_of
@@ -18,41 +18,50 @@ from tiercut.profiling.profile import Span
 
 
 def taken(stream: PlannedStream, problem: Problem | None, now_s: float) -> dict[str, float]:
-    """What a stream takes of nodes and links by the plan that it follows, or is about to."""
-    plan = stream.pending.plan if stream.pending else stream.plan
+    """What a stream takes of nodes and links by the plans that it follows, or is about to."""
     rate = stream.rate(now_s)
-    if problem is None or plan is None or rate <= 0:
+    if problem is None or rate <= 0:
         return {}
-    try:
-        return taken_by(problem, as_choice(plan), rate)
-    except SettingsError:  # a plan that is not possible any more takes nothing
-        return {}
+    load: defaultdict[str, float] = defaultdict(float)
+    for plan, share in _plans(stream):
+        try:
+            parts = taken_by(problem, as_choice(plan), share * rate)
+        except SettingsError:  # a plan that is not possible any more takes nothing
+            continue
+        for where, part in parts.items():
+            load[where] += part
+    return dict(load)
 
 
-def held(stream: PlannedStream, problem: Problem | None) -> dict[str, tuple[Span, float]]:
-    """By node id, the segment that a stream's plan runs there, or is about to, and what that needs, MB."""
-    plan = stream.pending.plan if stream.pending else stream.plan
-    if problem is None or plan is None or all(node.memory_mb is None for node in problem.nodes):
+def held(stream: PlannedStream, problem: Problem | None) -> dict[tuple[str, Span], float]:
+    """What the segments need, MB, that a stream's plans run on each node (by its id), or are about to."""
+    if problem is None or all(node.memory_mb is None for node in problem.nodes):
         return {}
-    try:
-        index = index_of(problem, as_choice(plan))
-    except SettingsError:  # a plan that is not possible any more holds nothing
-        return {}
-    variant = problem.variants[index.variant]
-    return {
-        node.id: (Span(start, end, variant.name), needed_mb(variant, start, end))
-        for node, start, end in index.route(problem)
-        if end > start
-    }
+    segments: dict[tuple[str, Span], float] = {}
+    for plan, _ in _plans(stream):
+        try:
+            index = index_of(problem, as_choice(plan))
+        except SettingsError:  # a plan that is not possible any more holds nothing
+            continue
+        variant = problem.variants[index.variant]
+        for node, start, end in index.route(problem):
+            if end > start:
+                segments[node.id, Span(start, end, variant.name)] = needed_mb(variant, start, end)
+    return segments
 
 
-def _with_memory_taken(problem: Problem, stream: PlannedStream, others: Iterable[PlannedStream]) -> Problem:
+def _plans(stream: PlannedStream) -> tuple[tuple[Plan, float], ...]:
+    mix = stream.pending.mix if stream.pending else stream.mix
+    return () if mix is None else mix.plans
+
+
+def with_memory_taken(problem: Problem, stream: PlannedStream, others: Iterable[PlannedStream]) -> Problem:
     """The problem with what the segments of other models hold; streams of one model may well share theirs."""
     segments = {
         (where, other.goal.model, segment): need_mb
         for other in others
         if other.goal.model != stream.goal.model
-        for where, (segment, need_mb) in other.held.items()
+        for (where, segment), need_mb in other.held.items()
     }
     if not segments:
         return problem
@@ -67,7 +76,7 @@ def beside_others(stream: PlannedStream, problem: Problem, others: Iterable[Plan
     shunned = {node_id(*key) for key in stream.shunned if stream.is_shunned(key, now_s)}
     seen = _without_own_queues(problem.without(shunned), stream, now_s)
     others = list(others)
-    seen = _with_memory_taken(seen, stream, others)
+    seen = with_memory_taken(seen, stream, others)
     load: defaultdict[str, float] = defaultdict(float)
     for other in others:
         for where, part in other.taken.items():

@@ -196,6 +196,10 @@ class SiteView:
         node = self.nodes.get(key)
         return node is not None and node.online and (self.uplink or key[0] != "cloud")
 
+    def gone(self, plan: Plan) -> str | None:
+        """Which node of a plan is not there, for people."""
+        return next((f"{key[0]} '{key[1]}' is gone" for key in route(plan) if not self.is_there(key)), None)
+
     def online(self, tier: Tier, model: str) -> list[NodeView]:
         """Nodes of a tier that are online and have a profile of the model."""
         there = (node for key, node in sorted(self.nodes.items()) if key[0] == tier and self.is_there(key))
@@ -216,9 +220,9 @@ class SiteView:
         is taken to be no quicker than the slowest known way to that tier. A declared line carries what it carries of
         all of its hops together.
         """
-        line = self.lines.of(sender.id, receiver.id)
         found = self._hop(sender, receiver, now_s)
-        return found if line is None else replace(found, mbps=self.lines.mbps(line, now_s))
+        shared = [self.lines.mbps(line, now_s) for line in self.lines.of(sender.id, receiver.id)]
+        return replace(found, mbps=min(shared)) if shared else found
 
     def _hop(self, sender: NodeView, receiver: NodeView, now_s: float) -> LinkEstimate:
         own = self.estimator(sender.key, receiver.key)
@@ -318,8 +322,7 @@ class SiteView:
         return [f"{node.id}: {change}"] if change is not None and change.matters else []
 
     def _crossed(self, sender: NodeKey, receiver: NodeKey, sample: LinkSample) -> list[str]:
-        latency_s = self.estimator(sender, receiver).estimate(sample.at_s).latency_seconds if self.lines.lines else 0.0
-        self.lines.observe(node_id(*sender), node_id(*receiver), sample, latency_s)
+        self.lines.observe(node_id(*sender), node_id(*receiver), sample)
         return self._stepped(sender, receiver, self.estimator(sender, receiver).observe(sample), sample.at_s)
 
     def _stepped(self, sender: NodeKey, receiver: NodeKey, change: LinkChange | None, now_s: float) -> list[str]:
@@ -327,7 +330,7 @@ class SiteView:
 
         They are taken to be as bad until they are measured again, which is asked for at once.
         """
-        if change is None or not change.matters or self.lines.of(node_id(*sender), node_id(*receiver)) is not None:
+        if change is None or not change.matters or self.lines.of(node_id(*sender), node_id(*receiver)):
             return []  # of a shared line a single hop says little: the others' frames are on it
         if change.after.mbps < change.before.mbps:
             for ends in self._alike(sender, receiver):  # frames that cross it now say that it has not changed

@@ -113,6 +113,7 @@ class PlannedStream:
         trial: The plan is new and has not proved itself.
         proved: The last plan that has.
         shunned: Nodes that are left alone, until when.
+        failed: Node → frames in a row that have failed there, of those that follow several plans.
         step: What has changed abruptly since the last evaluation.
         trouble: Why there is no better plan now.
         given_up: Why the last change was given up, until one succeeds.
@@ -125,7 +126,7 @@ class PlannedStream:
         recent: Its results of the last seconds.
         worked_s: Mean seconds that each node has worked on a frame of late.
         taken: What it takes of nodes and links, where there are other streams.
-        held: By node id, the segment that its plan runs there and what that needs, MB, where there are other streams.
+        held: dict[tuple[str, Span], float] = field(default_factory=dict)
         punctuality: Its frames against its deadline.
         exits: Share of frames of late by the exit they left at.
         retained: The plan is from before the hub's start, and links have not been measured since.
@@ -147,6 +148,7 @@ class PlannedStream:
     trial: Trial | None = None
     proved: Plan | None = None
     shunned: dict[NodeKey, float] = field(default_factory=dict)
+    failed: Counter[NodeKey] = field(default_factory=Counter)
     hysteresis: Hysteresis = field(default_factory=Hysteresis)
     paused_until_s: float = float("-inf")
     wanted_since_s: float | None = None
@@ -163,7 +165,7 @@ class PlannedStream:
     recent: RecentResults = field(default_factory=RecentResults)
     worked_s: dict[NodeKey, float] = field(default_factory=dict)
     taken: dict[str, float] = field(default_factory=dict)
-    held: Mapping[str, tuple[Span, float]] = field(default_factory=dict)
+    held: dict[tuple[str, Span], float] = field(default_factory=dict)
     punctuality: Punctuality = field(default_factory=Punctuality)
     exits: dict[str, float] = field(default_factory=dict)
     retained: bool = False
@@ -273,6 +275,15 @@ class PlannedStream:
         """Whether its frames keep a node busy all the time: only then the line before it does not go away by itself."""
         return self.rate(now_s) * self.worked_s.get(key, 0.0) >= _FULL
 
+    @property
+    def failing(self) -> set[NodeKey]:
+        """Nodes of its plans at which its frames fail."""
+        return {key for key, count in self.failed.items() if count >= FAILURES}
+
+    def follows(self, mix: Mix) -> None:
+        """It follows the plans that it has in other shares, or at another rate."""
+        self.mix = mix
+
     def adopted(self, mix: Mix, reason: str) -> None:
         """A change is done: the stream follows ``mix`` from now on, on trial if its first plan is new."""
         plan = mix.first
@@ -282,6 +293,7 @@ class PlannedStream:
         if self.plan is None or (plan.exit, plan.threshold) != (self.plan.exit, self.plan.threshold):
             self.exits = {}
         self.mix, self.pending, self.given_up, self.short = mix, None, None, None
+        self.failed.clear()
         self.history.append(PlanChange(plan.epoch, reason))
         del self.history[:-HISTORY]
 
@@ -306,13 +318,17 @@ class PlannedStream:
             interval_s = _mean(before_s, max(since_s / count, 1e-3), 1 - (1 - _NEWEST) ** count)
             self.frames_per_second = 1 / interval_s
         self._last_captured_s, self._last_result_s = journey.captured_unix_s, now_s
+        reached = {key for key, _, _ in along(journey.plan, journey.stages)}
+        missed = [key for key in route(journey.plan) if key not in reached] if journey.fallback is not None else []
+        for key in reached - set(missed):
+            del self.failed[key]
+        if self.mixed:
+            self.failed.update(missed[:1])
         if self.trial is None or self.plan is None or journey.plan.epoch != self.plan.epoch:
             return
         if journey.fallback is None:
             self.trial, self.proved = None, self.plan
             return
-        reached = {key for key, _, _ in along(journey.plan, journey.stages)}
-        missed = [key for key in route(journey.plan) if key not in reached]
         self.trial.failed(set(missed[:1]), journey.fallback)
 
     def was_read(self, journey: Journey, now_s: float, *, crossed: list[LinkEstimator], suspects: bool) -> None:
@@ -345,7 +361,7 @@ class PlannedStream:
         if journey.deadline_met is not None:
             self.punctuality.judged(met=journey.deadline_met, frames=self.reading.stands_for)
         whole = journey.fallback is None and journey.exit == journey.plan.exit
-        if self.mixed:
+        if self.predicted_s:
             self.punctuality.predicted_s = self.predicted_s.get(as_choice(journey.plan))
         if journey.latency_s is not None:
             self.punctuality.arrived(journey.latency_s, usual=whole, frames=self.reading.stands_for)
@@ -358,6 +374,8 @@ class PlannedStream:
             counts = self.reading.late()
             if counts and way is not None and self.plan is not None and way.plan.epoch == self.plan.epoch:
                 self.punctuality.arrived(max(way.age_s, self.goal.deadline_s or 0.0), usual=True)  # at least so late
+        if self.mixed and message.way is not None and message.reason not in _USUAL:
+            self.failed.update(key for key in route(message.way.plan)[1:] if key[1] == message.where)
         if self.trial is not None and self.plan is not None and message.reason not in _USUAL:
             culprits = {key for key in route(self.plan) if key[1] == message.where and key[0] != "device"}
             self.trial.failed(culprits, f"{message.where} dropped frames: {message.message or message.reason}")

@@ -9,7 +9,7 @@ from tiercut.errors import SettingsError
 from tiercut.model.cuts import CutPoint
 from tiercut.model.variants import Leaving, Variant
 from tiercut.plan import FULL
-from tiercut.planner.objectives import ObjectiveName
+from tiercut.planner.objectives import LATENCY, THROUGHPUT, ObjectiveName
 from tiercut.planner.problem import Codec
 from tiercut.planner.way_back import Destination
 from tiercut.profiling.codec_table import CodecTable
@@ -133,6 +133,11 @@ class StreamGoal:
         if self.max_accuracy_drop is not None or self.objective == "accuracy":
             return self.max_accuracy_drop
         return DEFAULT_DROP if self.table is not None or self.variants else None
+
+
+def of_rates(goal: StreamGoal) -> bool:
+    """Whether a stream is to be quick, or to give many frames: what is to save energy says nothing of rates."""
+    return goal.objective in {LATENCY.name, THROUGHPUT.name}
 
 
 def leaving_at(leaving: tuple[Leaving, ...], threshold: float) -> Leaving:

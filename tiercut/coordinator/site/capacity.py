@@ -18,7 +18,7 @@ from tiercut.protocol.explanations import Resource, Shortage
 ANEW_S, CALM_S = 10.0, 60.0
 #: Sooner where its plans give so much more or less than then.
 SOON_S, SOON = 2.0, 0.1
-#: Of more streams than this nothing is found while the site has room for them, as it takes a while.
+#: Of more streams than this it takes a while: nothing is found while the site has room for them, and else rarely.
 MANY = 16
 
 
@@ -59,13 +59,15 @@ class Yardsticks:
         """The same where the site is not full: nothing follows from them, so that they may be older."""
         if len(problem.streams) > MANY:
             return None
-        same = known is not None and len(known.problem.streams) == len(problem.streams)
+        same = known is not None and _who(known.problem) == _who(problem)
         if known is not None and same and now_s - known.at_s < (SOON_S if known.is_refuted(measured) else CALM_S):
             return known
         return cls._found(problem, None, now_s)
 
     def lasts_s(self, planned: float, measured: float) -> float:
         """How long these hold where the site's plans give so many frames now, and so many come."""
+        if len(self.problem.streams) > MANY:
+            return CALM_S
         moved = self.planned is None or abs(planned - self.planned) > SOON * self.planned
         return SOON_S if moved or self.is_refuted(measured) else ANEW_S
 
@@ -80,6 +82,11 @@ class Yardsticks:
         )
         whole = plan_site(replace(problem, filled=1.0))
         return cls(problem, whole.bound_frames_per_second, edges, cloud, devices, planned, now_s)
+
+
+def _who(problem: SiteProblem) -> set[tuple[str, str]]:
+    """The streams, and the nodes that each may use."""
+    return {(stream.name, node.id) for stream in problem.streams for node in stream.problem.nodes}
 
 
 def measured_fps(streams: Iterable[PlannedStream], now_s: float) -> float:

@@ -21,6 +21,8 @@ GUESS_MBPS = 20.0
 #: that time on it was busy.
 WITHIN_S, FEWEST, MOST = 3.0, 8, 256
 BUSY = 0.3
+#: Messages that say hardly more than the line's delay, and how many of them are remembered.
+SMALL_BYTES, SMALLS = 1000, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +76,20 @@ class LineEstimators:
             for line in self.lines
         }
         self._busy = {line.name: _Busy() for line in self.lines}
-        self._of_hop: dict[tuple[str, str], Line | None] = {}
+        self._of_hop: dict[tuple[str, str], tuple[Line, ...]] = {}
 
-    def of(self, sender: str, receiver: str) -> Line | None:
-        """The line that a hop between two nodes, by their ids, crosses; the first, where it crosses several."""
+    def of(self, sender: str, receiver: str) -> tuple[Line, ...]:
+        """The lines that a hop between two nodes, by their ids, crosses."""
         hop = sender, receiver
         if hop not in self._of_hop:
-            self._of_hop[hop] = next((line for line in self.lines if line.carries(sender, receiver)), None)
+            self._of_hop[hop] = tuple(line for line in self.lines if line.carries(sender, receiver))
         return self._of_hop[hop]
 
-    def observe(self, sender: str, receiver: str, sample: LinkSample, latency_s: float) -> None:
-        """A transfer between two nodes; ``latency_s`` of its time no line is busy for."""
-        if (line := self.of(sender, receiver)) is not None:
+    def observe(self, sender: str, receiver: str, sample: LinkSample) -> None:
+        """A transfer between two nodes."""
+        for line in self.of(sender, receiver):
             self._alone[line.name].observe(sample)
-            self._busy[line.name].took(sample, latency_s)
+            self._busy[line.name].took(sample)
 
     def mbps(self, line: Line, now_s: float) -> float:
         """What a line carries: as measured, else as declared, else a guess."""
@@ -100,10 +102,14 @@ class _Busy:
     def __init__(self) -> None:
         #: from when to when, and bytes; the last ended last
         self._transfers: deque[tuple[float, float, int]] = deque(maxlen=MOST)
+        #: what the last small messages took: the least of it is the line's delay, for which it is not busy
+        self._small_s: deque[float] = deque(maxlen=SMALLS)
 
-    def took(self, sample: LinkSample, latency_s: float) -> None:
-        """A transfer has ended."""
-        began_s = sample.at_s - max(sample.seconds - latency_s, 0.0)
+    def took(self, sample: LinkSample) -> None:
+        """A transfer has ended. A hop's estimated delay is no help here: the wait for other hops' frames is in it."""
+        if sample.payload_bytes <= SMALL_BYTES:
+            self._small_s.append(sample.seconds)
+        began_s = sample.at_s - max(sample.seconds - min(self._small_s, default=0.0), 0.0)
         self._transfers.append((began_s, sample.at_s, sample.payload_bytes))
 
     def mbps(self, now_s: float) -> float | None:

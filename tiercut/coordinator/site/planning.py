@@ -13,16 +13,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import truediv
 
 from tiercut.coordinator.best_plan import Best
 from tiercut.coordinator.hysteresis import EVALUATIONS
 from tiercut.coordinator.mix import Mix
 from tiercut.coordinator.problem import as_choice
 from tiercut.coordinator.site.lines import LineEstimators
+from tiercut.coordinator.site.patience import Patience
 from tiercut.coordinator.site.problem import Member, loads, overloaded, site_problem
 from tiercut.coordinator.site_view import SiteView
 from tiercut.coordinator.standing import alike, near
+from tiercut.coordinator.stream import PlannedStream
 from tiercut.errors import SettingsError
+from tiercut.plan import node_id
 from tiercut.planner import Choice, evaluate
 from tiercut.planner.objectives import THROUGHPUT
 from tiercut.planner.site import SitePlan, SiteProblem, StreamShare
@@ -38,13 +42,8 @@ ROOM = 0.65
 GAIN, STEP_GAIN = 0.10, 0.20
 #: The site's problem is solved this often while something happens, and at least this often else.
 EVERY_S, STANDS_S = 0.75, 15.0
-#: Plans stay for so long, twice as long after each change that follows the last one within so many times that wait, and
-#: at most for so long: what has just changed moves the figures that it rests on.
-WAIT_S, CALM, MOST_WAIT_S = 2.0, 5.0, 60.0
 #: Shares and rates of the same plans change for so much more.
 WORTH = 0.05
-#: Shares and rates of the same plans change no sooner after the last change.
-FOLLOW_S = 3.0
 #: A site with more streams than this is looked at more rarely.
 MANY = 16
 #: Room that differs from what is asked by less than this part is no limit.
@@ -94,9 +93,7 @@ class SitePlanning:
         self._held_back = False
         #: streams follow plans that were found for all of them together
         self._followed = False
-        #: when plans or shares were changed last, and how long plans stay from then on
-        self._changed_s = -math.inf
-        self._wait_s = WAIT_S
+        self._patience = Patience()
 
     @property
     def active(self) -> bool:
@@ -113,7 +110,12 @@ class SitePlanning:
         return None if self.answered is None else self.answered.best.shares.get(name)
 
     def due(self, now_s: float, *, step: bool) -> bool:
-        """Whether to look at the site now: the larger it is, the rarer, as a look takes 3 ms a stream."""
+        """Whether to look at the site now: the larger it is, the rarer, as a look takes 3 ms a stream.
+
+        Args:
+            now_s: When.
+            step: Something has changed abruptly, or a node is gone: now in any case.
+        """
         every_s = EVERY_S if self.answered is None else EVERY_S * max(1.0, len(self.answered.members) / MANY)
         if not step and now_s - self._looked_s < every_s:
             return False
@@ -154,23 +156,30 @@ class SitePlanning:
         if self._lasts(_has_room(best), now_s, self._room_s):
             self.leave(now_s)
             return _changes(members, problem, best, "there is room for each stream by itself again")
-        why = self._must(members, best) or self._better(present, best, now_s, step=step)
-        self._held_back = why is None and (now_s - self._changed_s < FOLLOW_S or self._waits(now_s))
-        if why is None and (now_s - self._changed_s < FOLLOW_S or not self._shares_are_off(members, present, now_s)):
+        must = self._must(members, best)
+        why = must or self._better(members, present, best, now_s, step=step)
+        if why is not None:
+            changes = _changes(members, problem, best, why)
+            if changes:
+                self._patience.plans_changed(now_s, better=must is None)
+            self._followed, self._held_back = True, False
+            return changes
+        self._held_back = self._patience.plans_stay(now_s, step=step) or self._patience.shares_stay(now_s)
+        if self._patience.shares_stay(now_s) or not self._shares_are_off(members, present, now_s):
             return {}
-        chosen, reason = (present, "shares follow the site's figures") if why is None else (best, why)
-        changes = _changes(members, problem, chosen, reason)
+        changes = _changes(members, problem, present, "shares follow the site's figures")
         if changes:
-            if why is not None:
-                soon = now_s - self._changed_s < CALM * self._wait_s
-                self._wait_s = min(2 * self._wait_s, MOST_WAIT_S) if soon else WAIT_S
-            self._changed_s = now_s
-        self._followed = True
+            self._patience.shares_changed(now_s)
         return changes
 
     def leave(self, now_s: float) -> None:
         """Streams are planned one by one from now on."""
-        self.answered, self._since_s, self._found, self._left_s = None, None, 0, now_s
+        self.rest()
+        self._left_s = now_s
+
+    def rest(self) -> None:
+        """There is nothing to plan."""
+        self.answered, self._since_s, self._found = None, None, 0
         self._followed = False
 
     def _stands(self, problem: SiteProblem, now_s: float) -> bool:
@@ -182,7 +191,8 @@ class SitePlanning:
             near(sum(part for _, part in known.problem.taken), sum(part for _, part in problem.taken), least=0.05)
             and [line.name for line in known.problem.lines] == [line.name for line in problem.lines]
             and all(near(a.mbps, b.mbps) for a, b in zip(known.problem.lines, problem.lines, strict=True))
-            and [each.name for each in known.problem.streams] == [each.name for each in problem.streams]
+            and [(each.name, each.weight) for each in known.problem.streams]
+            == [(each.name, each.weight) for each in problem.streams]
             and all(
                 _near_rate(a.frames_per_second, b.frames_per_second) and alike(a.problem, b.problem)
                 for a, b in zip(known.problem.streams, problem.streams, strict=True)
@@ -198,9 +208,14 @@ class SitePlanning:
             return True
         if any(_limits_nothing(member, present.shares[member.stream.goal.name]) for member in members):
             return True
-        given = [_given(member, present.shares[member.stream.goal.name]) for member in members]
-        possible = [share.frames_per_second for share in present.shares.values()]
-        return sum(possible) > (1 + WORTH) * sum(given) or min(possible) > (1 + WORTH) * min(given)
+        served = [member for member in members if _is_served(present.shares[member.stream.goal.name])]
+        if not served:
+            return False
+        possible = [present.shares[member.stream.goal.name].frames_per_second for member in served]
+        given = [_given(member, fps) for member, fps in zip(served, possible, strict=True)]
+        weights = [member.stream.goal.weight for member in served]
+        least, more = (min(map(truediv, each, weights)) for each in (given, possible))
+        return sum(possible) > (1 + WORTH) * sum(given) or more > (1 + WORTH) * least
 
     def _must(self, members: Sequence[Member], best: SitePlan) -> str | None:
         """Why the present plans will not do, if so."""
@@ -208,25 +223,31 @@ class SitePlanning:
             return "the site is full: its streams are planned as one"
         for member in members:
             stream = member.stream
-            name = stream.goal.name
-            gone = _gone(member)
-            if gone and best.shares[name].ways:
-                return f"a plan of '{name}' is not possible any more: {gone}"
+            gone = self.gone(stream) or _impossible(member)
+            if gone and best.shares[stream.goal.name].ways:
+                return f"plans of '{stream.goal.name}' cannot go on: {gone}"
             if stream.plan is not None and stream.plan.device != stream.goal.device:
-                return f"'{stream.goal.device}' reads the sensor of '{name}' now"
+                return f"'{stream.goal.device}' reads the sensor of '{stream.goal.name}' now"
         return None
 
-    def _waits(self, now_s: float) -> bool:
-        """Whether plans stay in any case, as they have changed a moment ago."""
-        return now_s - self._changed_s < self._wait_s
+    def gone(self, stream: PlannedStream) -> str | None:
+        """Which node of the plans that a stream follows is gone, or does not do its part."""
+        if stream.mix is None:
+            return None
+        failing = sorted(node_id(*key) for key in stream.failing & stream.mix.nodes)
+        if failing:
+            return f"{failing[0]} said ready and failed"
+        return next((gone for plan, _ in stream.mix.plans if (gone := self._view.gone(plan)) is not None), None)
 
-    def _better(self, present: SitePlan, best: SitePlan, now_s: float, *, step: bool) -> str | None:
+    def _better(
+        self, members: Sequence[Member], present: SitePlan, best: SitePlan, now_s: float, *, step: bool
+    ) -> str | None:
         """Why the best plan of all is worth a change, found often enough in a row, and not too soon after the last."""
-        if self._waits(now_s):
+        if self._patience.plans_stay(now_s, step=step):
             return None
         gain = STEP_GAIN if step else GAIN
         why = None
-        least, more = _least(present, present), _least(best, present)
+        least, more = _least(members, present, present), _least(members, best, present)
         if more > (1 + gain) * least:
             why = f"the stream with least has {least:.3g} → {more:.3g} frames/s"
         elif best.frames_per_second > (1 + gain) * present.frames_per_second:
@@ -269,8 +290,7 @@ def _asks_for_several(member: Member) -> bool:
 def _has_room(plan: SitePlan) -> bool:
     """Whether each stream can be planned by itself again."""
     return max(plan.load.values(), default=0.0) < ROOM and all(
-        len(share.ways) == 1 and share.frames_per_second >= ALL_OF_IT * share.asked_frames_per_second
-        for share in plan.shares.values()
+        len(share.ways) == 1 and not _is_short(share) for share in plan.shares.values() if _is_served(share)
     )
 
 
@@ -286,19 +306,19 @@ def _changes(
     return changes
 
 
-def _given(member: Member, share: StreamShare) -> float:
+def _given(member: Member, possible_fps: float) -> float:
     """Frames per second that a stream has room for now."""
     fps = None if member.stream.mix is None else member.stream.mix.frames_per_second
-    return fps if fps is not None else min(share.asked_frames_per_second, share.frames_per_second)
+    return possible_fps if fps is None else fps
 
 
 def _limits_nothing(member: Member, share: StreamShare) -> bool:
     """Whether a stream is still held to a rate although there is room for all that it asks for."""
     limited = member.stream.mix is not None and member.stream.mix.frames_per_second is not None
-    return limited and share.frames_per_second >= ALL_OF_IT * share.asked_frames_per_second
+    return limited and not _is_short(share)
 
 
-def _gone(member: Member) -> str | None:
+def _impossible(member: Member) -> str | None:
     """Why one of the plans that a stream follows cannot be followed, whatever it takes; ``None`` where all can."""
     for choice in _followed(member):
         try:
@@ -327,14 +347,23 @@ def _mix(member: Member, problem: SiteProblem, share: StreamShare) -> Mix | None
     return Mix(plans, max(fps, LEAST_FPS))
 
 
-def _least(plan: SitePlan, present: SitePlan) -> float:
-    """Frames per second of the stream with least, of those that have less than they ask for by the present plans."""
+def _least(members: Sequence[Member], plan: SitePlan, present: SitePlan) -> float:
+    """Frames per second and weight of the stream with least, of those that have too few by the present plans."""
     short = [
-        plan.shares[name].frames_per_second
-        for name, share in present.shares.items()
-        if share.frames_per_second < ALL_OF_IT * share.asked_frames_per_second
+        plan.shares[member.stream.goal.name].frames_per_second / member.stream.goal.weight
+        for member in members
+        if _is_short(present.shares[member.stream.goal.name]) and _is_served(plan.shares[member.stream.goal.name])
     ]
     return min(short, default=0.0)
+
+
+def _is_short(share: StreamShare) -> bool:
+    return share.frames_per_second < ALL_OF_IT * share.asked_frames_per_second
+
+
+def _is_served(share: StreamShare) -> bool:
+    """Whether a stream asks for frames and has a way for them: what others get is not judged by one that does not."""
+    return bool(share.ways) and share.asked_frames_per_second > 0
 
 
 def _latency_s(plan: SitePlan) -> float:

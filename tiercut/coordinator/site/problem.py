@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from tiercut.coordinator.keeping_up import FILLED
 from tiercut.coordinator.parts import busy_parts
 from tiercut.coordinator.problem import as_choice
+from tiercut.coordinator.sharing import with_memory_taken
 from tiercut.coordinator.site.lines import LineEstimators
 from tiercut.coordinator.site_view import SiteView
 from tiercut.coordinator.stream import PlannedStream
+from tiercut.coordinator.stream_goal import of_rates
 from tiercut.errors import SettingsError
 from tiercut.plan import Plan, node_id
 from tiercut.planner import Problem, evaluate
-from tiercut.planner.objectives import LATENCY, THROUGHPUT
+from tiercut.planner.objectives import THROUGHPUT
 from tiercut.planner.problem import Link, Node
 from tiercut.planner.site import SharedLine, SiteProblem, SiteStream
 
@@ -59,7 +61,7 @@ def may_share(stream: PlannedStream, now_s: float) -> bool:
     What others are to have of energy or accuracy says nothing of rates: they keep what they have. A stream whose frames
     have stopped leaves its part to the others. One that misses its deadline may do so because the site is full.
     """
-    if stream.control.mode != "auto" or stream.goal.objective not in {LATENCY.name, THROUGHPUT.name}:
+    if stream.control.mode != "auto" or not of_rates(stream.goal):
         return False
     well = stream.trouble is None or stream.late or stream.mixed
     return well and not stream.idle(now_s)
@@ -81,11 +83,13 @@ def site_problem(members: Sequence[Member], view: SiteView, now_s: float, *, tak
         for line in lines.lines
         if (crossing := frozenset(pair for pair in ends if line.carries(*pair)))
     )
-    rates = {pair: line.mbps for line in shared for pair in line.links}
+    rates: dict[tuple[str, str], float] = {}
+    for line in shared:
+        rates |= {pair: min(line.mbps, rates.get(pair, math.inf)) for pair in line.links}
     streams = tuple(
         SiteStream(
             name=member.stream.goal.name,
-            problem=_alone(member, rates, now_s),
+            problem=_alone(member, rates, [other.stream for other in members if other is not member], now_s),
             frames_per_second=member.asked_fps(now_s),
             weight=member.stream.goal.weight,
         )
@@ -100,8 +104,13 @@ def site_problem(members: Sequence[Member], view: SiteView, now_s: float, *, tak
     )
 
 
-def _alone(member: Member, rates: Mapping[tuple[str, str], float], now_s: float) -> Problem:
-    """A stream's problem without queues, which the site's plan does without, and with what shared lines carry."""
+def _alone(
+    member: Member, rates: Mapping[tuple[str, str], float], others: Sequence[PlannedStream], now_s: float
+) -> Problem:
+    """A stream's problem without queues, which the site's plan does without, and with what shared lines carry.
+
+    What the segments of other models hold now is not free for this one.
+    """
 
     def seen(node: Node) -> Node:
         return replace(node, queue_seconds=member.stream.kept.waits.seconds(node.id, now_s))
@@ -112,7 +121,7 @@ def _alone(member: Member, rates: Mapping[tuple[str, str], float], now_s: float)
     shunned = {node_id(*key) for key in member.stream.shunned if member.stream.is_shunned(key, now_s)}
     problem = member.problem.without(shunned)
     links = {pair: crossed(pair, link) for pair, link in problem.links.items()}
-    return replace(problem.with_nodes(seen), links=links)
+    return with_memory_taken(replace(problem.with_nodes(seen), links=links), member.stream, others)
 
 
 def only(problem: SiteProblem, tiers: Collection[str]) -> SiteProblem:
