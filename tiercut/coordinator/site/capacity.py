@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tiercut.coordinator.site.planning import ALL_OF_IT, Answered
-from tiercut.coordinator.site.problem import only
+from tiercut.coordinator.site.problem import LEVELS, only
 from tiercut.coordinator.stream import PlannedStream
 from tiercut.planner.site import SharedLine, SiteProblem, StreamShare
 from tiercut.planner.site.solve import plan_site
@@ -77,8 +77,9 @@ class Yardsticks:
 
     @classmethod
     def _found(cls, problem: SiteProblem, planned: float | None, now_s: float) -> Yardsticks:
+        full = replace(problem, filled=LEVELS[-1])
         edges, cloud, devices = (
-            plan_site(only(problem, {tier})).frames_per_second for tier in ("edge", "cloud", "device")
+            plan_site(only(full, {tier})).frames_per_second for tier in ("edge", "cloud", "device")
         )
         whole = plan_site(replace(problem, filled=1.0))
         return cls(problem, whole.bound_frames_per_second, edges, cloud, devices, planned, now_s)

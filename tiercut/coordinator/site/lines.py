@@ -17,9 +17,10 @@ _WAYS = {("device", "edge"), ("edge", "cloud"), ("device", "cloud")}
 _ARROW = "->"
 #: Of a line that nobody has said anything about.
 GUESS_MBPS = 20.0
-#: The last seconds, and the fewest and most transfers in them that say what a busy line carries; and from which part of
-#: that time on it was busy.
+#: The last seconds, and the fewest and most transfers in them that say what a busy line carries; for how long that is
+#: remembered; and from which part of that time on the line was busy.
 WITHIN_S, FEWEST, MOST = 3.0, 8, 256
+KNOWN_S = 10.0
 BUSY = 0.3
 #: Messages that say hardly more than the line's delay, and how many of them are remembered.
 SMALL_BYTES, SMALLS = 1000, 16
@@ -88,11 +89,11 @@ class LineEstimators:
     def observe(self, sender: str, receiver: str, sample: LinkSample) -> None:
         """A transfer between two nodes."""
         for line in self.of(sender, receiver):
-            self._alone[line.name].observe(sample)
-            self._busy[line.name].took(sample)
+            if self._busy[line.name].took(sample) or sample.probe:
+                self._alone[line.name].observe(sample)
 
     def mbps(self, line: Line, now_s: float) -> float:
-        """What a line carries: as measured, else as declared, else a guess."""
+        """What a line carries, as measured while it was busy, or by transfers alone on it; else as declared, or a guess."""
         return self._busy[line.name].mbps(now_s) or self._alone[line.name].estimate(now_s).mbps
 
 
@@ -104,16 +105,31 @@ class _Busy:
         self._transfers: deque[tuple[float, float, int]] = deque(maxlen=MOST)
         #: what the last small messages took: the least of it is the line's delay, for which it is not busy
         self._small_s: deque[float] = deque(maxlen=SMALLS)
+        #: the last rate, and when it was measured
+        self._known: tuple[float, float] = (0.0, -math.inf)
 
-    def took(self, sample: LinkSample) -> None:
-        """A transfer has ended. A hop's estimated delay is no help here: the wait for other hops' frames is in it."""
+    def took(self, sample: LinkSample) -> bool:
+        """A transfer has ended; whether it had the line to itself.
+
+        A hop's estimated delay is no help here: the wait for other hops' frames is in it.
+        """
         if sample.payload_bytes <= SMALL_BYTES:
             self._small_s.append(sample.seconds)
         began_s = sample.at_s - max(sample.seconds - min(self._small_s, default=0.0), 0.0)
+        alone = all(ended_s <= began_s or sample.at_s <= other_s for other_s, ended_s, _ in self._transfers)
         self._transfers.append((began_s, sample.at_s, sample.payload_bytes))
+        return alone
 
     def mbps(self, now_s: float) -> float | None:
-        """Bytes by busy time; ``None`` where too few transfers came, or the line was idle for most of the time."""
+        """Bytes by busy time; for a while, what was last known, where the line has been idle since."""
+        found = self._now(now_s)
+        if found is not None:
+            self._known = found, now_s
+        known_mbps, since_s = self._known
+        return known_mbps if now_s - since_s < KNOWN_S else None
+
+    def _now(self, now_s: float) -> float | None:
+        """``None`` where too few transfers came, or the line was idle for most of the time."""
         late = sorted(each for each in self._transfers if each[1] > now_s - WITHIN_S)
         if len(late) < FEWEST:
             return None

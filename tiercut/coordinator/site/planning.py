@@ -12,22 +12,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import truediv
 
+from msgspec import structs
+
 from tiercut.coordinator.best_plan import Best
+from tiercut.coordinator.deadline import MAX_IN_FLIGHT
 from tiercut.coordinator.hysteresis import EVALUATIONS
 from tiercut.coordinator.mix import Mix
 from tiercut.coordinator.problem import as_choice
 from tiercut.coordinator.site.lines import LineEstimators
 from tiercut.coordinator.site.patience import Patience
-from tiercut.coordinator.site.problem import Member, loads, overloaded, site_problem
+from tiercut.coordinator.site.problem import LEVELS, Member, loads, overloaded, site_problem
 from tiercut.coordinator.site_view import SiteView
 from tiercut.coordinator.standing import alike, near
 from tiercut.coordinator.stream import PlannedStream
 from tiercut.errors import SettingsError
-from tiercut.plan import node_id
-from tiercut.planner import Choice, evaluate
+from tiercut.plan import Plan, node_id
+from tiercut.planner import Answer, Choice, Problem, evaluate
 from tiercut.planner.objectives import THROUGHPUT
 from tiercut.planner.site import SitePlan, SiteProblem, StreamShare
 from tiercut.planner.site.solve import plan_site, plan_site_with
@@ -150,7 +153,11 @@ class SitePlanning:
         if self.answered is not None and not step and self._stands(problem, now_s):
             return {}
         followed = {member.stream.goal.name: _followed(member) for member in members}
-        best = plan_site(problem, known=followed)
+        for level in LEVELS:
+            problem = replace(problem, filled=level)
+            best = plan_site(problem, known=followed)
+            if not any(map(_is_short, best.shares.values())):
+                break
         present = plan_site_with(problem, followed)
         self.answered = Answered(tuple(members), problem, best, now_s)
         if self._lasts(_has_room(best), now_s, self._room_s):
@@ -341,10 +348,19 @@ def _mix(member: Member, problem: SiteProblem, share: StreamShare) -> Mix | None
         return None
     alone = next(each.problem for each in problem.streams if each.name == member.stream.goal.name)
     answers = [(evaluate(alone, way.choice), way.frames_per_second / fps) for way in share.ways]
-    plans = tuple((Best(alone, answer).plan(member.stream.goal, answer), part) for answer, part in answers)
+    plans = tuple((_plan(member, alone, answer, part * fps), part) for answer, part in answers)
     if fps >= ALL_OF_IT * asked_fps:
         return Mix(plans)
     return Mix(plans, max(fps, LEAST_FPS))
+
+
+def _plan(member: Member, alone: Problem, answer: Answer, fps: float) -> Plan:
+    """One way's plan. Frames of other streams are ahead of its own: as many may be in flight as make the deadline."""
+    plan = Best(alone, answer).plan(member.stream.goal, answer)
+    if plan.deadline is None:
+        return plan
+    in_flight = min(MAX_IN_FLIGHT, 1 + math.ceil(fps * plan.deadline.seconds))
+    return structs.replace(plan, deadline=structs.replace(plan.deadline, in_flight=in_flight))
 
 
 def _least(members: Sequence[Member], plan: SitePlan, present: SitePlan) -> float:

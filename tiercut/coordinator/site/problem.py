@@ -21,9 +21,10 @@ from tiercut.planner.objectives import THROUGHPUT
 from tiercut.planner.problem import Link, Node
 from tiercut.planner.site import SharedLine, SiteProblem, SiteStream
 
-#: Part of each processor's and line's time that a full site may use: ways are dealt evenly and frames are spaced, so
-#: that less is kept free than for a stream whose frames nobody spaces (`keeping_up.FILLED`).
-SITE_FILLED = 0.95
+#: Parts of each processor's and line's time that a full site may use: the least with which all streams get what they
+#: ask for, else the most. Frames are spaced and dealt out evenly, so that less is kept free at most than for a stream
+#: whose frames nobody spaces (`keeping_up.FILLED`); still, those of several streams come at the same time.
+LEVELS = (0.8, 0.92)
 #: Streams that are planned as one are given other rates at once where those they have take more of something than this.
 OVERLOADED = 0.99
 #: A resource is in use all the time from this part of it on: frames that wait for each other leave gaps.
@@ -100,7 +101,7 @@ def site_problem(members: Sequence[Member], view: SiteView, now_s: float, *, tak
         lines=shared,
         processors=tuple((node.id, node_id("edge", node.node)) for node in view.nodes.values() if node.gateway),
         taken=tuple(sorted(taken.items())),
-        filled=SITE_FILLED,
+        filled=LEVELS[-1],
     )
 
 
