@@ -146,6 +146,9 @@ class Flights:
     def came_home(self, seq: int, event: str, message: Message, ack: Callable[[], None], *, dropped: bool) -> bool:
         """An outcome has come that this device is to publish; see `Stream.came_home`.
 
+        It is acknowledged at once: a connection's acknowledgements go out in order, so one that is held back holds back
+        those of all streams of the device.
+
         Returns:
             Whether it is the first of a frame in flight.
         """
@@ -153,10 +156,11 @@ class Flights:
         if home is None or not is_own or (seq not in self.window and captured_in(event) < self._opened_unix_s):
             self._publish(message, ack)  # of a frame from before this device started again
             return False
+        ack()
         is_first = self.window.outcome(seq, self._clock.monotonic_s(), dropped=dropped)
         if is_first and not home.was_skipped(seq):
             self._drops.count("done")
-        home.came(seq, message, ack, is_first=is_first)
+        home.came(seq, message, is_first=is_first)
         return is_first
 
     def give_up(self, seq: int) -> bool:

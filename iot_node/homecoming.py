@@ -10,36 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from iot_node.drop_report import DropReport
 from iot_node.outcome_order import OutcomeOrder
 from tiercut.bus import Message
+from tiercut.bus.base import nothing
 from tiercut.clock import Clock
 
-#: Outcomes whose acknowledgement waits until they are published. Each takes one of the broker's credits (Receive
-#: Maximum), so the oldest is acknowledged beyond that, or they could keep the one from coming that they wait for.
-MAX_UNACKNOWLEDGED = 16
 #: A frame of ``latest`` is waited for so long where nobody knows what is usual.
 AT_FIRST_S = 1.0
 
 #: Puts an outcome on the site's bus; the second is called when that has it.
 Publish = Callable[[Message, Callable[[], None]], None]
-
-
-@dataclass(slots=True, eq=False)
-class _Outcome:
-    """An outcome that waits.
-
-    Attributes:
-        message: What is published.
-        ack: Called once, when the bus has it, or earlier.
-    """
-
-    message: Message
-    ack: Callable[[], None]
 
 
 class Homecoming:
@@ -57,9 +40,7 @@ class Homecoming:
         self._drops = drops
         self._clock = clock
         self._waits = waits
-        self._order: OutcomeOrder[_Outcome] = OutcomeOrder()
-        #: those of the waiting that are not acknowledged, oldest first
-        self._unacknowledged: deque[_Outcome] = deque()
+        self._order: OutcomeOrder[Message] = OutcomeOrder()
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -83,26 +64,20 @@ class Homecoming:
         patience_s = AT_FIRST_S if late_after_s == math.inf else late_after_s
         self._order.expect(seq, self._clock.monotonic_s() + patience_s)
 
-    def came(self, seq: int, message: Message, ack: Callable[[], None], *, is_first: bool) -> None:
-        """An outcome of a frame of this run has come.
+    def came(self, seq: int, message: Message, *, is_first: bool) -> None:
+        """An outcome of a frame of this run has come, and is acknowledged.
 
         Args:
             seq: The frame's number.
             message: For the stream's topic.
-            ack: Called once, when it is published, or swallowed, or when too many wait.
             is_first: No other outcome of the frame has come.
         """
-        outcome = _Outcome(message, ack)
-        if self._order.settle(seq, outcome, len(message.payload)):
-            self._unacknowledged.append(outcome)
+        if self._order.settle(seq, message, len(message.payload)):
             self._release()
-            while len(self._unacknowledged) > MAX_UNACKNOWLEDGED:
-                self._unacknowledged.popleft().ack()
         elif is_first and not self._order.was_skipped(seq):  # it set out when nobody put outcomes in order
-            self._publish(message, ack)
+            self._put([message])
         else:
             self._swallow(is_first=is_first)
-            ack()
 
     def _swallow(self, *, is_first: bool) -> None:
         if is_first:
@@ -140,10 +115,6 @@ class Homecoming:
         self._timer = None
         self._release()
 
-    def _put(self, outcomes: list[_Outcome]) -> None:
+    def _put(self, outcomes: list[Message]) -> None:
         for outcome in outcomes:
-            self._publish(outcome.message, outcome.ack)
-            if self._unacknowledged and outcome is self._unacknowledged[0]:
-                self._unacknowledged.popleft()
-            elif outcome in self._unacknowledged:
-                self._unacknowledged.remove(outcome)
+            self._publish(outcome, nothing)

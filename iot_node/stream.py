@@ -327,7 +327,7 @@ class Stream:
             seq: Number of its frame.
             event: Its CloudEvents id.
             message: For the stream's topic.
-            ack: Called once it need not be kept any longer.
+            ack: Called once; at once, where the outcome is that of a frame of this run.
             dropped: It says why there is no result.
         """
         if self._flights.came_home(seq, event, message, ack, dropped=dropped):

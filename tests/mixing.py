@@ -117,16 +117,22 @@ class Live:
 
 @asynccontextmanager
 async def live(
-    url: str, bundles: Path, settings: StreamSettings, *nodes: str, cloud_url: str = "", **more: Any
+    url: str,
+    bundles: Path,
+    settings: StreamSettings,
+    *nodes: str,
+    cloud_url: str = "",
+    others: Sequence[StreamSettings] = (),
+    **more: Any,
 ) -> AsyncIterator[Live]:
-    """Run the device ``d`` with a stream, and other nodes in this process: ``e``, ``x`` (edges) and ``c``."""
+    """Run the device ``d`` with a stream (and ``others``), and other nodes in this process: ``e``, ``x`` (edges) and ``c``."""
     urls = {"broker_url": url, "cloud_broker_url": cloud_url or url}
     common: dict[str, Any] = {"bundles": bundles, **urls, "status_every_s": 0.2}
     stop, clock = asyncio.Event(), SystemClock()
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(MqttBus(MqttSettings(url=url), clock=clock))
         made: list[Node] = [_node(name, common) for name in nodes]
-        own = IotSettings(node="d", streams=(settings,), **common, **more)
+        own = IotSettings(node="d", streams=(settings, *others), **common, **more)
         device = IotNode(own, open_bus=MqttOpener(own, "device"))
         site = Live(bus, device)
         for kind in ("result", "dropped"):
