@@ -135,10 +135,15 @@ class Flights:
         self.window.left(seq, self._clock.monotonic_s())
 
     def sent_again(self, seq: int, now_s: float) -> Outbound | None:
-        """A frame is to be sent once more; returns what sends it: today's plan, as its own may be why it is late."""
+        """A frame is to be sent once more; returns what sends it: today's plan, as its own may be why it is late.
+
+        Its outcome comes to this device as long as those of frames before it may wait here, whatever the plan.
+        """
         if self.ways is None:
             return None
         way = self.window.sent_again(seq, now_s) or self.ways.ways[0]
+        if self.home is not None and self.home.expects(seq) and not way.outbound.by_device:
+            return self._outbound_of(way.plan, by_device=True, lane=way.lane)
         return way.outbound
 
     # ------------------------------------------------------------------ home

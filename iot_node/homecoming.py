@@ -64,6 +64,10 @@ class Homecoming:
         patience_s = AT_FIRST_S if late_after_s == math.inf else late_after_s
         self._order.expect(seq, self._clock.monotonic_s() + patience_s)
 
+    def expects(self, seq: int) -> bool:
+        """Whether a frame's outcome is waited for."""
+        return self._order.expects(seq)
+
     def came(self, seq: int, message: Message, *, is_first: bool) -> None:
         """An outcome of a frame of this run has come, and is acknowledged.
 

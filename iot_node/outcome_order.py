@@ -62,6 +62,11 @@ class OutcomeOrder(Generic[Outcome]):
         """A frame sets out; those after it wait for its outcome until a time."""
         self._frames[seq] = _Expected(until_s)
 
+    def expects(self, seq: int) -> bool:
+        """Whether a frame has set out whose outcome is not known."""
+        frame = self._frames.get(seq)
+        return frame is not None and not frame.settled
+
     def settle(self, seq: int, outcome: Outcome | None = None, nbytes: int = 0) -> bool:
         """A frame's outcome is known; ``None`` where nothing is to be published. False: nobody waits for it."""
         frame = self._frames.get(seq)

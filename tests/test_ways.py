@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 import iot_node.stream
 from iot_node.stream import Stream
@@ -258,6 +259,34 @@ async def test_outcomes_that_wait_do_not_use_up_the_brokers_credit(
         assert device.published == []
         device.stream.publish_all()
         assert [int(each) for each in device.published] == device.acked
+
+
+@async_test
+async def test_frame_of_several_plans_that_a_single_one_sends_again_keeps_its_place(
+    chain: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Device(chain, monkeypatch, in_flight=3)
+    async with device.following(mix(chain, {"device": 0.5, "edge": 0.5})):
+        await device.settled()
+        for job in list(device.jobs):
+            if device.plan_of(job) == "device":
+                device.home(job)
+        await device.settled()
+        device.stream.new_plan(mix(chain, {"device": 1.0}, epoch=2))
+        before = len(device.jobs)
+        device.clock.advance(12.0)
+        await device.settled()
+        again = device.jobs[before:]
+        assert again
+        assert {job.work.plan.epoch for job in again} == {2}
+        assert {job.work.outcomes for job in again} == {"device"}
+        for job in reversed(again):
+            device.home(job)
+        await device.settled()
+        assert device.jobs[before + len(again) :]
+        assert {job.work.outcomes for job in device.jobs[before + len(again) :]} == {UNSET}
+    numbers = [int(each) for each in device.published]
+    assert numbers == list(range(before))
 
 
 @async_test
