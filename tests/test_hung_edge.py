@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec import structs
 
 from broker.embedded.server import EmbeddedBroker
@@ -96,3 +97,42 @@ async def test_streams_that_wait_for_a_hung_edge_keep_no_other_from_going_on(
         await until(lambda: all(heard[name] > at_once[name] + 20 for name in numbers))
     for seqs in numbers.values():
         assert seqs == list(range(len(seqs)))
+
+
+@pytest.mark.parametrize("others", [{}, {"device": 0.5}])
+def test_plan_that_takes_over_from_a_hung_edge_gets_its_frames(
+    bundles: Path, chain: Bundle, tmp_path: Path, others: dict[str, float]
+) -> None:
+    @async_test
+    async def run() -> None:
+        settings = noise(chain, frames=None, width=16, height=16, fps=100.0, delivery="latest", timeout_s=30.0)
+        share = 1.0 - sum(others.values())
+        async with site(bundles, tmp_path, settings) as (running, edge):
+            await running.follow(mix(chain, {**others, "other edge": share}))
+            await until(lambda: running.ways()["other edge"] > 20)
+            edge.hang()
+            await asyncio.sleep(0.4)  # all its places are taken, and nobody knows yet that it is silent
+            await running.follow(mix(chain, {**others, "edge": share}, epoch=2))
+            await until(lambda: running.ways()["edge"] > 0)
+            before = running.ways()["edge"]
+            await asyncio.sleep(2.0)
+            assert running.ways()["edge"] - before > 50
+            assert all(each.works for each in running.stream.report().plans or ())
+
+    run()
+
+
+@async_test
+async def test_single_plan_after_a_hung_edge_keeps_the_order(bundles: Path, chain: Bundle, tmp_path: Path) -> None:
+    settings = noise(chain, frames=None, width=16, height=16, fps=100.0, timeout_s=2.0)
+    async with site(bundles, tmp_path, settings) as (running, edge):
+        await running.follow(mix(chain, {"device": 0.5, "other edge": 0.5}))
+        await running.until_results(100)
+        edge.hang()
+        await asyncio.sleep(0.15)
+        await running.follow(mix(chain, {"edge": 1.0}, epoch=2))
+        await until(lambda: running.ways()["edge"] > 50)
+        edge.go_on()
+        before = len(running.results)
+        await until(lambda: len(running.results) > before + 50)
+    assert running.seqs == list(range(len(running.seqs)))

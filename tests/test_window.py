@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tiercut.pipeline.window import MAX_TIMEOUTS, InFlightWindow
+from tiercut.pipeline.window import LEFT_BEHIND_S, MAX_TIMEOUTS, InFlightWindow
 
 
 def overdue(window: InFlightWindow[str], now_s: float) -> list[int]:
@@ -115,3 +115,50 @@ def test_window_knows_whether_frames_of_another_plan_are_in_flight() -> None:
     assert (window.holds_other_epoch(1), window.holds_other_epoch(2)) == (False, True)
     window.outcome(0, 1.0)
     assert not window.holds_other_epoch(2)
+
+
+# ---------------------------------------------------------------------- another way
+
+
+def test_stuck_frames_of_another_way_take_no_place_once_they_are_late() -> None:
+    window: InFlightWindow[str] = InFlightWindow(limit=2, timeout_s=10)
+    for seq in range(2):
+        window.start(seq, 0.0)
+    window.new_way(2, 0.5)
+    assert window.wait_s(0.9) == math.inf  # they may be about to come home
+    now_s = LEFT_BEHIND_S + 0.1
+    for seq in (2, 3):
+        assert window.wait_s(now_s) == 0
+        window.start(seq, now_s)
+    assert window.wait_s(now_s) == math.inf
+    assert window.outcome(2, now_s + 0.1)
+    assert window.wait_s(now_s + 0.1) == 0
+
+
+def test_what_was_usual_on_the_way_before_says_when_its_frames_are_late() -> None:
+    window: InFlightWindow[str] = InFlightWindow(limit=1, timeout_s=10)
+    window.start(0, 0.0)
+    window.outcome(0, 0.5)
+    window.start(1, 1.0)
+    window.new_way(1, 1.1)
+    assert window.wait_s(2.9) == math.inf
+    assert window.wait_s(3.1) == 0
+
+
+def test_stuck_frames_of_another_way_do_not_make_this_one_silent() -> None:
+    window: InFlightWindow[str] = InFlightWindow(limit=4, timeout_s=10)
+    window.start(0, 0.0)
+    window.new_way(4, 5.0)
+    assert window.silent_s(6.0, at_first_s=3.0) <= 0
+    window.start(1, 6.0)
+    assert window.silent_s(8.0, at_first_s=3.0) <= 0
+    assert window.silent_s(10.0, at_first_s=3.0) == pytest.approx(1.0)
+
+
+def test_numbers_are_in_order_when_a_frame_has_gone_another_way() -> None:
+    one: InFlightWindow[str] = InFlightWindow(limit=4, timeout_s=10)
+    other: InFlightWindow[str] = InFlightWindow(limit=4, timeout_s=10)
+    one.start(0, 0.0)
+    other.start(1, 0.1)
+    one.move_to(other, 0, 5.0)
+    assert other.seqs == (0, 1)

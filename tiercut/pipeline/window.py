@@ -23,6 +23,8 @@ Kept = TypeVar("Kept")
 #: A frame that was sent again waits twice as long as before for its outcome, up to this many times the timeout: what is
 #: late because a node has too much to do does not get there sooner by being sent more often.
 MAX_TIMEOUTS = 8
+#: A frame that was sent another way before takes a place for so long where nobody knows what was usual there.
+LEFT_BEHIND_S = 1.0
 
 
 class FrameState(Enum):
@@ -96,6 +98,8 @@ class InFlightWindow(Generic[Kept]):
         self._frames: dict[int, InFlight[Kept]] = {}
         #: frames sent before are of another plan, and their outcomes say nothing of the way
         self._way_from_s = -math.inf
+        #: what was much later than usual on the way before that
+        self._left_behind_s = LEFT_BEHIND_S
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -109,19 +113,33 @@ class InFlightWindow(Generic[Kept]):
         """Seconds until one more frame may be sent; infinity: not before an outcome.
 
         A frame that is much later than usual (it may be lost) takes a place of the limit only, not of those that the
-        way is worth: or one lost frame could stop a stream until its timeout.
+        way is worth: or one lost frame could stop a stream until its timeout. One that was sent another way before
+        takes none at all then: what holds it up says nothing of the way that frames take now.
         """
         in_flight = len(self._frames)
         wait_s = self._way.wait_s(in_flight, now_s)
-        if not wait_s or in_flight >= self._way.limit:
+        if not wait_s:
             return wait_s
-        late = self._late(now_s)
+        behind = self._left_behind(now_s)
+        if in_flight - behind >= self._way.limit:
+            return wait_s
+        late = self._late(now_s, behind)
         return self._way.wait_s(in_flight - late, now_s) if late else wait_s
 
-    def _late(self, now_s: float) -> int:
+    def _left_behind(self, now_s: float) -> int:
+        """Frames that were sent another way before, and are much later than usual there."""
+        behind = 0
+        for frame in self._frames.values():
+            if frame.first_s >= self._way_from_s or now_s - frame.first_s <= self._left_behind_s:
+                break
+            behind += 1
+        return behind
+
+    def _late(self, now_s: float, behind: int) -> int:
+        """Frames that are much later than usual; the first of them are ``behind``."""
         late_s, late = now_s - self._way.late_after_s, 0
         for frame in self._frames.values():
-            if frame.first_s >= late_s:
+            if late >= behind and frame.first_s >= late_s:
                 break
             late += 1
         return late
@@ -132,6 +150,8 @@ class InFlightWindow(Generic[Kept]):
 
     def new_way(self, limit: int, now_s: float) -> None:
         """Frames are sent another way from now on, with another limit."""
+        usual_s = self._way.late_after_s
+        self._left_behind_s = LEFT_BEHIND_S if usual_s == math.inf else usual_s
         self._way_from_s = now_s
         self._way.new_way(limit, now_s)
 
@@ -144,22 +164,21 @@ class InFlightWindow(Generic[Kept]):
 
     @property
     def seqs(self) -> tuple[int, ...]:
-        """Numbers of the frames in flight."""
-        return tuple(self._frames)
+        """Numbers of the frames in flight, in order: one that was sent again by another way comes late."""
+        return tuple(sorted(self._frames))
 
     def silent_s(self, now_s: float, *, at_first_s: float) -> float:
         """For how long the way has been silent beyond what is usual, seconds; 0 or less: it is not.
 
-        Counted from when the oldest frame in flight was sent, unless an outcome has come since.
+        Counted from when the oldest frame in flight was sent this way, unless an outcome has come since.
 
         Args:
             now_s: Now.
             at_first_s: What is usual where no round trip is known.
         """
-        if not self._frames:
-            return 0.0
-        first_s = next(iter(self._frames.values())).first_s
-        if self._way.outcome_s >= first_s:
+        sent_s = (each.first_s for each in self._frames.values() if each.first_s >= self._way_from_s)
+        first_s = next(sent_s, None)
+        if first_s is None or self._way.outcome_s >= first_s:
             return 0.0
         usual_s = self._way.late_after_s
         return now_s - first_s - (at_first_s if usual_s == math.inf else usual_s)
@@ -193,7 +212,7 @@ class InFlightWindow(Generic[Kept]):
         self._frames[seq] = InFlight(
             seq=seq,
             first_s=now_s,
-            alone=len(self._frames) == self._late(now_s),
+            alone=len(self._frames) == self._late(now_s, self._left_behind(now_s)),
             sent_s=now_s,
             patience_s=self.timeout_s,
             epoch=epoch,
