@@ -22,13 +22,15 @@ class RateLimit:
     def __init__(self, sensor_period_s: float = 0.0) -> None:
         self._sensor_period_s = sensor_period_s
         self._period_s = 0.0
-        self._due_s = -math.inf
+        #: when the last frame was due, and when it has set out
+        self._slot_s = self._started_s = -math.inf
         #: before that it is too early; read by the sensor's thread
         self._from_s = -math.inf
 
     def limit(self, frames_per_second: float) -> None:
-        """So many from now on."""
+        """So many from now on, also until the next."""
         self._period_s = 1 / frames_per_second
+        self._wait_for_next()
 
     def wait_s(self, now_s: float) -> float:
         """Seconds until a frame may set out."""
@@ -40,6 +42,11 @@ class RateLimit:
 
     def started(self, now_s: float) -> None:
         """A frame has set out."""
-        closest_s = now_s + CLOSEST * self._period_s
-        self._due_s = max(self._due_s + self._period_s, closest_s)
-        self._from_s = max(self._due_s - min(self._sensor_period_s, self._period_s) / 2, closest_s)
+        self._started_s = now_s
+        self._slot_s = max(self._slot_s + self._period_s, now_s - (1 - CLOSEST) * self._period_s)
+        self._wait_for_next()
+
+    def _wait_for_next(self) -> None:
+        due_s = self._slot_s + self._period_s
+        closest_s = self._started_s + CLOSEST * self._period_s
+        self._from_s = max(due_s - min(self._sensor_period_s, self._period_s) / 2, closest_s)

@@ -98,6 +98,26 @@ def test_never_more_than_the_rate_and_one(gaps: list[float], limit: float) -> No
             assert last - first <= (out[last] - out[first]) * limit + 1.5
 
 
+def test_new_rate_counts_at_once() -> None:
+    rate = RateLimit()
+    rate.limit(0.01)
+    rate.started(0.0)
+    rate.started(50.0)
+    assert rate.wait_s(51.0) == 99.0
+    rate.limit(10.0)
+    assert rate.wait_s(50.06) <= 0.04 + 1e-9
+    assert rate.wait_s(51.0) == 0.0
+    rate.limit(0.1)
+    assert rate.wait_s(51.0) == 9.0
+
+    passes = RateLimit(1 / 30)
+    passes.limit(0.01)
+    passes.started(0.0)
+    assert passes.is_early(40.0)
+    passes.limit(30.0)
+    assert not passes.is_early(40.0)
+
+
 # ---------------------------------------------------------------------- the order
 
 

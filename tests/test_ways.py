@@ -22,13 +22,14 @@ from tests.mixing import mix, plans
 from tests.sites import noise
 from tiercut.bus import Message
 from tiercut.clock import ManualClock
+from tiercut.coordinator.mix import Mix
 from tiercut.declared import decode_json, encode_json
 from tiercut.errors import BadEnvelope, CutError, SettingsError
 from tiercut.model.bundle import Bundle
 from tiercut.pipeline.jobs import Job
 from tiercut.plan import Plan
 from tiercut.protocol.events import event_id
-from tiercut.protocol.nodes import MAX_OTHER_PLANS, OtherPlan, StreamPlan
+from tiercut.protocol.nodes import MAX_OTHER_PLANS, MIN_FPS, OtherPlan, StreamPlan
 
 
 class Device:
@@ -385,6 +386,7 @@ def test_message_whose_parts_contradict_each_other_is_refused(chain: Bundle) -> 
         good.replace(b'"frames_per_second":5.0', b'"frames_per_second":-1'),
         good.replace(b'"frames_per_second":5.0', b'"frames_per_second":NaN'),
         good.replace(b'"frames_per_second":5.0', b'"frames_per_second":1e400'),
+        good.replace(b'"frames_per_second":5.0', b'"frames_per_second":1e-320'),
         good.replace(b'"share":0.25', b'"share":0'),
         good.replace(b'"share":0.25', b'"share":1'),
         good.replace(b'"share":0.25', b'"share":null'),
@@ -392,6 +394,11 @@ def test_message_whose_parts_contradict_each_other_is_refused(chain: Bundle) -> 
     ):
         with pytest.raises(BadEnvelope):
             decode_json(StreamPlan, bad)
+
+
+def test_room_for_hardly_a_frame_is_told_as_the_lowest_rate(chain: Bundle) -> None:
+    sent = Mix(((plans(chain)["device"], 1.0),), 1e-9).message(stream="cam", model=chain.model, model_name="m", reason="")
+    assert decode_json(StreamPlan, encode_json(sent)).frames_per_second == MIN_FPS
 
 
 def test_one_plan_that_does_not_fit_refuses_all_of_them(chain: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

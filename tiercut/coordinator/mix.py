@@ -8,7 +8,7 @@ from msgspec import UNSET, structs
 
 from tiercut.coordinator.site_view import NodeKey, route
 from tiercut.plan import Plan
-from tiercut.protocol.nodes import OtherPlan, StreamPlan
+from tiercut.protocol.nodes import MIN_FPS, OtherPlan, StreamPlan
 
 #: Shares of a stream's frames, and the room for them, that differ by less than this part are the same.
 SAME_SHARE, SAME_RATE = 0.10, 0.08
@@ -81,7 +81,7 @@ class Mix:
             model_name=model_name,
             plan=self.first,
             others=others or UNSET,
-            frames_per_second=UNSET if self.frames_per_second is None else self.frames_per_second,
+            frames_per_second=UNSET if self.frames_per_second is None else max(self.frames_per_second, MIN_FPS),
             reason=reason,
         )
 

@@ -26,6 +26,8 @@ MAX_MEMORY_MB = 1e9
 MAX_ENTRIES = 1024
 #: Plans that a stream's frames follow at the same time, besides the first.
 MAX_OTHER_PLANS = MAX_LANES - 1
+#: The lowest rate that there may be room for, as the lowest of a stream's settings.
+MIN_FPS = 1e-6
 
 _TransferSeconds = Annotated[float, Meta(ge=0, le=MAX_TRANSFER_S)]
 _ClockSeconds = Annotated[float, Meta(ge=-MAX_SECONDS, le=MAX_SECONDS), reason("bad_clock")]
@@ -62,7 +64,7 @@ class StreamPlan(Struct, frozen=True, kw_only=True):
     model_name: ShortText
     plan: Plan
     others: Annotated[tuple[OtherPlan, ...], Meta(max_length=MAX_OTHER_PLANS)] | UnsetType = UNSET
-    frames_per_second: Annotated[float, Meta(gt=0, le=MAX_FPS)] | UnsetType = UNSET
+    frames_per_second: Annotated[float, Meta(ge=MIN_FPS, le=MAX_FPS)] | UnsetType = UNSET
     reason: Sentence = "given by hand"
 
     def __post_init__(self) -> None:
