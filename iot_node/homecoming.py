@@ -48,7 +48,7 @@ class Homecoming:
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits that no more frames may set out."""
+        """Whether so much waits that no more frames may set out, where every frame is waited for."""
         return self._order.is_full
 
     def expect(self, seq: int, late_after_s: float = math.inf) -> None:
@@ -61,6 +61,7 @@ class Homecoming:
         if self._waits:
             self._order.expect(seq)
             return
+        self._make_room()
         patience_s = AT_FIRST_S if late_after_s == math.inf else late_after_s
         self._order.expect(seq, self._clock.monotonic_s() + patience_s)
 
@@ -78,6 +79,7 @@ class Homecoming:
         """
         if self._order.settle(seq, message, len(message.payload)):
             self._release()
+            self._make_room()
         elif is_first and not self._order.was_skipped(seq):  # it set out when nobody put outcomes in order
             self._put([message])
         else:
@@ -114,6 +116,12 @@ class Homecoming:
         self._put(self._order.take(now_s))
         if (due_s := self._order.due_s) < math.inf:
             self._timer = asyncio.get_running_loop().call_later(max(0.0, due_s - now_s), self._timed)
+
+    def _make_room(self) -> None:
+        """Skip the oldest frames where as much waits as may, and not every frame is waited for."""
+        while self._order.is_full and not self._waits:
+            self._order.skip_first()
+            self._release()
 
     def _timed(self) -> None:
         self._timer = None

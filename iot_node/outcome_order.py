@@ -9,7 +9,8 @@ from typing import Generic, TypeVar
 
 Outcome = TypeVar("Outcome")
 
-#: Frames that may be waited for or wait for others, and bytes of outcomes that wait. Beyond that no frame sets out.
+#: Frames that may be waited for or wait for others, and bytes of outcomes that wait. Beyond that no frame sets out, or
+#: the first is skipped.
 MAX_FRAMES, MAX_BYTES = 512, 16 * 1024 * 1024
 #: Numbers of skipped frames that are remembered, so that their late outcomes can be told from second ones.
 MAX_SKIPPED = 1024
@@ -48,7 +49,7 @@ class OutcomeOrder(Generic[Outcome]):
 
     @property
     def is_full(self) -> bool:
-        """Whether so much waits that no more frames may set out."""
+        """Whether as much waits as may."""
         return len(self._frames) >= MAX_FRAMES or self._bytes >= MAX_BYTES
 
     @property
@@ -96,6 +97,11 @@ class OutcomeOrder(Generic[Outcome]):
             else:
                 self._skip(seq)
         return ready
+
+    def skip_first(self) -> None:
+        """The first frame, whose outcome is not known, does not hold up others any more."""
+        seq, _ = self._frames.popitem(last=False)
+        self._skip(seq)
 
     def take_all(self) -> list[Outcome]:
         """All that waits, in order; nothing is waited for any more."""

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
+import iot_node.outcome_order
 import iot_node.stream
 from iot_node.stream import Stream
 from iot_node.ways import SILENT_AT_FIRST_S
@@ -233,6 +234,48 @@ async def test_latest_in_order_skips_a_frame_that_is_late_and_swallows_what_come
     assert frames["swallowed.duplicate"] == 1
     assert frames["done"] == 3
     assert 0 in device.acked
+
+
+@async_test
+async def test_latest_in_order_skips_the_oldest_where_as_much_waits_as_may(
+    chain: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(iot_node.outcome_order, "MAX_FRAMES", 8)
+    device = Device(chain, monkeypatch, delivery="latest", ordered=True, in_flight=2)
+    async with device.following(mix(chain, {"device": 0.5, "edge": 0.5})):
+        await device.settled()
+        stuck = [job for job in device.jobs if device.plan_of(job) == "edge"]
+        done: set[int] = set()
+        for _ in range(30):  # the clock stands still: none is late
+            job = next(each for each in device.jobs if device.plan_of(each) == "device" and each.work.seq not in done)
+            done.add(job.work.seq)
+            before = len(device.jobs)
+            device.home(job)
+            await until(lambda before=before: len(device.jobs) > before)  # type: ignore[misc]
+            assert device.stream._flights.home is not None
+            assert len(device.stream._flights.home) <= 8
+        assert len(device.published) > 20
+        for job in stuck:
+            device.home(job)
+        frames = device.stream.report().frames
+    numbers = [int(each) for each in device.published]
+    assert numbers == sorted({*numbers})
+    assert not {*numbers} & {job.work.seq for job in stuck}
+    assert frames["dropped.overtaken"] == len(stuck)
+
+
+@async_test
+async def test_latest_in_order_skips_the_oldest_where_large_outcomes_wait(
+    chain: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(iot_node.outcome_order, "MAX_BYTES", 2)
+    device = Device(chain, monkeypatch, delivery="latest", ordered=True, in_flight=4)
+    async with device.following(mix(chain, {"device": 1.0})):
+        await device.settled()
+        device.home(device.jobs[1])
+        assert device.published == []
+        device.home(device.jobs[2])
+        assert device.published == [b"1", b"2"]
 
 
 @async_test
