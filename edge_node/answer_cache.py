@@ -121,7 +121,7 @@ class AnswerCache:
     def sent_on(self, work: Work, now_s: float) -> None:
         """See `Answers`."""
         with self._lock:
-            self._ahead.sent_on(*_names(work), now_s)
+            self._ahead.sent_on(*_names(work), work.lane or 0, now_s)
 
     def forget(self, work: Work) -> None:
         """See `Answers`."""
@@ -130,7 +130,7 @@ class AnswerCache:
     def overtakes(self, work: Work, now_s: float) -> bool:
         """See `Answers`."""
         with self._lock:
-            return self._ahead.of(*_names(work), now_s)
+            return self._ahead.of(*_names(work), work.lane or 0, now_s)
 
     # ------------------------------------------------------------------ what is heard on the bus
 

@@ -258,16 +258,25 @@ def test_frame_that_comes_again_is_not_taken_for_its_own_twin() -> None:
 def test_frames_ahead_are_those_without_an_outcome() -> None:
     ahead = FramesInFlight()
     for seq in range(3):
-        ahead.sent_on(CAM, event(seq), float(seq))
+        ahead.sent_on(CAM, event(seq), 0, float(seq))
     ahead.outcome(CAM, event(0))
-    assert ahead.of(CAM, event(9), 2.0)
-    assert not ahead.of(SiteStream("home", "door"), event(9), 2.0)
+    assert ahead.of(CAM, event(9), 0, 2.0)
+    assert not ahead.of(SiteStream("home", "door"), event(9), 0, 2.0)
     ahead.outcome(CAM, event(1))
-    assert not ahead.of(CAM, event(2), 2.0)  # itself, sent again
-    assert ahead.of(CAM, event(9), 2.0 + MAX_WAIT_S)
-    assert not ahead.of(CAM, event(9), 2.1 + MAX_WAIT_S)
+    assert not ahead.of(CAM, event(2), 0, 2.0)  # itself, sent again
+    assert ahead.of(CAM, event(9), 0, 2.0 + MAX_WAIT_S)
+    assert not ahead.of(CAM, event(9), 0, 2.1 + MAX_WAIT_S)
     assert not ahead._order
     assert not ahead._in_flight
+
+
+def test_frames_of_another_lane_are_not_ahead() -> None:
+    ahead = FramesInFlight()
+    ahead.sent_on(CAM, event(0), 1, 0.0)
+    assert not ahead.of(CAM, event(9), 0, 1.0)
+    assert ahead.of(CAM, event(9), 1, 1.0)
+    ahead.outcome(CAM, event(0))
+    assert not ahead.of(CAM, event(9), 1, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from broker.embedded.server import EmbeddedBroker
 from tests.aio import async_test, until
@@ -224,3 +225,30 @@ async def test_answers_of_an_edges_cache_come_in_order_too(bundles: Path, chain:
             await site.until_results(200)
     assert site.seqs == list(range(200))
     assert sum(each.get("cached", False) for each in site.results if way_of(each) == "other edge") > 50
+
+
+@async_test
+async def test_answer_that_an_edge_knows_waits_for_no_frame_of_another_plan_through_it(
+    bundles: Path, chain: Bundle, tmp_path: Path
+) -> None:
+    cached = {"cache_frames": 8, "cache_distance": 1.0, "cache_s": 60.0}
+    settings = noise(chain, frames=None, width=16, height=16, fps=50.0, delivery="latest")
+    with EmbeddedBroker() as broker:
+        # two brokers by name, so that frames to the cloud take the slow link
+        urls = {"broker_url": broker.url, "cloud_broker_url": broker.url.replace("localhost", "127.0.0.1")}
+        edge = {"node": "x", "bundles": str(bundles), "status_every_s": 0.2, "emulated_delay_ms": 60.0}
+        async with (
+            Processes(tmp_path, {"x": ("edge_node", {**edge, **urls, **cached})}) as processes,
+            live(broker.url, bundles, settings, "c") as site,
+        ):
+            await processes.start("x")
+            await until_online(site.bus, {"x"})
+            await until(lambda: site.device.peers.online("edge", "x"))
+            offered = mix(chain, {"all": 0.5, "other edge": 0.5})
+            await site.follow(structs.replace(offered, plan=structs.replace(offered.plan, edge="x")))
+            await until(lambda: site.ways()["all"] > 30 and site.ways()["other edge"] > 30)
+            _, at_edge = site.stream.report().plans  # type: ignore[misc]
+            known = [each for each in site.results if way_of(each) == "other edge"]
+    assert len(known) > 0.8 * at_edge.frames
+    assert sum(each.get("cached", False) for each in known) > 0.8 * len(known)
+    assert sorted(each["latency_ms"] for each in known)[len(known) // 2] < 60.0

@@ -105,5 +105,5 @@ class Answers(Protocol):
         ...
 
     def overtakes(self, work: Work, now_s: float) -> bool:
-        """Whether earlier frames of its stream were sent on and have no outcome yet."""
+        """Whether earlier frames of its stream and lane were sent on and have no outcome yet."""
         ...
