@@ -1,60 +1,92 @@
 """Waiting frames: order within a stream, turns between streams."""
 
-from tiercut.pipeline.queues import StreamQueues
+from tiercut.pipeline.queues import Queue, StreamQueues
+
+S, A, B, BUSY, QUIET = (Queue(name) for name in ("s", "a", "b", "busy", "quiet"))
 
 
 def test_latest_frame_replaces_those_that_wait() -> None:
     queues: StreamQueues[int] = StreamQueues(int)
-    assert queues.put("s", 1, "latest") == []
-    assert queues.put("s", 2, "latest") == [1]
-    assert queues.take() == ("s", 2)
+    assert queues.put(S, 1, "latest") == []
+    assert queues.put(S, 2, "latest") == [1]
+    assert queues.take() == (S, 2)
 
 
 def test_every_frame_is_kept_in_order() -> None:
     queues: StreamQueues[int] = StreamQueues(int)
     for number in range(3):
-        assert queues.put("s", number, "every") == []
+        assert queues.put(S, number, "every") == []
     taken = []
     while ready := queues.take():
         taken.append(ready[1])
-        queues.done("s")
+        queues.done(S)
     assert taken == [0, 1, 2]
 
 
 def test_queue_gives_out_one_frame_at_a_time() -> None:
     queues: StreamQueues[int] = StreamQueues(int)
-    queues.put("s", 1, "every")
-    queues.put("s", 2, "every")
-    assert queues.take() == ("s", 1)
+    queues.put(S, 1, "every")
+    queues.put(S, 2, "every")
+    assert queues.take() == (S, 1)
     assert queues.take() is None
-    queues.done("s")
-    assert queues.take() == ("s", 2)
+    queues.done(S)
+    assert queues.take() == (S, 2)
 
 
 def test_streams_take_turns() -> None:
     queues: StreamQueues[int] = StreamQueues(int)
     for number in range(2):
-        queues.put("busy", number, "every")
-    queues.put("quiet", 9, "every")
+        queues.put(BUSY, number, "every")
+    queues.put(QUIET, 9, "every")
     order = []
     while ready := queues.take():
         order.append(ready[0])
         queues.done(ready[0])
-    assert order == ["busy", "quiet", "busy"]
+    assert order == [BUSY, QUIET, BUSY]
+
+
+def test_stream_takes_one_turn_for_all_plans_of_its_own() -> None:
+    queues: StreamQueues[int] = StreamQueues(int)
+    lanes = [Queue("mixed", lane) for lane in range(3)]
+    for lane in lanes:
+        queues.put(lane, 0, "latest")
+    queues.put(QUIET, 0, "latest")
+    order = []
+    for number in range(1, 13):  # each gets a new frame as soon as it has given one out
+        ready = queues.take()
+        assert ready is not None
+        order.append(ready[0])
+        queues.done(ready[0])
+        queues.put(ready[0], number, "latest")
+    assert [each.stream for each in order] == ["mixed", "quiet"] * 6
+    assert [each for each in order if each != QUIET] == lanes * 2
+
+
+def test_busy_plan_of_a_stream_leaves_its_turn_to_others_of_it() -> None:
+    queues: StreamQueues[int] = StreamQueues(int)
+    one, other = Queue("mixed", 0), Queue("mixed", 1)
+    for number in range(2):
+        queues.put(one, number, "every")
+    queues.put(other, 5, "every")
+    assert queues.take() == (one, 0)
+    assert queues.take() == (other, 5)
+    assert queues.take() is None
+    queues.done(one)
+    assert queues.take() == (one, 1)
 
 
 def test_frames_put_back_find_their_place() -> None:
     queues: StreamQueues[int] = StreamQueues(int)
-    queues.put("s", 3, "every")
-    queues.put_back("s", [0])
-    queues.put_back("s", [2, 1])
+    queues.put(S, 3, "every")
+    queues.put_back(S, [0])
+    queues.put_back(S, [2, 1])
     assert queues.drain() == [0, 1, 2, 3]
 
 
 def test_drained_queues_hand_back_what_waited() -> None:
     queues: StreamQueues[int] = StreamQueues(int)
-    queues.put("a", 1, "every")
-    queues.put("b", 2, "every")
+    queues.put(A, 1, "every")
+    queues.put(B, 2, "every")
     assert sorted(queues.drain()) == [1, 2]
     assert len(queues) == 0
 
@@ -67,20 +99,20 @@ def queues_of_pairs() -> StreamQueues[tuple[int, str]]:
 def test_frame_sent_again_takes_the_place_of_the_one_that_waits() -> None:
     queues = queues_of_pairs()
     for number in range(3):
-        assert queues.put("s", (number, "first"), "every") == []
-    assert queues.put("s", (1, "again"), "every") == [(1, "first")]
+        assert queues.put(S, (number, "first"), "every") == []
+    assert queues.put(S, (1, "again"), "every") == [(1, "first")]
     assert queues.drain() == [(0, "first"), (1, "again"), (2, "first")]
 
 
 def test_frame_of_another_stream_is_not_replaced() -> None:
     queues = queues_of_pairs()
-    assert queues.put("a", (1, "first"), "every") == []
-    assert queues.put("b", (1, "again"), "every") == []
+    assert queues.put(A, (1, "first"), "every") == []
+    assert queues.put(B, (1, "again"), "every") == []
     assert len(queues) == 2
 
 
 def test_frame_put_back_gives_way_to_its_newer_copy() -> None:
     queues = queues_of_pairs()
-    queues.put("s", (1, "again"), "every")
-    assert queues.put_back("s", [(0, "first"), (1, "first")]) == [(1, "first")]
+    queues.put(S, (1, "again"), "every")
+    assert queues.put_back(S, [(0, "first"), (1, "first")]) == [(1, "first")]
     assert queues.drain() == [(0, "first"), (1, "again")]

@@ -1,22 +1,38 @@
-"""Frames that wait at a node: one queue per stream, so that order is kept and streams take turns."""
+"""Frames that wait at a node: a queue for each stream, so that order is kept and streams take turns.
+
+A stream whose frames follow several plans has a queue for each of these, and takes one turn for all of them.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from tiercut.plan import DeliveryMode
 
 Item = TypeVar("Item")
 
 
+class Queue(NamedTuple):
+    """Names a queue.
+
+    Attributes:
+        stream: Those of one stream share its turn.
+        lane: Tells them apart.
+    """
+
+    stream: str
+    lane: int = 0
+
+
 class StreamQueues(Generic[Item]):
     """Waiting frames of all streams at a node; each queue hands out one frame at a time.
 
     A queue is *busy* from `take` until `done`: its next frame is not handed out before, which keeps a stream in order
-    whatever number of threads works on the node's queues. Ready queues take turns. A frame waits in its queue once,
-    however often it comes: the copy that came last is kept, as only that can still be acknowledged after a reconnect.
+    whatever number of threads works on the node's queues. Streams with a ready queue take turns, and so do the ready
+    queues of each. A frame waits in its queue once, however often it comes: the copy that came last is kept, as only
+    that can still be acknowledged after a reconnect.
 
     Args:
         key: What names a frame in its stream, and orders frames that are put back.
@@ -24,63 +40,70 @@ class StreamQueues(Generic[Item]):
 
     def __init__(self, key: Callable[[Item], Any]) -> None:
         self._key = key
-        #: stream → waiting frames; a queue without frames is removed, so the number of queues is bounded by the frames
-        self._waiting: OrderedDict[str, deque[Item]] = OrderedDict()
-        self._busy: set[str] = set()
+        #: stream → its queues → waiting frames; what is empty is removed, so the frames bound the number of queues
+        self._waiting: OrderedDict[str, OrderedDict[Queue, deque[Item]]] = OrderedDict()
+        self._busy: set[Queue] = set()
 
     def __len__(self) -> int:
-        return sum(len(queue) for queue in self._waiting.values())
+        return sum(len(items) for queues in self._waiting.values() for items in queues.values())
 
-    def put(self, stream: str, item: Item, mode: DeliveryMode) -> list[Item]:
+    def put(self, queue: Queue, item: Item, mode: DeliveryMode) -> list[Item]:
         """Add a frame; returns those it replaces: its own earlier copy, and with ``latest`` all that wait."""
-        queue = self._waiting.setdefault(stream, deque())
+        items = self._waiting.setdefault(queue.stream, OrderedDict()).setdefault(queue, deque())
         if mode == "latest":
-            replaced = list(queue)
-            queue.clear()
-            queue.append(item)
+            replaced = list(items)
+            items.clear()
+            items.append(item)
             return replaced
-        for place, waiting in enumerate(queue):
+        for place, waiting in enumerate(items):
             if self._key(waiting) == self._key(item):
-                queue[place] = item
+                items[place] = item
                 return [waiting]
-        queue.append(item)
+        items.append(item)
         return []
 
-    def claim(self, stream: str) -> bool:
-        """Take the turn of a stream for a frame that need not wait, as none does; `done` ends it."""
-        if self._waiting or stream in self._busy:
+    def claim(self, queue: Queue) -> bool:
+        """Take the turn of a queue for a frame that need not wait, as none does; `done` ends it."""
+        if self._waiting or queue in self._busy:
             return False
-        self._busy.add(stream)
+        self._busy.add(queue)
         return True
 
-    def put_back(self, stream: str, items: list[Item]) -> list[Item]:
+    def put_back(self, queue: Queue, items: list[Item]) -> list[Item]:
         """Put frames that were taken before among those that wait, in order; returns those that wait there already."""
-        waiting = self._waiting.get(stream, ())
+        queues = self._waiting.setdefault(queue.stream, OrderedDict())
+        waiting = queues.get(queue, ())
         known = {self._key(each) for each in waiting}
         back = [item for item in items if self._key(item) not in known]
-        self._waiting[stream] = deque(sorted((*back, *waiting), key=self._key))
+        queues[queue] = deque(sorted((*back, *waiting), key=self._key))
         return [item for item in items if self._key(item) in known]
 
-    def take(self) -> tuple[str, Item] | None:
-        """The next frame of the queue that has waited longest for its turn; ``None`` when no queue is ready."""
-        for stream, queue in self._waiting.items():
-            if stream in self._busy:
+    def take(self) -> tuple[Queue, Item] | None:
+        """The next frame of the stream that has waited longest for its turn; ``None`` when no queue is ready."""
+        for stream, queues in self._waiting.items():
+            queue = next((each for each in queues if each not in self._busy), None)
+            if queue is None:
                 continue
-            item = queue.popleft()
-            if queue:
+            items = queues[queue]
+            item = items.popleft()
+            if items:
+                queues.move_to_end(queue)
+            else:
+                del queues[queue]
+            if queues:
                 self._waiting.move_to_end(stream)
             else:
                 del self._waiting[stream]
-            self._busy.add(stream)
-            return stream, item
+            self._busy.add(queue)
+            return queue, item
         return None
 
-    def done(self, stream: str) -> None:
+    def done(self, queue: Queue) -> None:
         """The frame that `take` gave out is finished; the queue may give out its next one."""
-        self._busy.discard(stream)
+        self._busy.discard(queue)
 
     def drain(self) -> list[Item]:
         """Take out everything that waits."""
-        items = [item for queue in self._waiting.values() for item in queue]
+        items = [item for queues in self._waiting.values() for waiting in queues.values() for item in waiting]
         self._waiting.clear()
         return items

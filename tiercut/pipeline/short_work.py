@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from tiercut.pipeline.decide import Forward
+from tiercut.pipeline.queues import Queue
 from tiercut.plan import Plan, Tier
 
 #: Work that takes longer leaves the loop to others and goes to a thread. The way there and back costs 0.15 to 0.3 ms of
@@ -15,12 +16,12 @@ BORDER_S = 0.020
 RUNS = 8
 #: After a run that was this much too long for the loop, the next frame goes to a thread, whatever those before it took.
 FAR_BEYOND = 5
-#: Streams that are remembered; hostile names must not fill the memory.
+#: Queues that are remembered; hostile names must not fill the memory.
 MAX_STREAMS = 1024
 
 
 class _Known:
-    """What the frames of a stream have taken with a plan, from a cut on."""
+    """What the frames of a queue have taken with a plan, from a cut on."""
 
     __slots__ = ("cut", "plan", "seconds", "to")
 
@@ -33,7 +34,7 @@ class _Known:
 
 
 class ShortWork:
-    """Remembers how long the last frames of each stream took.
+    """Remembers how long the last frames of each queue took.
 
     The first frame of a plan goes to a thread, as its segment may have to be loaded; so does one whose next node is
     gone, as the rest of the model may have to be.
@@ -44,24 +45,24 @@ class ShortWork:
 
     def __init__(self, reachable: Callable[[Tier, str], bool]) -> None:
         self._reachable = reachable
-        self._known: dict[str, _Known] = {}
+        self._known: dict[Queue, _Known] = {}
 
-    def is_short(self, stream: str, plan: Plan, cut: int) -> bool:
+    def is_short(self, queue: Queue, plan: Plan, cut: int) -> bool:
         """Whether a frame that came at a cut, with its plan, is known to be done within `BORDER_S`."""
-        known = self._known.get(stream)
+        known = self._known.get(queue)
         if known is None or known.cut != cut or (known.plan is not plan and known.plan != plan):
             return False
         if known.to is not None and not self._reachable(known.to.tier, known.to.node):
             return False
         return bool(known.seconds) and min(known.seconds) <= BORDER_S
 
-    def took(self, stream: str, plan: Plan, cut: int, seconds: float, to: Forward | None) -> None:
+    def took(self, queue: Queue, plan: Plan, cut: int, seconds: float, to: Forward | None) -> None:
         """A frame is done, with all of its work here (a drop, an exit, a cached answer say nothing): what it took."""
-        known = self._known.get(stream)
+        known = self._known.get(queue)
         if known is None or known.cut != cut or (known.plan is not plan and known.plan != plan):
             if len(self._known) >= MAX_STREAMS:
                 self._known.clear()
-            known = self._known[stream] = _Known(plan, cut)
+            known = self._known[queue] = _Known(plan, cut)
         known.to = to
         if seconds > FAR_BEYOND * BORDER_S:
             known.seconds.clear()

@@ -19,11 +19,11 @@ from tiercut.pipeline.decide import Drop, Finish, Forward, Wait
 from tiercut.pipeline.dispatch import Dispatch, Dispatcher, Outlet
 from tiercut.pipeline.jobs import Job, Processed
 from tiercut.pipeline.processor import Processor
-from tiercut.pipeline.queues import StreamQueues
+from tiercut.pipeline.queues import Queue, StreamQueues
 from tiercut.pipeline.short_work import ShortWork
 
-#: Frames of one stream that may be on their way out of a node at once. Two keep the link busy; more only wait.
-MAX_SENDING_PER_STREAM = 2
+#: Frames of one queue that may be on their way out of a node at once. Two keep the link busy; more only wait.
+MAX_SENDING_PER_QUEUE = 2
 
 
 class Worker:
@@ -63,14 +63,14 @@ class Worker:
         self._queues: StreamQueues[Job] = StreamQueues(_name)
         #: frames that are worked on, or whose turn on the loop is next
         self._running = 0
-        #: stream → frames on their way out, in order
-        self._sending: dict[str, list[Dispatch]] = {}
+        #: queue → frames on their way out, in order
+        self._sending: dict[Queue, list[Dispatch]] = {}
         #: replaced frames whose drops are on their way out
         self._replaced: set[Dispatch] = set()
-        #: streams whose next frame must wait until one of theirs is sent
-        self._full: set[str] = set()
-        #: stream → its frame whose answer is known, but not those of the frames ahead of it; the stream waits with it
-        self._held: dict[str, Processed] = {}
+        #: queues whose next frame must wait until one of theirs is sent
+        self._full: set[Queue] = set()
+        #: queue → its frame whose answer is known, but not those of the frames ahead of it; the queue waits with it
+        self._held: dict[Queue, Processed] = {}
         #: counts the calls of `withdraw_unreachable` that took something back
         self._withdrawn = 0
         #: set by each frame that comes: what looks after frames waits for it, and clears it when none is in hand
@@ -101,13 +101,12 @@ class Worker:
         self._counters["frames_arrived"] += 1
         self.came.set()
         work = job.work
-        stream = f"{work.site}/{work.stream}"  # those of different sites may have one name
-        if work.lane:  # of plans that run at once each has a queue of its own
-            stream += f"/{work.lane}"
-        if self._running < self._threads and self._queues.claim(stream):
-            self._begin(stream, job)
+        # streams of different sites may have one name; of plans that run at once each has a queue of its own
+        queue = Queue(f"{work.site}/{work.stream}", work.lane or 0)
+        if self._running < self._threads and self._queues.claim(queue):
+            self._begin(queue, job)
             return
-        for late in self._queues.put(stream, job, work.delivery):
+        for late in self._queues.put(queue, job, work.delivery):
             if _name(late) == _name(job):
                 self._duplicate(late)
             else:
@@ -137,25 +136,25 @@ class Worker:
         if self._idle is not None:
             self._note_idle()
 
-    def _begin(self, stream: str, job: Job) -> None:
+    def _begin(self, queue: Queue, job: Job) -> None:
         """Work on a frame whose turn it is."""
         self._running += 1
         alone = self._threads == 1 or (self._running == 1 and not len(self._queues))
-        if alone and self._short.is_short(stream, job.work.plan, job.work.cut):
-            self._soon(partial(self._here, stream, job, self._withdrawn))
+        if alone and self._short.is_short(queue, job.work.plan, job.work.cut):
+            self._soon(partial(self._here, queue, job, self._withdrawn))
         else:
-            self._pool.submit(self._on_thread, asyncio.get_running_loop(), stream, job, self._withdrawn)
+            self._pool.submit(self._on_thread, asyncio.get_running_loop(), queue, job, self._withdrawn)
 
-    def _here(self, stream: str, job: Job, withdrawn: int) -> None:
+    def _here(self, queue: Queue, job: Job, withdrawn: int) -> None:
         if not self._ended:
-            self._processed(stream, self._processor.process(job), withdrawn)
+            self._processed(queue, self._processor.process(job), withdrawn)
 
-    def _on_thread(self, loop: asyncio.AbstractEventLoop, stream: str, job: Job, withdrawn: int) -> None:
+    def _on_thread(self, loop: asyncio.AbstractEventLoop, queue: Queue, job: Job, withdrawn: int) -> None:
         done = self._processor.process(job)
         with contextlib.suppress(RuntimeError):  # the loop has closed: the node did not wait for this frame
-            loop.call_soon_threadsafe(self._processed, stream, done, withdrawn)
+            loop.call_soon_threadsafe(self._processed, queue, done, withdrawn)
 
-    def _processed(self, stream: str, done: Processed, withdrawn_before: int) -> None:
+    def _processed(self, queue: Queue, done: Processed, withdrawn_before: int) -> None:
         """Start sending a frame, and free its stream when there is room for one more to send."""
         if self._ended:
             return
@@ -164,37 +163,37 @@ class Worker:
         self.busy_s += job.seconds
         if isinstance(done.action, Forward | Finish) and job.left is None and job.known is None:
             to = done.action if isinstance(done.action, Forward) else None
-            self._short.took(stream, job.work.plan, job.work.cut, job.seconds, to)
+            self._short.took(queue, job.work.plan, job.work.cut, job.seconds, to)
         if self._withdrawn != withdrawn_before:  # decided before the next node was lost: think again, in order
-            self._put_back(stream, [job])
-            self._queues.done(stream)
+            self._put_back(queue, [job])
+            self._queues.done(queue)
         elif isinstance(done.action, Wait):
-            self._held[stream] = done
+            self._held[queue] = done
             self.resume()  # the frames ahead of it may have had their outcomes in between
         else:
-            self._send(stream, done)
+            self._send(queue, done)
         self._start_ready()
 
     # ------------------------------------------------------------------ out
 
-    def _send(self, stream: str, done: Processed) -> None:
-        dispatch = Dispatch(done, partial(self._sent, stream))
-        sending = self._sending.setdefault(stream, [])
+    def _send(self, queue: Queue, done: Processed) -> None:
+        dispatch = Dispatch(done, partial(self._sent, queue))
+        sending = self._sending.setdefault(queue, [])
         sending.append(dispatch)
-        self._full.add(stream)
+        self._full.add(queue)
         self._dispatcher.start(dispatch)
-        if stream in self._full and len(sending) < MAX_SENDING_PER_STREAM:
-            self._full.discard(stream)
-            self._queues.done(stream)
+        if queue in self._full and len(sending) < MAX_SENDING_PER_QUEUE:
+            self._full.discard(queue)
+            self._queues.done(queue)
 
-    def _sent(self, stream: str, dispatch: Dispatch) -> None:
-        sending = self._sending[stream]
+    def _sent(self, queue: Queue, dispatch: Dispatch) -> None:
+        sending = self._sending[queue]
         sending.remove(dispatch)
         if not sending:
-            del self._sending[stream]
-        if stream in self._full:
-            self._full.discard(stream)
-            self._queues.done(stream)
+            del self._sending[queue]
+        if queue in self._full:
+            self._full.discard(queue)
+            self._queues.done(queue)
         self._start_ready()
 
     def _drop_replaced(self, late: Job, by: Job) -> None:
@@ -207,8 +206,8 @@ class Worker:
         self._replaced.add(dispatch)
         self._dispatcher.start(dispatch)
 
-    def _put_back(self, stream: str, jobs: list[Job]) -> None:
-        for job in self._queues.put_back(stream, jobs):
+    def _put_back(self, queue: Queue, jobs: list[Job]) -> None:
+        for job in self._queues.put_back(queue, jobs):
             self._duplicate(job)
 
     def _duplicate(self, job: Job) -> None:
@@ -224,10 +223,10 @@ class Worker:
 
     def resume(self) -> None:
         """Frames that have waited for those ahead of them go on where there are none any more (event loop only)."""
-        free = [stream for stream, held in self._held.items() if not self._processor.must_wait(held.job)]
-        for stream in free:
-            self._put_back(stream, [self._held.pop(stream).job])
-            self._queues.done(stream)
+        free = [queue for queue, held in self._held.items() if not self._processor.must_wait(held.job)]
+        for queue in free:
+            self._put_back(queue, [self._held.pop(queue).job])
+            self._queues.done(queue)
         if free:
             self._start_ready()
 
@@ -236,16 +235,16 @@ class Worker:
 
         Without it they would wait for the node, and their streams behind them.
         """
-        for stream, sending in list(self._sending.items()):
+        for queue, sending in list(self._sending.items()):
             lost = [each for each in sending if self._is_lost(each)]
             if not lost:
                 continue
             self._withdrawn += 1
             self._counters["frames_withdrawn"] += len(lost)
-            self._put_back(stream, [each.done.job for each in lost])
+            self._put_back(queue, [each.done.job for each in lost])
             for each in lost:
                 each.cancel()
-                self._sent(stream, each)
+                self._sent(queue, each)
         self._start_ready()
 
     def _is_lost(self, dispatch: Dispatch) -> bool:
