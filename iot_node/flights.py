@@ -76,8 +76,8 @@ class Flights:
 
     # ------------------------------------------------------------------ plans
 
-    def follow(self, mix: Sequence[tuple[Plan, float]]) -> None:
-        """Frames follow these plans from now on, each with its share."""
+    def follow(self, mix: Sequence[tuple[Plan, float]], *, spaced: bool = False) -> None:
+        """Frames follow these plans from now on, each with its share; the hub may space them."""
         self.ways = follow(
             mix,
             self.window if self.ways is None else self.ways,
@@ -86,6 +86,8 @@ class Flights:
             reachable=self._reachable,
             now_s=self._clock.monotonic_s(),
         )
+        for way in self.ways.ways:
+            way.window.spaced(spaced=spaced)
         self.ahead, self._by_device = mix[0][0], self.ways.ways[0].outbound.by_device
         if self._by_device:
             self._put_in_order()

@@ -190,7 +190,7 @@ class Stream:
     def new_plan(self, offered: StreamPlan) -> None:
         """Follow a plan from the next frame on; `check` it before."""
         plan = offered.plan
-        self._flights.follow(offered.mix)
+        self._flights.follow(offered.mix, spaced=offered.frames_per_second is not UNSET)
         if offered.frames_per_second is UNSET:
             self._rate = None
         else:

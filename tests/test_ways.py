@@ -440,7 +440,9 @@ def test_message_whose_parts_contradict_each_other_is_refused(chain: Bundle) -> 
 
 
 def test_room_for_hardly_a_frame_is_told_as_the_lowest_rate(chain: Bundle) -> None:
-    sent = Mix(((plans(chain)["device"], 1.0),), 1e-9).message(stream="cam", model=chain.model, model_name="m", reason="")
+    sent = Mix(((plans(chain)["device"], 1.0),), 1e-9).message(
+        stream="cam", model=chain.model, model_name="m", reason=""
+    )
     assert decode_json(StreamPlan, encode_json(sent)).frames_per_second == MIN_FPS
 
 

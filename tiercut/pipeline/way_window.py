@@ -21,6 +21,9 @@ from collections import deque
 
 #: Mean round trip under load that is aimed at, in unloaded ones.
 QUEUE_RATIO = 1.15
+#: The same of frames that are spaced by the hub, which has found room for them: what they wait for is others' frames,
+#: and to send fewer would leave that to the others.
+SPACED_QUEUE_RATIO = 2.0
 #: Unloaded round trips that are remembered; their mean counts. The first of a plan does not: it is often slow.
 UNLOADED = 9
 #: Frames in a row that are sent alone where the unloaded round trip is unknown, or has changed by more than this part.
@@ -49,10 +52,12 @@ class WayWindow:
 
     Attributes:
         limit: The same.
+        queue_ratio: Mean round trip under load that is aimed at, in unloaded ones.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.queue_ratio = QUEUE_RATIO
         self._size = float(limit)
         #: seconds, newest last
         self._unloaded: deque[float] = deque(maxlen=UNLOADED)
@@ -202,8 +207,8 @@ class WayWindow:
         if not held:
             self._size = min(self.limit, MAX_FACTOR * self._size)
             return
-        ratio = QUEUE_RATIO * unloaded_s / round_trip_s if round_trip_s else math.inf
-        too_low = ratio * (1 - CHANGED) > QUEUE_RATIO  # no frame among others is sooner than one alone
+        ratio = self.queue_ratio * unloaded_s / round_trip_s if round_trip_s else math.inf
+        too_low = ratio * (1 - CHANGED) > self.queue_ratio  # no frame among others is sooner than one alone
         if (self._size < self.limit or ratio < 1 or too_low) and self._is_stale(now_s):
             self._probes_left = PROBE_FRAMES
             return

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
 
-from tiercut.pipeline.way_window import WayWindow
+from tiercut.pipeline.way_window import QUEUE_RATIO, SPACED_QUEUE_RATIO, WayWindow
 
 #: What it takes to send a frame again.
 Kept = TypeVar("Kept")
@@ -154,6 +154,10 @@ class InFlightWindow(Generic[Kept]):
         self._left_behind_s = LEFT_BEHIND_S if usual_s == math.inf else usual_s
         self._way_from_s = now_s
         self._way.new_way(limit, now_s)
+
+    def spaced(self, *, spaced: bool) -> None:
+        """Whether the hub spaces frames, as it has found so much room for them beside those of other streams."""
+        self._way.queue_ratio = SPACED_QUEUE_RATIO if spaced else QUEUE_RATIO
 
     def relimit(self, limit: int) -> None:
         """There may be so many from now on; frames are sent the same way as before."""

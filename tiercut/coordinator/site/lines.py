@@ -93,7 +93,7 @@ class LineEstimators:
                 self._alone[line.name].observe(sample)
 
     def mbps(self, line: Line, now_s: float) -> float:
-        """What a line carries, as measured while it was busy, or by transfers alone on it; else as declared, or a guess."""
+        """What a line carries, as measured while busy, or by transfers alone on it; else as declared, or a guess."""
         return self._busy[line.name].mbps(now_s) or self._alone[line.name].estimate(now_s).mbps
 
 

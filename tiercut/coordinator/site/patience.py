@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 #: Plans stay for so long, twice as long after each better one that follows the last within so many times that wait, and
 #: at most for so long; where something has changed abruptly, for no longer than the last.
-WAIT_S, SOON, MOST_WAIT_S, STEP_WAIT_S = 2.0, 5.0, 60.0, 2.0
+WAIT_S, SOON, MOST_WAIT_S, STEP_WAIT_S = 2.0, 5.0, 60.0, 6.0
 #: Shares and rates of the same plans change no sooner after the last change.
 FOLLOW_S = 3.0
 
