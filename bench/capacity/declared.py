@@ -13,7 +13,7 @@ from broker.coordination.goals import goal_of
 from tiercut.authoring.export import export
 from tiercut.cli.demo import cache_folder
 from tiercut.cli.demo_site import photographs
-from tiercut.coordinator.problem import build
+from tiercut.coordinator.problem import ENVELOPE_BYTES, build
 from tiercut.coordinator.site.lines import line_of
 from tiercut.coordinator.site_view import SiteView
 from tiercut.errors import BundleError
@@ -162,4 +162,4 @@ def problem_of(prepared: Prepared, declared: Declared, *, filled: float = 1.0) -
             mbps=declared.lan_mbps,
         ),
     )
-    return SiteProblem(streams=tuple(streams), lines=lines, filled=filled)
+    return SiteProblem(streams=tuple(streams), lines=lines, frame_bytes=ENVELOPE_BYTES, filled=filled)

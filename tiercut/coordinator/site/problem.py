@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from tiercut.coordinator.keeping_up import FILLED
 from tiercut.coordinator.parts import busy_parts
-from tiercut.coordinator.problem import as_choice
+from tiercut.coordinator.problem import ENVELOPE_BYTES, as_choice
 from tiercut.coordinator.sharing import with_memory_taken
 from tiercut.coordinator.site.lines import LineEstimators
 from tiercut.coordinator.site_view import SiteView
@@ -100,6 +100,7 @@ def site_problem(members: Sequence[Member], view: SiteView, now_s: float, *, tak
         streams=streams,
         lines=shared,
         processors=tuple((node.id, node_id("edge", node.node)) for node in view.nodes.values() if node.gateway),
+        frame_bytes=ENVELOPE_BYTES,
         taken=tuple(sorted(taken.items())),
         filled=LEVELS[-1],
     )
@@ -204,7 +205,7 @@ def _busy(member: Member, plan: Plan | None, lines: LineEstimators, now_s: float
             if stage.kind == "transfer" and line.carries(*stage.where.split(" -> "))
         ]
         if sent:
-            seconds[line.name] = sum(sent) * 8e-6 / lines.mbps(line, now_s)
+            seconds[line.name] = (sum(sent) + ENVELOPE_BYTES * len(sent)) * 8e-6 / lines.mbps(line, now_s)
     return seconds
 
 

@@ -31,6 +31,7 @@ class Resources:
         link_per_bit: (H) seconds.
         lines_per_bit: (H, L) seconds on each shared line.
         line: (L) the rows of the shared lines.
+        frame_bits: What each message has besides its tensors.
         processors: Node id → the name of the processor that it works on, where that is another node's.
         problems: Of the streams, without links that cross a line that carries nothing.
     """
@@ -43,6 +44,7 @@ class Resources:
     link_per_bit: Floats
     lines_per_bit: Floats
     line: Ints
+    frame_bits: float
     processors: Mapping[str, str]
     problems: tuple[Problem, ...]
 
@@ -74,7 +76,7 @@ class Resources:
             codec, size = problem.codecs[index], float(variant.cut_bytes[cut])
             busy[self.processor(sender.id)] += size / 1e6 * codec.encode_seconds_per_mb
             busy[self.processor(receiver.id)] += size / 1e6 * codec.decode_seconds_per_mb
-            bits, hop = size / codec.ratio * 8, self.hop(stream, sender.id, receiver.id)
+            bits, hop = size / codec.ratio * 8 + self.frame_bits, self.hop(stream, sender.id, receiver.id)
             busy[self.names[self.link[hop]]] += bits * float(self.link_per_bit[hop])
             for line in np.flatnonzero(self.lines_per_bit[hop]):
                 busy[self.names[self.line[line]]] += bits * float(self.lines_per_bit[hop, line])
@@ -113,6 +115,7 @@ def resources_of(site: SiteProblem) -> Resources:
         link_per_bit=np.array([0.0, *(_seconds_per_bit(mbps) for _, _, mbps in hops)]),
         lines_per_bit=np.array(per_line).reshape(len(hops) + 1, len(site.lines)),
         line=np.array([row[line.name] for line in site.lines], dtype=np.intp),
+        frame_bits=8 * site.frame_bytes,
         processors=processors,
         problems=problems,
     )
@@ -151,6 +154,8 @@ def _check(site: SiteProblem) -> None:
     for where, part in site.taken:
         if not 0 <= part < math.inf:
             _refuse(f"what is taken of '{where}'", "a part of its time, 0 or more", str(part), "correct it")
+    if not 0 <= site.frame_bytes < math.inf:
+        _refuse("the site's 'frame_bytes'", "a number of bytes, 0 or more", str(site.frame_bytes), "correct it")
     if not 0 < site.filled <= 1:
         _refuse("the site's 'filled'", "a part above 0 and at most 1", str(site.filled), "correct it")
 

@@ -89,8 +89,8 @@ class Pieces:
         return PlanIndex(variant, None, station - edges, (codec,), cut, cut)
 
 
-def pieces_of(problem: Problem) -> Pieces:
-    """Price the pieces of one stream's plans."""
+def pieces_of(problem: Problem, frame_bits: float = 0.0) -> Pieces:
+    """Price the pieces of one stream's plans; each message has so many bits besides its tensors."""
     deadline, floor = limits_of(problem)
     deadline = min(deadline, LONGEST_SECONDS)
     costs = costs_of(problem, floor)
@@ -103,7 +103,7 @@ def pieces_of(problem: Problem) -> Pieces:
         size_mb[row, inside] = problem.variants[v].cut_bytes[cut[inside]] / 1e6
     ratio = np.array([one.ratio for one in problem.codecs])[codec]
     with np.errstate(over="ignore"):
-        bits = np.minimum(size_mb / ratio * 8e6, MOST_BITS)
+        bits = np.minimum(size_mb / ratio * 8e6 + frame_bits, MOST_BITS)
         encode = _known(size_mb * np.array([one.encode_seconds_per_mb for one in problem.codecs])[codec])
         decode = _known(size_mb * np.array([one.decode_seconds_per_mb for one in problem.codecs])[codec])
     stations = (*problem.edges, *problem.clouds)
@@ -189,7 +189,7 @@ class Batch:
 def batches(problems: Sequence[Problem], resources: Resources) -> list[Batch]:
     """All streams of a site, those of one shape together."""
     shapes: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
-    pieces = [pieces_of(problem) for problem in problems]
+    pieces = [pieces_of(problem, resources.frame_bits) for problem in problems]
     for index, (problem, piece) in enumerate(zip(problems, pieces, strict=True)):
         offers = piece.costs.offers
         shape = (tuple(piece.costs.blocks), len(problem.edges), len(problem.clouds), offers.cut.tobytes())
