@@ -64,7 +64,7 @@ def follow(
             window = InFlightWindow(limit=limit, timeout_s=settings.timeout_s)
         made = outbound(plan, by_device=by_device, lane=lane)
         way = Way(made, share, lane, window)
-        if known is not None:
+        if known is not None and known.is_still_silent:
             way.silent, way.pause_s, way.trial_s = known.silent, known.pause_s, known.trial_s
         ways.append(way)
     leaving = [*(before.leaving if isinstance(before, Ways) else []), *windows]

@@ -64,6 +64,11 @@ class Way:
         if is_silent and not self.silent:
             self.silent, self.trial_s = True, now_s + self.pause_s
 
+    @property
+    def is_still_silent(self) -> bool:
+        """Whether it is silent and no outcome has come since the last frame that asked: as a single plan none asks."""
+        return self.silent and self.window.outcome_s < self.trial_s - self.pause_s
+
     def heard(self) -> None:
         """An outcome has come back."""
         self.silent, self.pause_s = False, FIRST_PAUSE_S

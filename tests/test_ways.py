@@ -210,6 +210,42 @@ async def test_silent_plan_gets_single_frames_until_one_comes_back(
 
 
 @async_test
+async def test_plan_that_was_silent_works_again_once_it_has_answered_as_the_only_one(
+    chain: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Device(chain, monkeypatch, delivery="latest", in_flight=2)
+
+    def edge_works() -> bool:
+        report = device.stream.report().plans
+        assert isinstance(report, tuple)
+        return report[1].works
+
+    def answer(*names: str) -> None:
+        for job in list(device.jobs):
+            if device.plan_of(job) in names:
+                device.stream.outcome(job.work.seq)
+
+    both = {"device": 0.5, "edge": 0.5}
+    async with device.following(mix(chain, both)):
+        await device.settled()
+        for _ in range(6):
+            answer("device")
+            device.clock.advance(1.0)
+            await device.settled()
+        assert not edge_works()
+        device.stream.new_plan(mix(chain, {"edge": 1.0}, epoch=2))
+        device.stream.new_plan(mix(chain, both, epoch=3))
+        assert not edge_works()  # nothing has come back
+        device.stream.new_plan(mix(chain, {"edge": 1.0}, epoch=4))
+        answer("device")
+        device.clock.advance(0.1)
+        await until(lambda: not device.stream._flights.are_mixed)
+        answer("edge")
+        device.stream.new_plan(mix(chain, both, epoch=5))
+        assert edge_works()
+
+
+@async_test
 async def test_latest_in_order_skips_a_frame_that_is_late_and_swallows_what_comes_of_it(
     chain: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

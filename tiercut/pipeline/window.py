@@ -192,6 +192,11 @@ class InFlightWindow(Generic[Kept]):
         """Seconds after which a frame is much later than usual; infinity while nobody knows what is usual."""
         return self._way.late_after_s
 
+    @property
+    def outcome_s(self) -> float:
+        """When the last outcome came this way; minus infinity before the first."""
+        return self._way.outcome_s
+
     def away(self) -> list[InFlight[Kept]]:
         """Frames that have left the device, oldest first."""
         return [frame for frame in self._frames.values() if frame.state is FrameState.AWAY]
