@@ -125,7 +125,7 @@ async def live(
     others: Sequence[StreamSettings] = (),
     **more: Any,
 ) -> AsyncIterator[Live]:
-    """Run the device ``d`` with a stream (and ``others``), and other nodes in this process: ``e``, ``x`` (edges) and ``c``."""
+    """Run the device ``d`` with its streams, and other nodes in this process: ``e``, ``x`` (edges) and ``c``."""
     urls = {"broker_url": url, "cloud_broker_url": cloud_url or url}
     common: dict[str, Any] = {"bundles": bundles, **urls, "status_every_s": 0.2}
     stop, clock = asyncio.Event(), SystemClock()
