@@ -17,6 +17,7 @@ from tests.profiles import profile_of
 from tests.sites import SITE_URL, Site, new_site
 from tiercut.bus.memory import MemoryBus
 from tiercut.clock import ManualClock
+from tiercut.pipeline.jobs import Arrays
 from tiercut.pipeline.segment_runner import SegmentName
 from tiercut.profiling.machine import this_machine
 from tiercut.profiling.predictor import load_predictor
@@ -75,6 +76,32 @@ async def test_slowed_segment_takes_as_long_as_the_slowed_nodes_profile_says(
     assert edge.frames.segments.run(name, arrays)[1] == pytest.approx(2.0)
     edge.frames.segments.slowdown = 15.0  # it has become busier than when it was profiled
     assert edge.frames.segments.run(name, arrays)[1] == pytest.approx(3.0)
+
+
+@async_test
+async def test_segment_that_the_profile_does_not_know_is_slowed_as_without_one(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, clock = bundle_of("chain"), ManualClock()
+    settings = EdgeSettings(**site.common("e", emulated_slowdown=10.0, emulated_profile=True))
+    edge = EdgeNode(settings, open_bus=site.opener("e"), clock=clock)
+    monkeypatch.setattr("tiercut.pipeline.segment_runner.time.sleep", clock.advance)
+    profile = replace(profile_of((0.0, 1.0, 2.0)), model=bundle.model)  # of a shorter model
+    edge.frames.segments.profiled(profile)
+    loaded = edge.frames.segments._models.segment
+
+    def segment_of_20_ms(*name: object) -> object:
+        run = loaded(*name)  # type: ignore[arg-type]
+
+        def slow(arrays: Arrays) -> Arrays:
+            clock.advance(0.02)
+            return run(arrays)
+
+        return slow
+
+    monkeypatch.setattr(edge.frames.segments._models, "segment", segment_of_20_ms)
+    arrays = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in bundle.cuts[1].tensors}
+    assert edge.frames.segments.run(SegmentName(bundle.model, 1, 3, "full"), arrays)[1] == pytest.approx(0.2)
 
 
 @async_test

@@ -61,8 +61,9 @@ class SegmentRunner:
         self._running[thread] = name, started_s
         try:
             made = segment(arrays)
-            if (profile := self._profiles.get(name.model)) is not None:
-                self._take_as_long(profile, name, started_s)
+            profile, span = self._profiles.get(name.model), Span(name.start, name.stop, name.variant)
+            if profile is not None and profile.has(span):
+                self._take_as_long(profile, span, started_s)
             elif self.slowdown > 1:
                 self.take_longer(lambda: segment(arrays), started_s)
         finally:
@@ -83,12 +84,10 @@ class SegmentRunner:
         if self._profiled_slowdown is not None:
             self._profiles[profile.model] = profile
 
-    def _take_as_long(self, profile: Profile, name: SegmentName, started_s: float) -> None:
+    def _take_as_long(self, profile: Profile, span: Span, started_s: float) -> None:
         """Fill the time since a segment's start until it has taken as long as the slow node's profile says."""
-        span = Span(name.start, name.stop, name.variant)
-        if profile.has(span):
-            usual_s = profile.span_seconds(span) * self.slowdown / (self._profiled_slowdown or 1.0)
-            time.sleep(max(0.0, started_s + usual_s - self._clock.monotonic_s()))
+        usual_s = profile.span_seconds(span) * self.slowdown / (self._profiled_slowdown or 1.0)
+        time.sleep(max(0.0, started_s + usual_s - self._clock.monotonic_s()))
 
     def take_longer(self, run: Callable[[], object], started_s: float) -> None:
         """Fill the time since a segment's start until it has taken as long as on the slow node.
