@@ -230,7 +230,7 @@ def test_profile_keeps_memory_and_older_ones_are_read() -> None:
         from_document(document)
 
 
-@pytest.mark.parametrize("memory_mb", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("memory_mb", [0.0, -1.0, 1.1e9, True, math.inf, math.nan])
 def test_memory_that_is_none_is_refused(memory_mb: float) -> None:
     with pytest.raises(SettingsError, match="memory_mb"):
         NodeSettings(node="e", memory_mb=memory_mb)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from tiercut.bus.link_model import LinkSettings
 from tiercut.bus.settings import MqttSettings
 from tiercut.errors import SettingsError
 from tiercut.pipeline.intake import MAX_HELD_CHUNKS
+from tiercut.protocol.nodes import MAX_MEMORY_MB
 from tiercut.settings import check_names, setting
 
 #: How long brokers keep frames for a node that is away.
@@ -103,9 +103,13 @@ class NodeSettings:
                     f"bad setting {name}", expected="1 or more", came=str(getattr(self, name)), fix="correct it"
                 )
 
-        if self.memory_mb is not None and not 0 < self.memory_mb < math.inf:
+        memory = self.memory_mb
+        if memory is not None and (isinstance(memory, bool) or not 0 < memory <= MAX_MEMORY_MB):
             raise SettingsError(
-                "bad setting memory_mb", expected="more than 0", came=str(self.memory_mb), fix="correct it, or omit it"
+                "bad setting memory_mb",
+                expected=f"more than 0, at most {MAX_MEMORY_MB:.0f}",
+                came=str(memory),
+                fix="correct it, or omit it",
             )
         for name in ("status_every_s", "measure_s", "power_watts"):
             least = 0.1 if name == "status_every_s" else 0.0
