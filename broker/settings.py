@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,9 @@ from tiercut.node.settings import NodeSettings
 from tiercut.plan import FULL
 from tiercut.protocol.stream_settings import StreamSettings
 from tiercut.settings import check_names, setting
+
+#: What a line may carry, Mbit/s: from a radio of 1 kbit/s to a fibre of 1 Tbit/s.
+MIN_LINE_MBPS, MAX_LINE_MBPS = 0.001, 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +49,20 @@ class LineSettings:
 
     def __post_init__(self) -> None:
         check_names(self, "name")
-        if self.mbps is not None and not 0 < self.mbps < math.inf:
+        mbps = self.mbps
+        if mbps is not None and (isinstance(mbps, bool) or not MIN_LINE_MBPS <= mbps <= MAX_LINE_MBPS):
             raise SettingsError(
-                f"bad setting mbps of line '{self.name}'", expected="more than 0", came=str(self.mbps), fix="correct it"
+                f"bad setting mbps of line '{self.name}'",
+                expected=f"a number of {MIN_LINE_MBPS} to {MAX_LINE_MBPS}",
+                came=str(mbps),
+                fix="correct it, or omit it",
+            )
+        if not self.hops:
+            raise SettingsError(
+                f"bad setting hops of line '{self.name}'",
+                expected='at least one, such as "edge -> cloud"',
+                came="none",
+                fix="say which links cross it, or omit the line",
             )
         self.line()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from msgspec import UNSET
 
+from broker.settings import LineSettings
 from tests.coordinating import Checked, Told, goal
 from tiercut.coordinator.events import ControlHeard, PlanHeard, SourceHeard, StreamUnwanted, StreamWanted
 from tiercut.coordinator.mix import Mix
@@ -295,6 +298,22 @@ def test_line_that_is_idle_carries_what_was_declared_until_it_is_measured() -> N
 def test_hop_that_is_none_is_refused(hop: str) -> None:
     with pytest.raises(SettingsError, match="line 'uplink'"):
         line_of("uplink", [hop], None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"hops": ()}, "hops of line 'uplink'.*at least one"),
+        ({"mbps": 1e12}, "mbps of line 'uplink'.*0.001 to 1000000"),
+        ({"mbps": 0}, "mbps of line 'uplink'"),
+        ({"mbps": math.nan}, "mbps of line 'uplink'"),
+        ({"mbps": True}, "mbps of line 'uplink'"),
+        ({"name": "an uplink"}, "name"),
+    ],
+)
+def test_line_that_carries_nothing_or_too_much_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        LineSettings(**({"name": "uplink", "hops": ("edge -> cloud",)} | wrong))
 
 
 def test_line_carries_the_hops_that_it_names() -> None:
