@@ -101,17 +101,28 @@ WRONG: list[tuple[Keys, Any, str]] = [
     (("streams", 0, "device"), "edge", "'streams.0..device'.*cam-1, cam-2, cam-3"),
     (("streams", 0, "model"), "other", "'streams.0..model'.*detector"),
     (("streams", 1, "name"), "front", "'streams.1..name'.*no other has"),
-    (("streams", 0, "frames_per_second"), -1, "'streams.0..frames_per_second'.*at least 0"),
-    (("streams", 0, "weight"), 0, "'streams.0..weight'.*greater than 0"),
+    (("streams", 0, "frames_per_second"), -1, "'streams.0..frames_per_second'.*greater than 0"),
+    (("streams", 0, "frames_per_second"), 0, "'streams.0..frames_per_second'.*greater than 0"),
+    (("streams", 0, "weight"), 0, "'streams.0..weight'.*0.001 to 1000"),
+    (("streams", 0, "weight"), 1e12, "'streams.0..weight'.*0.001 to 1000"),
     (("streams", 0, "codecs"), ["jpeg"], "'streams.0..codecs.0.'.*raw, int8"),
     (("streams", 0, "destination"), "home", "'streams.0..destination'.*device, site, cloud"),
     (("streams", 0, "constraints"), {"deadline": 1}, "'streams.0..constraints.deadline'.*deadline_seconds"),
     (("streams", 0, "frames_per_seconds"), 3, "'streams.0..frames_per_seconds'.*'frames_per_second'"),
     (("lines", 0, "mbps"), -1, "'lines.0..mbps'.*at least 0"),
     (("lines", 0, "links"), [["cam-1", "cam-2"]], "'lines.0..links.0.'.*cam-1 to edge"),
-    (("lines", 0, "links"), [["cam-1"]], "'lines.0..links"),
+    (("lines", 0, "links"), [], "'lines.0..links'.*at least one link"),
+    (("lines", 0, "links"), [["cam-1"]], r"'lines.0..links.0.'.*\[from, to\]"),
+    (("lines", 0, "links"), [["cam-1", "cloud", "edge"]], r"'lines.0..links.0.'.*\[from, to\]"),
+    (("lines", 0, "links"), [["cam-1", 3]], r"'lines.0..links.0.'.*\[from, to\]"),
+    (("lines", 0, "links"), [["cam-1", {"a": 1}]], r"'lines.0..links.0.'.*\[from, to\]"),
+    (("lines", 0, "links"), "uplink", "'lines.0..links'.*a list"),
+    (("streams", 0, "codecs"), [3], "'streams.0..codecs.0.'.*a text"),
+    (("nodes",), [], "'nodes'.*at least one"),
     (("lines", 0, "name"), "edge", "shared line 'edge'.*name of its own"),
     (("taken",), {"edge": 2}, "'taken"),
+    (("taken",), {"uplnk": 0.5}, "'taken.uplnk'.*cam-1 -> edge.*uplink"),
+    (("taken",), {"edge -> cam-1": 0.5}, "'taken.edge -> cam-1'.*a node, a link or a line"),
     (("filled",), 1.5, "'filled'.*at most 1"),
     (("models",), [], "'models'.*either 'model' or 'models'"),
     (("objective",), "latency", "'objective'.*fair rates"),
@@ -126,6 +137,20 @@ WRONG: list[tuple[Keys, Any, str]] = [
 def test_wrong_field_is_named_with_what_was_expected(where: Keys, value: object, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         solve_site(changed(where, value))
+
+
+@pytest.mark.parametrize("name", ["edge", "cam-1 -> edge", "uplink"])
+def test_nodes_links_and_lines_may_be_taken(name: str) -> None:
+    free, taken = solve_site(example())["load"], solve_site(changed(("taken",), {name: 0.5}))["load"]
+    assert taken[name] >= 0.5
+    assert free[name] <= 0.85 + 1e-6
+
+
+@pytest.mark.parametrize(("name", "value"), [("lines", []), ("taken", {}), ("filled", 0.5), ("models", [])])
+def test_part_of_a_site_without_streams_says_what_is_missing(name: str, value: object) -> None:
+    problem = json.loads((EXAMPLE.parent.parent / "plan" / "no-node-holds-it-alone.json").read_text())["problem"]
+    with pytest.raises(SettingsError, match=f"'{name}'.*'streams' beside it.*add 'streams'"):
+        tiercut.solve(problem | {name: value})
 
 
 def test_function_for_one_stream_says_so() -> None:

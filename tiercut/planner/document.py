@@ -17,6 +17,7 @@ from tiercut.planner.answer_form import form_of
 from tiercut.planner.document_forms import (
     FORM_1,
     FORM_2,
+    OF_SITES,
     NodeForm,
     NodeForm2,
     ProblemForm,
@@ -63,6 +64,10 @@ def read_problem(document: Mapping[str, Any]) -> Problem:
     if isinstance(document, Mapping):
         if document.get("format") not in (FORM_1, FORM_2):
             READER.refuse("format", f"one of {FORM_1}, {FORM_2}", document.get("format"))
+        for name in sorted(document.keys() & OF_SITES) if newer else ():
+            READER.refuse(
+                name, "'streams' beside it: only a site of many streams has it", name, "add 'streams', or omit it"
+            )
         kinds = (ProblemForm2, VariantForm2, NodeForm2) if newer else (ProblemForm, VariantForm, NodeForm)
         for where, table, kind in tables(document, *kinds):
             READER.no_misspelling(table, names_of(kind), where)

@@ -17,6 +17,8 @@ from tiercut.planner.problem import Amount, Codec, Count, Positive, Share, Text
 from tiercut.planner.way_back import Destination
 
 FORM_1, FORM_2 = "tiercut-plan-problem/1", "tiercut-plan-problem/2"
+#: Fields that only a site of many streams has, in form 2.
+OF_SITES = frozenset({"models", "lines", "taken", "filled"})
 
 TierName = Annotated[Tier, Meta(description=f"one of {', '.join(TIERS)}")]
 DestinationName = Annotated[Destination | None, Meta(description="one of device, site, cloud")]

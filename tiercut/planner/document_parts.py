@@ -39,6 +39,8 @@ def variants_of(model: ModelForm | ModelForm2, where: str, seen: set[str]) -> It
 
 def nodes_of(forms: Sequence[NodeForm | NodeForm2], variants: Sequence[Variant]) -> Iterable[Node]:
     """The nodes."""
+    if not forms:
+        READER.refuse("nodes", "at least one node", forms)
     seen: set[str] = set()
     for index, form in enumerate(forms):
         where = f"nodes[{index}]"

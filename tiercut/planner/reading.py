@@ -16,6 +16,7 @@ from msgspec import inspect
 
 from tiercut.errors import SettingsError
 from tiercut.planner.objectives import Floats
+from tiercut.planner.problem import MAX_NUMBER
 
 #: How similar two names must be for one to be taken for a misspelling of the other.
 SIMILAR = 0.8
@@ -70,7 +71,7 @@ class Reader:
         )
 
     def numbers(self, values: object, field: str) -> Floats:
-        """A list of finite numbers, none below 0."""
+        """A list of numbers of 0 to `MAX_NUMBER`."""
         if not isinstance(values, list | tuple):
             self.refuse(field, "a list", values)
         if not all(issubclass(kind, int | float) and kind is not bool for kind in set(map(type, values))):
@@ -79,9 +80,10 @@ class Reader:
             array = np.array(values, dtype=np.float64)
         except OverflowError:
             array = np.array([math.inf])
-        bad = ~((array >= 0) & (array < math.inf))
+        bad = ~((array >= 0) & (array <= MAX_NUMBER))
         if bad.any():
-            self.refuse(f"{field}[{int(bad.argmax())}]", "a finite number, at least 0", values[int(bad.argmax())])
+            expected = f"a finite number, at least 0 and at most {MAX_NUMBER:g}"
+            self.refuse(f"{field}[{int(bad.argmax())}]", expected, values[int(bad.argmax())])
         return array
 
     def once(self, name: str, seen: set[str], field: str) -> None:
@@ -125,7 +127,7 @@ def _located(document: Any, kind: Any, steps: Sequence[str | int]) -> tuple[str,
             return field, f"one of {', '.join(_names(expects))}", step
         expects, description = _plain(child)
         value = value[step] if isinstance(step, int) else value.get(step)
-    return field, description or ("a list" if isinstance(expects, inspect.ListType) else "an object"), value
+    return field, description or _word(expects), value
 
 
 def _plain(expects: inspect.Type) -> tuple[inspect.Type, str]:
@@ -137,10 +139,27 @@ def _plain(expects: inspect.Type) -> tuple[inspect.Type, str]:
     return expects, ""
 
 
+def _word(expects: inspect.Type) -> str:
+    """What a value of a type without a description is to people."""
+    match expects:
+        case inspect.LiteralType():
+            return " or ".join(repr(value) for value in expects.values)
+        case inspect.TupleType():
+            return f"a list of {len(expects.item_types)}"
+        case inspect.ListType() | inspect.VarTupleType():
+            return "a list"
+        case inspect.StrType():
+            return "a text"
+        case inspect.FloatType() | inspect.IntType():
+            return "a number"
+        case _:
+            return "an object"
+
+
 def _child(expects: Any, step: str | int) -> inspect.Type | None:
-    """The type of a list's items or of a class's field."""
-    if isinstance(expects, inspect.ListType):
-        return expects.item_type
+    """The type of an item of a list, or of a class's field."""
+    if isinstance(step, int):
+        return expects.item_types[step] if isinstance(expects, inspect.TupleType) else expects.item_type
     return next((field.type for field in expects.fields if field.encode_name == step), None)
 
 

@@ -136,9 +136,14 @@ def read_site(document: Mapping[str, Any]) -> SiteProblem:
     links = dict(links_of(form.links, nodes))
     codecs = (RAW, *codecs_of(form.codecs, document.get("codecs", ())))
     streams = tuple(_streams(form, _Parts(models, nodes, links, codecs)))
+    lines = tuple(_lines(form, links))
+    known = [node.id for node in nodes] + [f"{start} -> {end}" for start, end in links] + [line.name for line in lines]
+    for name in form.taken:
+        if name not in known:
+            READER.refuse(f"taken.{name}", f"a node, a link or a line: one of {', '.join(known)}", name)
     return SiteProblem(
         streams=streams,
-        lines=tuple(_lines(form, links)),
+        lines=lines,
         taken=tuple(form.taken.items()),
         filled=form.filled,
     )
@@ -196,6 +201,8 @@ def _streams(form: SiteForm, parts: _Parts) -> Iterable[SiteStream]:
 
 def _lines(form: SiteForm, links: Mapping[tuple[str, str], Link]) -> Iterable[SharedLine]:
     for index, line in enumerate(form.lines):
+        if not line.links:
+            READER.refuse(f"lines[{index}].links", "at least one link", line.links)
         for place, ends in enumerate(line.links):
             if ends not in links:
                 known = ", ".join(f"{start} to {end}" for start, end in links) or "a link"

@@ -13,6 +13,8 @@ from tiercut.planner.problem import Amount, Codec, Positive, Share, Text
 from tiercut.planner.site.problem import FILLED
 
 Taken = Annotated[dict[str, Share], Meta(description="parts of their time, each at least 0 and at most 1, by name")]
+Weight = Annotated[float, Meta(ge=1e-3, le=1e3, description="a number of 0.001 to 1000")]
+Ends = Annotated[tuple[str, str], Meta(description="a link as [from, to], the names of two nodes")]
 
 
 class LineForm(msgspec.Struct, frozen=True):
@@ -20,7 +22,7 @@ class LineForm(msgspec.Struct, frozen=True):
 
     name: Text
     mbps: Amount
-    links: list[tuple[str, str]]
+    links: list[Ends]
 
 
 class StreamForm(msgspec.Struct, frozen=True):
@@ -29,8 +31,8 @@ class StreamForm(msgspec.Struct, frozen=True):
     name: Text
     device: Any = None
     model: Any = None
-    frames_per_second: Amount | None = None
-    weight: Positive = 1.0
+    frames_per_second: Positive | None = None
+    weight: Weight = 1.0
     codecs: list[str] | None = None
     constraints: ConstraintsForm = ConstraintsForm()
     destination: DestinationName = None
