@@ -310,11 +310,23 @@ def test_recorded_trace_is_read_from_a_file(tmp_path: Path) -> None:
         ({"codecs": [{"name": "jpeg", "accuracy_drop": -0.1}]}, r"codecs\[0\].accuracy_drop"),
         ({"links": uplink({"kind": "product", "of": []})}, "links.e.c.mbps.of"),
         ({"links": uplink({"kind": "product", "of": ["x"]})}, r"links.e.c.mbps.of\[0\]"),
+        ({"links": uplink({"kind": []})}, "links.e.c.mbps.*kind = one of"),
+        ({"links": uplink({"kind": {}})}, "links.e.c.mbps.*kind = one of"),
+        ({"links": uplink({"kind": "fluctuating", "median": 5, "every": 1e-320})}, "links.e.c.mbps.every"),
+        ({"links": uplink(steps([0, 5]) | {"kind": "ramp", "every": 1e-9})}, "links.e.c.mbps.every"),
+        ({"links": uplink(10**400)}, "links.e.c.mbps"),
+        ({"profile": {"synthetic": {"blocks": 10**9}}}, "profile.synthetic.blocks.*2 to 1000"),
+        ({"format": "tiercut-scenario/2"}, "format.*expected 'tiercut-scenario/1'"),
     ],
 )
 def test_wrong_scenario_names_the_field(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(SettingsError, match=field):
         small(**changes)
+
+
+def test_line_is_no_scenario_and_the_message_says_how_to_try_it() -> None:
+    with pytest.raises(SettingsError, match=r"'tiercut-scenario/1'.*this is a line.*bench.lines --only dsl"):
+        load_scenario(SCENARIOS / "lines" / "dsl.toml")
 
 
 # ---------------------------------------------------------------------- what people see

@@ -10,10 +10,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from tiercut.planner.objectives import Floats
 from tiercut.planner.problem import Amount, Positive, Share, Text
@@ -22,6 +23,7 @@ from tiercut.simulate.curves import Curve
 from tiercut.simulate.traces import Trace, trace_of
 
 READER = Reader("line")
+FORMAT = "tiercut-line/1"
 
 #: Figures are of one sample per second, as the published logs have.
 SAMPLE_S = 1.0
@@ -58,7 +60,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         latency_seconds: The same of its delay.
     """
 
-    format: Literal["tiercut-line/1"]
+    format: Annotated[Literal["tiercut-line/1"], Meta(description=f"'{FORMAT}'")]
     name: Text
     group: Text
     about: Text

@@ -15,11 +15,13 @@ from tiercut.fields import Name
 from tiercut.plan import Tier
 from tiercut.planner.objectives import OBJECTIVES
 from tiercut.planner.problem import Amount, Count, Positive, Share, Text
+from tiercut.simulate.lines import FORMAT as LINE_FORMAT
 from tiercut.simulate.parts import LineForm, LinkForm, LinkSpec, NodeForm, Parts, ProfileForm, document_at, parts_of
 from tiercut.simulate.site import SimStream, Site, cuts_of
 from tiercut.simulate.traces import READER, Trace, constant, trace_of
 from tiercut.simulate.wishes import CodecForm, ExitForm, check_exits, table_of, variants_of, with_exits
 
+FORMAT = "tiercut-scenario/1"
 #: The name of the only stream.
 STREAM = "simulated"
 
@@ -44,7 +46,7 @@ class StreamForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ScenarioForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A scenario as its file says it."""
 
-    format: Literal["tiercut-scenario/1"]
+    format: Annotated[Literal["tiercut-scenario/1"], Meta(description=f"'{FORMAT}'")]
     name: Text
     duration_seconds: Positive
     frames_per_second: Positive
@@ -144,6 +146,9 @@ def load_scenario(path: Path, *, seed: int | None = None) -> Scenario:
 
 def scenario_of(document: Mapping[str, Any], *, folder: Path, seed: int | None = None) -> Scenario:
     """The scenario that a document says; see `load_scenario`."""
+    if isinstance(document, Mapping) and document.get("format") == LINE_FORMAT:
+        fix = f"give a scenario whose link is like it, or run 'python -m bench.lines --only {document.get('name')}'"
+        READER.refuse("format", f"'{FORMAT}': this is a line, which a scenario may have", LINE_FORMAT, fix)
     form = READER.read(document, ScenarioForm)
     chosen = form.seed if seed is None else seed
     seen: set[str] = set()

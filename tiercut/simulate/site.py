@@ -103,9 +103,9 @@ class Synthetic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     seed: Count = 0
-    blocks: Annotated[int, Meta(ge=2, description="a whole number, at least 2")] = 20
+    blocks: Annotated[int, Meta(ge=2, le=1000, description="a whole number of 2 to 1000")] = 20
     device_seconds: Positive = 0.4
-    frame_bytes: Annotated[int, Meta(ge=1, description="a whole number, at least 1")] = 150_000
+    frame_bytes: Annotated[int, Meta(ge=1, le=10**9, description="a whole number of 1 to 10⁹")] = 150_000
 
     def profile(self) -> Profile:
         """On a machine that takes ``device_seconds`` for the whole."""

@@ -16,10 +16,13 @@ import msgspec
 from msgspec import Meta
 
 from tiercut.errors import SettingsError
-from tiercut.planner.problem import Amount, Positive
+from tiercut.planner.problem import MAX_NUMBER, Amount, Positive
 from tiercut.planner.reading import Reader
 
 READER = Reader("scenario")
+
+#: Most values that a trace is drawn of.
+MAX_VALUES = 1_000_000
 
 Points = Annotated[
     list[tuple[Amount, Amount]],
@@ -102,6 +105,16 @@ class Making:
     duration_s: float
     folder: Path
 
+    def times(self, every_s: float) -> list[float]:
+        """Seconds from 0 on, in steps.
+
+        Raises:
+            SettingsError: these are too many.
+        """
+        if not self.duration_s / every_s <= MAX_VALUES:
+            READER.refuse(f"{self.where}.every", f"steps of which {MAX_VALUES} last as long as the scenario", every_s)
+        return [step * every_s for step in range(math.ceil(self.duration_s / every_s))]
+
     def draw(self) -> random.Random:
         """Chance, repeatable."""
         return random.Random(self.seed)  # noqa: S311 - a model of chance
@@ -121,10 +134,13 @@ def trace_of(spec: object, where: str, *, seed: str, duration_s: float, folder: 
         SettingsError: it describes none.
     """
     if isinstance(spec, (int, float)) and not isinstance(spec, bool):
+        if not 0 <= spec <= MAX_NUMBER:
+            READER.refuse(where, f"a number of 0 to {MAX_NUMBER:g}", spec)
         return constant(float(spec))
-    if not isinstance(spec, dict) or spec.get("kind") not in KINDS:
+    kind = spec.get("kind") if isinstance(spec, dict) else None
+    if not isinstance(kind, str) or kind not in KINDS:
         READER.refuse(where, f"a number, or a table with kind = one of {', '.join(KINDS)}", spec)
-    generator = READER.read(spec, KINDS[spec["kind"]], where)
+    generator = READER.read(spec, KINDS[kind], where)
     return generator.trace(Making(where, seed, duration_s, folder))
 
 
@@ -178,7 +194,7 @@ class Ramp(Generator, frozen=True):
     def trace(self, making: Making) -> Trace:
         """Values on those lines."""
         points = _in_order(self.points, making.where)
-        times = [step * self.every for step in range(math.ceil(making.duration_s / self.every))]
+        times = making.times(self.every)
         return Trace(tuple(times), tuple(_between(points, time) for time in times))
 
 
@@ -202,10 +218,11 @@ class Fluctuating(Generator, frozen=True):
         draw, keep = making.draw(), math.exp(-self.every / self.relax)
         log = self.sigma * draw.gauss(0, 1)
         values: list[float] = []
-        for _ in range(math.ceil(making.duration_s / self.every)):
+        times = making.times(self.every)
+        for _ in times:
             values.append(min(most, max(least, self.median * math.exp(log))))
             log = keep * log + self.sigma * math.sqrt(1 - keep**2) * draw.gauss(0, 1)
-        return Trace(tuple(step * self.every for step in range(len(values))), tuple(values))
+        return Trace(tuple(times), tuple(values))
 
 
 class Markov(Generator, frozen=True):
