@@ -53,7 +53,7 @@ class SiteProblem:
         streams: Each with a name of its own.
         lines: Lines that several links share. Each link is a line of its own besides.
         processors: Node id → the node whose processor it works on, where that is another one.
-        frame_bytes: What each message has besides its tensors: lines carry that, too. Its time is in the links' latencies.
+        frame_bytes: What each message has besides its tensors. Lines carry that, too; latencies have it in them.
         taken: Part of its time that a resource is busy with other things, by its name in `SitePlan.load`.
         filled: Part of a resource's time that plans may use.
     """
