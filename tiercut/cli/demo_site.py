@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def photographs() -> list[Path]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoSite:
+class DemoSite(ABC):
     """What runs in a demo.
 
     Attributes:
@@ -56,18 +57,18 @@ class DemoSite:
         return f"mqtt://127.0.0.1:{self.port}"
 
     @property
+    @abstractmethod
     def devices(self) -> tuple[str, ...]:
         """The devices' names."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def emulated(self) -> str | None:
         """A sentence about what is emulated, if anything is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def processes(self, folder: Path) -> Processes:
         """Its programs, ready to be started: the hub, then the nodes; settings and logs go to ``folder``."""
-        raise NotImplementedError
 
     def common(self) -> dict[str, Any]:
         """Settings of all its programs."""

@@ -126,7 +126,7 @@ class PlannedStream:
         recent: Its results of the last seconds.
         worked_s: Mean seconds that each node has worked on a frame of late.
         taken: What it takes of nodes and links, where there are other streams.
-        held: dict[tuple[str, Span], float] = field(default_factory=dict)
+        held: What the segments that its plans run need, MB, by node id and segment, where there are other streams.
         punctuality: Its frames against its deadline.
         exits: Share of frames of late by the exit they left at.
         retained: The plan is from before the hub's start, and links have not been measured since.
