@@ -44,6 +44,7 @@ from tiercut.coordinator.replanning import Replanning
 from tiercut.coordinator.sharing import beside_others, held, taken
 from tiercut.coordinator.shortage import shortage
 from tiercut.coordinator.site.lines import Line
+from tiercut.coordinator.site.listening import Listening
 from tiercut.coordinator.site_view import NodeKey, SiteView
 from tiercut.coordinator.spans import spans
 from tiercut.coordinator.standing import Judged
@@ -100,6 +101,7 @@ class Coordinator:
         #: something was heard since the last tick that may change a plan
         self._stirred = False
         self._lively_until_s = float("-inf")
+        self._listening = Listening()
 
     def handle(self, event: Event) -> list[Action]:  # noqa: C901, PLR0912 - one line per kind of event
         """Handle an event; returns the actions that follow from it."""
@@ -161,7 +163,12 @@ class Coordinator:
     def reads(self, name: str, now_s: float) -> bool:
         """Whether a stream's result that comes now is to be read: `ResultHeard`, else `ResultPassed`."""
         stream = self._streams.get(name)
-        return stream is not None and stream.reading.due(now_s)
+        if stream is None:
+            return False
+        return stream.reading.due(now_s) | (self._crosses_line(stream) and self._listening.hears(now_s))
+
+    def _crosses_line(self, stream: PlannedStream) -> bool:
+        return stream.mix is not None and any(self.view.crosses_line(plan) for plan, _ in stream.mix.plans)
 
     def goal(self, name: str) -> StreamGoal:
         """What a stream wants; ``KeyError`` for one that was never wanted."""
@@ -231,6 +238,8 @@ class Coordinator:
         stream = self._streams.get(name)
         if stream is not None:
             stream.passed(now_s)
+            if self._crosses_line(stream):
+                self.view.lines.missed()
 
     def _progress_heard(self, node: NodeKey, progress: Progress, now_s: float) -> list[Action]:
         doubted = len(self.view.before_doubts(now_s))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from msgspec import UNSET
 
 from tiercut import __version__
 from tiercut.coordinator.site.lines import Line, LineEstimators
+from tiercut.estimate.capture_clock import CaptureClock
 from tiercut.estimate.links import LinkChange, LinkEstimate, LinkEstimator, LinkSample
 from tiercut.estimate.nodes import LoadEstimator
 from tiercut.plan import Plan, Tier, node_id
@@ -180,6 +182,8 @@ class SiteView:
         self.links: dict[tuple[NodeKey, NodeKey], LinkEstimator] = {}
         self.crossed: list[LinkEstimator] = []
         self.suspects = False
+        #: device → its wall clock, as results tell
+        self._clocks: dict[str, CaptureClock] = {}
         #: hop → probes in a row that took so long that they may have waited for others
         self._doubtful: dict[tuple[NodeKey, NodeKey], list[LinkSample]] = {}
         #: since when hops are doubted
@@ -222,7 +226,17 @@ class SiteView:
         """
         found = self._hop(sender, receiver, now_s)
         shared = [self.lines.mbps(line, now_s) for line in self.lines.of(sender.id, receiver.id)]
-        return replace(found, mbps=min(shared)) if shared else found
+        if not shared:
+            return found
+        latency_s = self.lines.latency_s(sender.id, receiver.id, now_s)
+        least_s = found.latency_seconds if latency_s is None else min(latency_s, found.latency_seconds)
+        return replace(found, mbps=min(shared), latency_seconds=least_s)
+
+    def crosses_line(self, plan: Plan) -> bool:
+        """Whether frames of a plan cross a line that is declared."""
+        return bool(self.lines.lines) and any(
+            self.lines.of(node_id(*start), node_id(*end)) for start, end in itertools.pairwise(route(plan))
+        )
 
     def _hop(self, sender: NodeView, receiver: NodeView, now_s: float) -> LinkEstimate:
         own = self.estimator(sender.key, receiver.key)
@@ -257,12 +271,15 @@ class SiteView:
             ran: What each node has run for it.
             now_s: When it came.
         """
-        return self.went(journey.plan, journey.model, journey.stages, ran if journey.fallback is None else {}, now_s)
+        clock = self._clocks.setdefault(journey.plan.device, CaptureClock())
+        ended_unix_s = journey.captured_unix_s + sum(stage.seconds for stage in journey.stages)
+        ran = ran if journey.fallback is None else {}
+        return self.went(journey.plan, journey.model, journey.stages, ran, clock.heard(ended_unix_s, now_s))
 
     def went(
         self, plan: Plan, model: str, stages: Iterable[Stage], ran: Mapping[NodeKey, Span], now_s: float
     ) -> list[str]:
-        """Learn from the stages of a frame's way, however far it came."""
+        """Learn from the stages of a frame's way, however far it came, which ended at ``now_s``."""
         changes: list[str] = []
         self.crossed, self.suspects = [], False
         queue_s = 0.0

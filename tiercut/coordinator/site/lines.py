@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tiercut.errors import SettingsError
-from tiercut.estimate.links import LinkEstimator, LinkSample
+from tiercut.estimate.links import LinkSample
+from tiercut.estimate.shared_line import SharedLineEstimator
 from tiercut.names import NAME
 from tiercut.plan import TIERS, node_id
 
@@ -17,13 +16,6 @@ _WAYS = {("device", "edge"), ("edge", "cloud"), ("device", "cloud")}
 _ARROW = "->"
 #: Of a line that nobody has said anything about.
 GUESS_MBPS = 20.0
-#: The last seconds, and the fewest and most transfers in them that say what a busy line carries; for how long that is
-#: remembered; and from which part of that time on the line was busy.
-WITHIN_S, FEWEST, MOST = 3.0, 8, 256
-KNOWN_S = 10.0
-BUSY = 0.3
-#: Messages that say hardly more than the line's delay, and how many of them are remembered.
-SMALL_BYTES, SMALLS = 1000, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +52,7 @@ def line_of(name: str, hops: Iterable[str], mbps: float | None) -> Line:
 
 
 class LineEstimators:
-    """What each line carries, from the transfers of all its hops.
-
-    While a line is busy, that is the bytes of all transfers of late by the time in which any of them was under way:
-    whether they take turns or share it, it is busy with their sum. Else each transfer has the line to itself, and
-    counts as one of a hop.
+    """What each line carries.
 
     Args:
         lines: The lines.
@@ -72,11 +60,7 @@ class LineEstimators:
 
     def __init__(self, lines: Iterable[Line] = ()) -> None:
         self.lines = tuple(lines)
-        self._alone = {
-            line.name: LinkEstimator(mbps=line.mbps or GUESS_MBPS, latency_seconds=0.02, acknowledged=False)
-            for line in self.lines
-        }
-        self._busy = {line.name: _Busy() for line in self.lines}
+        self._estimators = {line.name: SharedLineEstimator(line.mbps or GUESS_MBPS) for line in self.lines}
         self._of_hop: dict[tuple[str, str], tuple[Line, ...]] = {}
 
     def of(self, sender: str, receiver: str) -> tuple[Line, ...]:
@@ -89,57 +73,23 @@ class LineEstimators:
     def observe(self, sender: str, receiver: str, sample: LinkSample) -> None:
         """A transfer between two nodes."""
         for line in self.of(sender, receiver):
-            if self._busy[line.name].took(sample) or sample.probe:
-                self._alone[line.name].observe(sample)
+            self._estimators[line.name].observe((sender, receiver), sample)
+
+    def missed(self) -> None:
+        """A frame has passed that nobody has read: it may have crossed any of them."""
+        for estimator in self._estimators.values():
+            estimator.missed()
 
     def mbps(self, line: Line, now_s: float) -> float:
-        """What a line carries, as measured while busy, or by transfers alone on it; else as declared, or a guess."""
-        return self._busy[line.name].mbps(now_s) or self._alone[line.name].estimate(now_s).mbps
+        """What a line carries, as measured; else as declared, or a guess."""
+        return self._estimators[line.name].mbps(now_s)
 
-
-class _Busy:
-    """The transfers of one line in the last seconds."""
-
-    def __init__(self) -> None:
-        #: from when to when, and bytes; the last ended last
-        self._transfers: deque[tuple[float, float, int]] = deque(maxlen=MOST)
-        #: what the last small messages took: the least of it is the line's delay, for which it is not busy
-        self._small_s: deque[float] = deque(maxlen=SMALLS)
-        #: the last rate, and when it was measured
-        self._known: tuple[float, float] = (0.0, -math.inf)
-
-    def took(self, sample: LinkSample) -> bool:
-        """A transfer has ended; whether it had the line to itself.
-
-        A hop's estimated delay is no help here: the wait for other hops' frames is in it.
-        """
-        if sample.payload_bytes <= SMALL_BYTES:
-            self._small_s.append(sample.seconds)
-        began_s = sample.at_s - max(sample.seconds - min(self._small_s, default=0.0), 0.0)
-        alone = all(ended_s <= began_s or sample.at_s <= other_s for other_s, ended_s, _ in self._transfers)
-        self._transfers.append((began_s, sample.at_s, sample.payload_bytes))
-        return alone
-
-    def mbps(self, now_s: float) -> float | None:
-        """Bytes by busy time; for a while, what was last known, where the line has been idle since."""
-        found = self._now(now_s)
-        if found is not None:
-            self._known = found, now_s
-        known_mbps, since_s = self._known
-        return known_mbps if now_s - since_s < KNOWN_S else None
-
-    def _now(self, now_s: float) -> float | None:
-        """``None`` where too few transfers came, or the line was idle for most of the time."""
-        late = sorted(each for each in self._transfers if each[1] > now_s - WITHIN_S)
-        if len(late) < FEWEST:
-            return None
-        busy_s, until_s = 0.0, -math.inf
-        for began_s, ended_s, _ in late:
-            busy_s += max(0.0, ended_s - max(began_s, until_s))
-            until_s = max(until_s, ended_s)
-        if busy_s < BUSY * (until_s - late[0][0]):
-            return None
-        return sum(size for _, _, size in late) * 8e-6 / max(busy_s, 1e-6)
+    def latency_s(self, sender: str, receiver: str, now_s: float) -> float | None:
+        """Delay of a hop that crosses lines, without waits for what else is on them; ``None`` where unknown."""
+        known = (
+            self._estimators[line.name].latency_s((sender, receiver), now_s) for line in self.of(sender, receiver)
+        )
+        return min((each for each in known if each is not None), default=None)
 
 
 def _is(node: str, pattern: str) -> bool:

@@ -1,0 +1,183 @@
+"""What a line carries that several hops share, from the transfers of all of them.
+
+Messages that are under way at the same time wait for each other: from the end of one to the end of the next the line
+was busy with that one alone, so bytes by time give its rate, whatever each of them took by itself. Two things are left
+out. The first bytes after a pause pass at once where a line has a token bucket, as shapers of access lines do
+(RFC 2697), and say nothing of its rate. And a message that met no other says little: what it took is its delay as much
+as its bytes, and with a bucket hardly anything.
+
+So a rate is measured while the line is used well, and remembered while it is not. What is remembered grows slowly, up
+to what single transfers say: it may have become better meanwhile, and frames that wait for each other tell soon if it
+has not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+from tiercut.estimate.links import LinkEstimator, LinkSample
+
+#: A rate rests on so much busy time, made up of so many messages at least, and on nothing that is older than this.
+ENOUGH_S, FEWEST, WITHIN_S = 0.5, 8, 5.0
+#: Transfers that are remembered.
+MOST = 256
+#: As many bytes after a pause may pass at once.
+BURST_BYTES = 8_000
+#: Messages up to this size are sent at once, and pass one after the other; larger ones take turns with others. It is
+#: what TCP sends before the first acknowledgement (RFC 6928).
+AT_ONCE_BYTES = 14_600
+#: A rate that was measured is as good as new for so long; then it grows by this factor in each `GROWTH_S`.
+NEW_S, GROWTH, GROWTH_S = 3.0, 1.1, 5.0
+#: A hop's delay is the least that its messages needed besides their bytes in so many seconds, and as many before.
+DELAY_S = 30.0
+#: A message this small says hardly more than the delay.
+SMALL_BYTES = 1000
+#: Looked at again after this.
+EVERY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Transfer:
+    """From when to when a message was under way, without the delay of its hop.
+
+    Attributes:
+        began_s: From when.
+        ended_s: To when.
+        bytes: Its size.
+        unbroken: How often transfers had been missed before: between two with the same figure all were heard of.
+    """
+
+    began_s: float
+    ended_s: float
+    bytes: int
+    unbroken: int
+
+
+class SharedLineEstimator:
+    """What one line carries.
+
+    Args:
+        mbps: What it is said or guessed to carry, until that is measured.
+    """
+
+    def __init__(self, mbps: float) -> None:
+        self._transfers: deque[_Transfer] = deque(maxlen=MOST)
+        self._missed = 0
+        #: from transfers that had the line to themselves
+        self._alone = LinkEstimator(mbps=mbps, latency_seconds=0.02, acknowledged=False)
+        self._delays: dict[tuple[str, str], _Delay] = {}
+        #: the last rate, and when it was measured
+        self._measured: tuple[float, float] | None = None
+        self._looked_s = -math.inf
+        self._mbps = mbps
+
+    def observe(self, hop: tuple[str, str], sample: LinkSample) -> None:
+        """A transfer over a hop has ended."""
+        own_s = self._own_s(sample.payload_bytes)
+        if own_s is not None:
+            self._delays.setdefault(hop, _Delay()).least(sample.seconds - own_s, sample.at_s)
+        on_line_s = max(0.0, sample.seconds - (self.latency_s(hop, sample.at_s) or 0.0))
+        transfer = _Transfer(sample.at_s - on_line_s, sample.at_s, sample.payload_bytes, self._missed)
+        alone = all(
+            other.ended_s <= transfer.began_s or transfer.ended_s <= other.began_s for other in self._transfers
+        )
+        self._transfers.append(transfer)
+        if alone or sample.probe:
+            self._alone.observe(sample)
+
+    def missed(self) -> None:
+        """A transfer may have ended that nobody tells of: those before and after it do not follow each other."""
+        if self._transfers and self._transfers[-1].unbroken == self._missed:
+            self._missed += 1
+
+    def mbps(self, now_s: float) -> float:
+        """What it carries, as measured while it was used well; else by single transfers, or as it was said."""
+        if now_s - self._looked_s >= EVERY_S:
+            self._looked_s = now_s
+            found = self._now(now_s)
+            if found is not None:
+                self._measured = found
+            self._mbps = self._remembered(now_s)
+        return self._mbps
+
+    def latency_s(self, hop: tuple[str, str], now_s: float) -> float | None:
+        """A hop's delay: what its messages need besides their bytes and besides waits; ``None``: none was seen."""
+        delay = self._delays.get(hop)
+        return None if delay is None else delay.seconds(now_s)
+
+    def _remembered(self, now_s: float) -> float:
+        if self._measured is None:
+            return self._alone.estimate(now_s).mbps
+        mbps, at_s = self._measured
+        old_s = now_s - at_s - NEW_S
+        if old_s <= 0:
+            return mbps
+        return min(self._alone.estimate(now_s).mbps, mbps * GROWTH ** (old_s / GROWTH_S))
+
+    def _own_s(self, size: int) -> float | None:
+        """What bytes take: nothing to speak of in a small message; ``None``: nobody knows yet."""
+        if size <= SMALL_BYTES:
+            return 0.0
+        return None if self._measured is None else size * 8e-6 / self._measured[0]
+
+    def _now(self, now_s: float) -> tuple[float, float] | None:
+        """Bytes by time of the last messages that waited for others, and when; ``None`` where there are too few."""
+        waited = sorted(_waited([each for each in self._transfers if each.ended_s > now_s - WITHIN_S]), reverse=True)
+        busy_s, sent_bytes, count = 0.0, 0.0, 0
+        for _, size, seconds in waited:
+            if busy_s >= ENOUGH_S and count >= FEWEST:
+                break
+            busy_s, sent_bytes, count = busy_s + seconds, sent_bytes + size, count + 1
+        if busy_s < ENOUGH_S or count < FEWEST:
+            return None
+        return sent_bytes * 8e-6 / busy_s, waited[0][0]
+
+
+class _Delay:
+    """The least of what messages of one hop needed besides their bytes: waits come and go, the delay stays."""
+
+    def __init__(self) -> None:
+        self._before_s = self._least_s = math.inf
+        self._since_s = -math.inf
+
+    def least(self, seconds: float, now_s: float) -> None:
+        """Take that of one message."""
+        if now_s - self._since_s >= DELAY_S:
+            self._before_s = self._least_s if now_s - self._since_s < 2 * DELAY_S else math.inf
+            self._least_s, self._since_s = math.inf, now_s
+        self._least_s = min(self._least_s, max(0.0, seconds))
+
+    def seconds(self, now_s: float) -> float | None:
+        """What it is; ``None`` where nothing has come for long."""
+        return None if now_s - self._since_s >= 3 * DELAY_S else min(self._before_s, self._least_s)
+
+
+def _waited(transfers: list[_Transfer]) -> list[tuple[float, float, float]]:
+    """(When it ended, bytes, seconds of the line) of each message that followed others without a pause."""
+    found = []
+    for period in _periods(transfers):
+        sent, until_s = 0, math.inf
+        full_s = math.inf
+        for each in sorted(period, key=lambda each: each.ended_s):
+            if sent >= BURST_BYTES:
+                full_s = min(full_s, until_s)
+                waiting = each.bytes <= AT_ONCE_BYTES or each.began_s >= full_s
+                part = 1.0 if waiting else (each.ended_s - full_s) / (each.ended_s - each.began_s)
+                found.append((each.ended_s, part * each.bytes, each.ended_s - until_s))
+            sent, until_s = sent + each.bytes, each.ended_s
+    return found
+
+
+def _periods(transfers: list[_Transfer]) -> list[list[_Transfer]]:
+    """Transfers in groups: those of one followed each other without a pause."""
+    periods: list[list[_Transfer]] = []
+    until_s, unbroken = -math.inf, -1
+    for each in sorted(transfers, key=lambda each: (each.unbroken, each.began_s)):
+        if each.unbroken != unbroken or each.began_s >= until_s:
+            periods.append([])
+            until_s, unbroken = -math.inf, each.unbroken
+        periods[-1].append(each)
+        until_s = max(until_s, each.ended_s)
+    return periods
