@@ -13,6 +13,11 @@ from typing import Self
 
 import pytest
 
+from tests.aio import until
+from tiercut.bus import Delivery, Message
+from tiercut.bus.mqtt import MqttBus
+from tiercut.bus.settings import MqttSettings
+from tiercut.clock import SystemClock
 from tiercut.launch.processes import free_port
 
 _START_S = 10.0
@@ -73,6 +78,23 @@ class Mosquitto:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+async def retained(url: str, topic: str) -> bytes:
+    """What a broker has retained on a topic; empty for nothing."""
+    found: list[tuple[str, bytes]] = []
+
+    def heard(delivery: Delivery) -> None:
+        delivery.ack()
+        found.append((delivery.topic, bytes(delivery.payload)))
+
+    async with MqttBus(MqttSettings(url=url), clock=SystemClock()) as bus:
+        end = f"retained-end/{id(found)}"
+        await bus.subscribe(end, handler=heard)
+        await bus.subscribe(topic, handler=heard)
+        await bus.publish(Message(end, b""))  # it comes after what is retained
+        await until(lambda: any(each == end for each, _ in found))
+    return next((payload for each, payload in found if each == topic), b"")
 
 
 def certificates(folder: Path) -> tuple[Path, Path, Path]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from edge_node.node import EdgeNode
 from edge_node.settings import Settings as EdgeSettings
 from iot_node.node import IotNode
 from iot_node.settings import Settings as IotSettings
+from tests.aio import until
 from tiercut.bus import Delivery
 from tiercut.bus.memory import MemoryBroker, MemoryBus
 from tiercut.clock import SystemClock
 from tiercut.model.bundle import Bundle
 from tiercut.node.node import Node
 from tiercut.protocol.stream_settings import StreamSettings
+from tiercut.protocol.topics import STATUS
 
 #: What a `Stream` is given beside the rest where it is on no bus.
 ON_NO_BUS: dict[str, Any] = {"publish": lambda *_: None, "reachable": lambda _: True}
@@ -45,6 +48,10 @@ class Outcomes:
         """Wait until so many have come."""
         async with self.changed:
             await self.changed.wait_for(lambda: len(self.results) >= results and len(self.dropped) >= dropped)
+
+    def of_kind(self, kind: str) -> list[Delivery]:
+        """What came on topics of a kind, such as ``result``."""
+        return [each for each in self.deliveries if each.topic.endswith(f"/{kind}")]
 
     def seqs(self, stream: str = "cam") -> list[int]:
         """Numbers of the finished frames of a stream, in the order of their results."""
@@ -104,20 +111,42 @@ class Site:
         """The hub."""
         return Hub(HubSettings(**self.common("hub", plans=plans)), open_bus=self.opener("hub"))
 
+    def listener(self, url: str) -> Any:
+        """A connection of the test's own to a broker."""
+        return MemoryBus(self.brokers[url])
+
+    @asynccontextmanager
+    async def _online(self) -> AsyncIterator[set[str]]:
+        """Topics of the statuses of those nodes that are online."""
+        online: set[str] = set()
+
+        def hear(delivery: Delivery) -> None:
+            delivery.ack()
+            is_online = json.loads(delivery.payload)["state"] == "online"
+            (online.add if is_online else online.discard)(delivery.topic)
+
+        async with self.listener(SITE_URL) as home, self.listener(CLOUD_URL) as cloud:
+            for bus in (home, cloud):
+                await bus.subscribe("tiercut/v1/+/+/+/status", handler=hear)
+            yield online
+
     @asynccontextmanager
     async def running(self, *nodes: Node | Hub) -> AsyncIterator[Outcomes]:
         """Run nodes, started one after the other, and listen to the site's streams."""
         outcomes = Outcomes()
         stop = asyncio.Event()
         async with AsyncExitStack() as stack:
-            bus = await stack.enter_async_context(MemoryBus(self.brokers[SITE_URL]))
+            bus = await stack.enter_async_context(self.listener(SITE_URL))
             subscription = await bus.subscribe("tiercut/v1/+/stream/#")
             listening = asyncio.create_task(_listen(aiter(subscription), outcomes))
-            tasks = []
-            for node in nodes:
-                tasks.append(asyncio.create_task(node.run(stop)))
-                await asyncio.sleep(0.02)  # it subscribes; frames to a node that is not there yet would be lost
+            tasks: list[asyncio.Task[None]] = []
             try:
+                async with self._online() as online:
+                    for node in nodes:
+                        task = asyncio.create_task(node.run(stop))
+                        tasks.append(task)
+                        # it subscribes; frames to a node that is not there yet would be lost
+                        await until(partial(_is_up, task, STATUS.of(**node.context.names), online))
                 yield outcomes
             finally:
                 stop.set()
@@ -126,6 +155,10 @@ class Site:
                 finally:
                     listening.cancel()
                     await asyncio.gather(listening, return_exceptions=True)
+
+
+def _is_up(task: asyncio.Task[None], status: str, online: set[str]) -> bool:
+    return task.done() or status in online
 
 
 async def _listen(deliveries: AsyncIterator[Delivery], outcomes: Outcomes) -> None:

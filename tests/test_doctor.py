@@ -18,7 +18,7 @@ import pytest
 from edge_node.node import EdgeNode
 from edge_node.settings import Settings as EdgeSettings
 from tests.aio import async_test, until
-from tests.brokers import Mosquitto, certificates, program
+from tests.brokers import Mosquitto, certificates, program, retained
 from tiercut import __version__, cli
 from tiercut.bus import Message
 from tiercut.bus.mqtt import MqttBus
@@ -79,6 +79,8 @@ async def node(url: str, bundles: Path, clock: SystemClock) -> AsyncIterator[Non
     stop = asyncio.Event()
     running = asyncio.create_task(EdgeNode(own, open_bus=open_bus, clock=clock).run(stop))
     try:
+        while not await retained(url, STATUS.of(site="t", tier="edge", node="e")):
+            pass  # it is on its way
         yield
     finally:
         stop.set()
@@ -118,7 +120,6 @@ async def test_site_that_is_well_has_nothing_to_do(tmp_path: Path, bundles: Path
     with Mosquitto(tmp_path) as broker:
         own = MqttSettings(url=broker.url)
         async with MqttBus(own, clock=SystemClock()) as bus, saying(bus, HUB), node(broker.url, bundles, FarClock(0.0)):
-            await asyncio.sleep(0.3)
             findings = await found(plain(broker.url))
     assert not words(findings, "problem", "warning")
     shown = words(findings, "ok")
@@ -232,7 +233,6 @@ async def test_clock_that_is_off_and_node_that_is_silent_are_told(tmp_path: Path
         async with MqttBus(MqttSettings(url=broker.url), clock=SystemClock()) as bus:
             await say(bus, "silent", "cloud", clock_id="x")
             async with saying(bus, HUB), node(broker.url, bundles, FarClock(-3600.0)):
-                await asyncio.sleep(0.3)
                 findings = await found(plain(broker.url, wait_s=6.0))
     off = [each.says for each in findings["wall clocks", "problem"]]
     assert any(each.startswith("the clock of edge/e is 3600.0 s behind ours") for each in off)

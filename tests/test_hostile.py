@@ -64,7 +64,7 @@ def impatient_edge(site: Site, **more: Any) -> EdgeNode:
     """The edge ``e``, for which a message is stuck after a moment."""
 
     def open_bus(url: str, *, will: tuple[str, bytes]) -> MemoryBus:
-        site.buses["e", url] = MemoryBus(site.brokers[url], will=will, receive_maximum=64, stuck_s=0.02)
+        site.buses["e", url] = MemoryBus(site.brokers[url], will=will, receive_maximum=64, stuck_s=0.5)
         return site.buses["e", url]
 
     return EdgeNode(EdgeSettings(**site.common("e", **more)), open_bus=open_bus)

@@ -106,7 +106,7 @@ def test_plan_that_takes_over_from_a_hung_edge_gets_its_frames(
 ) -> None:
     @async_test
     async def run() -> None:
-        settings = noise(chain, frames=None, width=16, height=16, fps=100.0, delivery="latest", timeout_s=30.0)
+        settings = noise(chain, frames=None, width=16, height=16, fps=100.0, delivery="latest", timeout_s=200.0)
         share = 1.0 - sum(others.values())
         async with site(bundles, tmp_path, settings) as (running, edge):
             await running.follow(mix(chain, {**others, "other edge": share}))

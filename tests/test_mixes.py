@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -199,14 +200,18 @@ async def test_latest_in_order_is_in_order_and_says_what_it_leaves_out(bundles: 
         async with live(broker.url, bundles, settings, "e", "c") as site:
             await site.follow(mix(chain, SHARES, fps=100))
             await until(lambda: site.device.counters["frames_captured"] == 400)
-            await asyncio.sleep(0.5)
+            await until(lambda: _accounted(site.stream.report().frames) == 400)
             frames = site.stream.report().frames
+            await until(lambda: len(site.results) == frames["done"])
     assert site.seqs == sorted({*site.seqs})
     assert set(site.ways()) == set(SHARES)
     assert frames["captured"] == 400
-    assert frames["done"] == len(site.results)
     assert frames["dropped.beyond_rate"] > 50
-    assert sum(n for name, n in frames.items() if name == "done" or name.startswith("dropped.")) == 400
+
+
+def _accounted(frames: Mapping[str, int]) -> int:
+    """Frames whose end a report knows."""
+    return sum(count for name, count in frames.items() if name == "done" or name.startswith("dropped."))
 
 
 @async_test
@@ -236,7 +241,7 @@ async def test_answer_that_an_edge_knows_waits_for_no_frame_of_another_plan_thro
     with EmbeddedBroker() as broker:
         # two brokers by name, so that frames to the cloud take the slow link
         urls = {"broker_url": broker.url, "cloud_broker_url": broker.url.replace("localhost", "127.0.0.1")}
-        edge = {"node": "x", "bundles": str(bundles), "status_every_s": 0.2, "emulated_delay_ms": 60.0}
+        edge = {"node": "x", "bundles": str(bundles), "status_every_s": 0.2, "emulated_delay_ms": 150.0}
         async with (
             Processes(tmp_path, {"x": ("edge_node", {**edge, **urls, **cached})}) as processes,
             live(broker.url, bundles, settings, "c") as site,
@@ -251,4 +256,4 @@ async def test_answer_that_an_edge_knows_waits_for_no_frame_of_another_plan_thro
             known = [each for each in site.results if way_of(each) == "other edge"]
     assert len(known) > 0.8 * at_edge.frames
     assert sum(each.get("cached", False) for each in known) > 0.8 * len(known)
-    assert sorted(each["latency_ms"] for each in known)[len(known) // 2] < 60.0
+    assert sorted(each["latency_ms"] for each in known)[len(known) // 2] < 150.0

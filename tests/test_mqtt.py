@@ -118,7 +118,8 @@ async def test_waiting_bus_logs_each_cause_once(caplog: pytest.LogCaptureFixture
     async with MqttBus(settings, clock=SystemClock(), wait=True) as bus:
         subscribing = asyncio.create_task(bus.subscribe("a"))
         await bus.announce("a", b"online")
-        await asyncio.sleep(0.05)  # some tries
+        await until(lambda: bool(caplog.records))
+        await asyncio.sleep(0.05)  # some more tries
         assert not bus.connected
         with broker:
             assert (await anext(aiter(await subscribing))).payload == b"online"

@@ -79,7 +79,7 @@ async def test_result_comes_back_to_the_sites_bus_from_the_clouds(bundles: Path,
         await outcomes.until(results=10)
     assert outcomes.seqs() == list(range(10))
     assert {result["finished_by"] for result in outcomes.results} == {"c"}
-    assert dict(outcomes.deliveries[-1].properties)["type"] == "tiercut.result.v1"
+    assert dict(outcomes.of_kind("result")[-1].properties)["type"] == "tiercut.result.v1"
 
 
 @async_test
