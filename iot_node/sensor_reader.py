@@ -12,6 +12,7 @@ from iot_node.drop_report import ADVICE, DropReport
 from iot_node.sensor_frame import SensorFrame, deadline_s
 from iot_node.sensor_thread import SensorThread
 from iot_node.source import Source, open_source
+from tiercut.alarm import Alarm
 from tiercut.clock import Clock
 from tiercut.errors import InputError, SensorError
 from tiercut.limits import MAX_TEXT
@@ -40,6 +41,7 @@ class SensorReader:
 
     Attributes:
         source: The open sensor.
+        changed: Rings when its state has changed.
 
     Raises:
         SettingsError: the sensor does not fit the model.
@@ -75,6 +77,7 @@ class SensorReader:
         self._thread: SensorThread[SensorFrame | Spoiled] | None = None
         self._log = logging.getLogger(f"{node}.{settings.name}")
         self._state: SourceState = "silent"
+        self.changed = Alarm()
         #: why it gives no frames; empty while it does
         self._failure = ""
         #: the last failure that was logged
@@ -109,7 +112,7 @@ class SensorReader:
             self._drops.counters["sensors_failed"] += 1
             self.failed(f"{type(error).__name__}: {error}", error)
         else:
-            self._state = "ended"
+            self._enter("ended")
             self._log.info("sensor ended")
         finally:
             self._thread = None
@@ -123,7 +126,7 @@ class SensorReader:
 
     def _given(self, given: SensorFrame | Spoiled) -> None:
         self._drops.count("captured")
-        self._state = "running"
+        self._enter("running")
         if isinstance(given, Spoiled):
             self._drops.note(given.reason, given.message)
         else:
@@ -174,7 +177,7 @@ class SensorReader:
         if why != self._logged:
             self._log.error("sensor failed", extra={"reason": why}, exc_info=error)
         self._logged = self._failure = why
-        self._state = "failed"
+        self._enter("failed")
 
     def open_again(self) -> Source:
         """The sensor, opened again; blocks, on any thread.
@@ -189,7 +192,8 @@ class SensorReader:
         """Go on with what `open_again` has opened: frames are numbered and counted on."""
         self._note_lost()
         self.source = source
-        self._state, self._failure = "silent", ""
+        self._failure = ""
+        self._enter("silent")
 
     # ------------------------------------------------------------------ how it does
 
@@ -206,6 +210,11 @@ class SensorReader:
             trouble=self._drops.troubles(),
             frames_per_second=UNSET if self._settings.fps is None else self._settings.fps,
         )
+
+    def _enter(self, state: SourceState) -> None:
+        if state != self._state:
+            self._state = state
+            self.changed.wake()
 
     def _note_lost(self) -> None:
         for reason, count in self.source.take_lost().items():

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 #: How often to look for a model that is missing.
 MODEL_POLL_S = 0.5
-#: How often to check a report, and publish it if it has changed.
+#: How often to check a report, and publish it if it has changed; a new state is published at once.
 REPORT_EVERY_S = 1.0
 #: A sensor that could not be opened, or that failed, is retried after this.
 AGAIN_S = 10.0
@@ -220,7 +220,7 @@ class StreamManager:
             if report != before:
                 await self._publish(report)
                 before = report
-            await asyncio.sleep(REPORT_EVERY_S)
+            await stream.sensor.changed.rest(REPORT_EVERY_S)
 
     async def _say(self, stream: str, state: SourceState, message: str) -> None:
         report = SourceReport(stream=stream, node=self._node, state=state, message=message)

@@ -132,6 +132,18 @@ def test_sensor_that_fails_is_said_and_opened_again(
     run()
 
 
+@async_test
+async def test_new_state_of_a_sensor_is_said_at_once(
+    bundles: Path, chain: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(iot_node.stream_manager, "REPORT_EVERY_S", 3600.0)
+    site = new_site(bundles)
+    nodes = site.hub(by_hand(chain)), site.cloud(), site.edge(), site.device(noise(chain, frames=None, fps=50))
+    async with Reports(site) as reports, site.running(*nodes):
+        await reports.until("cam", "running")
+    assert [each.state for each in reports.all] == ["silent", "running"]
+
+
 def test_sensor_that_cannot_be_opened_again_is_tried_until_it_can(
     bundles: Path, chain: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

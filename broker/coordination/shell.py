@@ -8,7 +8,7 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Coroutine
 
-from broker.alarm import Alarm
+from tiercut.alarm import Alarm
 from tiercut.bus import Bus, Delivery, Message
 from tiercut.clock import Clock
 from tiercut.coordinator.actions import Action, Explain, Prepare, ProbeHop, PublishPlan, TellCapacity

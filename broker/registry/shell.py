@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from broker.alarm import Alarm
 from broker.coordination.shell import CoordinatorShell
 from broker.registry import reconcile
 from broker.registry.actions import Action, Assign, PlanStream, Remove, SayStatus, Unplan
@@ -25,6 +24,7 @@ from broker.registry.events import (
     StreamWanted,
     Tick,
 )
+from tiercut.alarm import Alarm
 from tiercut.bus import Delivery, ManagedBus, Message
 from tiercut.clock import Clock
 from tiercut.declared import decode_json, encode_json

@@ -1,4 +1,4 @@
-"""A task of the hub that has nothing to do rests for long, and is woken when something is heard."""
+"""A task that has nothing to do rests for long, and is woken when something is new."""
 
 from __future__ import annotations
 
