@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import UNSET, structs
 
 from broker.registry.actions import Action, Assign, PlanStream, Remove, SayStatus, Unplan
 from broker.registry.core import Registry
@@ -306,6 +307,16 @@ def test_same_settings_once_more_change_nothing(world: World) -> None:
     world.wants("garden")
     world.tick(3.0)
     assert (world.said, world.planned) == (said, [("garden", "e")])
+
+
+def test_status_says_of_which_settings_it_speaks(world: World) -> None:
+    world.wants("cam")
+    world.tick()
+    first = world.status["cam"]
+    world.wants("cam", fps=5.0)
+    world.tick()
+    assert world.status["cam"].settings_id not in {first.settings_id, "", UNSET}
+    assert structs.replace(world.status["cam"], settings_id=first.settings_id) == first
 
 
 def test_refused_replacement_ends_what_ran(world: World) -> None:

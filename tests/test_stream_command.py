@@ -17,8 +17,8 @@ from broker.mosquitto.access_rules import acl
 from broker.node import Hub
 from broker.settings import Settings as HubSettings
 from edge_node.gateway import Gateway
-from tests.aio import async_test
-from tests.brokers import Mosquitto
+from tests.aio import async_test, until
+from tests.brokers import Mosquitto, retained
 from tests.secured import SecureBroker, new_pki, on_bus
 from tests.test_control import OverMqtt
 from tests.test_registered_streams import jpeg
@@ -30,7 +30,7 @@ from tiercut.clock import SystemClock
 from tiercut.declared import encode_json, iso_time
 from tiercut.protocol.nodes import NodeStatus
 from tiercut.protocol.stream_settings import SourceSettings, StreamSettings
-from tiercut.protocol.streams import StreamStatus, Trouble, encode_wanted
+from tiercut.protocol.streams import StreamStatus, Trouble, encode_wanted, settings_id
 from tiercut.protocol.topics import STATUS, STREAM_STATUS, WANTED
 from tiercut.security.identity_list import IdentityName
 from tiercut.settings import from_table
@@ -66,14 +66,7 @@ class Bench:
 
     async def retained(self, name: str = "garden") -> bytes:
         """The settings that a hub would find when it starts."""
-        found = asyncio.get_running_loop().create_future()
-        async with MqttBus(MqttSettings(url=self.url), clock=SystemClock()) as bus:
-            topic = WANTED.of(site="home", stream=name)
-            await bus.subscribe(topic, handler=lambda delivery: found.set_result(bytes(delivery.payload)))
-            try:
-                return bytes(await asyncio.wait_for(found, 0.3))
-            except TimeoutError:
-                return b""
+        return await retained(self.url, WANTED.of(site="home", stream=name))
 
 
 @pytest.fixture
@@ -97,18 +90,13 @@ async def site(bench: Bench, bundles: Path, *, sensing: bool = True, **hub: Any)
         edge,
         Gateway(edge, open_bus=place.opener("e-gateway")),
     ]
-    stop = asyncio.Event()
-    async with MqttBus(MqttSettings(url=bench.url), clock=SystemClock()) as bus:
-        running = [asyncio.create_task(node.run(stop)) for node in nodes]
+    async with MqttBus(MqttSettings(url=bench.url), clock=SystemClock()) as bus, place.running(*nodes):
         publishing = asyncio.create_task(_publish(bus, jpeg())) if sensing else None
-        await asyncio.sleep(0.5)
         try:
             yield bus
         finally:
             if publishing is not None:
                 publishing.cancel()
-            stop.set()
-            await asyncio.gather(*running)
 
 
 async def _publish(bus: MqttBus, payload: bytes) -> None:
@@ -168,7 +156,7 @@ async def test_stream_that_is_there_is_not_changed_by_mistake(bench: Bench, bund
 async def test_silent_sensor_is_added_and_waited_for(
     bench: Bench, bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "OPENED_S", 1.0)
+    monkeypatch.setattr(stream, "FIRST_FRAME_S", 0.2)
     async with site(bench, bundles, sensing=False):
         status, said = await bench.add(GARDEN)
         assert (status, "'garden' is in the registry, and waits on 'e'" in said) == (0, True)
@@ -264,6 +252,31 @@ async def test_hub_that_says_nothing_is_waited_for_only_so_long(bench: Bench, mo
 
 
 @async_test
+async def test_change_is_not_said_to_run_before_the_hub_speaks_of_it(bench: Bench) -> None:
+    wanted: list[bytes] = []
+
+    def answer(payload: bytes) -> StreamStatus | None:
+        wanted.append(payload)
+        first = StreamStatus(stream="garden", state="running", settings_id=settings_id(payload))
+        return first if len(wanted) == 1 else None
+
+    async with (
+        played_hub(bench.url, answer),
+        MqttBus(MqttSettings(url=bench.url), clock=SystemClock()) as bus,
+    ):
+        assert (await bench.add(GARDEN))[0] == 0
+        changing = asyncio.create_task(bench.add(GARDEN + "fps = 5.0", "--replace"))
+        await until(lambda: len(wanted) == 2)
+        await asyncio.sleep(stream.CHANGED_S + 0.5)
+        assert not changing.done()
+        refused = StreamStatus(stream="garden", state="refused", message="no", settings_id=settings_id(wanted[1]))
+        topic = STREAM_STATUS.of(site="home", stream="garden")
+        await bus.publish(Message(topic, encode_json(refused), retain=True))
+        status, said = await changing
+    assert (status, "it goes on as before" in said) == (2, True)
+
+
+@async_test
 async def test_sensor_that_fails_is_quoted_and_the_stream_stays(bench: Bench) -> None:
     failed = StreamStatus(stream="garden", state="failed", message="no such camera", device="d")
     async with played_hub(bench.url, lambda _: failed):
@@ -284,7 +297,8 @@ async def test_what_comes_over_the_bus_cannot_move_the_cursor(bench: Bench) -> N
         MqttBus(MqttSettings(url=bench.url), clock=SystemClock()) as bus,
     ):
         await bus.publish(Message(WANTED.of(site="home", stream="garden"), b"\x1b[2J no json", retain=True))
-        await asyncio.sleep(0.1)
+        while not await retained(bench.url, STREAM_STATUS.of(site="home", stream="garden")):
+            pass  # the hub's answer is under way
         shown, listed = await bench.say("show", "garden"), await bench.say("list")
     for code, said in (shown, listed):
         assert (code, "\x1b" in said, "\nevil" in said) == (0, False, False)

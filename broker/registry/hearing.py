@@ -47,7 +47,7 @@ def _stream_wanted(state: State, name: str, payload: bytes) -> None:
     """Settings of a stream, or none any more; repeating them changes nothing."""
     known = state.entries.get(name)
     if known is not None and known.fixed:
-        known.taken = bool(payload)
+        known.taken = payload
     elif not payload:
         if state.entries.pop(name, None) is not None:
             state.todo.append(Remove(name))

@@ -29,7 +29,7 @@ class Entry:
         planned_for: The node it was last planned with.
         report: The last word of the node that reads its sensor.
         rival: The last word of another device that reads a sensor for a stream of this name.
-        taken: Somebody wants another stream by the name of one in the hub's settings.
+        taken: What somebody wants by the name of a stream in the hub's settings, as it came.
         said: The last status.
         said_s: When that was.
         checked_s: When its settings were last checked.
@@ -45,7 +45,7 @@ class Entry:
     planned_for: str | None = None
     report: SourceReport | None = None
     rival: SourceReport | None = None
-    taken: bool = False
+    taken: bytes = b""
     said: StreamStatus | None = None
     said_s: float = float("-inf")
     checked_s: float = float("-inf")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from broker.registry.fitting import name_taken
 from broker.registry.state import Entry, Reader, State
 from tiercut.declared import iso_time
-from tiercut.protocol.streams import StreamState, StreamStatus, Trouble
+from tiercut.protocol.streams import StreamState, StreamStatus, Trouble, settings_id
 
 
 def status_of(entry: Entry, state: State, unix_s: float) -> StreamStatus:
@@ -34,6 +34,7 @@ def status_of(entry: Entry, state: State, unix_s: float) -> StreamStatus:
         gateway=state.is_gateway(entry.node),
         frames=report.frames if report is not None else {},
         trouble=tuple(trouble),
+        settings_id=settings_id(entry.taken or entry.payload),
     )
 
 
@@ -73,9 +74,10 @@ def _sensor_state(entry: Entry) -> tuple[StreamState, str]:
     return said[report.state]
 
 
-def headline(status: StreamStatus) -> tuple[str, str, str | None, tuple[str, ...]]:
+def headline(status: StreamStatus) -> tuple[object, ...]:
     """What is published at once when it changes."""
-    return status.state, status.message, status.device, tuple(each.reason for each in status.trouble)
+    reasons = tuple(each.reason for each in status.trouble)
+    return status.state, status.message, status.device, status.settings_id, reasons
 
 
 def same_but_times(one: StreamStatus | None, other: StreamStatus) -> bool:

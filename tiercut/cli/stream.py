@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+from msgspec import UNSET
 
 from tiercut.cli.connect import add_connection, connection
 from tiercut.cli.stream_bus import Heard, HubState, SiteStreams
 from tiercut.cli.stream_view import shown, table
 from tiercut.errors import BusError, SensorError, SettingsError
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.protocol.streams import StreamStatus, encode_wanted
+from tiercut.protocol.streams import StreamStatus, encode_wanted, settings_id
 from tiercut.settings import check_names, from_table, read_toml
 
 #: How long the hub may take to answer.
@@ -24,8 +25,8 @@ ANSWERED_S = 10.0
 #: How long a stream that is accepted may take until its sensor is open.
 OPENED_S = 8.0
 #: … and after that until its first frame: many sensors publish only now and then.
-FIRST_FRAME_S = 1.0
-#: How long the hub may take to answer after a change; if the stream does as before, no new status comes.
+FIRST_FRAME_S = 3.0
+#: How long a hub that does not say of which settings it speaks may take to answer after a change.
 CHANGED_S = 1.5
 #: The hub's reason where a stream of its settings has the name.
 TAKEN = "name_taken"
@@ -130,22 +131,23 @@ async def _add(args: argparse.Namespace, settings: StreamSettings) -> str:
                 came=f"'{name}'",
                 fix="choose another name, or change that stream with --replace",
             )
-        await site.want(name, encode_wanted(settings))
+        payload = encode_wanted(settings)
+        await site.want(name, payload)
         if heard.hub is HubState.OFFLINE:
             raise _no_hub(args, heard, f"the settings of '{name}' stay retained, and take effect then")
-        status = await _outcome(args, site, settings)
+        status = await _outcome(args, site, name, payload)
         if refusal := _refusal(status):
             await site.want(name, before)
             raise _RefusedError(refusal, "it goes on as before" if before else "it was not added")
     return _told(status)
 
 
-async def _outcome(args: argparse.Namespace, site: SiteStreams, settings: StreamSettings) -> StreamStatus:
-    """The hub's status of the stream: once it no longer waits, or after a long wait."""
-    statuses, name = site.heard.statuses, settings.name
-    if name in statuses:  # a changed stream that does as before gets no new status
+async def _outcome(args: argparse.Namespace, site: SiteStreams, name: str, payload: bytes) -> StreamStatus:
+    """The hub's status of the stream with these settings: once it no longer waits, or after a long wait."""
+    statuses = site.heard.statuses
+    if name in statuses and statuses[name].settings_id is UNSET:
         await asyncio.sleep(CHANGED_S)
-    elif not await site.until(lambda: name in statuses, ANSWERED_S):
+    elif not await site.until(partial(_speaks_of, site.heard, name, payload), ANSWERED_S):
         raise BusError(
             "nobody has answered",
             expected=f"an answer from the hub about the stream '{name}' within {ANSWERED_S:.0f} s",
@@ -163,6 +165,14 @@ async def _outcome(args: argparse.Namespace, site: SiteStreams, settings: Stream
             fix="add it again",
         )
     return statuses[name]
+
+
+def _speaks_of(heard: Heard, stream: str, payload: bytes) -> bool:
+    """Whether the hub speaks of these settings, or another command has replaced them."""
+    if heard.wanted.get(stream) != payload:
+        return True
+    status = heard.statuses.get(stream)
+    return status is not None and status.settings_id in {settings_id(payload), UNSET}
 
 
 def _waits(heard: Heard, stream: str) -> bool:

@@ -112,6 +112,7 @@ class SiteStreams:
         Raises:
             PublishRefused: our identity may not.
         """
+        self.heard.wanted[stream] = settings
         await self._bus.publish(Message(WANTED.of(site=self._names["site"], stream=stream), settings, retain=True))
 
     async def until(self, condition: Callable[[], Found], timeout_s: float) -> Found | None:

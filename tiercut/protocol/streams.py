@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -130,6 +131,8 @@ class StreamStatus(Struct, frozen=True, kw_only=True):
         frames: Counters of the node that reads the sensor.
         trouble: Reasons of drops with what was wrong.
         since: In this state since then.
+        settings_id: Which retained settings it speaks of, by `settings_id`; empty where none are, left out by hubs that
+            do not say.
     """
 
     stream: Name
@@ -142,6 +145,7 @@ class StreamStatus(Struct, frozen=True, kw_only=True):
     frames: _Frames = msgspec.field(default_factory=dict)
     trouble: _Troubles = ()
     since: IsoTime = iso_time(0)
+    settings_id: ShortText | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         fit_sentence(self, "message")
@@ -153,6 +157,11 @@ class StreamStatus(Struct, frozen=True, kw_only=True):
     def since_unix_s(self) -> float:
         """In this state since then."""
         return unix_time(self.since)
+
+
+def settings_id(payload: bytes) -> str:
+    """Identity of a stream's settings as they are retained; empty for none."""
+    return hashlib.sha256(payload).hexdigest()[:16] if payload else ""
 
 
 @dataclass(frozen=True, slots=True)
