@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
 import subprocess
 import time
+import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import pytest
 
-from tests.aio import until
 from tiercut.bus import Delivery, Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
@@ -80,21 +81,33 @@ class Mosquitto:
             self._process = None
 
 
+async def retained_on(bus: MqttBus, topic_filter: str) -> list[Delivery]:
+    """What a newcomer gets at once."""
+    found: list[Delivery] = []
+    ended = asyncio.Event()
+
+    def hear(delivery: Delivery) -> None:
+        delivery.ack()
+        found.append(delivery)
+
+    def end(delivery: Delivery) -> None:
+        delivery.ack()
+        ended.set()
+
+    end_topic = f"retained-end/{uuid.uuid4().hex}"
+    subscriptions = [await bus.subscribe(end_topic, handler=end), await bus.subscribe(topic_filter, handler=hear)]
+    await bus.publish(Message(end_topic, b""))  # it comes after what is retained
+    await ended.wait()
+    for subscription in subscriptions:
+        await subscription.close()
+    return found
+
+
 async def retained(url: str, topic: str) -> bytes:
     """What a broker has retained on a topic; empty for nothing."""
-    found: list[tuple[str, bytes]] = []
-
-    def heard(delivery: Delivery) -> None:
-        delivery.ack()
-        found.append((delivery.topic, bytes(delivery.payload)))
-
     async with MqttBus(MqttSettings(url=url), clock=SystemClock()) as bus:
-        end = f"retained-end/{id(found)}"
-        await bus.subscribe(end, handler=heard)
-        await bus.subscribe(topic, handler=heard)
-        await bus.publish(Message(end, b""))  # it comes after what is retained
-        await until(lambda: any(each == end for each, _ in found))
-    return next((payload for each, payload in found if each == topic), b"")
+        found = await retained_on(bus, topic)
+    return bytes(found[0].payload) if found else b""
 
 
 def certificates(folder: Path) -> tuple[Path, Path, Path]:

@@ -402,7 +402,7 @@ async def test_known_answers_do_not_overtake_frames_in_flight(
     device = site.device(replace(pictures(tmp_path, order), in_flight=6))
     async with site.running(site.hub(by_hand(chain)), cloud, edge, device) as outcomes:
         await outcomes.until(results=len(order))
-        assert edge.frames.worker.waiting == 0
+        await until(lambda: edge.frames.worker.waiting == 0)
     check_outcomes(outcomes, order)
     assert edge.counters["cache_hits"] >= 20
     assert cloud.counters["frames_arrived"] == edge.counters["cache_misses"] < 20

@@ -16,7 +16,7 @@ from broker.last_results import LastResults
 from broker.registry.answers import RunningStream
 from broker.registry.followers import Last
 from tests.aio import async_test, until
-from tests.brokers import Mosquitto
+from tests.brokers import Mosquitto, retained_on
 from tiercut.bus import Delivery, Message
 from tiercut.bus.mqtt import MqttBus
 from tiercut.bus.settings import MqttSettings
@@ -85,14 +85,8 @@ async def site(folder: Path) -> AsyncIterator[Site]:
 
 async def retained(bus: MqttBus, stream: str = "cam") -> Delivery | None:
     """What a newcomer gets at once."""
-    subscription = await bus.subscribe(f"{LAST.of(site='home', stream=stream)}/#")
-    try:
-        async with asyncio.timeout(0.3):
-            return await anext(aiter(subscription))
-    except TimeoutError:
-        return None
-    finally:
-        await subscription.close()
+    found = await retained_on(bus, f"{LAST.of(site='home', stream=stream)}/#")
+    return found[0] if found else None
 
 
 @async_test
