@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -60,12 +60,18 @@ async def site(bundles: Path, tmp_path: Path, *streams: Any) -> AsyncIterator[tu
             edge.go_on()
 
 
+async def soon(condition: Callable[[], bool]) -> None:
+    """Wait for what comes long before a frame at the hung edge is given up."""
+    async with asyncio.timeout(8.0):
+        await until(condition)
+
+
 @async_test
 async def test_streams_that_wait_for_a_hung_edge_keep_no_other_from_going_on(
     bundles: Path, chain: Bundle, tmp_path: Path
 ) -> None:
     in_order = [
-        noise(chain, name=f"s{number}", frames=None, width=16, height=16, fps=60.0, in_flight=12, timeout_s=10.0)
+        noise(chain, name=f"s{number}", frames=None, width=16, height=16, fps=60.0, in_flight=12, timeout_s=60.0)
         for number in range(OTHERS)
     ]
     quick = noise(chain, frames=None, width=16, height=16, delivery="latest", fps=60.0)
@@ -79,6 +85,11 @@ async def test_streams_that_wait_for_a_hung_edge_keep_no_other_from_going_on(
         if name in numbers:
             numbers[name].append(seq_of(dict(delivery.properties)["id"]))
 
+    async def cam_goes_on() -> None:
+        before = heard["cam"]
+        await asyncio.sleep(0.4)
+        await soon(lambda: heard["cam"] > before + 5)
+
     async with site(bundles, tmp_path, quick, *in_order) as (running, edge):
         await running.bus.subscribe("tiercut/v1/home/stream/+/result", handler=hear)
         for each in in_order:
@@ -89,9 +100,7 @@ async def test_streams_that_wait_for_a_hung_edge_keep_no_other_from_going_on(
         edge.hang()
         await asyncio.sleep(0.3)
         for _ in range(4):
-            before = heard["cam"]
-            await asyncio.sleep(0.4)
-            assert heard["cam"] - before > 5
+            await cam_goes_on()
         edge.go_on()
         at_once = dict(heard)
         await until(lambda: all(heard[name] > at_once[name] + 20 for name in numbers))
@@ -117,7 +126,7 @@ def test_plan_that_takes_over_from_a_hung_edge_gets_its_frames(
             await until(lambda: running.ways()["edge"] > 0)
             before = running.ways()["edge"]
             await asyncio.sleep(2.0)
-            assert running.ways()["edge"] - before > 50
+            await soon(lambda: running.ways()["edge"] > before + 50)
             assert all(each.works for each in running.stream.report().plans or ())
 
     run()
