@@ -106,8 +106,8 @@ async def test_what_a_site_publishes_is_as_the_document_says() -> None:
     async with MemoryBus(site.brokers[SITE_URL]) as home, MemoryBus(site.brokers[CLOUD_URL]) as cloud:
         for bus in (home, cloud):
             await bus.subscribe("tiercut/v1/#", handler=listen)
-        stream = noise(bundle, frames=None, fps=30, width=16, height=16, delivery="latest", deadline_ms=2000.0)
-        nodes = site.cloud(), site.edge(cache_frames=4), site.device(stream), hub(site, bundle, deadline_ms=2000.0)
+        stream = noise(bundle, frames=None, fps=30, width=16, height=16, delivery="latest", deadline_ms=20_000.0)
+        nodes = site.cloud(), site.edge(cache_frames=4), site.device(stream), hub(site, bundle, deadline_ms=20_000.0)
         wanted = {"result", "prediction", "plan", "ready", "prepare", "probe", "progress", "clock", "echo", "status"}
         async with site.running(*nodes):
             await until(lambda: seen >= wanted)
