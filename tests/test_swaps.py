@@ -87,8 +87,8 @@ def test_figures_that_read_the_same_are_no_change() -> None:
     assert str(change) == "16 → 8 Mbps"
     assert str(replace(change, after=replace(one, latency_seconds=0.03))) == "16 Mbps, 10 → 30 ms"
     load = LoadEstimate(slowdown=16.0, slowdown_std=0.1, queue_seconds=0.0, samples=9)
-    assert not LoadChange(at_s=0.0, before=load, after=replace(load, slowdown=16.001)).matters
-    assert LoadChange(at_s=0.0, before=load, after=replace(load, slowdown=16.1)).matters
+    assert not LoadChange(at_s=0.0, before=load, after=replace(load, slowdown=16.9)).matters
+    assert LoadChange(at_s=0.0, before=load, after=replace(load, slowdown=18.0)).matters
 
 
 def test_hop_that_nothing_large_has_crossed_is_no_quicker_than_the_slow_way_that_is_known() -> None:

@@ -435,6 +435,8 @@ class Coordinator:
         for ends, (sender, receiver) in found.items():
             gentle = self.view.line_in_use(*ends, now_s)
             sizes = self.view.estimator(*ends).probe_due(now_s, gentle=gentle, rare=rare)
+            if self.view.lines.measured(sender.id, receiver.id, now_s):
+                sizes = sizes[:1]  # its delay is all that is not known, and frames would wait for more
             if sizes:
                 message = Probe(tier=receiver.tier, node=receiver.node, sizes=sizes)
                 asked.append(ProbeHop(sender.tier, sender.node, sender.site, message))

@@ -33,6 +33,8 @@ _QUEUE_FORGET_S = 2.0
 _FORGET_S, _MAX_FORGET_S = 5.0, 300.0
 #: A running segment that takes this many times as long as expected shows a change by itself.
 _OVERDUE = 3.0
+#: A change by less than this factor shows nowhere.
+_SHOWS = 1.1
 #: Logarithm of the slowdown from which it is worth a trial.
 _SLOW = 0.3
 #: After this long without a frame a node is idle, and its pace counts; below this factor that is noise.
@@ -84,8 +86,8 @@ class LoadChange:
 
     @property
     def matters(self) -> bool:
-        """Whether it shows: a node that was as slow before has not changed, however sure that is now."""
-        return f"{self.before.slowdown:.2f}" != f"{self.after.slowdown:.2f}"
+        """Whether it shows: a node that was about as slow before has not changed, however sure that is now."""
+        return not 1 / _SHOWS < self.after.slowdown / self.before.slowdown < _SHOWS
 
     def __str__(self) -> str:
         return f"slowdown {self.before.slowdown:.2f} → {self.after.slowdown:.2f}"

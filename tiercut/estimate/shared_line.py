@@ -30,6 +30,8 @@ BURST_BYTES = 8_000
 AT_ONCE_BYTES = 14_600
 #: A rate that was measured is as good as new for so long; then it grows by this factor in each `GROWTH_S`.
 NEW_S, GROWTH, GROWTH_S = 3.0, 1.1, 5.0
+#: For so long nothing else need be asked.
+KNOWN_S = 20.0
 #: A hop's delay is the least that its messages needed besides their bytes in so many seconds, and as many before.
 DELAY_S = 30.0
 #: A message this small says hardly more than the delay.
@@ -80,9 +82,7 @@ class SharedLineEstimator:
             self._delays.setdefault(hop, _Delay()).least(sample.seconds - own_s, sample.at_s)
         on_line_s = max(0.0, sample.seconds - (self.latency_s(hop, sample.at_s) or 0.0))
         transfer = _Transfer(sample.at_s - on_line_s, sample.at_s, sample.payload_bytes, self._missed)
-        alone = all(
-            other.ended_s <= transfer.began_s or transfer.ended_s <= other.began_s for other in self._transfers
-        )
+        alone = all(other.ended_s <= transfer.began_s or transfer.ended_s <= other.began_s for other in self._transfers)
         self._transfers.append(transfer)
         if alone or sample.probe:
             self._alone.observe(sample)
@@ -102,6 +102,11 @@ class SharedLineEstimator:
             self._mbps = self._remembered(now_s)
         return self._mbps
 
+    def measured(self, now_s: float) -> bool:
+        """Whether frames that waited for others say what it carries, and did so lately."""
+        self.mbps(now_s)
+        return self._measured is not None and now_s - self._measured[1] < KNOWN_S
+
     def latency_s(self, hop: tuple[str, str], now_s: float) -> float | None:
         """A hop's delay: what its messages need besides their bytes and besides waits; ``None``: none was seen."""
         delay = self._delays.get(hop)
@@ -114,7 +119,7 @@ class SharedLineEstimator:
         old_s = now_s - at_s - NEW_S
         if old_s <= 0:
             return mbps
-        return min(self._alone.estimate(now_s).mbps, mbps * GROWTH ** (old_s / GROWTH_S))
+        return min(self._alone.estimate(now_s).mbps, mbps * math.pow(GROWTH, old_s / GROWTH_S))
 
     def _own_s(self, size: int) -> float | None:
         """What bytes take: nothing to speak of in a small message; ``None``: nobody knows yet."""

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from tiercut.coordinator.site.planning import ALL_OF_IT, Answered
+from tiercut.coordinator.site.mixes import ALL_OF_IT
+from tiercut.coordinator.site.planning import Answered
 from tiercut.coordinator.site.problem import LEVELS, only
 from tiercut.coordinator.stream import PlannedStream
 from tiercut.planner.site import SharedLine, SiteProblem, StreamShare

@@ -84,11 +84,14 @@ class LineEstimators:
         """What a line carries, as measured; else as declared, or a guess."""
         return self._estimators[line.name].mbps(now_s)
 
+    def measured(self, sender: str, receiver: str, now_s: float) -> bool:
+        """Whether a hop crosses lines, and frames have measured all of them of late."""
+        lines = self.of(sender, receiver)
+        return bool(lines) and all(self._estimators[line.name].measured(now_s) for line in lines)
+
     def latency_s(self, sender: str, receiver: str, now_s: float) -> float | None:
         """Delay of a hop that crosses lines, without waits for what else is on them; ``None`` where unknown."""
-        known = (
-            self._estimators[line.name].latency_s((sender, receiver), now_s) for line in self.of(sender, receiver)
-        )
+        known = (self._estimators[line.name].latency_s((sender, receiver), now_s) for line in self.of(sender, receiver))
         return min((each for each in known if each is not None), default=None)
 
 

@@ -24,7 +24,7 @@ from tiercut.planner.site import SharedLine, SiteProblem, SiteStream
 #: Parts of each processor's and line's time that a full site may use: the least with which all streams get what they
 #: ask for, else the most. Frames are spaced and dealt out evenly, so that less is kept free at most than for a stream
 #: whose frames nobody spaces (`keeping_up.FILLED`); still, those of several streams come at the same time.
-LEVELS = (0.8, 0.92)
+LEVELS = (0.8, 0.95)
 #: Streams that are planned as one are given other rates at once where those they have take more of something than this.
 OVERLOADED = 0.99
 #: A resource is in use all the time from this part of it on: frames that wait for each other leave gaps.
