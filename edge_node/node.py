@@ -16,6 +16,7 @@ from tiercut.node.context import NodeContext
 from tiercut.node.frame_pipeline import FramePipeline, WorkTopic
 from tiercut.node.node import Node
 from tiercut.node.part import Part, Tasks
+from tiercut.node.relay import Relay
 from tiercut.plan import Tier
 from tiercut.protocol.topics import DROPPED, RESULT, Topic
 
@@ -35,6 +36,7 @@ class EdgeNode(Node):
             frames=settings.cache_frames, distance=settings.cache_distance, keep_s=settings.cache_s
         )
         self.parts.insert(0, WorkTopic(self.context, self.frames))
+        self.parts.insert(1, Relay(self.context, self.frames.cloud, self.return_path))
         if settings.cache_frames > 0:
             self.parts.append(OutcomeWatch(self.context, self.frames, self.answers))
 

@@ -87,6 +87,7 @@ class Outbound:
         self.by_device = by_device
         self._outcomes: Literal["device"] | UnsetType = "device" if by_device else UNSET
         self._lane = lane or UNSET
+        self._results_to: Literal["cloud"] | UnsetType = "cloud" if settings.results_to == "cloud" else UNSET
         self.variant = plan.exit
         self.takes: FrameSpec = bundle.variant(plan.exit).frame
         self._bundle = bundle
@@ -127,6 +128,7 @@ class Outbound:
             deadline_s=self._deadline_s,
             label=frame.label,
             outcomes=self._outcomes,
+            results_to=self._results_to,
             lane=self._lane,
         )
 

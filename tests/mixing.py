@@ -132,7 +132,7 @@ async def live(
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(MqttBus(MqttSettings(url=url), clock=clock))
         made: list[Node] = [_node(name, common) for name in nodes]
-        own = IotSettings(node="d", streams=(settings, *others), **common, **more)
+        own = IotSettings(node="d", streams=(settings, *others), **(common | more))
         device = IotNode(own, open_bus=MqttOpener(own, "device"))
         site = Live(bus, device)
         for kind in ("result", "dropped"):

@@ -27,6 +27,7 @@ from tiercut.protocol.topics import (  # fmt: skip
     PROFILE,
     PROGRESS,
     READY,
+    RELAY,
     RESULT,
     RETURN,
     SOURCE,
@@ -86,6 +87,8 @@ ON_THE_SITE: dict[str, tuple[Topic, dict[str, str], str, str]] = {
     "return": (RETURN, {"tier": "edge", "node": "e"}, "", ""),
     "return to a device": (RETURN, {"tier": "device", "node": "d"}, "edge/e", "device/d"),
     "return to the gateway": (RETURN, {"tier": "device", "node": "e"}, "edge/e", "edge/e"),
+    "relay of cam": (RELAY, {"tier": "edge", "node": "e", "stream": "cam"}, "device/d edge/e", "edge/e"),
+    "relay of door": (RELAY, {"tier": "edge", "node": "e", "stream": "door"}, "edge/e", "edge/e"),
     "profile": (PROFILE, {"tier": "device", "node": "d", "model": "m"}, "device/d", "hub/h operator/o"),
     "prepare": (PREPARE, {"tier": "device", "node": "d"}, "hub/h", "device/d"),
     "probe": (PROBE, {"tier": "edge", "node": "e"}, "hub/h", "edge/e"),
@@ -166,7 +169,9 @@ def test_topic_that_would_break_out_of_the_rules_gives_no_right() -> None:
         ("t/cloud/c/echo", "edge/e operator/o", "cloud/c"),
         ("t/edge/e/clock", "cloud/c", "edge/e"),
         ("t/stream/cam/ready", "cloud/c", "hub/h"),
-        ("t/stream/cam/result", "", ""),
+        ("t/stream/cam/result", "cloud/c edge/e", "operator/o reader/r"),
+        ("t/stream/cam/dropped", "cloud/c edge/e", "operator/o reader/r"),
+        ("t/edge/e/relay/cam", "", ""),
         ("t/stream/cam/plan", "", ""),
         ("t/stream/cam/wanted", "", ""),
     ],
@@ -210,6 +215,45 @@ def test_cloud_nodes_of_another_site_than_the_clouds_have_no_rights() -> None:
 def test_prefix_of_home_assistant_gives_no_other_rights(prefix: str) -> None:
     with pytest.raises(SettingsError, match="home_assistant_prefix"):
         acl("t", PEOPLE, [], home_assistant=prefix)
+
+
+def rights_of_ways(cloud_here: bool) -> list[tuple[str, str, str, str]]:
+    """(bus, who, access, topic): what frames of ``cam`` need that go every way at once, with outcomes in order."""
+    site = "site"
+    cloud = "site" if cloud_here else "cloud"
+    work, back = "t/{}/work/cam", "t/{}/return"
+    needed = [
+        (site, "device/d", "read", "t/stream/cam/plan"),
+        *((site, "device/d", "write", work.format(f"edge/{edge}")) for edge in ("e", "x")),
+        *((site, f"edge/{edge}", "read", work.format(f"edge/{edge}")) for edge in ("e", "x")),
+        *((cloud, f"edge/{edge}", "write", work.format("cloud/c")) for edge in ("e", "x")),
+        (cloud, "cloud/c", "read", work.format("cloud/c")),
+        *((site, f"edge/{edge}", "write", back.format("device/d")) for edge in ("e", "x")),
+        (site, "device/d", "read", back.format("device/d")),
+        *((site, "device/d", "write", f"t/stream/cam/{kind}") for kind in ("result", "dropped", "ready")),
+        *((site, f"edge/{edge}", "write", "t/stream/cam/ready") for edge in ("e", "x")),
+        (cloud, "cloud/c", "write", "t/stream/cam/ready"),
+    ]
+    if cloud_here:
+        needed += [
+            (site, "device/d", "write", work.format("cloud/c")),
+            (site, "cloud/c", "write", back.format("device/d")),
+        ]
+    else:
+        needed += [(cloud, "cloud/c", "write", back.format("edge/e")), (cloud, "edge/e", "read", back.format("edge/e"))]
+    return needed
+
+
+@pytest.mark.parametrize("cloud_here", [False, True])
+def test_frames_of_several_plans_have_all_rights_that_they_need(cloud_here: bool) -> None:
+    people = [*PEOPLE, Listed(IdentityName("t", "edge", "x"))]
+    rules = {"site": acl("t", people, [CAM], cloud_here=cloud_here), "cloud": cloud_acl(people)}
+    missing = [
+        each
+        for each in rights_of_ways(cloud_here)
+        if each[1] not in who(rules[each[0]], each[2], f"tiercut/v1/{each[3]}").split()
+    ]
+    assert not missing
 
 
 def test_with_one_broker_devices_send_their_own_streams_to_the_cloud() -> None:

@@ -294,3 +294,15 @@ def test_way_back_counts_in_a_streams_problem() -> None:
     assert problem.way_back is not None
     assert problem.way_back.seconds["device/d"] == 0.0
     assert problem.way_back.seconds["edge/e"] == pytest.approx(problem.links["device/d", "edge/e"].latency_seconds)
+
+
+def test_site_without_a_cloud_node_has_plans_for_results_that_the_cloud_waits_for() -> None:
+    site = Told().site(goal(results_to="cloud"))
+    problem = build(site.coordinator.goal("cam"), site.coordinator.view, site.now_s)
+    assert problem is not None
+    assert problem.way_back is not None
+    site.status("cloud", "c", state="offline")
+    problem = build(site.coordinator.goal("cam"), site.coordinator.view, site.now_s)
+    assert problem is not None
+    assert problem.way_back is None
+    assert site.plans["cam"] is not None

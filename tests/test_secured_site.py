@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,12 +16,14 @@ from PIL import Image
 
 from broker.mosquitto.access_rules import acl, cloud_acl
 from tests.aio import async_test
+from tests.mixing import mix
 from tests.secured import SecureBroker, new_pki, on_bus
 from tiercut.bus import Delivery, Message
+from tiercut.declared import encode_json
 from tiercut.launch.processes import Processes
 from tiercut.model.bundle import Bundle
 from tiercut.protocol.stream_settings import StreamSettings
-from tiercut.protocol.topics import RESULT, WANTED
+from tiercut.protocol.topics import PLAN, RESULT, WANTED
 from tiercut.security.authority import AuthorityFolder
 from tiercut.security.identity_list import IdentityName
 
@@ -92,6 +95,39 @@ async def test_site_with_tls_works_and_no_node_is_refused_anything(chain: Bundle
                 await running.start(name)
             await until_finished_by(results, "c", times=40)
             ended = {name: await running.stop(name) for name in reversed(wanted)}
+    assert ended == dict.fromkeys(wanted, 0)
+    denied = [line for broker in (site, cloud) for line in broker.log.read_text().splitlines() if "Denied" in line]
+    assert not denied
+
+
+@async_test
+async def test_frames_of_several_plans_whose_results_the_cloud_waits_for_are_refused_nothing(
+    chain: Bundle, tmp_path: Path
+) -> None:
+    pki = new_pki(tmp_path / "pki", *IDENTITIES)
+    cam = StreamSettings(name="cam", model=chain.name, sensor="noise", device="d")
+    site = SecureBroker(tmp_path, pki, acl("t", pki.listed(), [cam]), more=VERBOSE)
+    cloud = SecureBroker(tmp_path, pki, cloud_acl(pki.listed()), bus="cloud/bus/cb", more=VERBOSE)
+    with site, cloud:
+        wanted = programs(pki, site, cloud, chain)
+        del wanted["hub"]
+        wanted["d"][1]["streams"][0] |= {"results_to": "cloud", "delivery": "every"}
+        async with (
+            Processes(tmp_path, wanted) as running,
+            on_bus(site, pki, "t/hub/hub") as (hub,),
+            results_of(cloud, pki) as in_cloud,
+            results_of(site, pki) as at_site,
+        ):
+            several = mix(chain, {"device": 0.4, "edge": 0.3, "all": 0.3})
+            await hub.publish(Message(PLAN.of(site="t", stream="cam"), encode_json(several), retain=True))
+            for name in wanted:
+                await running.start(name)
+            finished_by = Counter[str]()
+            while min(finished_by[name] for name in wanted) < 10:
+                finished_by[(await anext(in_cloud))["finished_by"]] += 1
+            seqs = [(await anext(at_site))["seq"] for _ in range(finished_by.total() - 10)]
+            ended = {name: await running.stop(name) for name in reversed(wanted)}
+    assert seqs == list(range(len(seqs)))
     assert ended == dict.fromkeys(wanted, 0)
     denied = [line for broker in (site, cloud) for line in broker.log.read_text().splitlines() if "Denied" in line]
     assert not denied

@@ -26,6 +26,7 @@ from tiercut.protocol.topics import (
     PROFILE,
     PROGRESS,
     READY,
+    RELAY,
     RESULT,
     RETURN,
     SOURCE,
@@ -124,8 +125,13 @@ def cloud_acl(identities: Iterable[Listed], *, site: str = "cloud") -> str:
         identity, rules = listed.identity, _Rules(listed.identity)
         if identity.role == "cloud" and identity.site == site:
             _cloud(rules)
+            rules.write(RESULT, DROPPED)
         elif identity.role in {"edge", "hub", "operator", "reader"}:
             _reach_cloud(rules, ())
+            if identity.role == "edge":
+                rules.write(RESULT, DROPPED, site=identity.site)
+            elif identity.role != "hub":
+                rules.read(RESULT, DROPPED, site=identity.site)
         elif identity.role == "bus" and identity.site == site:
             rules.read(UPTIME)
         else:
@@ -164,7 +170,7 @@ def _device(rules: _Rules, listed: Listed, streams: Sequence[StreamSettings]) ->
             of = {"site": site, "stream": stream.name}
             rules.read(PLAN, RESULT, DROPPED, **of)
             rules.write(RESULT, DROPPED, READY, SOURCE, **of)
-            rules.write(WORK, tier="edge", **of)
+            rules.write(WORK, RELAY, tier="edge", **of)
             rules.read(*_sensor_topics(stream))
 
 
@@ -172,12 +178,12 @@ def _edge(rules: _Rules, listed: Listed, streams: Sequence[StreamSettings]) -> N
     """As an edge, and as the gateway: the device of the same name in it, which may be given any stream from the bus."""
     site, name = listed.identity.site, listed.identity.name
     _node(rules, site=site, tier="edge", node=name)
-    rules.read(WORK, site=site, tier="edge", node=name)
+    rules.read(WORK, RELAY, site=site, tier="edge", node=name)
     _node(rules, site=site, tier="device", node=name)
     rules.read(STREAMS, site=site, tier="device", node=name)
     rules.read(PLAN, RESULT, DROPPED, site=site)
     rules.write(RESULT, DROPPED, READY, SOURCE, site=site)
-    rules.write(WORK, ECHO, site=site, tier="edge")
+    rules.write(WORK, RELAY, ECHO, site=site, tier="edge")
     rules.read(RETURN, site=site, tier="device", node=name)
     rules.write(RETURN, site=site, tier="device")
     for stream in streams:

@@ -33,6 +33,11 @@ class NodeBuses:
         self._urls = list(dict.fromkeys((home_url, uplink_url)))
         self._opened: list[ManagedBus] = []
 
+    @property
+    def are_two(self) -> bool:
+        """Whether the cloud's broker is another than the site's."""
+        return len(self._urls) > 1
+
     async def open(self, stack: AsyncExitStack, *, will: tuple[str, bytes]) -> None:
         """Open them, to be closed with ``stack``; each leaves ``will``."""
         for url in self._urls:

@@ -26,7 +26,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="show each stream live: plan, why, predicted and measured times",
         description="Shows what the coordinator knows and has decided, from the site's bus.",
     )
-    parser.add_argument("--results", action="store_true", help="print a line for each result instead")
+    parser.add_argument(
+        "--results",
+        action="store_true",
+        help="print a line for each result instead; those of streams with results_to = cloud are at the cloud's "
+        "broker, too (--broker)",
+    )
     parser.add_argument("--json", action="store_true", help="print each explanation, or result, as a line of JSON")
     parser.add_argument("--stream", action="append", metavar="NAME", help="only this stream; repeatable")
     add_connection(parser)

@@ -66,8 +66,8 @@ def build(
         max_accuracy_drop=None if goal.max_drop is None else max(0.0, goal.max_drop - lost_to_exits(goal)),
         min_noise=goal.min_noise or None,
     )
-    if goal.results_to is None:
-        return problem
+    if goal.results_to is None or (goal.results_to == "cloud" and not problem.clouds):
+        return problem  # without a node there, nobody knows how far the cloud is
     return replace(problem, way_back=way_back_to(goal.results_to, problem.nodes, problem.links))
 
 

@@ -35,8 +35,9 @@ HISTORY = 20
 FAILURES = 3
 #: A node that said it was ready and was not is avoided for this long.
 SHUN_S = 30.0
-#: Drops that say nothing about a plan: a newer frame came, time was up, or a node is gone (which is seen elsewhere).
-_USUAL = LATE_REASONS | {"newer_frame", "unreachable", "lost", "duplicate"}
+#: Drops that say nothing about a plan: a newer frame came, time was up, or a node or the cloud's broker is gone (which
+#: is seen elsewhere).
+_USUAL = LATE_REASONS | {"newer_frame", "unreachable", "cloud_away", "lost", "duplicate"}
 #: Weight of the newest frame in means.
 _NEWEST = 0.2
 #: Part of a node's time from which a stream keeps it busy.

@@ -93,6 +93,7 @@ class NodeContext:
         reaches_cloud: bool = True,
         power_watts: float = 0.0,
         gateway: bool = False,
+        relays: bool = False,
         memory_used_mb: float | UnsetType = UNSET,
     ) -> NodeStatus:
         """Its status now; an offline one is its will, which has neither load nor time."""
@@ -111,6 +112,7 @@ class NodeContext:
             instance=self.instance,
             sent_unix_s=self.clock.unix_s() if online else 0.0,
             gateway=gateway,
+            relays=relays,
             memory_mb=self.settings.memory_mb or UNSET,
             memory_used_mb=memory_used_mb if online else UNSET,
         )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from tiercut.bus import Delivery
+from tiercut.bus import Delivery, Message
 from tiercut.limits import MAX_SECONDS
 from tiercut.node.clocks import Clocks
 from tiercut.node.context import NodeContext
 from tiercut.node.part import Part, Tasks
+from tiercut.pipeline.cloud_outcomes import CloudOutcomes
 from tiercut.pipeline.in_transit import LATE_S
 from tiercut.pipeline.intake import Arrived, Intake
 from tiercut.pipeline.jobs import Job
@@ -25,6 +26,8 @@ from tiercut.repository.store import ModelStore
 
 #: How long frames in hand may take to finish after SIGTERM; with the goodbye a node is gone within 5 s.
 DRAIN_S = 2.0
+#: How long their outcomes may take to the cloud's broker then.
+CLOUD_DRAIN_S = 1.0
 #: How often to give up messages whose missing chunks will not come, while there are any.
 EXPIRE_EVERY_S = 1.0
 
@@ -38,17 +41,30 @@ class FramePipeline(Part):
         models: Its models.
         peers: The nodes that it can send to.
         clocks: The other nodes' clocks.
+        publish: Puts an outcome on the home bus.
+        sends_to_cloud: It may send to the cloud's bus itself.
 
     Attributes:
         intake: Makes frames of deliveries.
         segments: Runs segments of models.
         processor: What its threads do with them.
         outlet: Where they go.
+        cloud: Takes outcomes to the cloud's bus.
         worker: Carries them from one to the other.
         late: Set when a frame has been in transit, or a segment running, for `LATE_S`.
     """
 
-    def __init__(self, context: NodeContext, tier: Tier, *, models: ModelStore, peers: Peers, clocks: Clocks) -> None:
+    def __init__(
+        self,
+        context: NodeContext,
+        tier: Tier,
+        *,
+        models: ModelStore,
+        peers: Peers,
+        clocks: Clocks,
+        publish: Callable[[Message, Callable[[], None]], None],
+        sends_to_cloud: bool,
+    ) -> None:
         settings, clock, counters = context.settings, context.clock, context.counters
         self._context = context
         self._clocks = clocks
@@ -57,8 +73,16 @@ class FramePipeline(Part):
         #: set while messages wait for chunks
         self._chunks = asyncio.Event()
         self.intake = Intake(clock=clock, counters=counters)
+        self.cloud = CloudOutcomes(node=settings.node, bus=lambda: context.buses.uplink, counters=counters)
         self.outlet = BusOutlet(
-            names=context.names, buses=context.buses, clock=clock, offsets=clocks.offsets, peers=peers
+            names=context.names,
+            buses=context.buses,
+            clock=clock,
+            offsets=clocks.offsets,
+            peers=peers,
+            cloud=self.cloud,
+            publish=publish,
+            sends_to_cloud=sends_to_cloud,
         )
         self.segments = SegmentRunner(
             models,
@@ -126,6 +150,8 @@ class FramePipeline(Part):
     async def drain(self) -> None:
         """Finish the frames in hand, as far as `DRAIN_S` allows."""
         given_up = await self.worker.drain(DRAIN_S)
+        if away := await self.cloud.drain(CLOUD_DRAIN_S):
+            self._context.log.warning("outcomes not in the cloud, nor told to their devices", extra={"outcomes": away})
         lost = sum(bus.early_unfinished for bus in self._context.buses)
         if given_up or lost:
             kept = max(given_up - lost, 0)

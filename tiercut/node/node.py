@@ -81,8 +81,16 @@ class Node:
         )
         self.peers = Peers()
         self.clocks = Clocks(context, self.peers)
-        self.frames = FramePipeline(context, self.tier, models=self.models, peers=self.peers, clocks=self.clocks)
         self.return_path = ReturnPath(context, self.peers)
+        self.frames = FramePipeline(
+            context,
+            self.tier,
+            models=self.models,
+            peers=self.peers,
+            clocks=self.clocks,
+            publish=self.return_path.publish,
+            sends_to_cloud=sends_to_cloud,
+        )
         self.load = Load(context, self.frames)
         self.updates = ModelUpdates(context, self.models)
         self.updates.listeners.append(self.model_came)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import structs
 
 from tiercut.bus import Bus, Message, Sent
+from tiercut.bus.base import nothing
 from tiercut.bus.node_buses import NodeBuses
 from tiercut.clock import Clock
 from tiercut.clocks.offsets import ClockOffsets
 from tiercut.codecs.encoded import EncodedTensor
 from tiercut.declared import encode_json
+from tiercut.errors import PacketTooLarge, PublishRefused
 from tiercut.limits import MAX_SECONDS
+from tiercut.pipeline.cloud_outcomes import PATIENCE_S, CloudOutcomes, Outcome
 from tiercut.pipeline.decide import Forward
 from tiercut.pipeline.dispatch import Posted, Taken
 from tiercut.pipeline.in_transit import InTransit
@@ -24,7 +28,7 @@ from tiercut.protocol import events
 from tiercut.protocol.chunks import split
 from tiercut.protocol.envelope import encode_work
 from tiercut.protocol.frames import ClockStamp, Dropped, Work
-from tiercut.protocol.topics import DROPPED, RESULT, RETURN, WORK, Topic
+from tiercut.protocol.topics import DROPPED, RELAY, RESULT, RETURN, WORK, Topic
 
 #: A frame of a ``latest`` stream is useless after this long in a broker.
 LATEST_EXPIRY_S = 10
@@ -42,6 +46,9 @@ class BusOutlet:
         clock: The node's clock.
         offsets: What it knows of other clocks.
         peers: Who is there.
+        cloud: Takes outcomes to the cloud's bus.
+        publish: Puts an outcome on the home bus.
+        sends_to_cloud: It may send to the cloud's bus itself, where that is another.
 
     Attributes:
         in_transit: Frames that are being sent.
@@ -52,8 +59,21 @@ class BusOutlet:
     keeps: Keeps | None = None
 
     def __init__(
-        self, *, names: Mapping[str, str], buses: NodeBuses, clock: Clock, offsets: ClockOffsets, peers: Peers
+        self,
+        *,
+        names: Mapping[str, str],
+        buses: NodeBuses,
+        clock: Clock,
+        offsets: ClockOffsets,
+        peers: Peers,
+        cloud: CloudOutcomes,
+        publish: Callable[[Message, Callable[[], None]], None],
+        sends_to_cloud: bool,
     ) -> None:
+        self._tier = names["tier"]
+        self._cloud = cloud
+        self._publish = publish
+        self._sends_to_cloud = sends_to_cloud
         self._return_topic = RETURN.of(**names)
         self._buses = buses
         self._clock = clock
@@ -102,9 +122,71 @@ class BusOutlet:
             elif self.keeps is None and not self._peers.gone("device", work.plan.device):
                 to = RETURN.of(site=work.site, tier="device", node=work.plan.device)
         message = Message(to, payload, properties=attributes, content_type=events.CONTENT_TYPE)
+        if work.results_to == "cloud":
+            if self._is_on_the_clouds_bus(work):
+                outcome = self._outcome(work, message)
+                self._cloud.send(outcome, lambda told: self._put_home(work, told))
+                return asyncio.get_running_loop().call_soon(taken, None)
+            if self._tier == "device" and self._peers.relays:
+                return self._post_relay(work, message, taken)
+        return self._post_home(work, message, taken)
+
+    def _post_home(self, work: Work, message: Message, taken: Taken) -> Posted:
         if work.outcomes == "device" and self.keeps is not None and (kept := self.keeps(work, message, taken)):
             return kept
         return self._buses.home.post(message, lambda told: taken(told if isinstance(told, Exception) else None))
+
+    def _put_home(self, work: Work, message: Message) -> None:
+        """The cloud's bus has an outcome, or does not get it: tell the site."""
+        if work.outcomes == "device" and self.keeps is not None and self.keeps(work, message, _nobody_waits):
+            return
+        self._publish(message, nothing)
+
+    def _is_on_the_clouds_bus(self, work: Work) -> bool:
+        """Whether this node publishes there itself, and that is another bus than the site's."""
+        if self._tier == "cloud":
+            return work.return_to is not None
+        return self._buses.uplink is not self._buses.home and self._sends_to_cloud
+
+    def _post_relay(self, work: Work, message: Message, taken: Taken) -> Posted:
+        """Have an edge put an outcome of this device on the cloud's bus; it tells the site, too."""
+        outcome, edge = self._outcome(work, message), self._relay(work)
+        if edge is None:
+            if not (outcome.waits and outcome.is_result):  # one that waits: the frame is sent again
+                self._give_up(work, outcome, "cloud_away", "no edge that leads to the cloud's broker is online")
+            return asyncio.get_running_loop().call_soon(taken, None)
+        attributes = [*message.properties, (events.DELIVERY, work.delivery)]
+        if work.outcomes == "device":
+            attributes.append((events.FOR_DEVICE, work.plan.device))
+        relayed = Message(
+            RELAY.of(site=work.site, tier="edge", node=edge, stream=work.stream),
+            message.payload,
+            expiry_s=None if outcome.waits else math.ceil(PATIENCE_S),
+            properties=attributes,
+            content_type=events.CONTENT_TYPE,
+        )
+
+        def told(answer: Sent | Exception) -> None:
+            if isinstance(answer, PublishRefused | PacketTooLarge):
+                self._give_up(work, outcome, "refused", str(answer))
+                taken(None)
+            else:
+                taken(answer if isinstance(answer, Exception) else None)
+
+        return self._buses.home.post(relayed, told)
+
+    def _relay(self, work: Work) -> str | None:
+        """The edge that takes outcomes to the cloud's bus: the plan's own where that is there."""
+        online = [name for name, is_online in self._peers.relays.items() if is_online]
+        return work.plan.edge if work.plan.edge in online else min(online, default=None)
+
+    def _give_up(self, work: Work, outcome: Outcome, reason: str, why: str) -> None:
+        self._cloud.give_up(outcome, lambda told: self._put_home(work, told), reason, why)
+
+    @staticmethod
+    def _outcome(work: Work, message: Message) -> Outcome:
+        waits = work.delivery == "every"
+        return Outcome(site=work.site, stream=work.stream, seq=work.seq, home=message, waits=waits)
 
     def bus_to(self, tier: Tier) -> Bus:
         """The bus that nodes of a tier are on."""
@@ -154,6 +236,10 @@ class _Sending:
             self._posted.clear()  # as in `cancel`
             self._in_transit.arrived(self._number)
             self._taken(None)
+
+
+def _nobody_waits(told: Exception | None) -> None:
+    """A frame was acknowledged when its outcome went to the cloud."""
 
 
 def _expiry_s(work: Work) -> int | None:

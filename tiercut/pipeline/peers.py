@@ -13,6 +13,9 @@ class Peers:
 
     A node of another site is another node, even with the same name. Frames are addressed by tier and name, though: only
     cloud nodes are heard of in several sites, and whichever of one name is online takes the frames sent to it.
+
+    Attributes:
+        relays: Edges that put outcomes on the cloud's bus, which is another than the site's: by name, whether online.
     """
 
     def __init__(self) -> None:
@@ -20,6 +23,7 @@ class Peers:
         self._last: dict[tuple[str, str, str], NodeStatus] = {}
         #: (tier, node) → sites where it is online; each set is replaced and never changed, as threads read it
         self._online: dict[tuple[str, str], frozenset[str]] = {}
+        self.relays: dict[str, bool] = {}
 
     def heard(self, status: NodeStatus, *, site: str) -> NodeStatus | None:
         """Take in a status; returns the one before it."""
@@ -29,6 +33,10 @@ class Peers:
             self._last[key] = status
             others = self._online.get(name, frozenset()) - {site}
             self._online[name] = others | {site} if status.state == "online" else others
+            if status.relays:
+                self.relays[status.node] = status.state == "online"
+            elif status.tier == "edge":
+                self.relays.pop(status.node, None)
         return before
 
     def online(self, tier: str, node: str) -> bool:

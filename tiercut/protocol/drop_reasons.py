@@ -16,6 +16,7 @@ DROP_REASONS = {
     "segment_failed": "the model's segment raised an error",
     "unreachable": "the next node is unreachable and this one may not run the rest",
     "refused": "the broker does not take its message",
+    "cloud_away": "its result is for the cloud, whose broker did not take it in time",
     "fault": "a fault of tiercut's, with a traceback in the log",
     "beyond_rate": "its sensor gives more frames than the site has room for",
     "overtaken": "its outcome came after others of later frames were published, as they could wait no longer",

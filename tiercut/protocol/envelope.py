@@ -102,6 +102,7 @@ def decode_work(data: bytes, *, max_tensor_bytes: int = MAX_TENSOR_BYTES) -> Wor
         return_to=said.return_to,
         emulated=bool(said.emulated),
         outcomes=said.outcomes,
+        results_to=said.results_to,
         lane=said.lane,
         tensors=said.tensors,
     )

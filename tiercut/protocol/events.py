@@ -23,6 +23,8 @@ OPTIONAL = ("subject", "dataschema")
 
 #: Says which device an outcome is for that comes back from the cloud, where that device puts outcomes in order.
 FOR_DEVICE = "device"
+#: Says of an outcome that an edge is to put on the cloud's bus how its stream's frames are delivered.
+DELIVERY = "delivery"
 
 
 def event_id(seq: int, captured_unix_s: float) -> str:

@@ -124,6 +124,7 @@ class Work(Struct, frozen=True, kw_only=True, tag_field="v", tag=VERSION):
         emulated: The link of the last hop is emulated.
         outcomes: ``device``: its outcome goes to the device's return topic, as the device puts those of its stream in
             order; absent: to the stream's own topics.
+        results_to: ``cloud``: its outcome goes to the cloud's bus, too, where that is another than the site's.
         lane: Frames of a stream wait for each other at a node where this is the same; absent: 0. Frames of plans that
             run at once have one for each plan.
     """
@@ -144,6 +145,7 @@ class Work(Struct, frozen=True, kw_only=True, tag_field="v", tag=VERSION):
     return_to: ShortText | None = None
     emulated: bool = False
     outcomes: Annotated[Literal["device"], reason("bad_return")] | UnsetType = UNSET
+    results_to: Annotated[Literal["cloud"], reason("bad_return")] | UnsetType = UNSET
     lane: Annotated[int, Meta(ge=0, lt=MAX_LANES)] | UnsetType = UNSET
     tensors: Annotated[tuple[EncodedTensor, ...], Meta(max_length=MAX_TENSORS)]
 

@@ -140,7 +140,8 @@ class StreamSettings(SourceSettings):
         default=1.0,
     )
     results_to: ResultsTo | None = setting(
-        "who waits for results, device, site or cloud: plans count their way back (default: it does not count)",
+        "who waits for results, device, site or cloud: plans count their way back (default: it does not count); "
+        "cloud: they are published there, too",
         default=None,
     )
     retain_last: bool = setting("keep the last result on the stream's retained topic 'last'", default=False)

@@ -162,6 +162,16 @@ RETURN = Topic(
     publisher="cloud nodes; edges, to devices",
     listeners="the node, which publishes it again on its site's bus",
 )
+RELAY = Topic(
+    "relay",
+    f"{ROOT}/{{site}}/{{tier}}/{{node}}/relay/{{stream}}",
+    Result | Dropped,
+    note="the outcome of a frame that ends on a device that is not on the cloud's bus, of a stream with "
+    "results_to = cloud; the user property 'delivery' is that of the stream",
+    event=True,
+    publisher="the stream's device",
+    listeners="the node, an edge, which publishes it on the cloud's bus and then as any other outcome",
+)
 PROFILE = Topic(
     "profile",
     f"{ROOT}/{{site}}/{{tier}}/{{node}}/profile/{{model}}",
@@ -243,6 +253,7 @@ RESULT = Topic(
     f"{ROOT}/{{site}}/stream/{{stream}}/result",
     Result,
     event=True,
+    note="with results_to = cloud also on the cloud's bus, where that is another",
     publisher="the node that finishes the frame on the site's bus",
     listeners="the stream's device (a place in its window is free again), edges that keep answers, people",
 )
