@@ -132,6 +132,7 @@ class Told:
     def status(self, tier: StatusTier, node: str, **more: Any) -> None:
         """A node says how it is."""
         said: dict[str, Any] = {"state": "online", "version": __version__, "models": {"m": MODEL}, **more}
+        said.setdefault("mixes", tier == "device")
         status = NodeStatus(node=node, tier=tier, **said)
         self.coordinator.handle(StatusHeard(status=status, site="home", now_s=self.now_s, unix_s=1e9))
 

@@ -202,6 +202,29 @@ def test_hub_that_starts_again_goes_on_with_the_plans_of_a_full_site() -> None:
     assert all(mix.alike(before[name]) for name, mix in again.mixes.items())
 
 
+def test_device_of_an_older_version_gets_one_plan_and_no_rate_and_the_hub_says_so() -> None:
+    told = crowd()
+    told.status("device", "d0", mixes=False)
+    works(told, 15)
+    assert told.mixes["cam0"].plain
+    assert all(not told.mixes[f"cam{index}"].plain for index in range(1, 6))
+    warnings = told.explained["cam0"]["warnings"]
+    assert any("device/d0 follows one plan at a time and keeps to no rate" in each for each in warnings)
+    # the edge has 25 frames/s: those that the older device sends there are not given to others
+    others = sum(rates(told)[1:])
+    assert others < 0.92 * (25 + 5 * 2.5) - 2.0
+
+
+def test_device_that_is_replaced_by_an_older_one_leaves_its_several_plans() -> None:
+    told = crowd()
+    works(told, 12)
+    assert not told.mixes["cam0"].plain
+    told.status("device", "d0", mixes=False)
+    works(told, 12)
+    assert told.mixes["cam0"].plain
+    assert not told.mixes["cam1"].plain
+
+
 def test_plan_by_hand_is_left_alone_and_counts_as_taken() -> None:
     told = crowd()
     works(told, 12)

@@ -12,7 +12,7 @@ import pytest
 from tests.aio import async_test, until
 from tests.refusing import guard
 from tests.sites import CLOUD_URL, SITE_URL, new_site
-from tiercut.bus import Message
+from tiercut.bus import Delivery, Message
 from tiercut.bus.memory import MemoryBus
 from tiercut.protocol.chunks import split
 from tiercut.protocol.topics import STATUS, WORK
@@ -47,6 +47,22 @@ async def test_uplink_that_answers_again_gets_the_newest_status(bundles: Path) -
         buses[CLOUD_URL].answers.set()
         heard = [json.loads((await anext(statuses)).payload)["load"].get("frames_arrived", 0) for _ in range(2)]
     assert heard[0] < heard[1] >= 3  # the one that was under way, then none of those between
+
+
+@pytest.mark.parametrize("two_brokers", [False, True])
+@async_test
+async def test_devices_say_that_they_mix_and_edges_whether_they_relay(two_brokers: bool, bundles: Path) -> None:
+    site, said = new_site(bundles, two_brokers=two_brokers), dict[str, tuple[bool, bool]]()
+
+    def hear(delivery: Delivery) -> None:
+        delivery.ack()
+        status = json.loads(delivery.payload)
+        said[status["node"]] = (status.get("mixes", False), status.get("relays", False))
+
+    async with MemoryBus(site.brokers[SITE_URL]) as hub, site.running(site.edge(), site.device()):
+        await hub.subscribe(STATUS.filter(site="home"), handler=hear)
+        await until(lambda: len(said) == 2)
+    assert said == {"d": (True, False), "e": (False, two_brokers)}
 
 
 @async_test

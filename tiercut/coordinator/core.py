@@ -318,10 +318,15 @@ class Coordinator:
             margin_s = min(margin_s, MOST_MARGIN * deadline_s)
         return build(stream.goal, self.view, now_s, margin_s=margin_s, plans=stream.plans())
 
+    def _shared_problem(self, stream: PlannedStream, now_s: float) -> Problem | None:
+        """The same where it can be planned with others; ``None`` where its device follows one plan at a time."""
+        device = self.view.nodes.get(("device", stream.goal.device))
+        return self._problem(stream, now_s) if device is None or device.mixes else None
+
     def _plan_site(self, now_s: float, *, lively: bool) -> list[Action]:
         """All streams as one, where the site is full; a fault in the figures of all must not end planning."""
         try:
-            return self._whole.plan(self._streams.values(), self._problem, now_s, lively=lively)
+            return self._whole.plan(self._streams.values(), self._shared_problem, now_s, lively=lively)
         except Exception:
             self._whole.give_up(now_s)
             if self._throttle.allows("", now_s):

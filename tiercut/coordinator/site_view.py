@@ -66,6 +66,8 @@ class NodeView:
         waiting: Frames that wait there, as it says.
         power_watts: Drawn while computing.
         reaches_cloud: It can send to cloud nodes itself.
+        gateway: It is a device inside an edge.
+        mixes: It follows several plans of one stream at once, and keeps to a rate; one of an older version does not.
         memory_mb: What models may take there; ``None`` without a limit.
         warnings: What is odd about it, by kind, for people.
     """
@@ -82,6 +84,7 @@ class NodeView:
     power_watts: float = 0.0
     reaches_cloud: bool = True
     gateway: bool = False
+    mixes: bool = True
     memory_mb: float | None = None
     warnings: dict[str, str] = field(default_factory=dict)
     _instances: deque[str] = field(default_factory=lambda: deque(maxlen=_INSTANCES))
@@ -111,6 +114,7 @@ class NodeView:
         self.models = status.models
         self.power_watts = status.power_watts
         self.reaches_cloud, self.gateway = status.reaches_cloud, status.gateway
+        self._check_mixes(follows=status.mixes or self.tier != "device")
         self.busy, self.waiting = status.load.get("busy", 0.0), status.load.get("waiting", 0.0)
         if "pace" in status.load:
             self.load.paced(now_s, status.load["pace"])
@@ -126,6 +130,16 @@ class NodeView:
             return
         self.warnings["version"] = (
             f"{self.id} runs tiercut {version[:20]}, the hub {__version__}: install the same version on both"
+        )
+
+    def _check_mixes(self, *, follows: bool) -> None:
+        self.mixes = follows
+        if follows:
+            self.warnings.pop("mixes", None)
+            return
+        self.warnings["mixes"] = (
+            f"{self.id} follows one plan at a time and keeps to no rate, so its streams are planned by themselves even "
+            "where the site is full: install the hub's version there"
         )
 
     def _check_memory(self, used_mb: float) -> None:

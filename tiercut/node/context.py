@@ -94,6 +94,7 @@ class NodeContext:
         power_watts: float = 0.0,
         gateway: bool = False,
         relays: bool = False,
+        mixes: bool = False,
         memory_used_mb: float | UnsetType = UNSET,
     ) -> NodeStatus:
         """Its status now; an offline one is its will, which has neither load nor time."""
@@ -113,6 +114,7 @@ class NodeContext:
             sent_unix_s=self.clock.unix_s() if online else 0.0,
             gateway=gateway,
             relays=relays,
+            mixes=mixes,
             memory_mb=self.settings.memory_mb or UNSET,
             memory_used_mb=memory_used_mb if online else UNSET,
         )

@@ -81,6 +81,7 @@ class StatusReport(Part):
             reaches_cloud=self._sends_to_cloud and self._peers.any("cloud"),
             power_watts=self._load.power_watts,
             gateway=self._gateway,
+            mixes=self._context.tier == "device",
             relays=self._context.tier == "edge" and self._context.buses.are_two,
             memory_used_mb=self._grown_mb(),
         )

@@ -105,6 +105,7 @@ class NodeStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
         sent_unix_s: Wall clock of the node; 0 where not given (a will has none).
         gateway: A device-tier node inside an edge: it can read any sensor that publishes on the bus.
         relays: It puts outcomes of the site's devices on the cloud's bus, which is another than the site's.
+        mixes: Its streams may follow several plans at once, at the rate that the site has room for.
         memory_mb: Memory that models may take there; absent without a limit.
         memory_used_mb: By how much the program has grown since its start, where there is a limit.
     """
@@ -123,6 +124,7 @@ class NodeStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sent_unix_s: UnixTime = always(0.0)
     gateway: bool = False
     relays: bool = False
+    mixes: bool = False
     memory_mb: Annotated[float, Meta(gt=0, le=MAX_MEMORY_MB), reason("bad_status")] | UnsetType = UNSET
     memory_used_mb: Annotated[float, Meta(ge=0, le=MAX_MEMORY_MB), reason("bad_status")] | UnsetType = UNSET
 

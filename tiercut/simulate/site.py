@@ -82,6 +82,7 @@ class Site:
             load={} if pace is None else {"pace": pace},
             reaches_cloud=self.direct if node.tier == "device" else True,
             power_watts=node.power_watts,
+            mixes=node.tier == "device",
         )
 
 
