@@ -2,6 +2,7 @@
 
     python -m bench testbed            everything, about 45 minutes on two cores that do nothing else
     python -m bench testbed --short    one model, two uplinks, one step of each kind, 20 s of noise: a few minutes
+    python -m bench testbed --busy     20 steps and 10 steady minutes, other programs keep each core busy: half an hour
 
 Needs root, iproute2 and Mosquitto. See docs/benchmarks.md.
 """
@@ -29,8 +30,10 @@ from tiercut.errors import TiercutError
 #: Rates of 3G, LTE, Wi-Fi and a LAN: Neurosurgeon (ASPLOS 2017), DADS (INFOCOM 2019).
 UPLINKS = (1.1, 5.85, 18.88, 100.0)
 SLOWDOWNS = (1.0, 4.0)
-PARTS = ("grid", "steps", "noise")
+PARTS = ("grid", "steps", "noise", "steady")
+USUAL_PARTS, BUSY_PARTS = PARTS[:3], PARTS[1:]
 NOISE_MBPS, NOISE_S, SHORT_NOISE_S = 5.85, 300.0, 20.0
+STEADY_S, SHORT_STEADY_S = 600.0, 40.0
 #: Steps and noise are for a slow edge: with one as fast as the cloud no uplink matters.
 STEP_SLOWDOWN, STEP_FPS, STEP_IN_FLIGHT = 4.0, 10.0, 3
 
@@ -51,6 +54,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--only", choices=PARTS, action="append", help="a part; repeatable")
     parser.add_argument("--short", action="store_true", help="a few minutes")
+    parser.add_argument("--busy", action="store_true", help="a process on each core computes without end meanwhile")
     parser.add_argument("--profile", action="store_true", help="measure the models' profiles again")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as they come")
     return parser.parse_args(arguments)
@@ -58,10 +62,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 async def measure(args: argparse.Namespace, models: Sequence[Prepared], figures: Figures) -> None:
     """All parts that are wanted."""
-    parts = args.only or PARTS
+    parts = args.only or (BUSY_PARTS if args.busy else USUAL_PARTS)
     uplinks = args.uplinks or (UPLINKS[::2] if args.short else UPLINKS)
     effort = grid.SHORT if args.short else grid.Effort()
-    story = steps.SHORT if args.short else steps.Story()
+    story = steps.SHORT if args.short else steps.BUSY if args.busy else steps.Story()
     common = Setup(
         device_slowdown=args.device_slowdown,
         edge_slowdown=STEP_SLOWDOWN,
@@ -69,6 +73,7 @@ async def measure(args: argparse.Namespace, models: Sequence[Prepared], figures:
         in_flight=STEP_IN_FLIGHT,
         delay_ms=args.delay_ms,
         codecs=tuple(args.codecs),
+        busy=args.busy,
     )
     with Net(lan_mbps=args.lan, uplink_mbps=uplinks[0]) as net, net.inside("edge"):
         if "grid" in parts:
@@ -82,6 +87,9 @@ async def measure(args: argparse.Namespace, models: Sequence[Prepared], figures:
         if "noise" in parts:
             lasts_s = SHORT_NOISE_S if args.short else NOISE_S
             await noise(net, models[0], common, figures, mbps=NOISE_MBPS, lasts_s=lasts_s)
+        if "steady" in parts:
+            lasts_s = SHORT_STEADY_S if args.short else STEADY_S
+            await noise(net, models[0], common, figures, mbps=NOISE_MBPS, lasts_s=lasts_s, swing=0.0)
 
 
 async def until_terminated(args: argparse.Namespace, models: Sequence[Prepared], figures: Figures) -> bool:
@@ -128,6 +136,7 @@ def about(args: argparse.Namespace, models: Sequence[Prepared]) -> dict[str, str
         "links": f"device to edge {args.lan:g} Mbit/s, uplink as listed, tbf of {BURST_BYTES} bytes both ways, "
         f"{args.delay_ms:g} ms added to frames",
         "codecs": ", ".join(("raw", *args.codecs)),
+        **({"cores": "each kept busy by another program"} if args.busy else {}),
     }
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from bench.testbed.models import Prepared
-from bench.testbed.net import Net
 from bench.testbed.site import NODES, Setup
 from tiercut.plan import FULL, TIERS, Plan
 from tiercut.planner.objectives import LATENCY
@@ -65,10 +65,22 @@ def plan_name(plan: Plan) -> str:
     return " ".join(words)
 
 
-def true_problem(prepared: Prepared, setup: Setup, net: Net) -> Problem:
+class Rates(Protocol):
+    """What the links carry."""
+
+    @property
+    def lan_mbps(self) -> float:
+        """Device to edge."""
+
+    @property
+    def uplink_mbps(self) -> float:
+        """To the cloud."""
+
+
+def true_problem(prepared: Prepared, setup: Setup, rates: Rates) -> Problem:
     """The planning problem with what is declared, which no coordinator knows."""
     blocks = {FULL: np.array(block_seconds(prepared.profile))}
-    hops = (("d", "e", net.lan_mbps), ("e", "c", net.uplink_mbps), ("d", "c", net.uplink_mbps))
+    hops = (("d", "e", rates.lan_mbps), ("e", "c", rates.uplink_mbps), ("d", "c", rates.uplink_mbps))
     slowdowns = {"device": setup.device_slowdown, "edge": setup.edge_slowdown}
     hop_s = HOP_S + setup.delay_ms / 1e3
     nodes = {tier: Node(node, tier, blocks, slowdowns.get(tier, 1.0)) for tier, node in NODES.items()}

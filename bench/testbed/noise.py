@@ -1,4 +1,4 @@
-"""Steady noise on the uplink: does the plan stay, and when it does not, did it pay?"""
+"""Steady noise on the uplink, or a steady one: does the plan stay, and when it does not, did it pay?"""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from bench.testbed.candidates import plan_name
 from bench.testbed.log import Figures, say
 from bench.testbed.models import Prepared
 from bench.testbed.net import Net
+from bench.testbed.outcomes import account
 from bench.testbed.site import HUB, Setup, running
-from bench.testbed.steps import GRACE_S, account
+from bench.testbed.steps import GRACE_S
 from bench.testbed.watch import Planned, Seen
 
 SETTLE_S = 15.0
@@ -28,14 +29,14 @@ COMPARED = 50
 
 
 async def noise(
-    net: Net, prepared: Prepared, setup: Setup, figures: Figures, *, mbps: float, lasts_s: float, seed: int = 1
+    net: Net, prepared: Prepared, setup: Setup, figures: Figures, *, mbps: float, lasts_s: float, swing: float = SWING
 ) -> None:
-    """Let the uplink's rate wander within 20 % of a rate, and watch the plan."""
+    """Let the uplink's rate wander about a rate, by that part of it at most, and watch the plan."""
     net.set_uplink(mbps)
     with tempfile.TemporaryDirectory(prefix="tiercut-testbed-") as folder:
         async with running(net, prepared, setup, Path(folder)) as bench:
             await bench.programs.start(HUB)
-            wandering = asyncio.create_task(_wander(net, mbps, random.Random(seed)), name="noise")
+            wandering = asyncio.create_task(_wander(net, mbps, swing), name="noise")
             try:
                 await asyncio.sleep(SETTLE_S)
                 start_s = time.monotonic()
@@ -52,6 +53,8 @@ async def noise(
                 "noise",
                 {
                     "mbps": mbps,
+                    "swing": swing,
+                    "busy": setup.busy,
                     "seconds": lasts_s,
                     "settled_with": [plan_name(p.message.plan) for p in watch.plans if p.at_s < start_s],
                     "changes": [change(plan, watch.results) for plan in changes],
@@ -59,7 +62,7 @@ async def noise(
                     **account(watch.results, watch.dropped, until_s=end_s),
                 },
             )
-            say(f"noise for {lasts_s:g} s: {len(changes)} changes of plan")
+            say(f"noise of {swing:.0%} for {lasts_s:g} s: {len(changes)} changes of plan")
 
 
 def change(plan: Planned, results: Sequence[Seen]) -> dict[str, Any]:
@@ -77,7 +80,8 @@ def change(plan: Planned, results: Sequence[Seen]) -> dict[str, Any]:
     }
 
 
-async def _wander(net: Net, mbps: float, random_: random.Random) -> None:
-    while True:
-        net.set_uplink(mbps * random_.uniform(1 - SWING, 1 + SWING))
+async def _wander(net: Net, mbps: float, swing: float) -> None:
+    random_ = random.Random(1)
+    while swing:
+        net.set_uplink(mbps * random_.uniform(1 - swing, 1 + swing))
         await asyncio.sleep(random_.uniform(*HOLDS_S))

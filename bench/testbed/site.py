@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.testbed.busy import busy_cores
 from bench.testbed.models import Prepared
 from bench.testbed.net import CLOUD, EDGE_TO_DEVICE, Net, find
 from bench.testbed.watch import Watch
@@ -54,6 +55,7 @@ class Setup:
         delay_ms: Added to the frames that device and edge send on, as a token bucket has none.
         codecs: What plans may use besides raw.
         edge_emulation: Changes of the edge, by time.
+        busy: Other programs keep every core busy once the nodes are there.
     """
 
     device_slowdown: float
@@ -63,6 +65,7 @@ class Setup:
     delay_ms: float = 0.0
     codecs: tuple[str, ...] = ("int8+zstd", "jpeg")
     edge_emulation: tuple[Mapping[str, float], ...] = ()
+    busy: bool = False
 
 
 class Programs(Processes):
@@ -152,7 +155,8 @@ async def running(net: Net, prepared: Prepared, setup: Setup, folder: Path) -> A
             bench = Bench(net, prepared, setup, programs, watch, home, uplink)
             for name in ("c", "e", "d"):
                 await bench.start(name)
-            yield bench
+            with busy_cores() if setup.busy else contextlib.nullcontext():
+                yield bench
 
 
 def _programs(prepared: Prepared, setup: Setup) -> dict[str, tuple[str, ProgramSettings]]:

@@ -80,7 +80,7 @@ class Watch:
         explained: What the coordinator said of its plan, and when.
         asked: (node, epoch) → when it was asked to load a segment.
         ready: (node, epoch) → its answer, and when.
-        emulated: (node, what it emulates, when) at each change.
+        emulated: (node with its tier, what it emulates, when) at each change.
         online: Nodes that are there.
     """
 
@@ -163,10 +163,11 @@ class Watch:
     def _status(self, delivery: Delivery) -> None:
         status = decode_json(NodeStatus, delivery.payload)
         (self.online.add if status.state == "online" else self.online.discard)(status.node)
-        last = next((what for node, what, _ in reversed(self.emulated) if node == status.node), None)
+        name = f"{status.tier}/{status.node}"  # an edge's gateway is a device of the same name
+        last = next((what for node, what, _ in reversed(self.emulated) if node == name), None)
         said = status.emulated_link or ""
         if status.state == "online" and said != last:
-            self.emulated.append((status.node, said, delivery.received_s))
+            self.emulated.append((name, said, delivery.received_s))
 
     def _asked(self, delivery: Delivery) -> None:
         names = PREPARE.parse(delivery.topic) or {}
