@@ -34,7 +34,6 @@ from iot_node.drop_report import DropReport
 from iot_node.flights import Flights
 from iot_node.homecoming import Publish
 from iot_node.privacy import check_plan
-from iot_node.rate_limit import RateLimit
 from iot_node.sending import Sender
 from iot_node.sensor_frame import SensorFrame
 from iot_node.sensor_reader import SensorReader
@@ -42,6 +41,7 @@ from tiercut.bus import Message
 from tiercut.clock import Clock
 from tiercut.model.bundle import Bundle
 from tiercut.pipeline.jobs import Job
+from tiercut.pipeline.rate_limit import RateLimit
 from tiercut.plan import Plan
 from tiercut.protocol.events import DROPPED_TYPE, RESULT_TYPE, event_source
 from tiercut.protocol.nodes import StreamPlan

@@ -15,8 +15,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from iot_node.dealing import Dealer
 from iot_node.sensor_frame import Outbound, SensorFrame
+from tiercut.pipeline.dealing import Dealer
 from tiercut.pipeline.window import InFlight, InFlightWindow
 from tiercut.plan import Plan
 from tiercut.protocol.streams import PlanReport

@@ -7,9 +7,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iot_node.dealing import Dealer
 from iot_node.outcome_order import MAX_BYTES, MAX_FRAMES, OutcomeOrder
-from iot_node.rate_limit import RateLimit
+from tiercut.pipeline.dealing import Dealer
+from tiercut.pipeline.rate_limit import RateLimit
 
 shares_of_some = st.lists(st.floats(0.001, 1.0), min_size=2, max_size=8).map(
     lambda parts: [part / sum(parts) for part in parts]

@@ -22,6 +22,7 @@ class Flight:
         seq: Its number there.
         captured_s: When.
         plan: What it follows, from the moment it sets out.
+        lane: Number of that among the plans that its stream follows at once.
         cut: Cut point its tensors are alive at.
         stages: What took how long so far.
         fallback: Why a node ran more than the plan says.
@@ -35,6 +36,7 @@ class Flight:
     seq: int
     captured_s: float
     plan: Plan | None = None
+    lane: int = 0
     cut: int = 0
     stages: list[Stage] = field(default_factory=list)
     fallback: str | None = None

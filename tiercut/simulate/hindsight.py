@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
+from tiercut.coordinator.mix import Mix
 from tiercut.plan import Plan
 from tiercut.planner.objectives import Floats
 from tiercut.simulate.flights import Flight, cost_s
@@ -95,11 +96,12 @@ class Recorded(Quiet):
         """The frames of a world from now on."""
         self._world = world
 
-    def choose(self, stream: str, now_s: float) -> Plan | None:  # noqa: ARG002 - whenever
+    def choose(self, stream: str, now_s: float) -> Mix | None:  # noqa: ARG002 - whenever
         """The plan that the frame had."""
         assert self._world is not None  # noqa: S101 - `see` comes first
         frame = self._world.sensors[stream].next
-        return None if frame is None else self._plans[frame.seq]
+        plan = None if frame is None else self._plans[frame.seq]
+        return None if plan is None else Mix.of(plan)
 
 
 class Seer(Quiet):
@@ -127,7 +129,7 @@ class Seer(Quiet):
         """Look at a world from now on."""
         self._world = world
 
-    def choose(self, stream: str, now_s: float) -> Plan | None:
+    def choose(self, stream: str, now_s: float) -> Mix | None:
         """The best for the frame that is next."""
         assert self._world is not None  # noqa: S101 - `see` comes first
         frame = self._world.sensors[stream].next
@@ -142,7 +144,7 @@ class Seer(Quiet):
         self.in_the_way |= bool(walked[best].longest_s()[place] > 1 / self._scenario.fps)
         self._line.take(walked[best], place)
         self._plan = _renewed(self._plan, self._ways[best].plans[place])
-        return self._plan
+        return Mix.of(self._plan)
 
     def _own(self, walked: Walked, frame: Flight) -> Floats:
         """(K) seconds until it is done; of plans that come too late, the one that is done soonest is the best."""

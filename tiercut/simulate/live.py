@@ -13,10 +13,12 @@ from tiercut.coordinator.events import (
     ReadyHeard,
     ResultHeard,
     ResultPassed,
+    SourceHeard,
     StatusHeard,
     StreamWanted,
     Tick,
 )
+from tiercut.coordinator.mix import Mix
 from tiercut.coordinator.problem import build
 from tiercut.coordinator.site_view import SiteView, along
 from tiercut.coordinator.spans import spans
@@ -25,6 +27,7 @@ from tiercut.planner import Answer, Problem
 from tiercut.planner.edgent import edgent
 from tiercut.protocol.nodes import Progress, Ready
 from tiercut.protocol.results import Journey
+from tiercut.protocol.streams import SourceReport
 from tiercut.simulate.policies import Quiet, followable, renewed
 from tiercut.simulate.site import SimNode, Site
 from tiercut.simulate.truth import one_server, regressed
@@ -35,13 +38,19 @@ WARM_UP_S = 5.0
 
 
 class Tiercut:
-    """The coordinator itself, with nodes that load segments in ``load_s``."""
+    """The coordinator itself, with nodes that load segments in ``load_s``.
 
-    def __init__(self, site: Site, *, load_s: float) -> None:
-        self.coordinator = Coordinator("simulated")
+    Args:
+        site: What is there.
+        load_s: What a segment takes to load.
+        as_one: Plan all streams of a full site together.
+    """
+
+    def __init__(self, site: Site, *, load_s: float, as_one: bool = True) -> None:
+        self.coordinator = Coordinator("simulated", lines=site.lines, as_one=as_one)
         self._site = site
         self._load_s = load_s
-        self._plans: dict[str, Plan] = {}
+        self._mixes: dict[str, Mix] = {}
         self._loading: list[tuple[float, Ready]] = []
         self._last_tick_s = -WARM_UP_S - TICK_S
         for stream in site.streams:
@@ -84,6 +93,11 @@ class Tiercut:
         self.passes(now_s)
         self._carry_out(self.coordinator.handle(ProgressHeard((self._tiers[node], node), progress, now_s)), now_s)
 
+    def source(self, report: SourceReport, now_s: float) -> None:
+        """How many frames a sensor gives, and how many get through."""
+        self.passes(now_s)
+        self._carry_out(self.coordinator.handle(SourceHeard(report, now_s)), now_s)
+
     def passes(self, now_s: float) -> None:
         """Ticks and answers of nodes, each at its time."""
         while True:
@@ -99,9 +113,9 @@ class Tiercut:
                 self._last_tick_s = tick_s
                 self._carry_out(self.coordinator.handle(Tick(tick_s)), tick_s)
 
-    def choose(self, stream: str, now_s: float) -> Plan | None:  # noqa: ARG002 - what was published last
-        """The plan that was published last."""
-        return self._plans.get(stream)
+    def choose(self, stream: str, now_s: float) -> Mix | None:  # noqa: ARG002 - what was published last
+        """The plans that were published last."""
+        return self._mixes.get(stream)
 
     def _carry_out(self, actions: list[Action], now_s: float) -> None:
         for action in actions:
@@ -114,7 +128,7 @@ class Tiercut:
                     assert self._world is not None  # noqa: S101 - `see` comes first
                     self._world.probe(action.node, action.message.node, action.message.sizes, now_s)
                 case PublishPlan():
-                    self._plans[action.message.stream] = action.message.plan
+                    self._mixes[action.message.stream] = Mix.heard(action.message)
                 case _:
                     pass
 
@@ -148,14 +162,14 @@ class Live(Quiet):
         """A result corrects estimates."""
         self._view.result_came(result, spans(result.plan, result.exit, self._site.goal), now_s)
 
-    def choose(self, stream: str, now_s: float) -> Plan | None:  # noqa: ARG002 - of the only one
+    def choose(self, stream: str, now_s: float) -> Mix | None:  # noqa: ARG002 - of the only one
         """The best now."""
         problem = build(self._site.goal, self._view, now_s)
         if problem is not None:
             answer = self._rule(problem)
             if followable(answer):
                 self._plan = renewed(self._plan, answer)
-        return self._plan
+        return None if self._plan is None else Mix.of(self._plan)
 
 
 class Edgent(Live):

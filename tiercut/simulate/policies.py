@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
+from tiercut.coordinator.mix import Mix
 from tiercut.coordinator.problem import as_plan
 from tiercut.plan import Plan
 from tiercut.planner import Answer, solve
 from tiercut.protocol.nodes import Progress
 from tiercut.protocol.results import Journey
+from tiercut.protocol.streams import SourceReport
 from tiercut.simulate.site import Site
 from tiercut.simulate.truth import Truth
 from tiercut.simulate.world import Policy, World
@@ -36,6 +38,9 @@ class Quiet:
     def see(self, world: World) -> None:
         """Not of interest."""
 
+    def source(self, report: SourceReport, now_s: float) -> None:
+        """Not of interest."""
+
     def passes(self, now_s: float) -> None:
         """Not of interest."""
 
@@ -44,11 +49,11 @@ class Fixed(Quiet):
     """One plan forever."""
 
     def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+        self._mix = Mix.of(plan)
 
-    def choose(self, stream: str, now_s: float) -> Plan | None:  # noqa: ARG002 - always
+    def choose(self, stream: str, now_s: float) -> Mix | None:  # noqa: ARG002 - always
         """The plan."""
-        return self._plan
+        return self._mix
 
 
 class PerStream(Quiet):
@@ -75,7 +80,7 @@ class PerStream(Quiet):
         """Each hears of its own frames."""
         self._policies[result.stream].result(result, now_s)
 
-    def choose(self, stream: str, now_s: float) -> Plan | None:
+    def choose(self, stream: str, now_s: float) -> Mix | None:
         """What the stream's own would take."""
         return self._policies[stream].choose(stream, now_s)
 
@@ -89,12 +94,12 @@ class Random(Quiet):
         self._until_s = -1.0
         self._plan: Plan | None = None
 
-    def choose(self, stream: str, now_s: float) -> Plan | None:  # noqa: ARG002 - of the only one
+    def choose(self, stream: str, now_s: float) -> Mix | None:  # noqa: ARG002 - of the only one
         """The plan drawn last."""
-        if now_s >= self._until_s:
+        if self._plan is None or now_s >= self._until_s:
             self._until_s = now_s + RANDOM_EVERY_S
             self._plan = self._drawn(1 if self._plan is None else self._plan.epoch + 1)
-        return self._plan
+        return Mix.of(self._plan)
 
     def _drawn(self, epoch: int) -> Plan:
         site, draw, end = self._site, self._draw, self._site.goal.end
@@ -133,7 +138,7 @@ class Myopic(Quiet):
         """Look at a world from now on."""
         self._world = world
 
-    def choose(self, stream: str, now_s: float) -> Plan | None:  # noqa: ARG002 - of the only one
+    def choose(self, stream: str, now_s: float) -> Mix | None:  # noqa: ARG002 - of the only one
         """The best for this frame."""
         world = self._world
         assert world is not None  # noqa: S101 - `see` comes first
@@ -141,7 +146,7 @@ class Myopic(Quiet):
         backlogs = {ends: link.backlog_s(now_s) for ends, link in world.links.items()}
         answer = solve(self._truth.now(now_s, queues, backlogs))
         self._plan = renewed(self._plan, answer)
-        return self._plan
+        return Mix.of(self._plan)
 
 
 def followable(answer: Answer) -> bool:

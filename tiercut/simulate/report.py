@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tiercut.simulate.bound import bound_plan
 from tiercut.simulate.flights import RESULT, Flight, cost_s
 from tiercut.simulate.run import Replay
 from tiercut.simulate.scenario import Scenario
@@ -84,21 +85,28 @@ def table(replays: Sequence[Replay], scenario: Scenario) -> Iterable[str]:
     """The figures as lines for a terminal of 80 columns."""
     yield f"{scenario.name}: {scenario.about}"
     fps = sum(stream.fps for stream in scenario.site.streams)
-    of = "" if len(scenario.site.streams) == 1 else f" of {len(scenario.site.streams)} streams"
+    several = len(scenario.site.streams) > 1
+    of = f" of {len(scenario.site.streams)} streams" if several else ""
     yield f"{scenario.duration_s:g} s, {fps:g} frames/s{of}, seed {scenario.seed}; virtual time"
     yield ""
     figures = summaries(replays, scenario)
     known = any(row["accuracy"] is not None for row in figures)
-    head = f"{'policy':<13}{'mean ms':>9}{'p95 ms':>9}{'results':>9}{'cost ms':>9}{'x oracle':>10}{'changes':>9}"
+    beside = "results/s" if several else "x oracle"
+    head = f"{'policy':<13}{'mean ms':>9}{'p95 ms':>9}{'results':>9}{'cost ms':>9}{beside:>10}{'changes':>9}"
     yield head + (f"{'accuracy':>10}" if known else "")
     for row in figures:
-        share = 100 * row["outcomes"].get(RESULT, 0) / max(1, row["frames"])
+        results = row["outcomes"].get(RESULT, 0)
+        share = 100 * results / max(1, row["frames"])
+        figure = _shown(results / scenario.duration_s, 1) if several else _shown(row["times_oracle"], 2)
         yield (
             f"{row['policy']:<13}{_shown(row['mean_ms']):>9}{_shown(row['p95_ms']):>9}{share:>8.1f}%"
-            f"{_shown(row['cost_ms']):>9}{_shown(row['times_oracle'], 2):>10}{row['changes']:>9}"
+            f"{_shown(row['cost_ms']):>9}{figure:>10}{row['changes']:>9}"
             + (f"{_shown(row['accuracy'], 3):>10}" if known else "")
         )
     yield ""
+    if several:
+        bound = bound_plan(scenario).frames_per_second
+        yield f"bound: no plans for the traces' means give more than {bound:.1f} results/s of all streams"
     yield f"cost: mean over all frames; one without a result counts as the timeout, {scenario.timeout_s:g} s"
 
 

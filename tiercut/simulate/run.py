@@ -79,13 +79,24 @@ def simulate(scenario: Scenario, policies: Iterable[str] | None = None) -> list[
 
 def policy_of(name: str, scenario: Scenario) -> Policy | None:
     """A policy of the table for all streams of a scenario; ``None`` where it has no plan for one of them."""
-    if len(scenario.site.streams) == 1 or name in TOGETHER:
+    if len(scenario.site.streams) == 1:
+        return None if name in FOR_SEVERAL else POLICIES[name](scenario)
+    if name in TOGETHER:
         return POLICIES[name](scenario)
     if name in FOR_ONE:
         return None
-    each = {stream.goal.name: POLICIES[name](scenario.alone(stream)) for stream in scenario.site.streams}
+    edges = [node.id for node in scenario.site.of_tier("edge")] if name in IN_TURN else []
+    each = {
+        stream.goal.name: POLICIES[name](scenario.alone(stream, without=_others(edges, index)))
+        for index, stream in enumerate(scenario.site.streams)
+    }
     found = {stream: policy for stream, policy in each.items() if policy is not None}
     return PerStream(found) if len(found) == len(each) else None
+
+
+def _others(edges: Sequence[str], turn: int) -> set[str]:
+    """All edges but the one whose turn it is."""
+    return set(edges) - {edges[turn % len(edges)]} if edges else set()
 
 
 def _bad(name: str, expected: str) -> SettingsError:
@@ -122,10 +133,15 @@ POLICIES: Mapping[str, Callable[[Scenario], Policy | None]] = {
     "edgent": lambda scenario: Edgent(scenario.site),
     "random": lambda scenario: Random(scenario.site, seed=scenario.seed),
     "tiercut": lambda scenario: Tiercut(scenario.site, load_s=scenario.load_s),
+    "one-by-one": lambda scenario: Tiercut(scenario.site, load_s=scenario.load_s, as_one=False),
     "myopic": lambda scenario: Myopic(Truth(scenario)),
     "oracle": lambda scenario: clairvoyant(scenario, _usual(scenario)),
 }
 #: Policies that plan all streams of a site; the others plan each as if it were alone.
-TOGETHER = {"tiercut"}
+TOGETHER = {"tiercut", "one-by-one"}
+#: Policies that give the streams' frames to the edges in turn.
+IN_TURN = {"edge-only"}
+#: Policies that are another one where there is a single stream.
+FOR_SEVERAL = {"one-by-one"}
 #: Policies that know the future of one stream, not what others then do.
 FOR_ONE = {"best-fixed", "oracle"}

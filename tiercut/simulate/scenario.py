@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta
 
+from tiercut.coordinator.site.lines import Line
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.fields import Name
-from tiercut.plan import Tier
+from tiercut.plan import Tier, node_id
 from tiercut.planner.objectives import OBJECTIVES
 from tiercut.planner.problem import Amount, Count, Positive, Share, Text
 from tiercut.simulate.lines import FORMAT as LINE_FORMAT
@@ -123,9 +124,9 @@ class Scenario:
         """Frames that may be in flight, of the same."""
         return self.site.streams[0].in_flight
 
-    def alone(self, stream: SimStream) -> Scenario:
-        """The scenario as if a stream were the only one of its site."""
-        others = {node.id for node in self.site.of_tier("device")} - {stream.goal.device}
+    def alone(self, stream: SimStream, *, without: Iterable[str] = ()) -> Scenario:
+        """The scenario as if a stream were the only one of its site, and some nodes were not there."""
+        others = {node.id for node in self.site.of_tier("device")} - {stream.goal.device} | set(without)
         nodes = tuple(node for node in self.site.nodes if node.id not in others)
         links = {ends: traces for ends, traces in self.links.items() if others.isdisjoint(ends)}
         return replace(self, site=Site(nodes, (stream,), self.site.direct), links=links)
@@ -212,7 +213,14 @@ def _site(form: ScenarioForm, parts: Parts) -> Site:
     if ends != needed:  # the coordinator takes it that all of a tier are reached, or none
         READER.refuse("links", "one for every hop, those from device to cloud all or none", sorted(ends ^ needed))
     streams = tuple(_streams(form, parts, devices))
-    return Site(tuple(with_exits(nodes, form.exits)), streams, direct)
+    return Site(tuple(with_exits(nodes, form.exits)), streams, direct, tuple(_lines(parts)))
+
+
+def _lines(parts: Parts) -> Iterable[Line]:
+    """The lines as a hub's settings would have them: which links share one, not what it carries."""
+    ids = {node.id: node_id(node.tier, node.id) for node in parts.nodes}
+    for name in dict.fromkeys(link.line for link in parts.links if link.line is not None):
+        yield Line(name, tuple((ids[link.start], ids[link.end]) for link in parts.links if link.line == name))
 
 
 def _streams(form: ScenarioForm, parts: Parts, devices: list[str]) -> Iterable[SimStream]:

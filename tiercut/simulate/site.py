@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from tiercut import __version__
+from tiercut.coordinator.site.lines import Line
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.model.cuts import CutPoint, TensorSpec
 from tiercut.plan import Tier
@@ -56,11 +57,13 @@ class Site:
         nodes: Devices, edges and clouds.
         streams: At least one, each of one of the devices.
         direct: Devices reach cloud nodes without an edge between.
+        lines: Lines that several links share.
     """
 
     nodes: tuple[SimNode, ...]
     streams: tuple[SimStream, ...]
     direct: bool
+    lines: tuple[Line, ...] = ()
 
     @property
     def goal(self) -> StreamGoal:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from tiercut.pipeline import decide
 from tiercut.pipeline.decide import Forward, FrameState, Run
+from tiercut.pipeline.queues import Queue, StreamQueues
 from tiercut.profiling.profile import CodecPoint, Profile
 from tiercut.protocol.frames import StageKind
 from tiercut.protocol.nodes import Running
@@ -45,8 +46,8 @@ class SimStation:
         self._scenario = scenario
         self._codecs = codecs
         self._goals = {stream.goal.name: stream.goal for stream in scenario.site.streams}
-        #: the frame of each stream that waits, and since when: the newest wins, in the place of the one before
-        self._waiting: dict[str, tuple[Flight, float]] = {}
+        #: the frames that wait, and since when: of each plan of a stream the newest, in the place of the one before
+        self._waiting: StreamQueues[tuple[Flight, float]] = StreamQueues(lambda item: item[0].seq)
         self._working = False
         #: first and last cut of what it runs, and since when
         self._segment: tuple[int, int, float] | None = None
@@ -66,16 +67,17 @@ class SimStation:
     def put(self, flight: Flight) -> None:
         """A frame arrives; it takes the place of one that waits."""
         flight.where = self.node.id
-        replaced = self._waiting.get(flight.stream)
-        self._waiting[flight.stream] = flight, self._world.now_s
-        if replaced is not None:
-            self._world.ended(replaced[0], "newer_frame")
+        queue = Queue(flight.stream, flight.lane)
+        for replaced, _ in self._waiting.put(queue, (flight, self._world.now_s), "latest"):
+            self._world.ended(replaced, "newer_frame")
         self._take()
 
     def _take(self) -> None:
-        if self._working or not self._waiting:
+        taken = None if self._working else self._waiting.take()
+        if taken is None:
             return
-        flight, since_s = self._waiting.pop(next(iter(self._waiting)))
+        queue, (flight, since_s) = taken
+        self._waiting.done(queue)  # one thread: nothing is taken before this is done
         self._working = True
         flight.stage(self.node.id, "queue", self._world.now_s - since_s)
         point = self._point(flight, before=True)

@@ -12,10 +12,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from tiercut.coordinator.mix import Mix
 from tiercut.coordinator.stream_goal import StreamGoal
-from tiercut.plan import Plan
 from tiercut.protocol.nodes import Progress, Transfer
 from tiercut.protocol.results import Journey
+from tiercut.protocol.streams import SourceReport
 from tiercut.simulate.flights import RESULT, Flight, journey
 from tiercut.simulate.scenario import LinkTraces, Scenario
 from tiercut.simulate.sensors import Sensor
@@ -28,6 +29,8 @@ TICK_S = 0.25
 LATE_S = 0.15
 #: How often nodes publish their status, as the real ones by default.
 STATUS_S = 5.0
+#: The same of reports on sensors.
+REPORT_S = 1.0
 #: What becomes of a frame whose result comes after its deadline: it is of no use, whoever chose its plan.
 LATE = "past_deadline"
 
@@ -53,8 +56,11 @@ class Policy(Protocol):
     def passes(self, now_s: float) -> None:
         """Time passes; called every `TICK_S` and before each `choose`."""
 
-    def choose(self, stream: str, now_s: float) -> Plan | None:
-        """The plan of a stream's frame that sets out now; ``None`` to let it wait."""
+    def source(self, report: SourceReport, now_s: float) -> None:
+        """A device says how a sensor does."""
+
+    def choose(self, stream: str, now_s: float) -> Mix | None:
+        """The plans of a stream's frames that set out now; ``None`` to let them wait."""
 
 
 class World:
@@ -92,6 +98,8 @@ class World:
             self.at(tick * TICK_S, self._tick)
         for count in range(math.ceil(scenario.duration_s / STATUS_S)):
             self.at(count * STATUS_S, self._status)
+        for count in range(math.ceil(scenario.duration_s / REPORT_S)):
+            self.at(count * REPORT_S, self._reports)
         for time_s in sorted({time for spans in self._unreachable.values() for span in spans for time in span}):
             if time_s < scenario.duration_s:
                 self.at(time_s, self._presence)
@@ -100,8 +108,8 @@ class World:
             act()
         return [flight for sensor in self.sensors.values() for flight in sensor.flights]
 
-    def plan_of(self, stream: str) -> Plan | None:
-        """The plan of a frame that sets out now; ``None`` to let it wait."""
+    def mix_of(self, stream: str) -> Mix | None:
+        """The plans that a stream follows now; ``None`` to let its frames wait."""
         self._policy.passes(self.now_s)
         return self._policy.choose(stream, self.now_s)
 
@@ -214,6 +222,11 @@ class World:
         for name, station in self.stations.items():
             if station.idle:
                 self._policy.pace(name, self.scenario.slowdowns[name].at(self.now_s), self.now_s)
+
+    def _reports(self) -> None:
+        """What devices say of their sensors."""
+        for sensor in self.sensors.values():
+            self._policy.source(sensor.report(), self.now_s)
 
     def _presence(self) -> None:
         """A node is there while any link to it is."""
