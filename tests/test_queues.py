@@ -1,5 +1,7 @@
 """Waiting frames: order within a stream, turns between streams."""
 
+import math
+
 from tiercut.pipeline.queues import Queue, StreamQueues
 
 S, A, B, BUSY, QUIET = (Queue(name) for name in ("s", "a", "b", "busy", "quiet"))
@@ -116,3 +118,44 @@ def test_frame_put_back_gives_way_to_its_newer_copy() -> None:
     queues.put(S, (1, "again"), "every")
     assert queues.put_back(S, [(0, "first"), (1, "first")]) == [(1, "first")]
     assert queues.drain() == [(0, "first"), (1, "again")]
+
+
+def due_queues() -> StreamQueues[tuple[int, float]]:
+    """Frames with a number, and when work on them must begin."""
+    return StreamQueues(lambda item: item[0], lambda item: item[1])
+
+
+def test_frame_that_is_due_first_goes_first() -> None:
+    queues = due_queues()
+    queues.put(A, (0, 9.0), "latest")
+    queues.put(B, (0, 7.0), "latest")
+    queues.put(Queue("mixed", 0), (0, math.inf), "latest")
+    queues.put(Queue("mixed", 1), (1, 8.0), "latest")
+    order = [ready[0] for _ in range(4) if (ready := queues.take()) is not None]
+    assert order == [B, Queue("mixed", 1), A, Queue("mixed", 0)]
+    assert queues.take() is None
+
+
+def test_frames_of_one_queue_stay_in_order_whichever_is_due() -> None:
+    queues = due_queues()
+    queues.put(A, (0, 9.0), "every")
+    queues.put(A, (1, 1.0), "every")
+    ready = queues.take()
+    assert ready == (A, (0, 9.0))
+    assert queues.take() is None  # its next one is not handed out before this is done
+
+
+def test_stream_without_a_deadline_is_passed_over_by_each_other_once() -> None:
+    queues = due_queues()
+    busy = [Queue(f"camera {index}") for index in range(3)]
+    queues.put(QUIET, (0, math.inf), "every")
+    for index, queue in enumerate(busy):
+        queues.put(queue, (0, float(index)), "latest")
+    order = []
+    for number in range(1, 8):
+        ready = queues.take()
+        assert ready is not None
+        order.append(ready[0])
+        queues.done(ready[0])
+        queues.put(ready[0], (number, 10.0 + number), "latest")
+    assert QUIET in order[: len(busy) + 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -48,6 +49,11 @@ class FakeProcessor:
     may: threading.Event = field(default_factory=threading.Event)
     seconds: float = 1.0
     threads: list[str] = field(default_factory=list)
+
+    @staticmethod
+    def due_s(_: object) -> float:
+        """No frame has a deadline."""
+        return math.inf
 
     def process(self, job: Job) -> Processed:
         self.may.wait()

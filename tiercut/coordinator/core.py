@@ -45,6 +45,7 @@ from tiercut.coordinator.sharing import beside_others, held, taken
 from tiercut.coordinator.shortage import shortage
 from tiercut.coordinator.site.lines import Line
 from tiercut.coordinator.site.listening import Listening
+from tiercut.coordinator.site.problem import SPARE_TIME
 from tiercut.coordinator.site_view import NodeKey, SiteView
 from tiercut.coordinator.spans import spans
 from tiercut.coordinator.standing import Judged
@@ -69,8 +70,6 @@ LIVELY_S = 3.0
 CALM_S, IDLE_S = 1.0, 5.0
 #: What may change a plan only where its handler says so, because it is heard all the time.
 _USUAL = (Tick, ResultHeard, ResultPassed, ProgressHeard, StatusHeard, SourceHeard, UplinkHeard)
-#: Part of a deadline that a full site's plans keep free at most.
-MOST_MARGIN = 0.4
 #: Streams evaluated in one tick, those that have waited longest first: a few milliseconds each.
 PER_TICK = 16
 
@@ -315,7 +314,7 @@ class Coordinator:
         deadline_s = stream.goal.deadline_s or 0.0
         margin_s = stream.punctuality.margin_s(deadline_s)
         if self._whole.active:
-            margin_s = min(margin_s, MOST_MARGIN * deadline_s)
+            margin_s = min(margin_s, SPARE_TIME * deadline_s)
         return build(stream.goal, self.view, now_s, margin_s=margin_s, plans=stream.plans())
 
     def _shared_problem(self, stream: PlannedStream, now_s: float) -> Problem | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -46,6 +47,7 @@ class Job:
         looked_up: The node has looked for an answer to a frame like it.
         known: What the model made of such a frame.
         age_s: Seconds since capture when it was dropped; ``None`` while unknown.
+        due_s: When work on it must begin here for it to make its deadline, on this node's clock; infinity without one.
     """
 
     work: Work
@@ -63,6 +65,7 @@ class Job:
     looked_up: bool = False
     known: Reading | None = None
     age_s: float | None = None
+    due_s: float = math.inf
 
     def __post_init__(self) -> None:
         self.cut = self.tried = self.work.cut

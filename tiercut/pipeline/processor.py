@@ -6,6 +6,7 @@ Pure but for the models it runs: a frame goes in as a `Job`, and comes out as `P
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -202,6 +203,17 @@ class Processor:
             known=known,
             overtakes=in_order and self.answers is not None and self.answers.overtakes(work, self._clock.monotonic_s()),
         )
+
+    def due_s(self, work: Work) -> float:
+        """When work on a frame that has come must begin for it to make its deadline; infinity where it need not."""
+        deadline = work.plan.deadline
+        takes_part = self._tier == "device" or any(to == self._tier for _, to in work.plan.hops)
+        if work.deadline_s is None or not takes_part or (deadline is not None and not deadline.drop):
+            return math.inf
+        age_s = self._age_s(work)
+        if age_s is None:
+            return math.inf
+        return self._clock.monotonic_s() - age_s + work.deadline_s - work.plan.rest_s(self._tier)
 
     def _age_s(self, work: Work) -> float | None:
         now_s = self._clock.monotonic_s()

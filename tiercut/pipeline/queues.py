@@ -1,10 +1,15 @@
 """Frames that wait at a node: a queue for each stream, so that order is kept and streams take turns.
 
 A stream whose frames follow several plans has a queue for each of these, and takes one turn for all of them.
+
+Frames that must be done by some time go before others, the earliest first (Liu and Layland, Journal of the ACM 1973):
+a frame that has come far with little time left goes before one that was captured just now. Nobody starves: the stream
+that has waited longest for its turn is passed over at most once for each stream that waits.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -31,18 +36,22 @@ class StreamQueues(Generic[Item]):
 
     A queue is *busy* from `take` until `done`: its next frame is not handed out before, which keeps a stream in order
     whatever number of threads works on the node's queues. Streams with a ready queue take turns, and so do the ready
-    queues of each. A frame waits in its queue once, however often it comes: the copy that came last is kept, as only
+    queues of each, but for frames that are due. A frame waits in its queue once, however often it comes: the copy that came last is kept, as only
     that can still be acknowledged after a reconnect.
 
     Args:
         key: What names a frame in its stream, and orders frames that are put back.
+        due_s: By when work on a frame must begin, on any one clock; infinity for one that has time.
     """
 
-    def __init__(self, key: Callable[[Item], Any]) -> None:
+    def __init__(self, key: Callable[[Item], Any], due_s: Callable[[Item], float] = lambda _: math.inf) -> None:
         self._key = key
+        self._due_s = due_s
         #: stream → its queues → waiting frames; what is empty is removed, so the frames bound the number of queues
         self._waiting: OrderedDict[str, OrderedDict[Queue, deque[Item]]] = OrderedDict()
         self._busy: set[Queue] = set()
+        #: how often the stream whose turn it is was passed over
+        self._passed_over = 0
 
     def __len__(self) -> int:
         return sum(len(items) for queues in self._waiting.values() for items in queues.values())
@@ -79,24 +88,39 @@ class StreamQueues(Generic[Item]):
         return [item for item in items if self._key(item) in known]
 
     def take(self) -> tuple[Queue, Item] | None:
-        """The next frame of the stream that has waited longest for its turn; ``None`` when no queue is ready."""
-        for stream, queues in self._waiting.items():
-            queue = next((each for each in queues if each not in self._busy), None)
-            if queue is None:
-                continue
-            items = queues[queue]
-            item = items.popleft()
-            if items:
-                queues.move_to_end(queue)
-            else:
-                del queues[queue]
-            if queues:
-                self._waiting.move_to_end(stream)
-            else:
-                del self._waiting[stream]
-            self._busy.add(queue)
-            return queue, item
-        return None
+        """The frame that is due first, else of the stream that has waited longest; ``None`` when no queue is ready."""
+        found, front = None, None
+        for queues in self._waiting.values():
+            for queue, items in queues.items():
+                if queue in self._busy:
+                    continue
+                front = front or queue.stream
+                due_s = self._due_s(items[0])
+                if found is None or due_s < found[0]:
+                    found = due_s, queue
+            if front is not None and self._passed_over >= len(self._waiting):
+                break  # its turn has come
+        if found is None:
+            return None
+        queue = found[1]
+        self._passed_over = 0 if queue.stream == front else self._passed_over + 1
+        return queue, self._take(queue)
+
+    def _take(self, queue: Queue) -> Item:
+        """Take the first frame out of a queue, which goes behind the others, as its stream does."""
+        queues = self._waiting[queue.stream]
+        items = queues[queue]
+        item = items.popleft()
+        if items:
+            queues.move_to_end(queue)
+        else:
+            del queues[queue]
+        if queues:
+            self._waiting.move_to_end(queue.stream)
+        else:
+            del self._waiting[queue.stream]
+        self._busy.add(queue)
+        return item
 
     def done(self, queue: Queue) -> None:
         """The frame that `take` gave out is finished; the queue may give out its next one."""

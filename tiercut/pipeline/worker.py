@@ -60,7 +60,7 @@ class Worker:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="segment")
         self._short = ShortWork(outlet.reachable)
-        self._queues: StreamQueues[Job] = StreamQueues(_name)
+        self._queues: StreamQueues[Job] = StreamQueues(_name, lambda job: job.due_s)
         #: frames that are worked on, or whose turn on the loop is next
         self._running = 0
         #: queue → frames on their way out, in order
@@ -106,6 +106,7 @@ class Worker:
         if self._running < self._threads and self._queues.claim(queue):
             self._begin(queue, job)
             return
+        job.due_s = self._processor.due_s(work)
         for late in self._queues.put(queue, job, work.delivery):
             if _name(late) == _name(job):
                 self._duplicate(late)

@@ -47,7 +47,9 @@ class SimStation:
         self._codecs = codecs
         self._goals = {stream.goal.name: stream.goal for stream in scenario.site.streams}
         #: the frames that wait, and since when: of each plan of a stream the newest, in the place of the one before
-        self._waiting: StreamQueues[tuple[Flight, float]] = StreamQueues(lambda item: item[0].seq)
+        self._waiting: StreamQueues[tuple[Flight, float]] = StreamQueues(
+            lambda item: item[0].seq, lambda item: self._due_s(item[0])
+        )
         self._working = False
         #: first and last cut of what it runs, and since when
         self._segment: tuple[int, int, float] | None = None
@@ -107,6 +109,14 @@ class SimStation:
         else:
             self._world.ended(flight, action.reason if isinstance(action, decide.Drop) else RESULT)
             self._done()
+
+    def _due_s(self, flight: Flight) -> float:
+        """When work on a frame must begin for it to make its deadline."""
+        deadline_s = self._goals[flight.stream].deadline_s
+        assert flight.plan is not None  # noqa: S101 - it has set out
+        if deadline_s is None or (flight.plan.deadline is not None and not flight.plan.deadline.drop):
+            return math.inf
+        return flight.captured_s + deadline_s - flight.plan.rest_s(self.node.tier)
 
     def _forward(self, flight: Flight, to: str, size: int) -> None:
         self._world.send(flight, self.node.id, to, size)

@@ -20,11 +20,12 @@ from tiercut.coordinator.site.gain import gain_of, measured, much_worse, shares_
 from tiercut.coordinator.site.lines import LineEstimators
 from tiercut.coordinator.site.mixes import changes, followed, impossible, is_served, is_short
 from tiercut.coordinator.site.patience import Gain, Patience
-from tiercut.coordinator.site.problem import LEVELS, Member, loads, overloaded, site_problem
+from tiercut.coordinator.site.problem import LEVELS, Member, loads, overloaded, site_problem, with_spare_time
 from tiercut.coordinator.site_view import SiteView
 from tiercut.coordinator.standing import alike, near
 from tiercut.coordinator.stream import PlannedStream
 from tiercut.plan import node_id
+from tiercut.planner import Choice
 from tiercut.planner.objectives import THROUGHPUT
 from tiercut.planner.site import SitePlan, SiteProblem, StreamShare
 from tiercut.planner.site.solve import plan_site, plan_site_with
@@ -82,6 +83,8 @@ class SitePlanning:
         #: streams follow plans that were found for all of them together
         self._followed = False
         self._patience = Patience()
+        #: plans keep more of deadlines free than they must, which costs no frames, and when that was looked at last
+        self._spares, self._compared_s = True, -math.inf
 
     @property
     def active(self) -> bool:
@@ -138,11 +141,8 @@ class SitePlanning:
         if self.answered is not None and not step and self._stands(problem, now_s):
             return {}
         known = {member.stream.goal.name: followed(member) for member in members}
-        for level in LEVELS:
-            problem = replace(problem, filled=level)
-            best = plan_site(problem, known=known)
-            if not any(map(is_short, best.shares.values())):
-                break
+        level, best = self._best(problem, members, known, now_s)
+        problem = replace(problem, filled=level)
         present = plan_site_with(problem, known)
         self.answered = Answered(tuple(members), problem, best, now_s)
         if self._lasts(_has_room(best), now_s, self._room_s):
@@ -168,6 +168,26 @@ class SitePlanning:
         if found:
             self._patience.shares_changed(now_s)
         return found
+
+    def _best(
+        self, problem: SiteProblem, members: Sequence[Member], known: Mapping[str, tuple[Choice, ...]], now_s: float
+    ) -> tuple[float, SitePlan]:
+        """The best plan of all: as little filled as gives all streams what they ask for, else as much as is allowed.
+
+        Frames of a full site wait for each other, so plans keep more of deadlines free than what measured frames ask
+        for, unless that costs frames.
+        """
+        spared, most = with_spare_time(problem, members), LEVELS[-1]
+        for level in LEVELS:
+            best = plan_site(replace(spared, filled=level), known=known)
+            if not any(map(is_short, best.shares.values())):
+                return level, best
+        if not self._spares or now_s - self._compared_s >= STANDS_S:
+            self._compared_s = now_s
+            tight = plan_site(replace(problem, filled=most), known=known)
+            self._spares = gain_of(members, best, tight) is None
+            best = best if self._spares else tight
+        return most, best
 
     def leave(self, now_s: float) -> None:
         """Streams are planned one by one from now on."""

@@ -27,6 +27,8 @@ from tiercut.planner.site import SharedLine, SiteProblem, SiteStream
 LEVELS = (0.8, 0.95)
 #: Streams that are planned as one are given other rates at once where those they have take more of something than this.
 OVERLOADED = 0.99
+#: Part of a deadline that a full site's plans keep free where that costs no frames: frames wait for each other.
+SPARE_TIME = 0.4
 #: A resource is in use all the time from this part of it on: frames that wait for each other leave gaps.
 BUSY = 0.65
 #: Room for a sensor without a rate: at least so much, and so many times what it gives.
@@ -104,6 +106,20 @@ def site_problem(members: Sequence[Member], view: SiteView, now_s: float, *, tak
         taken=tuple(sorted(taken.items())),
         filled=LEVELS[-1],
     )
+
+
+def with_spare_time(problem: SiteProblem, members: Sequence[Member]) -> SiteProblem:
+    """The same site with more of its streams' deadlines kept free."""
+    goals = {member.stream.goal.name: member.stream.goal for member in members}
+
+    def spared(stream: SiteStream) -> SiteStream:
+        deadline_s, kept_s = goals[stream.name].deadline_s, stream.problem.deadline_seconds
+        if deadline_s is None or kept_s is None:
+            return stream
+        least_s = min(kept_s, (1 - SPARE_TIME) * deadline_s)
+        return replace(stream, problem=replace(stream.problem, deadline_seconds=least_s))
+
+    return replace(problem, streams=tuple(map(spared, problem.streams)))
 
 
 def _alone(
