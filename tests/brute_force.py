@@ -117,7 +117,8 @@ def price(
         if b > a:
             if variant["name"] not in node.get("block_seconds", {}):
                 return None
-            busy = sum(node["block_seconds"][variant["name"]][a:b]) * node.get("slowdown", 1)
+            blocks = {**node["block_seconds"], **node.get("batch_block_seconds", {})}[variant["name"]]
+            busy = sum(blocks[a:b]) * node.get("slowdown", 1)
             seconds.append(busy + node.get("queue_seconds", 0))
             joules += seconds[-1] * node.get("power_watts", 0) if node is device else 0.0
         if hop + 1 < len(stops):
@@ -151,7 +152,7 @@ def price(
 
 def fits(variant: dict[str, Any], node: dict[str, Any], start: int, end: int) -> bool:
     """Whether a node has memory for a segment, of form 2."""
-    if start == end or node.get("memory_mb") is None:
+    if start == end or node.get("memory_mb") is None or [variant["name"], start, end] in node.get("loaded", []):
         return True
     nothing = [0] * end
     weights, peak = (variant.get(name, nothing)[start:end] for name in ("block_weights_mb", "block_peak_mb"))

@@ -60,6 +60,19 @@ def with_memory(seed: int, *, ties: bool, blocks: int = 5) -> dict[str, Any]:
     return {**problem, "format": "tiercut-plan-problem/2"}
 
 
+def with_loaded(seed: int, *, ties: bool, blocks: int = 5, segments: int = 6) -> dict[str, Any]:
+    """The same where nodes have hardly any memory but for segments that they have loaded already."""
+    problem = with_memory(seed, ties=ties, blocks=blocks)
+    draw = random.Random(seed + 2)  # noqa: S311 - numbers for a test
+    for entry in problem["nodes"]:
+        entry["memory_mb"] = draw.choice((1, 1, 2))
+        entry["loaded"] = []
+        for _ in range(segments):
+            variant = draw.choice(problem["model"]["variants"])
+            entry["loaded"].append([variant["name"], *sorted(draw.sample(range(len(variant["cut_bytes"])), 2))])
+    return problem
+
+
 def node(
     draw: random.Random, value: Callable[[], float], tier: str, index: int, blocks: dict[str, int]
 ) -> dict[str, Any]:

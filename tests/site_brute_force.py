@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from tests.brute_force import RAW, Plan, every_plan, within_constraints
 from tests.plan_problems import random_problem
 from tiercut.planner.document import read_problem
+from tiercut.planner.problem import Node, Problem
 from tiercut.planner.site import SharedLine, SiteProblem, SiteStream
 
 
@@ -41,7 +42,7 @@ class Site:
         streams = [
             SiteStream(
                 name=stream.name,
-                problem=read_problem(stream.problem),
+                problem=read(stream.problem),
                 frames_per_second=stream.frames_per_second,
                 weight=stream.weight,
             )
@@ -50,6 +51,20 @@ class Site:
         return SiteProblem(
             streams=tuple(streams), lines=tuple(self.lines), taken=tuple(self.taken.items()), filled=self.filled
         )
+
+
+def read(problem: dict[str, Any]) -> Problem:
+    """A problem, with batches as a site's form has them: that of one stream has none."""
+    given = {node["id"]: node for node in problem["nodes"]}
+    plain = [{name: value for name, value in node.items() if not name.startswith("batch")} for node in problem["nodes"]]
+
+    def seen(node: Node) -> Node:
+        together = given[node.id].get("batch_block_seconds", {})
+        seconds = {name: np.array(blocks) for name, blocks in together.items()}
+        batch = dict.fromkeys(seconds, given[node.id].get("batch", 1))
+        return replace(node, block_seconds={**node.block_seconds, **seconds}, batch=batch)
+
+    return read_problem({**problem, "nodes": plain}).with_nodes(seen)
 
 
 def busy_seconds(problem: dict[str, Any], plan: Plan, lines: list[SharedLine]) -> dict[str, float]:
@@ -65,7 +80,7 @@ def busy_seconds(problem: dict[str, Any], plan: Plan, lines: list[SharedLine]) -
     start = 0
     for hop, (name, cut) in enumerate(zip(stops, ends, strict=True)):
         if cut > start:
-            busy[name] += nodes[name].get("slowdown", 1) * sum(nodes[name]["block_seconds"][plan["variant"]][start:cut])
+            busy[name] += nodes[name].get("slowdown", 1) * a_frame_takes(nodes[name], plan["variant"], start, cut)
         start = cut
         if hop + 1 == len(stops):
             continue
@@ -78,6 +93,14 @@ def busy_seconds(problem: dict[str, Any], plan: Plan, lines: list[SharedLine]) -
             if (name, to) in line.links:
                 busy[line.name] += bits / (line.mbps * 1e6) if line.mbps else math.inf
     return busy
+
+
+def a_frame_takes(node: dict[str, Any], variant: str, start: int, end: int) -> float:
+    """Seconds of a segment, or a frame's part of a batch."""
+    together = node.get("batch_block_seconds", {})
+    if variant in together:
+        return float(sum(together[variant][start:end]) / node["batch"])
+    return float(sum(node["block_seconds"][variant][start:end]))
 
 
 @dataclass

@@ -38,7 +38,7 @@ from tiercut.model.memory import BlockMemory, graph_bytes
 from tiercut.model.preprocess import FrameSpec
 from tiercut.node.settings import NodeSettings
 from tiercut.plan import Tier
-from tiercut.planner import Problem
+from tiercut.planner import Choice, Problem, evaluate
 from tiercut.profiling.memory import measure_memory, pieces_of
 from tiercut.profiling.profile import Span
 from tiercut.profiling.store import from_document, to_document
@@ -261,15 +261,38 @@ def test_memory_that_is_too_small_in_reality_is_a_warning() -> None:
     assert "memory" not in warnings
 
 
-def test_segments_of_another_model_take_memory() -> None:
-    held = {"full": BlockMemory(weights_mb=(10.0,) * 4, peak_mb=(5.0,) * 4)}
+def test_segments_of_other_streams_take_memory_each_once() -> None:
+    problem = in_memory_problem({"full": BlockMemory(weights_mb=(10.0,) * 4, peak_mb=(5.0,) * 4)})
     one, other = goal("one"), goal("other")
-    problem = in_memory_problem(held)
-    first, second, same = PlannedStream(one), PlannedStream(replace(other, model="cd" * 32)), PlannedStream(other)
-    for each in (second, same):
-        each.held = {("edge/e", Span(0, 2)): 25.0}
-    assert [node.memory_taken_mb for node in beside_others(first, problem, [second, same], 0.0).edges] == [25.0, 0.0]
-    assert [node.memory_taken_mb for node in beside_others(first, problem, [same], 0.0).edges] == [0.0, 0.0]
+    first, foreign = PlannedStream(one), PlannedStream(replace(other, model="cd" * 32))
+    same, again = PlannedStream(other), PlannedStream(replace(other, name="again"))
+    for each in (foreign, same, again):
+        each.held = {("edge/e", Span(0, 2)): 15.0}
+    for others, taken_mb, loaded in (
+        ([foreign], 15.0, frozenset()),
+        ([same, again], 15.0, {("full", 0, 2)}),
+        ([foreign, same], 30.0, {("full", 0, 2)}),
+    ):
+        edge, spare = beside_others(first, problem, others, 0.0).edges
+        assert (edge.memory_taken_mb, edge.loaded) == (taken_mb, loaded)
+        assert (spare.memory_taken_mb, spare.loaded) == (0.0, frozenset())
+
+
+def test_stream_runs_what_is_loaded_or_what_fits_beside_it() -> None:
+    problem = in_memory_problem({"full": BlockMemory(weights_mb=(10.0,) * 4, peak_mb=(5.0,) * 4)})
+    stream, same = PlannedStream(goal("one")), PlannedStream(goal("other"))
+    foreign = PlannedStream(replace(goal("other"), model="cd" * 32))
+    same.held = foreign.held = {("edge/e", Span(1, 4)): 35.0}
+
+    def fit(others: list[PlannedStream]) -> list[int]:
+        """First cuts from which on the edge has memory for the rest of the model."""
+        seen = beside_others(stream, problem, others, 0.0)
+        plans = {k: Choice(variant="full", first_cut=k, second_cut=4, edge="edge/e", codecs=("raw",)) for k in range(4)}
+        return [k for k, plan in plans.items() if not evaluate(seen, plan).too_large]
+
+    assert fit([]) == [1, 2, 3]
+    assert fit([same]) == [1]
+    assert fit([foreign]) == []
 
 
 def test_node_of_an_older_version_is_estimated_from_the_cuts() -> None:

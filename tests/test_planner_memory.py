@@ -1,22 +1,18 @@
 """Memory and the result's way back: the planner finds what trying every plan finds, and says what does not fit."""
 
 import copy
-import random
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.brute_force import best, every_plan, within_constraints
-from tests.plan_problems import OBJECTIVES, with_memory
+from tests.plan_problems import OBJECTIVES, with_loaded, with_memory
 from tests.planning import alternatives, evaluate, solve, solve_top
-from tests.site_brute_force import best_rates, random_site
 from tests.test_planner import assert_same, line, long_line, rank
 from tiercut.errors import SettingsError
-from tiercut.planner import evaluate as evaluate_choice
 from tiercut.planner import solve_within
 from tiercut.planner.document import read_problem
-from tiercut.planner.site.solve import plan_site
 
 
 def in_memory(*limits: float | None, **changes: Any) -> dict[str, Any]:
@@ -68,6 +64,43 @@ def test_throughput_keeps_to_memory_on_long_models() -> None:
             assert_same(solve_top(problem, 1)[0], found)
             bound += found["bottleneck_seconds"] > free["bottleneck_seconds"]
     assert bound > 10
+
+
+@pytest.mark.parametrize("ties", [True, False])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_segments_that_are_loaded_need_nothing_more(objective: str, *, ties: bool) -> None:
+    passed_on = 0
+    for seed in range(150):
+        problem = {**with_loaded(seed, ties=ties, blocks=6), "objective": objective}
+        if seed % 2:
+            problem["constraints"] = {}
+        wanted, found = best(problem), solve(problem)
+        assert found["feasible"] == (wanted is not None), seed
+        if wanted is not None:
+            assert_same(found, wanted)
+            assert_same(solve_top(problem, 1)[0], wanted)
+            passed_on += wanted["second_cut"] > wanted["first_cut"] and len(wanted["codecs"]) == 2
+    assert passed_on > 0
+
+
+def test_throughput_finds_a_loaded_segment_of_a_long_model() -> None:
+    codecs = [{"name": f"c{drop}", "ratio": 2.0**drop, "accuracy_drop": drop / 100, "cuts": [0, 99]} for drop in (1, 2)]
+    loaded = 0
+    for seed in range(20):
+        problem = long_line(seed, codecs) | {"format": "tiercut-plan-problem/2"}
+        free = solve(problem)
+        first, last = free["first_cut"], free["second_cut"]
+        problem["model"]["variants"][0] |= {"block_weights_mb": [1.0] * 30, "block_peak_mb": [0.5] * 30}
+        problem["nodes"][1] |= {
+            "memory_mb": 1,
+            "loaded": [["full", first + 1, last], ["full", max(0, first - 1), last]],
+        }
+        for drop in (0.02, None):
+            problem["constraints"] = {"max_accuracy_drop": drop, "deadline_seconds": 1.2 * free["latency_seconds"]}
+            found = solve(problem)
+            assert_same(solve_top(problem, 1)[0], found)
+            loaded += bool(found["edge"]) and found["second_cut"] == last > found["first_cut"]
+    assert loaded > 10
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -146,24 +179,6 @@ def test_alternatives_fit_too() -> None:
     assert others["cloud-only"]["feasible"]
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_site_is_planned_within_memory_as_by_all_plans(seed: int) -> None:
-    site = random_site(seed)
-    for index, stream in enumerate(site.streams):
-        limited = with_memory(seed * 100 + index, ties=False, blocks=4)
-        kept = {name: stream.problem[name] for name in ("nodes", "links")}
-        stream.problem.update(limited | kept)
-        draw = random.Random(seed + index)  # noqa: S311 - numbers for a test
-        for node in stream.problem["nodes"]:
-            node["memory_mb"] = draw.choice((1, 3, 5, None))
-    found, wanted = plan_site(site.read(), least_share=0.0), best_rates(site).rates
-    rates = [share.frames_per_second for share in found.shares.values()]
-    assert rates == pytest.approx(wanted, rel=1e-4, abs=1e-6)
-    for index, share in enumerate(found.shares.values()):
-        problem = site.read().streams[index].problem
-        assert all(evaluate_choice(problem, way.choice).feasible for way in share.ways)
-
-
 def test_result_comes_back_to_who_waits_for_it() -> None:
     problem = in_memory(None, None, None)
     problem["nodes"][0]["slowdown"], problem["nodes"][1]["slowdown"] = 4, 2
@@ -210,6 +225,9 @@ WRONG: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("nodes", 0, "memory_mb"), -1, "'nodes.0..memory_mb'.*at least 0"),
     (("nodes", 0, "memory_mb"), "much", "'nodes.0..memory_mb'.*a number"),
     (("nodes", 0, "memory_taken_mb"), -1, "'nodes.0..memory_taken_mb'.*at least 0"),
+    (("nodes", 0, "loaded"), [["half", 0, 1]], "'nodes.0..loaded.0.'.*one of full.*half"),
+    (("nodes", 0, "loaded"), [["full", 1, 3]], "'nodes.0..loaded.0.'.*first < last <= 2.*1, 3"),
+    (("nodes", 0, "loaded"), [["full", 1]], "nodes.0..loaded.0.*"),
     (("nodes", 0, "memory"), 64, "'nodes.0..memory'.*'memory_mb'"),
     (("model", "variants", 0, "block_weights_mb"), [1], "block_weights_mb'.*2 numbers.*1 numbers"),
     (("model", "variants", 0, "block_peak_mb"), [1, -1], "block_peak_mb.1.'.*at least 0"),

@@ -11,6 +11,7 @@ import tiercut
 from tiercut.cli import main
 from tiercut.errors import SettingsError
 from tiercut.planner import solve
+from tiercut.planner.document import read_problem
 from tiercut.planner.site.document import read_site, solve_site
 
 EXAMPLE = Path(__file__).parent / "data" / "plan_site" / "three-cameras-share-an-uplink.json"
@@ -76,6 +77,52 @@ def test_streams_may_have_several_models() -> None:
     assert [{way["variant"] for way in stream["ways"]} for stream in streams] == [{"full"}, {"tiny"}, {"tiny"}]
 
 
+def in_batches(frames: int, seconds: list[float]) -> dict[str, Any]:
+    """The example whose cloud node computes several frames at once."""
+    problem = example()
+    cloud = next(node for node in problem["nodes"] if node["id"] == "cloud")
+    cloud |= {"batch": frames, "batch_block_seconds": {"full": seconds}}
+    return problem
+
+
+def test_node_that_computes_frames_together_has_room_for_more_and_takes_longer() -> None:
+    problem = example()
+    problem["lines"], problem["links"] = [], [each | {"mbps": 1000} for each in problem["links"]]
+    for stream in problem["streams"]:
+        stream |= {"frames_per_second": None, "constraints": {"min_first_cut": 0}}
+    for node in problem["nodes"]:
+        if node["tier"] == "device":
+            node["memory_mb"] = 0
+        if node["id"] == "edge":
+            node["block_seconds"] = {}
+    cloud = next(node for node in problem["nodes"] if node["id"] == "cloud")
+    single_s = sum(cloud["block_seconds"]["full"])
+    answer = solve_site(problem)
+    cloud |= {"batch": 4, "batch_block_seconds": {"full": [2 * each for each in cloud["block_seconds"]["full"]]}}
+    batched = solve_site(problem)
+    assert batched["frames_per_second"] == pytest.approx(2 * answer["frames_per_second"], rel=1e-4)
+    (way, *_), (other, *_) = batched["streams"][0]["ways"], answer["streams"][0]["ways"]
+    assert way["latency_seconds"] - other["latency_seconds"] == pytest.approx(single_s)
+
+
+def test_batch_that_is_later_than_the_deadline_is_not_used() -> None:
+    problem = in_batches(8, [1.0, 1.0, 1.0])
+    for stream in problem["streams"]:
+        stream["constraints"] = {"deadline_seconds": 0.9}
+    answer = solve_site(problem)
+    assert answer["feasible"]
+    assert all(way["cloud"] is None for stream in answer["streams"] for way in stream["ways"])
+
+
+def test_one_stream_alone_has_no_batches() -> None:
+    problem = in_batches(2, [0.1, 0.1, 0.1])
+    for name in ("streams", "lines", "taken", "filled"):
+        problem.pop(name, None)
+    problem["nodes"] = [node for node in problem["nodes"] if node["id"] not in {"cam-2", "cam-3"}]
+    with pytest.raises(SettingsError, match=r"batch'.*'streams' beside it"):
+        read_problem(problem | {"objective": "latency"})
+
+
 def test_stream_without_a_plan_says_what_no_memory_holds() -> None:
     problem = example()
     for node in problem["nodes"]:
@@ -127,6 +174,10 @@ WRONG: list[tuple[Keys, Any, str]] = [
     (("models",), [], "'models'.*either 'model' or 'models'"),
     (("objective",), "latency", "'objective'.*fair rates"),
     (("constraints",), {}, "'constraints'.*each stream's own"),
+    (("nodes", 0, "batch"), 4, "nodes.0..batch_block_seconds'.*both"),
+    (("nodes", 0, "batch"), 0, "'nodes.0..batch'.*1 to 4096"),
+    (("nodes", 0, "batch_block_seconds"), {"full": [1, 1, 1]}, "nodes.0..batch'.*both"),
+    (("nodes", 0, "batches"), 4, "'nodes.0..batches'.*'batch'"),
     (("nodes", 0, "memory_mb"), -4, "memory_mb'.*at least 0"),
     (("model", "variants", 0, "block_weights_mb"), [1], "block_weights_mb'.*3 numbers"),
     (("model", "variants", 0, "block_weight_mb"), [1], "'block_weights_mb'"),

@@ -1,6 +1,7 @@
 """All streams of a site together: as good as trying every plan, fair, and within what nodes and lines can do."""
 
 import math
+import random
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -173,6 +174,24 @@ def test_shared_line_counts_where_both_links_are_wide_enough() -> None:
     assert rates(plan) == pytest.approx([3.4, 3.4], rel=1e-5)
     assert plan.load["radio"] == pytest.approx(0.85)
     assert plan.shares["a"].short == ("radio",)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_batches_are_planned_as_by_all_plans(seed: int) -> None:
+    site = random_site(seed, streams=3)
+    draw = random.Random(seed)  # noqa: S311 - numbers for a test
+    batched: dict[str, tuple[int, float]] = {}
+    for one in site.streams:
+        for node in one.problem["nodes"]:
+            frames, factor = batched.setdefault(node["id"], (draw.choice((1, 2, 8)), draw.uniform(1.0, 3.0)))
+            seconds = {name: [factor * each for each in blocks] for name, blocks in node["block_seconds"].items()}
+            if frames > 1 and seconds:
+                node |= {"batch": frames, "batch_block_seconds": seconds}
+        one.problem["format"] = "tiercut-plan-problem/2"
+    plan, fair = exact(site.read()), best_rates(site)
+    assert rates(plan) == pytest.approx(fair.rates, rel=1e-4, abs=1e-6)
+    taken = sum(way.frames_per_second * way.latency_seconds for one in plan.shares.values() for way in one.ways)
+    assert taken <= least_latency(fair) * (1 + 2e-3) + 1e-6
 
 
 @pytest.mark.parametrize("seed", range(30))

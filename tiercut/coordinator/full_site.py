@@ -88,7 +88,9 @@ class FullSite:
             return []
         self._looked_s = now_s
         background = self._taken_besides(streams, members, now_s)
-        changes = self._planning.look(members, now_s, taken=background, step=step and lively)
+        names = {member.stream.goal.name for member in members}
+        besides = [each for each in streams if each.goal.name not in names]
+        changes = self._planning.look(members, now_s, taken=background, step=step and lively, besides=besides)
         actions: list[Action] = []
         for stream in (member.stream for member in members):
             found, happened = changes.get(stream.goal.name), stream.step

@@ -56,19 +56,24 @@ def _plans(stream: PlannedStream) -> tuple[tuple[Plan, float], ...]:
 
 
 def with_memory_taken(problem: Problem, stream: PlannedStream, others: Iterable[PlannedStream]) -> Problem:
-    """The problem with what the segments of other models hold; streams of one model may well share theirs."""
-    segments = {
-        (where, other.goal.model, segment): need_mb
-        for other in others
-        if other.goal.model != stream.goal.model
-        for (where, segment), need_mb in other.held.items()
-    }
+    """The problem with what others' segments hold: a node holds each for itself, but one for all streams that run it.
+
+    So a segment of the stream's own model that is there already needs nothing more.
+    """
+    segments: defaultdict[str, dict[tuple[str, Span], float]] = defaultdict(dict)
+    for other in others:
+        for (where, segment), need_mb in other.held.items():
+            segments[where][other.goal.model, segment] = need_mb
     if not segments:
         return problem
-    taken_mb: defaultdict[str, float] = defaultdict(float)
-    for (where, _, _), need_mb in segments.items():
-        taken_mb[where] += need_mb
-    return problem.with_nodes(lambda node: replace(node, memory_taken_mb=taken_mb.get(node.id, 0.0)))
+
+    def seen(node: Node) -> Node:
+        there = segments.get(node.id, {})
+        mine = (segment for model, segment in there if model == stream.goal.model)
+        loaded = frozenset((segment.variant, segment.start, segment.stop) for segment in mine)
+        return replace(node, memory_taken_mb=sum(there.values()), loaded=loaded)
+
+    return problem.with_nodes(seen)
 
 
 def beside_others(stream: PlannedStream, problem: Problem, others: Iterable[PlannedStream], now_s: float) -> Problem:

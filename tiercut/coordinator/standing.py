@@ -120,7 +120,7 @@ def _alike_nodes(one: Node, other: Node, part: float) -> bool:
         and near(one.slowdown, other.slowdown, part)
         and near(one.queue_seconds, other.queue_seconds, part, least=SAME_S)
         and near(one.power_watts, other.power_watts, part)
-        and (one.memory_mb, one.memory_taken_mb) == (other.memory_mb, other.memory_taken_mb)
+        and (one.memory_mb, one.memory_taken_mb, one.loaded) == (other.memory_mb, other.memory_taken_mb, other.loaded)
         and _alike_blocks(one.block_seconds, other.block_seconds, part)
     )
 

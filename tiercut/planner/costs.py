@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tiercut.planner.memory import CLOSE, edge_last_cuts, from_start_mb, to_end_mb
+from tiercut.planner.memory import Bools, Piece, edge_last_cuts, edge_loaded, from_start_fit, to_end_fit
 from tiercut.planner.objectives import Floats
 from tiercut.planner.plan_cost import slack
 from tiercut.planner.problem import Codec, Link, Node, Problem, Variant
@@ -64,6 +64,7 @@ class Costs:
         bits: (V, 1, O) on the wire, as the codec leaves them.
         edge_last: (V, E, N) the last cut up to which an edge has memory for a segment from each cut; ``None`` where no
             edge has a limit.
+        edge_loaded: Segments beyond that cut which an edge has loaded already: (V, E, first cut, last cut) of each.
         back: (1 + W, 1) a result's way back from the device and each station: part of a latency, of no stage; ``None``
             where it does not count.
     """
@@ -84,12 +85,20 @@ class Costs:
     second: Floats
     bits: Floats
     edge_last: Ints | None = None
+    edge_loaded: tuple[Piece, ...] = ()
     back: Floats | None = None
 
     @property
     def edges(self) -> int:
         """How many stations are edges."""
         return len(self.edge_queue)
+
+    def may_run(self, variant: int, edge: int, start: int) -> Bools:
+        """(N) up to which cuts an edge has memory for a segment from a cut on."""
+        last = np.inf if self.edge_last is None else max(start, int(self.edge_last[variant, edge, start]))
+        may: Bools = np.arange(self.edge_steps.shape[-1]) <= last
+        may[[end for *at, end in self.edge_loaded if at == [variant, edge, start]]] = True
+        return may
 
     @property
     def back_alone(self) -> float:
@@ -129,6 +138,7 @@ def costs_of(problem: Problem, floor: float = -np.inf) -> Costs:
     send = _send_seconds(first, bits)
     joules = np.where(np.isfinite(device), device, 0.0) * problem.device.power_watts
     hops = (len(variants), len(problem.edges), len(problem.clouds), len(offers.cut))
+    last = edge_last_cuts(problem.edges, variants, width)
     return Costs(
         variants=kept,
         blocks=blocks,
@@ -147,7 +157,8 @@ def costs_of(problem: Problem, floor: float = -np.inf) -> Costs:
             hops
         ),
         bits=bits,
-        edge_last=edge_last_cuts(problem.edges, variants, width),
+        edge_last=last,
+        edge_loaded=edge_loaded(problem.edges, variants, last),
         back=None if problem.way_back is None else _column([problem.back_seconds(node.id) for node in problem.nodes]),
     )
 
@@ -206,7 +217,7 @@ def _device(problem: Problem, variants: Sequence[Variant], width: int) -> Floats
             run = node.slowdown * np.cumsum(node.block_seconds[variant.name]) + node.queue_seconds
             seconds[v, 1 : variant.blocks + 1] = run
             if node.free_mb is not None:
-                seconds[v, : variant.blocks + 1][from_start_mb(variant) > node.free_mb * (1 + CLOSE)] = np.inf
+                seconds[v, : variant.blocks + 1][~from_start_fit(node, variant)] = np.inf
     seconds[:, 0] = 0.0
     seconds[:, : problem.min_first_cut] = np.inf
     if problem.max_first_cut is not None:
@@ -222,7 +233,7 @@ def _finish(stations: Sequence[Node], variants: Sequence[Variant], width: int) -
                 rest = np.cumsum(node.block_seconds[variant.name][::-1])[::-1]
                 seconds[v, w, : variant.blocks] = node.slowdown * rest + node.queue_seconds
                 if node.free_mb is not None:
-                    seconds[v, w, : variant.blocks][to_end_mb(variant) > node.free_mb * (1 + CLOSE)] = np.inf
+                    seconds[v, w, : variant.blocks][~to_end_fit(node, variant)] = np.inf
     return seconds
 
 

@@ -72,6 +72,12 @@ def read_problem(document: Mapping[str, Any]) -> Problem:
         for where, table, kind in tables(document, *kinds):
             READER.no_misspelling(table, names_of(kind), where)
     form = READER.read(document, ProblemForm2) if newer else READER.read(document, ProblemForm)
+    for index, node in enumerate(form.nodes):
+        if isinstance(node, NodeForm2) and node.batch is not None:
+            fix = "add 'streams', or omit it"
+            READER.refuse(
+                f"nodes[{index}].batch", "'streams' beside it: one stream alone fills no batch", node.batch, fix
+            )
     variants = tuple(variants_of(form.model, "model", set()))
     nodes = tuple(nodes_of(form.nodes, variants))
     devices = [node for node in nodes if node.tier == "device"]

@@ -20,8 +20,18 @@ FORM_1, FORM_2 = "tiercut-plan-problem/1", "tiercut-plan-problem/2"
 #: Fields that only a site of many streams has, in form 2.
 OF_SITES = frozenset({"models", "lines", "taken", "filled"})
 
+#: In a batch.
+MOST_FRAMES = 4096
+
 TierName = Annotated[Tier, Meta(description=f"one of {', '.join(TIERS)}")]
 DestinationName = Annotated[Destination | None, Meta(description="one of device, site, cloud")]
+
+
+Frames = Annotated[int, Meta(ge=1, le=MOST_FRAMES, description=f"a whole number of frames, 1 to {MOST_FRAMES}")]
+#: ``nodes[].loaded[]``.
+LoadedForm = Annotated[
+    tuple[str, Count, Count], Meta(description="a segment: [variant, first cut, last cut], with 0 <= first < last")
+]
 
 
 class VariantForm(msgspec.Struct, frozen=True):
@@ -65,10 +75,13 @@ class NodeForm(msgspec.Struct, frozen=True):
 
 
 class NodeForm2(NodeForm, frozen=True):
-    """The same with its memory."""
+    """The same with its memory, and the frames that it computes at once."""
 
     memory_mb: Amount | None = None
     memory_taken_mb: Amount = 0.0
+    loaded: list[LoadedForm] = []
+    batch: Frames | None = None
+    batch_block_seconds: Mapping[str, Any] = {}
 
 
 class LinkForm(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from tiercut.planner.document_forms import LinkForm, ModelForm, ModelForm2, NodeForm, NodeForm2, VariantForm2
 from tiercut.planner.objectives import OBJECTIVES, Floats, Objective
-from tiercut.planner.problem import RAW, Codec, Link, Node, Variant
+from tiercut.planner.problem import RAW, Codec, Link, Loaded, Node, Variant
 from tiercut.planner.reading import Reader
 
 READER = Reader("planning problem")
@@ -45,10 +45,12 @@ def nodes_of(forms: Sequence[NodeForm | NodeForm2], variants: Sequence[Variant])
     for index, form in enumerate(forms):
         where = f"nodes[{index}]"
         READER.once(form.id, seen, f"{where}.id")
-        blocks = dict(_block_seconds(form, f"{where}.block_seconds", variants))
+        blocks = dict(_seconds_by_variant(form.block_seconds, f"{where}.block_seconds", variants))
         node = Node(form.id, form.tier, blocks, form.slowdown, form.queue_seconds, form.power_watts)
         if isinstance(form, NodeForm2):
-            node = replace(node, memory_mb=form.memory_mb, memory_taken_mb=form.memory_taken_mb)
+            loaded = frozenset(_loaded(form, f"{where}.loaded", {each.name: each for each in variants}))
+            node = replace(node, memory_mb=form.memory_mb, memory_taken_mb=form.memory_taken_mb, loaded=loaded)
+            node = _in_batches(node, form, where, variants)
         yield node
 
 
@@ -85,12 +87,36 @@ def objective_of(name: object) -> Objective:
     return OBJECTIVES[name]
 
 
-def _block_seconds(node: NodeForm | NodeForm2, where: str, variants: Sequence[Variant]) -> Iterable[tuple[str, Floats]]:
-    READER.no_misspelling(node.block_seconds, {variant.name for variant in variants}, where)
+def _seconds_by_variant(
+    given: Mapping[str, object], where: str, variants: Sequence[Variant]
+) -> Iterable[tuple[str, Floats]]:
+    READER.no_misspelling(given, {variant.name for variant in variants}, where)
     for variant in variants:
-        if variant.name in node.block_seconds:
-            field = f"{where}.{variant.name}"
-            yield variant.name, _of_blocks(node.block_seconds[variant.name], variant, field)
+        if variant.name in given:
+            yield variant.name, _of_blocks(given[variant.name], variant, f"{where}.{variant.name}")
+
+
+def _in_batches(node: Node, form: NodeForm2, where: str, variants: Sequence[Variant]) -> Node:
+    """The node with the seconds of whole batches, of the variants that it computes so."""
+    if (form.batch is None) == bool(form.batch_block_seconds):
+        missing = "batch" if form.batch is None else "batch_block_seconds"
+        READER.refuse(f"{where}.{missing}", "both 'batch' and 'batch_block_seconds', or neither", "one of them")
+    field = f"{where}.batch_block_seconds"
+    seconds = dict(_seconds_by_variant(form.batch_block_seconds, field, variants))
+    for name in seconds:
+        if name not in node.block_seconds:
+            READER.refuse(f"{field}.{name}", "a variant that it has 'block_seconds' of", name)
+    return replace(node, block_seconds={**node.block_seconds, **seconds}, batch=dict.fromkeys(seconds, form.batch or 1))
+
+
+def _loaded(form: NodeForm2, where: str, variants: Mapping[str, Variant]) -> Iterable[Loaded]:
+    for index, (name, start, end) in enumerate(form.loaded):
+        if name not in variants:
+            READER.refuse(f"{where}[{index}]", f"a variant: one of {', '.join(variants)}", name)
+        if not start < end <= variants[name].blocks:
+            expected = f"two cuts of '{name}', 0 <= first < last <= {variants[name].blocks}"
+            READER.refuse(f"{where}[{index}]", expected, f"{start}, {end}")
+        yield name, start, end
 
 
 def _per_block(values: object, variant: Variant, field: str) -> Floats | None:

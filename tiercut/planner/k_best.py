@@ -157,8 +157,7 @@ def _middle(costs: Costs, variant: int, edge: int) -> Floats:
     for cut in range(width):
         middle[cut, cut] = 0.0
         middle[cut, cut + 1 :] = np.cumsum(steps[cut:-1]) + costs.edge_queue[edge]
-        if costs.edge_last is not None:
-            middle[cut, max(cut, costs.edge_last[variant, edge, cut]) + 1 :] = np.inf
+        middle[cut, ~costs.may_run(variant, edge, cut)] = np.inf
     return middle[np.ix_(costs.offers.cut, costs.offers.cut)]
 
 

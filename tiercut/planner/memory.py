@@ -2,7 +2,7 @@
 
 A segment [a, b) of a variant needs the weights of all its blocks, and the activations of the block that needs most of
 them while it runs: ``sum(weights[a:b]) + max(peak[a:b])``. Both only grow when a segment grows, so of an edge's
-segments from a cut on those up to some last cut fit.
+segments from a cut on those up to some last cut fit. A segment that is loaded already fits in any case.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from tiercut.planner.objectives import Floats
 from tiercut.planner.problem import Node, Variant
 
 Ints = npt.NDArray[np.intp]
+Bools = npt.NDArray[np.bool_]
+#: A segment by positions: variant, edge, first cut, last cut.
+Piece = tuple[int, int, int, int]
 
 #: Sums in another order differ in their last bits: a segment that needs this part more than there is still fits.
 CLOSE = 1e-9
@@ -30,23 +33,23 @@ def needed_mb(variant: Variant, start: int, end: int) -> float:
     return held + (0.0 if peak is None else float(peak[start:end].max()))
 
 
-def fits(node: Node, need_mb: float) -> bool:
-    """Whether a node has room for so much."""
-    free_mb = node.free_mb
-    return free_mb is None or need_mb <= free_mb * (1 + CLOSE)
+def fits(node: Node, variant: Variant, start: int, end: int) -> bool:
+    """Whether a node has room for a segment, or has it already."""
+    return _has_room(node, needed_mb(variant, start, end)) or (variant.name, start, end) in node.loaded
 
 
-def from_start_mb(variant: Variant) -> Floats:
-    """(blocks + 1) what the segments [0, k) need, MB."""
+def from_start_fit(node: Node, variant: Variant) -> Bools:
+    """(blocks + 1) whether a node has memory for the segments [0, k)."""
     weights, peak = _of_blocks(variant)
-    return np.concatenate(([0.0], np.cumsum(weights) + np.maximum.accumulate(peak)))
+    need = np.concatenate(([0.0], np.cumsum(weights) + np.maximum.accumulate(peak)))
+    return _fit(node, need, [end for start, end in _loaded(node, variant) if start == 0])
 
 
-def to_end_mb(variant: Variant) -> Floats:
-    """(blocks) what the segments [k, end) need, MB."""
+def to_end_fit(node: Node, variant: Variant) -> Bools:
+    """(blocks) whether a node has memory for the segments [k, end)."""
     weights, peak = _of_blocks(variant)
-    found: Floats = np.cumsum(weights[::-1])[::-1] + np.maximum.accumulate(peak[::-1])[::-1]
-    return found
+    need = np.cumsum(weights[::-1])[::-1] + np.maximum.accumulate(peak[::-1])[::-1]
+    return _fit(node, need, [start for start, end in _loaded(node, variant) if end == variant.blocks])
 
 
 def edge_last_cuts(edges: Sequence[Node], variants: Sequence[Variant], width: int) -> Ints | None:
@@ -64,6 +67,35 @@ def edge_last_cuts(edges: Sequence[Node], variants: Sequence[Variant], width: in
             most = np.inf if limit is None else limit * (1 + CLOSE)
             last[v, e, : variant.blocks] += (needed <= most).sum(axis=1)
     return last
+
+
+def edge_loaded(edges: Sequence[Node], variants: Sequence[Variant], last: Ints | None) -> tuple[Piece, ...]:
+    """Segments that edges have loaded and pass on, of those that they would have no memory for else."""
+    if last is None:
+        return ()
+    return tuple(
+        (v, e, start, end)
+        for v, variant in enumerate(variants)
+        for e, edge in enumerate(edges)
+        for start, end in sorted(_loaded(edge, variant))
+        if variant.name in edge.block_seconds and last[v, e, start] < end < variant.blocks
+    )
+
+
+def _has_room(node: Node, need_mb: float) -> bool:
+    free_mb = node.free_mb
+    return free_mb is None or need_mb <= free_mb * (1 + CLOSE)
+
+
+def _fit(node: Node, need_mb: Floats, loaded: Sequence[int]) -> Bools:
+    fit: Bools = need_mb <= (np.inf if node.free_mb is None else node.free_mb * (1 + CLOSE))
+    fit[loaded] = True
+    return fit
+
+
+def _loaded(node: Node, variant: Variant) -> list[tuple[int, int]]:
+    pieces = [(start, end) for name, start, end in node.loaded if name == variant.name]
+    return [(start, end) for start, end in pieces if 0 <= start < end <= variant.blocks]
 
 
 def _of_segments(variant: Variant) -> Floats:

@@ -95,9 +95,8 @@ def too_large(problem: Problem, plan: PlanIndex) -> Iterable[Violation]:
     """The nodes whose memory a plan does not fit."""
     variant = problem.variants[plan.variant]
     for node, start, end in plan.route(problem):
-        need_mb = needed_mb(variant, start, end)
-        if not fits(node, need_mb):
-            yield Violation(MEMORY, node.free_mb or 0.0, need_mb, node.id)
+        if not fits(node, variant, start, end):
+            yield Violation(MEMORY, node.free_mb or 0.0, needed_mb(variant, start, end), node.id)
 
 
 def _violations(
@@ -127,7 +126,7 @@ def _stages(problem: Problem, plan: PlanIndex) -> Iterable[Stage]:
     for hop, (node, start, end) in enumerate(route):
         if end > start:
             busy = node.slowdown * sum(node.block_seconds[variant.name][start:end].tolist())
-            yield Stage("compute", node.id, busy + node.queue_seconds, busy)
+            yield Stage("compute", node.id, busy + node.queue_seconds, busy / node.frames_of(variant.name))
         if hop < len(plan.codecs):
             receiver, codec = route[hop + 1][0], problem.codecs[plan.codecs[hop]]
             yield _transfer(node, receiver, problem.links[node.id, receiver.id], codec, float(variant.cut_bytes[end]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from msgspec import Meta
@@ -25,6 +25,8 @@ Positive = Annotated[float, Meta(gt=0, le=MAX_NUMBER, description="a number grea
 Share = Annotated[float, Meta(ge=0, le=1, description="a number at least 0 and at most 1")]
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 Count = Annotated[int, Meta(ge=0, description="a whole number, at least 0")]
+#: A segment that a node has loaded: variant, first cut, last cut.
+Loaded = tuple[str, int, int]
 CutRange = Annotated[tuple[Count, Count] | None, Meta(description="two cuts, [first, last], with 0 <= first <= last")]
 
 
@@ -54,6 +56,9 @@ class Node:
 
     ``memory_mb`` is what models may take there, ``None`` without a limit; ``memory_taken_mb`` of it is taken whichever
     plan is chosen: by other streams' segments, or by the program itself where ``memory_mb`` is all that there is.
+    Segments that are ``loaded`` are part of what is taken: a plan that runs one of them needs nothing more for it.
+    ``batch`` says how many frames of a variant the node computes at once, where that is more than one: then its
+    ``block_seconds`` are those of all of them.
     """
 
     id: str
@@ -64,13 +69,21 @@ class Node:
     power_watts: float = 0.0
     memory_mb: float | None = None
     memory_taken_mb: float = 0.0
+    loaded: frozenset[Loaded] = frozenset()
+    batch: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def free_mb(self) -> float | None:
         """What a plan's segment may take there, MB; ``None`` for any."""
         return None if self.memory_mb is None else max(0.0, self.memory_mb - self.memory_taken_mb)
 
+    def frames_of(self, variant: str) -> int:
+        """How many frames of a variant it computes at once."""
+        return self.batch.get(variant, 1)
+
     def __post_init__(self) -> None:
+        if any(frames < 1 for frames in self.batch.values()):
+            _refuse(f"the node '{self.id}'", "a batch of 1 frame or more", dict(self.batch))
         if not (self.memory_mb is None or 0 <= self.memory_mb < math.inf) or not 0 <= self.memory_taken_mb < math.inf:
             _refuse(f"the node '{self.id}'", "memory_mb and memory_taken_mb of 0 or more", self)
         fits = 0 < self.slowdown < math.inf and 0 <= self.queue_seconds < math.inf and 0 <= self.power_watts < math.inf

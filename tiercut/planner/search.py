@@ -140,6 +140,9 @@ def _within_memory(costs: Costs, after: Floats, last: Ints) -> Floats:
     last = np.where(runs, last, -1)
     values = np.moveaxis(after, 0, -1)  # (L, V, E, N)
     ran = window_min(values + sums, np.arange(1, len(after) + 1), last) - sums + costs.edge_queue[:, None]
+    for v, e, start, end in costs.edge_loaded:
+        seconds = sums[v, e, end] - sums[v, e, start] + costs.edge_queue[e]
+        ran[:, v, e, start] = np.minimum(ran[:, v, e, start], values[:, v, e, end] + seconds)
     return np.ascontiguousarray(np.moveaxis(np.minimum(values, ran), -1, 0))
 
 

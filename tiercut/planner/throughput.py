@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tiercut.planner.costs import Costs, Ints
+from tiercut.planner.memory import Piece
 from tiercut.planner.objectives import Floats
 from tiercut.planner.plan_cost import slack
 from tiercut.planner.search import Tables, allowances, halves, join, min_by_level, one_hop, window_min
@@ -50,6 +51,9 @@ class LongestStages:
         # Blocks too long for any plan of interest are cut short, so that the running sum keeps its precision.
         steps = np.minimum(costs.edge_steps, 4 * known_seconds + 1e-3)
         self.sums = np.concatenate((np.zeros((*steps.shape[:2], 1)), np.cumsum(steps, axis=-1)), axis=-1)
+        #: of segments that edges have loaded: their places, and their seconds
+        self.loaded = [each for each in costs.edge_loaded if each[2] < self.reach]
+        self.loaded_s = [self.sums[v, e, b] - self.sums[v, e, a] + self.queue[e] for v, e, a, b in self.loaded]
         # (V, E, O), the cloud chosen; and (V, E, first cuts), (V, E, N): the offer as well, whatever it loses.
         self.second = self.longest_after.min(axis=2, initial=np.inf)
         usable = self.longest_before[..., : self.firsts]
@@ -135,7 +139,7 @@ class LongestStages:
         nth = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
         v, e, cut = np.unravel_index(row, start.shape)
         edge = self.sums[v, e, start[v, e, cut] + 1 + nth] - self.sums[v, e, cut] + self.queue[e]
-        found = np.concatenate((self.longest_before.ravel(), self.longest_after.ravel(), edge))
+        found = np.concatenate((self.longest_before.ravel(), self.longest_after.ravel(), edge, self.loaded_s))
         return np.append(np.unique(found[(found > low) & (found < high)]), high)
 
     def _any_within(self, limit: float) -> float:
@@ -152,7 +156,10 @@ class LongestStages:
         longest = np.maximum(self.free_before, np.take_along_axis(self.free_after, nearest, axis=-1))
         if self.memory_last is not None:
             middle[nearest > np.maximum(self.memory_last, cuts[: self.reach])] = np.inf
-        return float(np.maximum(longest, middle).min(initial=np.inf))
+        least = float(np.maximum(longest, middle).min(initial=np.inf))
+        for (v, e, a, b), seconds in zip(self.loaded, self.loaded_s, strict=True):
+            least = min(least, max(float(self.free_before[v, e, a]), seconds, float(self.free_after[v, e, b])))
+        return least
 
     def _pair_within(self, limit: float) -> bool:
         """Whether two halves keep the limit and do not lose too much together.
@@ -164,6 +171,8 @@ class LongestStages:
         first = np.minimum.reduceat(np.where(before <= limit, usable, np.inf), starts[: self.reach], axis=-1)
         second = np.minimum.reduceat(np.where(self.second <= limit, drop, np.inf), starts, axis=-1)
         later = window_min(second, np.arange(1, self.reach + 1), self._last_cut(limit))
+        for v, e, a, b in self._loaded_within(limit):
+            later[v, e, a] = min(later[v, e, a], second[v, e, b])
         lost = first + np.minimum(second[..., : self.reach], later)
         return bool((lost <= self.costs.budget[:, None, None]).any())
 
@@ -172,11 +181,17 @@ class LongestStages:
         values = np.moveaxis(after, 0, -1)  # (L, V, E, N)
         sums, starts = self.sums[..., :-1], self.sums[..., : self.reach]
         ran = window_min(values + sums, np.arange(1, self.reach + 1), self._last_cut(limit))
+        for v, e, a, b in self._loaded_within(limit):
+            ran[:, v, e, a] = np.minimum(ran[:, v, e, a], values[:, v, e, b] + sums[v, e, b])
         rest = np.full_like(after, np.inf)
         rest[: self.reach] = np.moveaxis(
             np.minimum(values[..., : self.reach], ran - starts + self.queue[:, None]), -1, 0
         )
         return rest
+
+    def _loaded_within(self, limit: float) -> list[Piece]:
+        """Segments that edges have loaded whose stage keeps a limit."""
+        return [piece for piece, seconds in zip(self.loaded, self.loaded_s, strict=True) if seconds <= limit]
 
     def _last_cut(self, limit: float) -> Ints:
         """(V, E, A up to ``reach``): the last cut that an edge reaches from cut a within the limit and its memory."""

@@ -102,6 +102,5 @@ def _ran(costs: Costs, variant: int, edge: int, first_cut: int) -> Floats:
     by_cut = np.full(costs.edge_steps.shape[-1], np.inf)
     by_cut[first_cut] = 0.0
     by_cut[first_cut + 1 :] = costs.edge_queue[edge] + np.cumsum(steps[:-1])
-    if costs.edge_last is not None:
-        by_cut[max(first_cut, int(costs.edge_last[variant, edge, first_cut])) + 1 :] = np.inf
+    by_cut[~costs.may_run(variant, edge, first_cut)] = np.inf
     return by_cut[costs.offers.cut]

@@ -11,7 +11,7 @@ found by the same planner with the present plans alone. Shares and rates follow 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tiercut.coordinator.hysteresis import EVALUATIONS
@@ -127,7 +127,13 @@ class SitePlanning:
         return True
 
     def look(
-        self, members: Sequence[Member], now_s: float, *, taken: Mapping[str, float], step: bool
+        self,
+        members: Sequence[Member],
+        now_s: float,
+        *,
+        taken: Mapping[str, float],
+        step: bool,
+        besides: Collection[PlannedStream] = (),
     ) -> dict[str, tuple[Mix, str]]:
         """Solve the site's problem; the mix to change to and why, of streams that are to change.
 
@@ -136,8 +142,9 @@ class SitePlanning:
             now_s: When.
             taken: Part of its time that each resource is busy with other things.
             step: Something has changed abruptly.
+            besides: Streams that are planned by themselves.
         """
-        problem = site_problem(members, self._view, now_s, taken=taken)
+        problem = site_problem(members, self._view, now_s, taken=taken, besides=besides)
         if self.answered is not None and not step and self._stands(problem, now_s):
             return {}
         known = {member.stream.goal.name: followed(member) for member in members}

@@ -70,7 +70,14 @@ def may_share(stream: PlannedStream, now_s: float) -> bool:
     return well and not stream.idle(now_s)
 
 
-def site_problem(members: Sequence[Member], view: SiteView, now_s: float, *, taken: Mapping[str, float]) -> SiteProblem:
+def site_problem(
+    members: Sequence[Member],
+    view: SiteView,
+    now_s: float,
+    *,
+    taken: Mapping[str, float],
+    besides: Collection[PlannedStream] = (),
+) -> SiteProblem:
     """The problem of a site.
 
     Args:
@@ -78,6 +85,7 @@ def site_problem(members: Sequence[Member], view: SiteView, now_s: float, *, tak
         view: Lines that hops share, and gateways, which work on their edge's processor.
         now_s: When.
         taken: Part of its time that each resource is busy with other things.
+        besides: Streams that are planned by themselves: the memory of their segments is not free.
     """
     lines = view.lines
     ends = {pair for member in members for pair in member.problem.links}
@@ -92,9 +100,10 @@ def site_problem(members: Sequence[Member], view: SiteView, now_s: float, *, tak
     streams = tuple(
         SiteStream(
             name=member.stream.goal.name,
-            problem=_alone(member, rates, [other.stream for other in members if other is not member], now_s),
+            problem=_alone(member, rates, besides, now_s),
             frames_per_second=member.asked_fps(now_s),
             weight=member.stream.goal.weight,
+            model=member.stream.goal.model,
         )
         for member in members
     )
@@ -123,11 +132,11 @@ def with_spare_time(problem: SiteProblem, members: Sequence[Member]) -> SiteProb
 
 
 def _alone(
-    member: Member, rates: Mapping[tuple[str, str], float], others: Sequence[PlannedStream], now_s: float
+    member: Member, rates: Mapping[tuple[str, str], float], besides: Collection[PlannedStream], now_s: float
 ) -> Problem:
     """A stream's problem without queues, which the site's plan does without, and with what shared lines carry.
 
-    What the segments of other models hold now is not free for this one.
+    What the segments of streams hold that are planned by themselves is not free for this one.
     """
 
     def seen(node: Node) -> Node:
@@ -139,7 +148,7 @@ def _alone(
     shunned = {node_id(*key) for key in member.stream.shunned if member.stream.is_shunned(key, now_s)}
     problem = member.problem.without(shunned)
     links = {pair: crossed(pair, link) for pair, link in problem.links.items()}
-    return with_memory_taken(replace(problem.with_nodes(seen), links=links), member.stream, others)
+    return with_memory_taken(replace(problem.with_nodes(seen), links=links), member.stream, besides)
 
 
 def only(problem: SiteProblem, tiers: Collection[str]) -> SiteProblem:

@@ -125,8 +125,9 @@ def columns_at(batch: Batch, places: Places, resources: Resources) -> Columns:
         station = np.where(one, of["finish"][s, v, w, first], 0.0)
     if batch.second.size:
         middle = of["sums"][s, v, edge, second] - of["sums"][s, v, edge, first]
+        lasts = of["spans"][s, v, edge, second] - of["spans"][s, v, edge, first]
         wait = of["queue"][s, edge] * (batch.cut[second] > batch.cut[first])
-        whole = of["latency_before"][s, v, edge, first] + of["latency_after"][s, v, edge, cloud, second] + middle + wait
+        whole = of["latency_before"][s, v, edge, first] + of["latency_after"][s, v, edge, cloud, second] + lasts + wait
         latency = np.where(two, whole, latency)
         station = np.where(two, decode + of["encode"][s, v, second] + np.maximum(middle, 0.0), station)
         beyond = np.where(two, of["beyond"][s, v, cloud, second], 0.0)

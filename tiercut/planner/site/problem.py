@@ -22,12 +22,19 @@ class SiteStream:
             count. Nodes and links are the same wherever their ids are. ``queue_seconds`` count in latencies only.
         frames_per_second: What its sensor gives; infinity for as many as are taken.
         weight: Where there is not enough for all, a stream of weight 2 gets twice as many frames as one of weight 1.
+        model: Whose segments its plans run, which streams of one model share; ``None``: its problem's name says it.
     """
 
     name: str
     problem: Problem
     frames_per_second: float = math.inf
     weight: float = 1.0
+    model: str | None = None
+
+    @property
+    def model_id(self) -> str:
+        """What its model is told by."""
+        return self.problem.name if self.model is None else self.model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

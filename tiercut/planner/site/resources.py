@@ -69,9 +69,8 @@ class Resources:
         busy: defaultdict[str, float] = defaultdict(float)
         for node, start, end in route:
             if end > start:
-                busy[self.processor(node.id)] += node.slowdown * float(
-                    node.block_seconds[variant.name][start:end].sum()
-                )
+                seconds = node.slowdown * float(node.block_seconds[variant.name][start:end].sum())
+                busy[self.processor(node.id)] += seconds / node.frames_of(variant.name)
         for (sender, _, cut), (receiver, _, _), index in zip(route, route[1:], plan.codecs, strict=False):
             codec, size = problem.codecs[index], float(variant.cut_bytes[cut])
             busy[self.processor(sender.id)] += size / 1e6 * codec.encode_seconds_per_mb

@@ -22,6 +22,7 @@ from tiercut.planner.search import Bools
 from tiercut.planner.site.columns import columns_of, latency_of
 from tiercut.planner.site.filling import Filling
 from tiercut.planner.site.master import Master, Solved
+from tiercut.planner.site.memory import within_memory
 from tiercut.planner.site.plan import SitePlan, StreamShare, Way
 from tiercut.planner.site.pricing import Pricing
 from tiercut.planner.site.problem import SiteProblem
@@ -77,8 +78,7 @@ def plan_site(problem: SiteProblem, *, known: Known | None = None, least_share: 
     Raises:
         SettingsError: a figure or a name of the site is wrong.
     """
-    resources = resources_of(problem)
-    return _plan(problem, resources, known or {}, least_share, every_plan=True)
+    return within_memory(problem, lambda site: _plan(site, known or {}, least_share, every_plan=True))
 
 
 def plan_site_with(problem: SiteProblem, known: Known, *, least_share: float = LEAST_SHARE) -> SitePlan:
@@ -90,12 +90,11 @@ def plan_site_with(problem: SiteProblem, known: Known, *, least_share: float = L
     Raises:
         SettingsError: a figure or a name of the site is wrong.
     """
-    return _plan(problem, resources_of(problem), known, least_share, every_plan=False)
+    return within_memory(problem, lambda site: _plan(site, known, least_share, every_plan=False))
 
 
-def _plan(
-    problem: SiteProblem, resources: Resources, known: Known, least_share: float, *, every_plan: bool
-) -> SitePlan:
+def _plan(problem: SiteProblem, known: Known, least_share: float, *, every_plan: bool) -> SitePlan:
+    resources = resources_of(problem)
     asked = np.array([min(stream.frames_per_second, MOST_FRAMES) for stream in problem.streams], dtype=np.float64)
     weight = np.array([stream.weight for stream in problem.streams], dtype=np.float64)
     master = Master(resources.capacity, asked, weight)

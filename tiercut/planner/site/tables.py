@@ -47,6 +47,8 @@ class Pieces:
         finish: (V, W, O) a station decodes and runs [cut, end).
         beyond: (V, C, O) a cloud node decodes and runs [cut, end).
         sums: (V, E, O) an edge runs [0, cut).
+        spans: (V, E, O) the same as it counts in latencies: a frame of a batch takes part of its time, and lasts as
+            long as all of it.
         runs: (V, E) whether an edge can run any block.
         latency_alone: (V); infinity where impossible or late, as in those that follow.
         latency_one: (V, W, O).
@@ -66,6 +68,7 @@ class Pieces:
     finish: Floats
     beyond: Floats
     sums: Floats
+    spans: Floats
     runs: Bools
     latency_alone: Floats
     latency_one: Floats
@@ -108,23 +111,26 @@ def pieces_of(problem: Problem, frame_bits: float = 0.0) -> Pieces:
         decode = _known(size_mb * np.array([one.decode_seconds_per_mb for one in problem.codecs])[codec])
     stations = (*problem.edges, *problem.clouds)
     queues = np.array([node.queue_seconds for node in stations])
-    finish = _known(costs.finish - queues[:, None]) + decode[:, None]
+    frames = _frames(problem, costs.variants)
+    finish = _known(costs.finish - queues[:, None]) / frames[:, 1:] + decode[:, None]
     steps = np.where(np.isfinite(costs.edge_steps), costs.edge_steps, 0.0)
-    sums = np.cumsum(steps, axis=-1) - steps
+    spans = np.cumsum(steps, axis=-1) - steps
+    sums = spans / frames[:, 1 : 1 + edges]
     before = costs.device[:, None] + costs.first[:, :edges]
     after = costs.second + costs.ends[:, None, edges:]
     one = costs.device[:, None] + costs.first + costs.ends
     return Pieces(
         costs=costs,
         deadline=deadline,
-        alone=_known(costs.alone - problem.device.queue_seconds),
-        device=_known(costs.device - problem.device.queue_seconds * (cut > 0)) + encode,
+        alone=_known(costs.alone - problem.device.queue_seconds) / frames[:, 0, 0],
+        device=_known(costs.device - problem.device.queue_seconds * (cut > 0)) / frames[:, 0] + encode,
         decode=decode,
         encode=encode,
         bits=bits,
         finish=finish,
         beyond=finish[:, edges:],
         sums=sums[..., cut],
+        spans=spans[..., cut],
         runs=np.isfinite(costs.edge_steps[..., 0]),
         latency_alone=_within(costs.alone + costs.back_alone, deadline),
         latency_one=_within(one, deadline),
@@ -133,6 +139,12 @@ def pieces_of(problem: Problem, frame_bits: float = 0.0) -> Pieces:
         queue=costs.edge_queue,
         last=np.full(sums.shape, sums.shape[-1])[..., cut] if costs.edge_last is None else costs.edge_last[..., cut],
     )
+
+
+def _frames(problem: Problem, variants: Ints) -> Floats:
+    """(V, 1 + W, 1) how many frames of a variant each node computes at once."""
+    names = [problem.variants[v].name for v in variants]
+    return np.array([[[node.frames_of(name)] for node in problem.nodes] for name in names], dtype=np.float64)
 
 
 def _known(seconds: Floats) -> Floats:
@@ -162,6 +174,7 @@ class Batch:
         second: (S, E, C) the hops from an edge to a cloud, as such rows.
         runs: (S, V, E) whether an edge can run any block.
         last: (S, V, E, O) of `Pieces`; ``None`` where no edge has a limit.
+        loaded: Places (S, V, E) and first cut of what edges have loaded beyond that, with the last cuts.
         of: The other arrays of `Pieces` by name, with the axis S in front.
     """
 
@@ -178,6 +191,7 @@ class Batch:
     second: Ints
     runs: Bools
     last: Ints | None
+    loaded: dict[tuple[int, int, int, int], list[int]]
     of: dict[str, Floats]
 
     @property
@@ -198,7 +212,7 @@ def batches(problems: Sequence[Problem], resources: Resources) -> list[Batch]:
 
 
 STACKED = (
-    "alone", "device", "decode", "encode", "bits", "finish", "beyond", "sums",
+    "alone", "device", "decode", "encode", "bits", "finish", "beyond", "sums", "spans",
     "latency_alone", "latency_one", "latency_before", "latency_after", "queue",
 )  # fmt: skip
 
@@ -235,8 +249,17 @@ def _stack(
         last=None
         if all(piece.costs.edge_last is None for piece in chosen)
         else np.stack([piece.last for piece in chosen]),
+        loaded=_loaded(chosen),
         of={name: np.stack([getattr(piece, name) for piece in chosen]) for name in STACKED},
     )
+
+
+def _loaded(pieces: Sequence[Pieces]) -> dict[tuple[int, int, int, int], list[int]]:
+    found: defaultdict[tuple[int, int, int, int], list[int]] = defaultdict(list)
+    for s, piece in enumerate(pieces):
+        for v, e, start, end in piece.costs.edge_loaded:
+            found[s, v, e, start].append(end)
+    return dict(found)
 
 
 def _ints(rows: Sequence[Sequence[int]]) -> Ints:

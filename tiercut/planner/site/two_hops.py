@@ -156,19 +156,30 @@ class TwoHops:
         later = cut > batch.cut[o][:, None]
         fits = (later & batch.runs[s, v, e][:, None]) | (cut == batch.cut[o][:, None])
         if batch.last is not None:
-            fits &= cut <= np.maximum(batch.last[s, v, e, o], batch.cut[o])[:, None]
+            fits &= self._in_memory(batch.last, halves, cut)
         fits &= batch.drop[s, seconds] <= (batch.budget[s, v] - batch.drop[s, o])[:, None]
         here = prices.station[s, e][:, None] * (middle + of["encode"][s, v, seconds] + of["decode"][s, v, o][:, None])
         here += (prices.device[s] * of["device"][s, v, o] + prices.first[s, e] * of["bits"][s, v, o])[:, None]
         here[~fits] = np.inf
         cost: Floats = bounds.after[s, v, e, :, seconds] + here[:, None]
         if prices.latency or (batch.deadline[s] < LONGEST_SECONDS).any():
-            before = middle + later * of["queue"][s, e][:, None] + of["latency_before"][s, v, e, o][:, None]
+            lasts = of["spans"][s, v, e, seconds] - of["spans"][s, v, e, o][:, None]
+            before = lasts + later * of["queue"][s, e][:, None] + of["latency_before"][s, v, e, o][:, None]
             taken = of["latency_after"][s, v, e, :, seconds] + before[:, None]
             if prices.latency:
                 cost += prices.latency * taken
             cost[taken > batch.deadline[s][:, None, None]] = np.inf
         return cost
+
+    def _in_memory(self, last: Ints, halves: Halves, cut: Ints) -> Bools:
+        """(P, some O): whether edges have memory for the segments from first halves to cuts, or have them loaded."""
+        batch, (s, v, e, o) = self.batch, halves
+        first = batch.cut[o]
+        fits: Bools = cut <= np.maximum(last[s, v, e, o], first)[:, None]
+        if batch.loaded:
+            for row, place in enumerate(zip(*(axis.tolist() for axis in (s, v, e, first)), strict=True)):
+                fits[row] |= np.isin(cut, batch.loaded.get(place, ()))
+        return fits
 
 
 def _lowest(bound: Floats, members: Ints, sought: Floats) -> Halves:
@@ -226,9 +237,9 @@ class _Bounds:
         if per_second is not None or self.prices.latency:
             time = np.full(len(self.members), self.prices.latency) + (0.0 if per_second is None else per_second)
             time = time[:, None, None, None]
-            before = before + time * (of["latency_before"] - of["sums"])
+            before = before + time * (of["latency_before"] - of["spans"])
             after = after + time[..., None] * of["latency_after"]
-            middle = middle + time * of["sums"]
+            middle = middle + time * of["spans"]
             wait = wait + time * of["queue"][:, None, :, None]
         least = after.min(axis=3)
         least += middle
