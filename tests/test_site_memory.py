@@ -40,6 +40,23 @@ def in_memories(seed: int, limits: tuple[float | None, ...], *, streams: int = 3
     return site
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_site_of_loaded_segments_is_planned_as_by_all_plans(seed: int) -> None:
+    site = random_site(seed, streams=2)
+    draw = random.Random(seed)  # noqa: S311 - numbers for a test
+    for stream in site.streams:
+        stream.problem["format"] = "tiercut-plan-problem/2"
+        variants = stream.problem["model"]["variants"]
+        for variant in variants:
+            variant["block_weights_mb"] = [1.0] * (len(variant["cut_bytes"]) - 1)
+        for node in stream.problem["nodes"]:
+            chosen = [draw.choice(variants) for _ in range(8)]
+            pieces = [(each["name"], sorted(draw.sample(range(len(each["cut_bytes"])), 2))) for each in chosen]
+            node |= {"memory_mb": 0, "loaded": [[name, *cuts] for name, cuts in pieces]}
+    rates = [share.frames_per_second for share in plan_site(site.read(), least_share=0.0).shares.values()]
+    assert rates == pytest.approx(best_rates(site).rates, rel=1e-4, abs=1e-6)
+
+
 def fits_together(site: Site, plan: SitePlan) -> bool:
     """Whether each node has memory for all segments that it is to run, one of each model and variant."""
     held: dict[str, dict[tuple[str, str, int, int], float]] = {}

@@ -4,10 +4,11 @@
     python -m bench.capacity --cameras 1 2 4 8 16 --edges 1 2 --uplinks 0.5 1 2 8      about two hours
     python -m bench.capacity --cameras 4 --at 0.9                                      latency just below capacity
 
-Each site is started once and planned in turn by the hub for all streams together (``site``) and one by one, and by hand
-for edges, cloud and devices alone. Results later than the deadline do not count. ``bound`` is the planner's linear
-program on the declared figures, with nothing kept free. ``--at`` measures what ``site`` gives, then has the cameras ask
-for that part of it, then has one camera ask for few frames, and compares latencies. Needs root, iproute2, Mosquitto.
+Each site is started once and planned in turn by the hub for all streams together, with the uplink declared (``site``)
+or not (``undeclared``, only when asked for), and one by one, and by hand for edges, cloud and devices alone. Results
+later than the deadline do not count. ``bound`` is the planner's linear program on the declared figures, with nothing
+kept free. ``--at`` measures what ``site`` gives, then has the cameras ask for that part of it, then has one camera ask
+for few frames, and compares latencies. Needs root, iproute2, Mosquitto.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 
 from bench.capacity.declared import Declared, prepared, problem_of
 from bench.capacity.measure import Measured, measure
-from bench.capacity.site import STRATEGIES, FullSite, running
+from bench.capacity.site import STRATEGIES, USUAL, FullSite, running
 from bench.machine import machine
 from bench.testbed.models import Prepared
 from bench.testbed.net import Net, why_not
@@ -110,6 +111,8 @@ def shown(each: Measured, bound: float, least: float) -> None:
         f"p95 {each.p95_ms:5.0f} ms; {each.changes} changes, steady after {each.settled_s:.0f} s  {each.said}",
         flush=True,
     )
+    for seconds, hops in each.found:
+        print(f"    after {seconds:.0f} s: {hops} seem to share a line", flush=True)
 
 
 def main() -> int:
@@ -127,7 +130,7 @@ def main() -> int:
         default=(220.0, 50.0, 15.0),
         help="a frame on device, edge, cloud (%(default)s)",
     )
-    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
+    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=USUAL)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument(
         "--at", type=float, metavar="PART", help="latency of 'site' at this part of what it gives, e.g. 0.9"

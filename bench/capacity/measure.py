@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from bench.capacity.site import FullSite
+from bench.capacity.site import BY_HUB, FullSite
 
 #: A site is steady when no plan has been published for so long; it is measured in any case after the longest wait.
 STEADY_S, LONGEST_S = 6.0, 45.0
@@ -30,6 +30,7 @@ class Measured:
         changes: Plans that were published while it was measured.
         settled_s: How long it took until the site was steady.
         said: The hub's sentence about the site's capacity.
+        found: After how many seconds hops were said to share a line that nobody has declared, and which.
     """
 
     strategy: str
@@ -41,6 +42,7 @@ class Measured:
     changes: int
     settled_s: float
     said: str = ""
+    found: tuple[tuple[float, str], ...] = ()
 
 
 async def measure(site: FullSite, strategy: str, *, seconds: float) -> Measured:
@@ -48,7 +50,7 @@ async def measure(site: FullSite, strategy: str, *, seconds: float) -> Measured:
     async with site.follow(strategy):
         started_s = time.monotonic()
         await asyncio.sleep(FIRST_S)
-        if strategy in {"site", "one-by-one"}:
+        if strategy in BY_HUB:
             while True:
                 last_s = max((at_s for at_s, _ in site.heard.plans), default=started_s)
                 now_s = time.monotonic()
@@ -60,9 +62,10 @@ async def measure(site: FullSite, strategy: str, *, seconds: float) -> Measured:
         begin_s = time.monotonic()
         await asyncio.sleep(seconds)
         counted = _counted(site, first, time.monotonic() - begin_s)
+        found = tuple((at_s - started_s, hops) for at_s, hops in site.heard.found)
         said = "" if site.heard.capacity is None else site.heard.capacity.message
         changes = len(site.heard.plans) - plans
-        return Measured(strategy=strategy, changes=changes, settled_s=settled_s, said=said, **counted)
+        return Measured(strategy=strategy, changes=changes, settled_s=settled_s, said=said, found=found, **counted)
 
 
 def _counted(site: FullSite, first: int, seconds: float) -> dict[str, float]:

@@ -30,8 +30,10 @@ from tiercut.protocol.topics import CAPACITY, PLAN, RESULT, STATUS
 
 SITE, HUB, CLOUD_NODE = "capacity", "hub", "c"
 ONLINE_S = 90.0
-#: By hand, or by the hub: one by one, or all together.
-STRATEGIES = ("site", "one-by-one", "edge", "cloud", "device")
+#: By hand, or by the hub: one by one, or all together, where somebody has declared the uplink or nobody has.
+BY_HUB = ("site", "one-by-one", "undeclared")
+STRATEGIES = (*BY_HUB, "edge", "cloud", "device")
+USUAL = [each for each in STRATEGIES if each != "undeclared"]
 CODEC = "jpeg"
 
 
@@ -54,6 +56,8 @@ class Heard:
     #: when each plan was published
     plans: list[tuple[float, str]] = field(default_factory=list)
     capacity: SiteCapacity | None = None
+    #: what was said of lines that nobody had declared, and when first
+    found: list[tuple[float, str]] = field(default_factory=list)
 
     def result(self, delivery: Delivery) -> None:
         """A result."""
@@ -78,6 +82,9 @@ class Heard:
         delivery.ack()
         if delivery.payload:
             self.capacity = decode_json(SiteCapacity, delivery.payload)
+            hops = [said.partition(" seem ")[0] for said in self.capacity.found_lines or []]
+            new = [each for each in hops if each not in {said for _, said in self.found}]
+            self.found += [(time.monotonic(), each) for each in new]
 
 
 class FullSite:
@@ -117,6 +124,7 @@ class FullSite:
             await self._bus.publish(Message(PLAN.of(site=SITE, stream=f"cam{index}"), b"", retain=True))
         await self._bus.publish(Message(CAPACITY.of(site=SITE), b"", retain=True))
         self.heard.capacity = None
+        self.heard.found.clear()
         self._programs.set(HUB, ("broker", self._hub(strategy)))
         self.heard.online.discard(HUB)
         await self.start(HUB)
@@ -128,11 +136,11 @@ class FullSite:
     def _hub(self, strategy: str) -> ProgramSettings:
         declared, bundle = self.declared, self._prepared.bundle
         hub = common(self._prepared) | {"node": HUB}
-        if strategy in {"site", "one-by-one"}:
+        if strategy in BY_HUB:
             hops = [f"{start} -> {end}" for start, end in UPLINK.hops]
             streams = [settings_of(declared, index, bundle) for index in range(declared.cameras)]
-            lines = [{"name": UPLINK.name, "hops": hops}]
-            return hub | {"streams": streams, "lines": lines, "as_one": strategy == "site"}
+            lines = [] if strategy == "undeclared" else [{"name": UPLINK.name, "hops": hops}]
+            return hub | {"streams": streams, "lines": lines, "as_one": strategy != "one-by-one"}
         return hub | {"plans": [self._plan(strategy, index) for index in range(declared.cameras)]}
 
     def _plan(self, strategy: str, index: int) -> dict[str, Any]:

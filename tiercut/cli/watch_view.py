@@ -63,6 +63,7 @@ def _site(known: Known, title: str) -> list[RenderableType]:
     if full:
         busy = ", ".join(f"{names_only(where)} {part:.0%}" for part, where in full)
         above.append(Text(f"planned as one: {busy}", style="dim"))
+    above += [Text(said, style="yellow") for said in capacity.found_lines or ()]
     return above
 
 

@@ -280,6 +280,9 @@ class Coordinator:
     def _tick(self, now_s: float) -> list[Action]:
         """Evaluate the streams that have waited longest."""
         actions: list[Action] = []
+        for sentence in self.view.lines.look(now_s):
+            log.info("shared line", extra={"said": sentence})
+            self._stirred = True
         if self._stirred:
             self._stirred, self._lively_until_s = False, now_s + LIVELY_S
         lively = now_s < self._lively_until_s

@@ -136,7 +136,9 @@ class FullSite:
             if any(member.stream.rate(now_s) for member in members):
                 problem = site_problem(members, self._view, now_s, taken={})
                 self._yardsticks = Yardsticks.calm(problem, self._yardsticks, measured, now_s)
-        return [TellCapacity(capacity(list(streams), answered, self._yardsticks, now_s))]
+        lines = self._view.lines
+        found = [lines.said(line, now_s) for line in lines.found]
+        return [TellCapacity(capacity(list(streams), answered, self._yardsticks, now_s, found_lines=found))]
 
     def refused(self, stream: PlannedStream, keys: Iterable[NodeKey], now_s: float) -> None:
         """Nodes do not get ready for a stream's plans: others do not wait until they are asked again."""

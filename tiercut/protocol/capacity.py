@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Figure = Annotated[float, Meta(ge=0)]
 
@@ -40,6 +40,7 @@ class SiteCapacity(Struct, frozen=True, kw_only=True):
         load: Part of its time that each node, link and shared line is busy, as planned.
         short: What there is too little of, in sentences.
         streams: By name.
+        found_lines: Lines that hops seem to share although nobody has declared them, in sentences.
     """
 
     message: str
@@ -53,3 +54,4 @@ class SiteCapacity(Struct, frozen=True, kw_only=True):
     load: dict[str, Figure]
     short: list[str]
     streams: dict[str, StreamRoom]
+    found_lines: list[str] | UnsetType = UNSET

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from msgspec import UNSET
+
 from tiercut.coordinator.site.mixes import ALL_OF_IT
 from tiercut.coordinator.site.planning import Answered
 from tiercut.coordinator.site.problem import LEVELS, only
@@ -97,7 +99,12 @@ def measured_fps(streams: Iterable[PlannedStream], now_s: float) -> float:
 
 
 def capacity(
-    streams: Sequence[PlannedStream], answered: Answered | None, yardsticks: Yardsticks | None, now_s: float
+    streams: Sequence[PlannedStream],
+    answered: Answered | None,
+    yardsticks: Yardsticks | None,
+    now_s: float,
+    *,
+    found_lines: Sequence[str] = (),
 ) -> SiteCapacity:
     """What people are told of a site.
 
@@ -106,6 +113,7 @@ def capacity(
         answered: The answer for all together, while they are planned as one.
         yardsticks: What the site could give.
         now_s: When.
+        found_lines: What is said of lines that were found.
     """
     shares = {} if answered is None else answered.best.shares
     measured = measured_fps(streams, now_s)
@@ -122,6 +130,7 @@ def capacity(
         load={} if answered is None else {where: round(part, 3) for where, part in answered.best.load.items()},
         short=short,
         streams={stream.goal.name: _room(stream, shares.get(stream.goal.name), now_s) for stream in streams},
+        found_lines=list(found_lines) or UNSET,
     )
 
 

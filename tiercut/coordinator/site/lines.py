@@ -1,10 +1,15 @@
-"""Lines that several hops share, such as a site's uplink: which hops cross them, and what they carry."""
+"""Lines that several hops share, such as a site's uplink: which hops cross them, and what they carry.
+
+They are declared, or found (`found_lines`); what is declared of a hop is not looked for.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tiercut.coordinator.site.found_lines import Found, LineFinder
 from tiercut.errors import SettingsError
 from tiercut.estimate.links import LinkSample
 from tiercut.estimate.shared_line import SharedLineEstimator
@@ -20,7 +25,7 @@ GUESS_MBPS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line as it was declared.
+    """A line as it was declared, or found.
 
     Attributes:
         name: Its name, for people.
@@ -55,13 +60,19 @@ class LineEstimators:
     """What each line carries.
 
     Args:
-        lines: The lines.
+        lines: Those that are declared.
+
+    Attributes:
+        lines: All that are known.
     """
 
     def __init__(self, lines: Iterable[Line] = ()) -> None:
-        self.lines = tuple(lines)
-        self._estimators = {line.name: SharedLineEstimator(line.mbps or GUESS_MBPS) for line in self.lines}
+        self._declared = tuple(lines)
+        self.lines: tuple[Line, ...] = ()
+        self._estimators: dict[str, SharedLineEstimator] = {}
         self._of_hop: dict[tuple[str, str], tuple[Line, ...]] = {}
+        self._finder = LineFinder(lambda hop: any(line.carries(*hop) for line in self._declared))
+        self._know(())
 
     def of(self, sender: str, receiver: str) -> tuple[Line, ...]:
         """The lines that a hop between two nodes, by their ids, crosses."""
@@ -72,6 +83,7 @@ class LineEstimators:
 
     def observe(self, sender: str, receiver: str, sample: LinkSample) -> None:
         """A transfer between two nodes."""
+        self._finder.observe((sender, receiver), sample)
         for line in self.of(sender, receiver):
             self._estimators[line.name].observe((sender, receiver), sample)
 
@@ -89,10 +101,61 @@ class LineEstimators:
         lines = self.of(sender, receiver)
         return bool(lines) and all(self._estimators[line.name].measured(now_s) for line in lines)
 
+    def look(self, now_s: float) -> list[str]:
+        """Look for lines, every now and then; what was found or is no line any more, in sentences."""
+        groups = self._finder.look(now_s)
+        if groups is None:
+            return []
+        before = dict.fromkeys(self.found)
+        self._know(self._named(groups))
+        gone = [f"{_hops(line)} do not share a line any more" for line in before if line not in self.found]
+        return [*gone, *(self.said(line, now_s) for line in self.found if line not in before)]
+
+    @property
+    def found(self) -> tuple[Line, ...]:
+        """Lines that nobody has declared."""
+        return self.lines[len(self._declared) :]
+
+    def said(self, line: Line, now_s: float) -> str:
+        """What people are told of a line that was found."""
+        return (
+            f"{_hops(line)} seem to share a line of {self.mbps(line, now_s):.2g} Mbit/s ('{line.name}'): declare it "
+            "under 'lines' in the hub's settings to be sure"
+        )
+
+    def _named(self, groups: Iterable[Found]) -> Iterable[Line]:
+        """Groups of hops as lines: one that has hops of a known line keeps its name."""
+        names = [line.name for line in self._declared]
+        known = {line.name: line for line in self.found}
+        for group in groups:
+            same = next((name for name, line in known.items() if not set(line.hops).isdisjoint(group.hops)), None)
+            if same is None:
+                taken = {*names, *known}
+                same = next(name for k in itertools.count(1) if (name := f"shared-{k}") not in taken)
+            line = known.pop(same, None)
+            names.append(same)
+            yield line if line is not None and line.hops == group.hops else Line(same, group.hops, group.mbps)
+
+    def _know(self, found: Iterable[Line]) -> None:
+        """These and those that are declared are the lines now; what is known of one that stays is kept."""
+        before, known = {line.name: line for line in self.lines}, self._estimators
+        self.lines = (*self._declared, *found)
+        self._of_hop.clear()
+        self._estimators = {
+            line.name: known[line.name]
+            if before.get(line.name) is line
+            else SharedLineEstimator(line.mbps or GUESS_MBPS)
+            for line in self.lines
+        }
+
     def latency_s(self, sender: str, receiver: str, now_s: float) -> float | None:
         """Delay of a hop that crosses lines, without waits for what else is on them; ``None`` where unknown."""
         known = (self._estimators[line.name].latency_s((sender, receiver), now_s) for line in self.of(sender, receiver))
         return min((each for each in known if each is not None), default=None)
+
+
+def _hops(line: Line) -> str:
+    return ", ".join(f"{start} {_ARROW} {end}" for start, end in line.hops)
 
 
 def _is(node: str, pattern: str) -> bool:
