@@ -10,7 +10,7 @@ from tests.profiles import profile_of
 from tiercut.errors import SettingsError
 from tiercut.estimate.changepoint import Cusum, NoiseScale
 from tiercut.estimate.nodes import LoadChange, LoadEstimator
-from tiercut.profiling.profile import Profile, Span
+from tiercut.profiling.profile import Profile, Span, block_seconds
 
 PROFILE = profile_of((0.0, 0.002, 0.006, 0.01))
 
@@ -156,3 +156,12 @@ def test_noise_is_estimated_within_its_bounds() -> None:
     for _ in range(200):
         scale.add(9.0)
     assert scale.sigma == 0.4
+
+
+def test_load_that_comes_and_goes_leaves_no_error_in_the_profile() -> None:
+    estimator = LoadEstimator()
+    segments = ((0, 1), (1, 2))
+    for index in range(40):
+        feed(estimator, 1.0 if index % 2 else 1.35, count=20, segments=segments)
+    assert estimator.estimate(2.0).slowdown == pytest.approx(1.0, rel=0.15)
+    assert estimator.corrected_blocks(PROFILE) == pytest.approx(block_seconds(PROFILE, "full"), rel=0.15)

@@ -97,11 +97,20 @@ def test_single_frames_that_take_longer_say_that_a_line_is_slower() -> None:
 def test_large_transfers_that_take_turns_count_by_what_was_carried() -> None:
     estimator = SharedLineEstimator(20.0)
     probed(estimator)
-    for index in range(40):  # two at a time, of which each takes as long as both
-        at_s = 0.8 * (index // 2 + 1)
-        sample = LinkSample(at_s=at_s + 0.004, payload_bytes=50_000, seconds=0.804)
+    for index in range(40):  # each shares the line with the one before it and the one after it
+        sample = LinkSample(at_s=0.4 * (index + 2) + 0.004, payload_bytes=50_000, seconds=0.804)
         estimator.observe(HOPS[index % 2], sample)
     assert estimator.mbps(sample.at_s) == pytest.approx(1.0, rel=0.1)
+
+
+def test_queue_that_stands_is_told_from_frames_that_wait_now_and_then() -> None:
+    for used, least_s, most_s in ((0.8, 0.0, 0.01), (1.3, 0.2, 10.0)):
+        estimator = SharedLineEstimator(20.0)
+        probed(estimator)
+        for hop, sample in line(used * 1e6 / 8 / 2500, mbps=1.0, seconds=15):
+            estimator.observe(hop, sample)
+            estimator.mbps(sample.at_s)
+        assert least_s <= estimator.standing_s(sample.at_s) <= most_s
 
 
 # ---------------------------------------------------------------------- when frames ended

@@ -55,6 +55,11 @@ class FakeProcessor:
         """No frame has a deadline."""
         return math.inf
 
+    @staticmethod
+    def due_still_s(due_s: float) -> float:
+        """Nor later."""
+        return due_s
+
     def process(self, job: Job) -> Processed:
         self.may.wait()
         self.threads.append(threading.current_thread().name)

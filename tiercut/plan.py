@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
@@ -41,6 +42,8 @@ def name_of(identity: str) -> str:
 DeliveryMode = Literal["latest", "every"]
 
 
+#: A frame has time to spare if it has so many times what the rest of its way takes at least.
+WITH_CARE = 1.5
 #: (an edge takes part, a cloud node does) → the hops of a frame: ``(from tier, to tier)``
 _HOPS: dict[tuple[bool, bool], tuple[tuple[Tier, Tier], ...]] = {
     (False, False): (),
@@ -158,9 +161,30 @@ class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
             return 0.0
         return self.deadline.rest_s[["device", *(to for _, to in self.hops)].index(tier)]
 
+    def due_s(self, tier: Tier, deadline_s: float | None, captured_s: float) -> float:
+        """When work on a frame must begin at a tier, for it to make its deadline even if all takes somewhat longer.
+
+        Args:
+            tier: It takes part.
+            deadline_s: The frame's.
+            captured_s: When it was captured, on any clock; the answer is on the same.
+
+        Returns:
+            Infinity where nothing is lost by being late.
+        """
+        if deadline_s is None or (self.deadline is not None and not self.deadline.drop):
+            return math.inf
+        return captured_s + deadline_s - WITH_CARE * self.rest_s(tier)
+
     def codec_after(self, tier: Tier) -> str:
         """Codec of the hop that leaves a tier; the tier must have one."""
         return self.codecs[0 if tier == "device" else 1]
+
+    def passes(self, tier: Tier, cut: int) -> bool:
+        """Whether a tier only passes on a frame that has got to ``cut``: another one does all that is left."""
+        if tier == "device":
+            return bool(self.hops) and cut == self.first_cut
+        return tier == "edge" and self.edge is not None and self.cloud is not None and cut == self.second_cut
 
     def segment_end(self, tier: Tier, end: int) -> int:
         """Cut point where a tier's segment ends, in a model that ends at cut ``end``.

@@ -45,7 +45,7 @@ from tiercut.coordinator.sharing import beside_others, held, taken
 from tiercut.coordinator.shortage import shortage
 from tiercut.coordinator.site.lines import Line
 from tiercut.coordinator.site.listening import Listening
-from tiercut.coordinator.site.problem import SPARE_TIME
+from tiercut.coordinator.site.problem import MOST_MARGIN
 from tiercut.coordinator.site_view import NodeKey, SiteView
 from tiercut.coordinator.spans import spans
 from tiercut.coordinator.standing import Judged
@@ -317,7 +317,7 @@ class Coordinator:
         deadline_s = stream.goal.deadline_s or 0.0
         margin_s = stream.punctuality.margin_s(deadline_s)
         if self._whole.active:
-            margin_s = min(margin_s, SPARE_TIME * deadline_s)
+            margin_s = min(margin_s, MOST_MARGIN * deadline_s)
         return build(stream.goal, self.view, now_s, margin_s=margin_s, plans=stream.plans())
 
     def _shared_problem(self, stream: PlannedStream, now_s: float) -> Problem | None:

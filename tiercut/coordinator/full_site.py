@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Iterable
 from tiercut.coordinator.actions import Action, TellCapacity
 from tiercut.coordinator.changes import READY_S, Changes
 from tiercut.coordinator.problem import as_choice
+from tiercut.coordinator.site.besides import Besides
 from tiercut.coordinator.site.capacity import Yardsticks, capacity, measured_fps, shortage_of
 from tiercut.coordinator.site.planning import SitePlanning
-from tiercut.coordinator.site.problem import Member, elsewhere, may_share, site_problem
+from tiercut.coordinator.site.problem import Member, elsewhere, may_share, planned_busy, site_problem
 from tiercut.coordinator.site_view import NodeKey, SiteView
 from tiercut.coordinator.stream import FAILURES, SHUN_S, PlannedStream
 from tiercut.errors import SettingsError
@@ -41,6 +42,7 @@ class FullSite:
         self._as_one = as_one
         self._planning = SitePlanning(view)
         self._yardsticks: Yardsticks | None = None
+        self._besides = Besides()
         self._told_s = self._looked_s = float("-inf")
 
     @property
@@ -91,6 +93,8 @@ class FullSite:
         names = {member.stream.goal.name for member in members}
         besides = [each for each in streams if each.goal.name not in names]
         changes = self._planning.look(members, now_s, taken=background, step=step and lively, besides=besides)
+        if changes:
+            self._besides.plans_changed(now_s)
         actions: list[Action] = []
         for stream in (member.stream for member in members):
             found, happened = changes.get(stream.goal.name), stream.step
@@ -172,16 +176,27 @@ class FullSite:
             stream.step = stream.given_up = f"{names} said ready and failed{why}"
 
     def _taken_besides(self, streams: Iterable[PlannedStream], members: list[Member], now_s: float) -> dict[str, float]:
-        """What streams that are planned by themselves take, and what cloud nodes do for other sites."""
+        """What streams planned by themselves take, what nodes do besides, and cloud nodes for other sites."""
         known = self._planning.answered
         without = set() if known is None else {name for name, share in known.best.shares.items() if not share.ways}
         names = {member.stream.goal.name for member in members} - without
-        busy = {node.id: node.busy for key, node in self._view.nodes.items() if key[0] == "cloud" and node.online}
-        besides = Counter(elsewhere(members, now_s, busy))
+        taken: Counter[str] = Counter()
         for stream in streams:
             if stream.goal.name not in names:
-                besides.update(stream.taken)
-        return dict(besides)
+                taken.update(stream.taken)
+        online = [node for node in self._view.nodes.values() if node.online and not node.gateway]
+        clouds = {node.id: node.busy for node in online if node.tier == "cloud"}
+        others = {node.id: node.busy for node in online if node.tier != "cloud"}
+        if self.active:
+            planned = Counter(planned_busy(members, self._view.lines, now_s))
+            planned.update(taken)
+            self._besides.observe(others, planned, now_s)
+        else:
+            self._besides.forget()
+        taken.update(elsewhere(members, now_s, clouds))
+        taken.update(self._besides.parts)
+        taken.update(self._view.lines.draining(now_s))
+        return dict(taken)
 
 
 def _answers(problem: Problem, choices: Iterable[Choice]) -> dict[Choice, Answer]:

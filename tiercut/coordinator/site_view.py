@@ -321,6 +321,7 @@ class SiteView:
         if not transfer.arrived:
             return self._stepped(sender, receiver, self.estimator(sender, receiver).waits(size, seconds, now_s), now_s)
         sample = LinkSample(at_s=now_s, payload_bytes=size, seconds=seconds, probe=True)
+        self.lines.observe(node_id(*sender), node_id(*receiver), sample)
         ends = sender, receiver
         if self._has_waited(sender, receiver, size, seconds, now_s):
             doubtful = [*self._doubtful.get(ends, ()), sample]
@@ -329,7 +330,9 @@ class SiteView:
                 return []
             sample = min(doubtful, key=lambda each: each.seconds / max(1, each.payload_bytes))  # all cannot have waited
         self._doubtful.pop(ends, None)
-        return self._crossed(sender, receiver, replace(sample, at_s=now_s))
+        return self._stepped(
+            sender, receiver, self.estimator(sender, receiver).observe(replace(sample, at_s=now_s)), now_s
+        )
 
     def runs_long(self, key: NodeKey, running: Running, now_s: float) -> list[str]:
         """Learn from a segment that a node has been running for long; returns what changed abruptly, in words."""

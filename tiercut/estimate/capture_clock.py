@@ -21,6 +21,6 @@ class CaptureClock:
         self._differences_s: deque[float] = deque(maxlen=FRAMES)
 
     def heard(self, ended_unix_s: float, now_s: float) -> float:
-        """A result is heard of whose last stage ended at ``ended_unix_s``; when that was, on the coordinator's clock."""
+        """A result is heard of; when its last stage ended, at ``ended_unix_s``, on the coordinator's clock."""
         self._differences_s.append(now_s - ended_unix_s)
         return min(now_s, ended_unix_s + min(self._differences_s))

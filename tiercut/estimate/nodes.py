@@ -305,9 +305,14 @@ class LoadEstimator:
             self._forget_s = min(2 * self._forget_s, _MAX_FORGET_S) if in_vain else _FORGET_S
 
     def _learn_bias(self, bias: _Bias, residual: float) -> None:
-        """Only with segments to compare; in equal parts up and down, so that load stays load."""
-        if len({key for key, _ in self._logs}) > 1:
-            bias.log = _bounded(bias.log + _BIAS_STEP * max(-1.0, min(1.0, residual)))
+        """Only with segments to compare. What they have in common is load: else both would drift, one up, one down."""
+        compared = [self._biases[key] for key in {key for key, _ in self._logs}]
+        if len(compared) < 2:  # noqa: PLR2004
+            return
+        bias.log = _bounded(bias.log + _BIAS_STEP * max(-1.0, min(1.0, residual)))
+        common = _BIAS_STEP * statistics.median(each.log for each in compared)
+        for each in compared:
+            each.log -= common
 
     def _load(self) -> float:
         """Median of what biases do not explain: half of the samples may be outliers."""

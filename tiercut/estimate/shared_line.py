@@ -21,15 +21,21 @@ from tiercut.estimate.links import LinkEstimator, LinkSample
 
 #: A rate rests on so much busy time, made up of so many messages at least, and on nothing that is older than this.
 ENOUGH_S, FEWEST, WITHIN_S = 0.5, 8, 5.0
+#: This part of them does not count at either end: behind a message that nobody told of one seems slow.
+ODD = 0.15
 #: Transfers that are remembered.
 MOST = 256
 #: As many bytes after a pause may pass at once.
 BURST_BYTES = 8_000
+#: Clocks and programs are no better than that: a shorter pause is none.
+NO_PAUSE_S = 0.001
 #: Messages up to this size are sent at once, and pass one after the other; larger ones take turns with others. It is
 #: what TCP sends before the first acknowledgement (RFC 6928).
 AT_ONCE_BYTES = 14_600
 #: A rate that was measured is as good as new for so long; then it grows by this factor in each `GROWTH_S`.
 NEW_S, GROWTH, GROWTH_S = 3.0, 1.1, 5.0
+#: A queue stands where all messages of so many seconds have waited.
+STANDING_S = 1.5
 #: For so long nothing else need be asked.
 KNOWN_S = 20.0
 #: A hop's delay is the least that its messages needed besides their bytes in so many seconds, and as many before.
@@ -80,7 +86,9 @@ class SharedLineEstimator:
         own_s = self._own_s(sample.payload_bytes)
         if own_s is not None:
             self._delays.setdefault(hop, _Delay()).least(sample.seconds - own_s, sample.at_s)
-        on_line_s = max(0.0, sample.seconds - (self.latency_s(hop, sample.at_s) or 0.0))
+        delays = (delay.seconds(sample.at_s) for delay in self._delays.values())
+        least_s = min((each for each in delays if each is not None), default=0.0)  # a hop may have seen none but waits
+        on_line_s = max(0.0, sample.seconds - least_s)
         transfer = _Transfer(sample.at_s - on_line_s, sample.at_s, sample.payload_bytes, self._missed)
         alone = all(other.ended_s <= transfer.began_s or transfer.ended_s <= other.began_s for other in self._transfers)
         self._transfers.append(transfer)
@@ -101,6 +109,14 @@ class SharedLineEstimator:
                 self._measured = found
             self._mbps = self._remembered(now_s)
         return self._mbps
+
+    def standing_s(self, now_s: float) -> float:
+        """What every message of late has waited at least: a queue that does not go away by itself."""
+        if self._measured is None:
+            return 0.0
+        late = [each for each in self._transfers if now_s - each.ended_s < STANDING_S]
+        waits = [each.ended_s - each.began_s - each.bytes * 8e-6 / self._measured[0] for each in late]
+        return max(0.0, min(waits)) if len(waits) >= FEWEST else 0.0
 
     def measured(self, now_s: float) -> bool:
         """Whether frames that waited for others say what it carries, and did so lately."""
@@ -130,14 +146,18 @@ class SharedLineEstimator:
     def _now(self, now_s: float) -> tuple[float, float] | None:
         """Bytes by time of the last messages that waited for others, and when; ``None`` where there are too few."""
         waited = sorted(_waited([each for each in self._transfers if each.ended_s > now_s - WITHIN_S]), reverse=True)
-        busy_s, sent_bytes, count = 0.0, 0.0, 0
-        for _, size, seconds in waited:
+        busy_s, count = 0.0, 0
+        for _, _, seconds in waited:
             if busy_s >= ENOUGH_S and count >= FEWEST:
                 break
-            busy_s, sent_bytes, count = busy_s + seconds, sent_bytes + size, count + 1
+            busy_s, count = busy_s + seconds, count + 1
         if busy_s < ENOUGH_S or count < FEWEST:
             return None
-        return sent_bytes * 8e-6 / busy_s, waited[0][0]
+        by_pace = sorted(waited[:count], key=lambda each: each[2] / max(each[1], 1.0))
+        odd = int(ODD * count)
+        usual = by_pace[odd : count - odd]
+        usual_s = sum(seconds for _, _, seconds in usual)
+        return sum(size for _, size, _ in usual) * 8e-6 / max(usual_s, 1e-6), waited[0][0]
 
 
 class _Delay:
@@ -180,7 +200,7 @@ def _periods(transfers: list[_Transfer]) -> list[list[_Transfer]]:
     periods: list[list[_Transfer]] = []
     until_s, unbroken = -math.inf, -1
     for each in sorted(transfers, key=lambda each: (each.unbroken, each.began_s)):
-        if each.unbroken != unbroken or each.began_s >= until_s:
+        if each.unbroken != unbroken or each.began_s >= until_s + NO_PAUSE_S:
             periods.append([])
             until_s, unbroken = -math.inf, each.unbroken
         periods[-1].append(each)

@@ -205,15 +205,21 @@ class Processor:
         )
 
     def due_s(self, work: Work) -> float:
-        """When work on a frame that has come must begin for it to make its deadline; infinity where it need not."""
-        deadline = work.plan.deadline
+        """When work on a frame that has come must begin for it to make its deadline; infinity where it need not.
+
+        One that only passes through takes no time to speak of: it is due at once.
+        """
+        if work.plan.passes(self._tier, work.cut):
+            return -math.inf
         takes_part = self._tier == "device" or any(to == self._tier for _, to in work.plan.hops)
-        if work.deadline_s is None or not takes_part or (deadline is not None and not deadline.drop):
-            return math.inf
-        age_s = self._age_s(work)
+        age_s = self._age_s(work) if takes_part and work.deadline_s is not None else None
         if age_s is None:
             return math.inf
-        return self._clock.monotonic_s() - age_s + work.deadline_s - work.plan.rest_s(self._tier)
+        return work.plan.due_s(self._tier, work.deadline_s, self._clock.monotonic_s() - age_s)
+
+    def due_still_s(self, due_s: float) -> float:
+        """The same as it is seen now: a frame that is late has no hurry any more."""
+        return due_s if due_s >= self._clock.monotonic_s() or due_s == -math.inf else math.inf
 
     def _age_s(self, work: Work) -> float | None:
         now_s = self._clock.monotonic_s()

@@ -36,12 +36,13 @@ class StreamQueues(Generic[Item]):
 
     A queue is *busy* from `take` until `done`: its next frame is not handed out before, which keeps a stream in order
     whatever number of threads works on the node's queues. Streams with a ready queue take turns, and so do the ready
-    queues of each, but for frames that are due. A frame waits in its queue once, however often it comes: the copy that came last is kept, as only
-    that can still be acknowledged after a reconnect.
+    queues of each, but for frames that are due. A frame waits in its queue once, however often it comes: the copy that
+    came last is kept, as only that can still be acknowledged after a reconnect.
 
     Args:
         key: What names a frame in its stream, and orders frames that are put back.
-        due_s: By when work on a frame must begin, on any one clock; infinity for one that has time.
+        due_s: By when work on a frame must begin, on any one clock, as seen now; infinity for one that has time, and
+            for one that is late in any case: it must not make others late.
     """
 
     def __init__(self, key: Callable[[Item], Any], due_s: Callable[[Item], float] = lambda _: math.inf) -> None:
@@ -71,9 +72,15 @@ class StreamQueues(Generic[Item]):
         items.append(item)
         return []
 
-    def claim(self, queue: Queue) -> bool:
-        """Take the turn of a queue for a frame that need not wait, as none does; `done` ends it."""
-        if self._waiting or queue in self._busy:
+    def claim(self, queue: Queue, *, beside: bool = False) -> bool:
+        """Take the turn of a queue for a frame that need not wait, as none does; `done` ends it.
+
+        Args:
+            queue: The frame's.
+            beside: Frames of other queues may wait: it takes nothing that they wait for.
+        """
+        others = queue in self._waiting.get(queue.stream, ()) if beside else bool(self._waiting)
+        if others or queue in self._busy:
             return False
         self._busy.add(queue)
         return True

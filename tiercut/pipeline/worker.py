@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -60,7 +61,7 @@ class Worker:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="segment")
         self._short = ShortWork(outlet.reachable)
-        self._queues: StreamQueues[Job] = StreamQueues(_name, lambda job: job.due_s)
+        self._queues: StreamQueues[Job] = StreamQueues(_name, lambda job: processor.due_still_s(job.due_s))
         #: frames that are worked on, or whose turn on the loop is next
         self._running = 0
         #: queue → frames on their way out, in order
@@ -107,7 +108,13 @@ class Worker:
             self._begin(queue, job)
             return
         job.due_s = self._processor.due_s(work)
-        for late in self._queues.put(queue, job, work.delivery):
+        passes = job.due_s == -math.inf and self._threads == 1 and self._short.is_short(queue, work.plan, work.cut)
+        if passes and self._queues.claim(queue, beside=True):
+            self._begin(queue, job)  # on the loop: it does not wait for the segment that runs on the thread
+            return
+        # A frame that others have worked on, and that may make its deadline yet, does not give way to a newer one.
+        mode = "every" if work.cut > 0 and math.isfinite(job.due_s) else work.delivery
+        for late in self._queues.put(queue, job, mode):
             if _name(late) == _name(job):
                 self._duplicate(late)
             else:

@@ -46,7 +46,7 @@ class SimStation:
         self._scenario = scenario
         self._codecs = codecs
         self._goals = {stream.goal.name: stream.goal for stream in scenario.site.streams}
-        #: the frames that wait, and since when: of each plan of a stream the newest, in the place of the one before
+        #: the frames that wait, and since when: of each plan of a stream, but for deadlines, the newest
         self._waiting: StreamQueues[tuple[Flight, float]] = StreamQueues(
             lambda item: item[0].seq, lambda item: self._due_s(item[0])
         )
@@ -67,10 +67,14 @@ class SimStation:
         self._world = world
 
     def put(self, flight: Flight) -> None:
-        """A frame arrives; it takes the place of one that waits."""
+        """A frame arrives; it takes the place of one that waits, unless that may make its deadline yet."""
         flight.where = self.node.id
         queue = Queue(flight.stream, flight.lane)
-        for replaced, _ in self._waiting.put(queue, (flight, self._world.now_s), "latest"):
+        if self._working and self._due_s(flight) == -math.inf and isinstance(action := self._action(flight), Forward):
+            self._pass_on(flight, action.node)
+            return
+        keeps = flight.cut > 0 and math.isfinite(self._due_s(flight))
+        for replaced, _ in self._waiting.put(queue, (flight, self._world.now_s), "every" if keeps else "latest"):
             self._world.ended(replaced, "newer_frame")
         self._take()
 
@@ -85,16 +89,36 @@ class SimStation:
         point = self._point(flight, before=True)
         self._busy(flight, "decode", 0.0 if point is None else point.decode_seconds, lambda: self._step(flight))
 
+    def _action(self, flight: Flight) -> decide.Action:
+        """What is to be done with a frame."""
+        assert flight.plan is not None  # noqa: S101 - it has set out
+        goal, age_s = self._goals[flight.stream], self._world.now_s - flight.captured_s
+        state = FrameState(flight.plan, flight.cut, "latest", age_s, goal.deadline_s)
+        end = goal.end_of(flight.plan.exit)
+        here = decide.Here(self.node.tier, self.node.id, end, lambda _, name: self._world.reaches(self.node.id, name))
+        return decide.decide(state, here)
+
+    def _pass_on(self, flight: Flight, to: str) -> None:
+        """Pass a frame on beside the one that is worked on, as the loop of a program does."""
+        flight.stage(self.node.id, "queue", 0.0)
+        before, after = self._point(flight, before=True), self._point(flight, before=False)
+        decode_s = 0.0 if before is None else before.decode_seconds
+        encode_s = 0.0 if after is None else after.encode_seconds
+        size = self.profile.cut_bytes[flight.cut] if after is None else after.bytes
+        if decode_s:
+            flight.stage(self.node.id, "decode", decode_s)
+        if encode_s:
+            flight.stage(self.node.id, "encode", encode_s)
+        self._world.at(
+            self._world.now_s + decode_s + encode_s, lambda: self._world.send(flight, self.node.id, to, size)
+        )
+
     def _step(self, flight: Flight) -> None:
         self._segment = None
-        assert flight.plan is not None  # noqa: S101 - it has set out
-        variant, goal = flight.plan.exit, self._goals[flight.stream]
-        deadline_s, age_s = goal.deadline_s, self._world.now_s - flight.captured_s
-        state = FrameState(flight.plan, flight.cut, "latest", age_s, deadline_s)
-        end = goal.end_of(variant)
-        here = decide.Here(self.node.tier, self.node.id, end, lambda _, name: self._world.reaches(self.node.id, name))
-        action = decide.decide(state, here)
+        action = self._action(flight)
         if isinstance(action, Run):
+            assert flight.plan is not None  # noqa: S101 - it has set out
+            variant = flight.plan.exit
             flight.fallback = action.fallback or flight.fallback
             seconds = self.profile.seconds(action.start, action.stop, variant) * self._pace(flight)
             flight.cut = action.stop
@@ -111,12 +135,13 @@ class SimStation:
             self._done()
 
     def _due_s(self, flight: Flight) -> float:
-        """When work on a frame must begin for it to make its deadline."""
-        deadline_s = self._goals[flight.stream].deadline_s
-        assert flight.plan is not None  # noqa: S101 - it has set out
-        if deadline_s is None or (flight.plan.deadline is not None and not flight.plan.deadline.drop):
-            return math.inf
-        return flight.captured_s + deadline_s - flight.plan.rest_s(self.node.tier)
+        """When work on a frame must begin for it to make its deadline; one that only passes through is due at once."""
+        deadline_s, plan = self._goals[flight.stream].deadline_s, flight.plan
+        assert plan is not None  # noqa: S101 - it has set out
+        if plan.passes(self.node.tier, flight.cut):
+            return -math.inf
+        due_s = plan.due_s(self.node.tier, deadline_s, flight.captured_s)
+        return due_s if due_s >= self._world.now_s else math.inf
 
     def _forward(self, flight: Flight, to: str, size: int) -> None:
         self._world.send(flight, self.node.id, to, size)

@@ -12,22 +12,30 @@ from tiercut.coordinator.site.patience import Gain, Kind
 from tiercut.coordinator.site.problem import Member
 from tiercut.planner.site import SitePlan
 
-#: Other plans are worth a change from this gain on: of the stream that has least, or of all frames. Of latency more
-#: must be gained, which frames that wait for each other change as well.
-GAIN, LATENCY_GAIN = 0.10, 0.30
+#: Other plans are worth a change from this gain on: of the stream that has least, or of all frames; after the present
+#: ones have stood for long, from the second. Of latency more must be gained, which waiting frames change as well.
+GAIN, STEADY_GAIN, LATENCY_GAIN = 0.10, 0.04, 0.30
 #: What streams get has become much worse from this part on.
 WORSE = 0.20
 #: Shares and rates of the same plans change for so much more.
 WORTH = 0.05
 
 
-def gain_of(members: Sequence[Member], present: SitePlan, best: SitePlan) -> Gain | None:
-    """What the best plans promise beside the present ones; ``None`` where that is not worth a change."""
+def gain_of(members: Sequence[Member], present: SitePlan, best: SitePlan, *, steady: bool = False) -> Gain | None:
+    """What the best plans promise beside the present ones; ``None`` where that is not worth a change.
+
+    Args:
+        members: The streams.
+        present: What the present plans give.
+        best: What the best ones would give.
+        steady: The present ones have stood for long.
+    """
+    worth = 1 + (STEADY_GAIN if steady else GAIN)
     least, more = _least(members, present, present), _least(members, best, present)
-    if more > (1 + GAIN) * least:
+    if more > worth * least:
         words = f"the stream with least has {least:.3g} → {more:.3g} frames/s"
         return Gain("least", more / least if least else math.inf, words)
-    if best.frames_per_second > (1 + GAIN) * present.frames_per_second:
+    if best.frames_per_second > worth * present.frames_per_second:
         factor = best.frames_per_second / present.frames_per_second if present.frames_per_second else math.inf
         return Gain(
             "total", factor, f"the site gives {present.frames_per_second:.3g} → {best.frames_per_second:.3g} frames/s"

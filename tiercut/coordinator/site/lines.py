@@ -21,6 +21,8 @@ _WAYS = {("device", "edge"), ("edge", "cloud"), ("device", "cloud")}
 _ARROW = "->"
 #: Of a line that nobody has said anything about.
 GUESS_MBPS = 20.0
+#: A queue that stands on a line is to be gone after so long; it gets no more of the line than this part.
+DRAIN_S, MOST_DRAINING = 0.5, 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,11 @@ class LineEstimators:
     def mbps(self, line: Line, now_s: float) -> float:
         """What a line carries, as measured; else as declared, or a guess."""
         return self._estimators[line.name].mbps(now_s)
+
+    def draining(self, now_s: float) -> dict[str, float]:
+        """Part of its time that each line needs for a queue that stands on it, by its name."""
+        waits = {line.name: self._estimators[line.name].standing_s(now_s) for line in self.lines}
+        return {name: min(MOST_DRAINING, wait_s / DRAIN_S) for name, wait_s in waits.items() if wait_s > 0}
 
     def measured(self, sender: str, receiver: str, now_s: float) -> bool:
         """Whether a hop crosses lines, and frames have measured all of them of late."""

@@ -19,6 +19,8 @@ from tiercut.planner.site import SitePlan, SiteProblem, StreamShare
 
 #: Room that differs from what is asked by less than this part is no limit.
 ALL_OF_IT = 0.98
+#: Frames that may be in flight beyond those that make the deadline on average.
+SPARE_FRAMES = 0.3
 #: No stream is let down to less than this, which would be to end it.
 LEAST_FPS = 0.01
 
@@ -87,9 +89,13 @@ def _mix(member: Member, problem: SiteProblem, share: StreamShare) -> Mix | None
 
 
 def _plan(member: Member, alone: Problem, answer: Answer, fps: float) -> Plan:
-    """One way's plan. Frames of other streams are ahead of its own: as many may be in flight as make the deadline."""
+    """One way's plan. Frames of other streams are ahead of its own: as many may be in flight as make the deadline.
+
+    No more, so that frames that are late slow their way down: else a queue that has built up once, on a line that has
+    hardly room, would make all frames late for ever, and the line would be busy with nothing else.
+    """
     plan = Best(alone, answer).plan(member.stream.goal, answer)
     if plan.deadline is None:
         return plan
-    in_flight = min(MAX_IN_FLIGHT, 1 + math.ceil(fps * plan.deadline.seconds))
+    in_flight = min(MAX_IN_FLIGHT, max(1, math.floor(fps * plan.deadline.seconds + SPARE_FRAMES)))
     return structs.replace(plan, deadline=structs.replace(plan.deadline, in_flight=in_flight))

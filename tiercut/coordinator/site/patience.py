@@ -16,6 +16,8 @@ from typing import Literal
 WAIT_S, MOST_WAIT_S, STEP_WAIT_S = 4.0, 60.0, 6.0
 #: What has come of a change is known after so long; this part of what it promised is enough.
 KNOWN_S, ENOUGH = 6.0, 0.5
+#: Plans that have stood for so long have brought what they promised, and a smaller gain is worth another change.
+STEADY_S = 15.0
 #: Shares and rates of the same plans change no sooner after the last change.
 FOLLOW_S = 3.0
 
@@ -71,6 +73,10 @@ class Patience:
             self._trial = None
         wait_s = max(self._wait_s, KNOWN_S) if self._trial is not None else self._wait_s
         return now_s - self._plans_s < (min(wait_s, STEP_WAIT_S) if step else wait_s)
+
+    def steady(self, now_s: float) -> bool:
+        """Whether plans have stood for long."""
+        return now_s - self._plans_s >= STEADY_S
 
     def shares_stay(self, now_s: float) -> bool:
         """Whether other shares of the same plans must wait."""

@@ -20,7 +20,15 @@ from tiercut.coordinator.site.gain import gain_of, measured, much_worse, shares_
 from tiercut.coordinator.site.lines import LineEstimators
 from tiercut.coordinator.site.mixes import changes, followed, impossible, is_served, is_short
 from tiercut.coordinator.site.patience import Gain, Patience
-from tiercut.coordinator.site.problem import LEVELS, Member, loads, overloaded, site_problem, with_spare_time
+from tiercut.coordinator.site.problem import (
+    LEVELS,
+    OVERLOADED,
+    Member,
+    loads,
+    planned_busy,
+    site_problem,
+    with_spare_time,
+)
 from tiercut.coordinator.site_view import SiteView
 from tiercut.coordinator.standing import alike, near
 from tiercut.coordinator.stream import PlannedStream
@@ -158,7 +166,8 @@ class SitePlanning:
         must, gives = self._must(members, best), measured(members, now_s)
         step = step and much_worse(members, present)
         waits = self._patience.plans_stay(now_s, gives, step=step)
-        gain = None if must is not None or waits else gain_of(members, present, best)
+        steady = self._patience.steady(now_s)
+        gain = None if must is not None or waits else gain_of(members, present, best, steady=steady)
         if must is not None or self._better(gain, step=step):
             reason = must if gain is None else gain.words
             found = changes(members, problem, best, reason or "")
@@ -168,7 +177,9 @@ class SitePlanning:
             return found
         shares_wait = self._patience.shares_stay(now_s)
         self._held_back = waits or shares_wait
-        off = overloaded(members, self._view.lines, now_s) or shares_are_off(members, present)
+        busy = planned_busy(members, self._view.lines, now_s)
+        overloaded = any(part + taken.get(where, 0.0) > OVERLOADED for where, part in busy.items())
+        off = overloaded or shares_are_off(members, present)
         if shares_wait or not off:
             return {}
         found = changes(members, problem, present, "shares follow the site's figures")

@@ -27,8 +27,9 @@ from tiercut.planner.site import SharedLine, SiteProblem, SiteStream
 LEVELS = (0.8, 0.95)
 #: Streams that are planned as one are given other rates at once where those they have take more of something than this.
 OVERLOADED = 0.99
-#: Part of a deadline that a full site's plans keep free where that costs no frames: frames wait for each other.
-SPARE_TIME = 0.4
+#: Part of a deadline that new plans of a full site keep free where that costs no frames, as frames wait for each other;
+#: and the most that plans must keep free that are followed: how late their frames come is no matter of the plans then.
+SPARE_TIME, MOST_MARGIN = 0.5, 0.2
 #: A resource is in use all the time from this part of it on: frames that wait for each other leave gaps.
 BUSY = 0.65
 #: Room for a sensor without a rate: at least so much, and so many times what it gives.
@@ -201,8 +202,8 @@ def loads(members: Iterable[Member], lines: LineEstimators, now_s: float) -> dic
     return busy
 
 
-def overloaded(members: Iterable[Member], lines: LineEstimators, now_s: float) -> bool:
-    """Whether streams that are planned as one ask more of something than it has, by the rates that they were given."""
+def planned_busy(members: Iterable[Member], lines: LineEstimators, now_s: float) -> dict[str, float]:
+    """Part of its time that each resource is busy with streams that are planned as one, at the rates they have."""
     busy: dict[str, float] = {}
     for member in members:
         mix = member.stream.mix
@@ -211,7 +212,7 @@ def overloaded(members: Iterable[Member], lines: LineEstimators, now_s: float) -
         for plan, share in () if mix is None or not math.isfinite(fps) else mix.plans:
             for where, seconds in _busy(member, plan, lines, now_s).items():
                 busy[where] = busy.get(where, 0.0) + share * fps * seconds
-    return max(busy.values(), default=0.0) > OVERLOADED
+    return busy
 
 
 def _busy(member: Member, plan: Plan | None, lines: LineEstimators, now_s: float) -> dict[str, float]:
