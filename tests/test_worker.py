@@ -374,3 +374,35 @@ async def test_first_frame_without_the_next_node_goes_to_a_thread_as_the_rest_ma
     await one_after_the_other(bench, work(2))
     here = [name == threading.current_thread().name for name in bench.processor.threads]
     assert here == [False, True, False]
+
+
+class PassingProcessor(FakeProcessor):
+    """Only passes on frames of the stream ``passing``, in no time; others are held on the thread."""
+
+    def due_s(self, frame: Work) -> float:  # type: ignore[override]
+        return -math.inf if frame.stream == "passing" else math.inf
+
+    def process(self, job: Job) -> Processed:
+        if job.work.stream != "passing":
+            return super().process(job)
+        self.threads.append(threading.current_thread().name)
+        job.seconds = BORDER_S / 10
+        return Processed(job, Finish(), result=b"{}")
+
+
+@async_test
+async def test_frame_that_only_passes_does_not_wait_for_the_segment_of_another() -> None:
+    bench = Bench(FakeOutlets(), PassingProcessor())
+    bench.submit(work(0, stream="passing"), "passes, as nobody knows yet how long it takes")
+    await until(lambda: len(bench.acked) == 1)
+    bench.submit(work(1), "held")
+    await asyncio.sleep(0.02)
+    bench.submit(work(2), "waits for it")
+    for seq in (3, 4):
+        bench.submit(work(seq, stream="passing"), "passes")
+    await until(lambda: len(bench.acked) == 3)
+    assert bench.outlets.finished == [0, 3, 4]
+    bench.processor.may.set()
+    await until(lambda: len(bench.acked) == 5)
+    assert sorted(bench.outlets.finished[3:]) == [1, 2]
+    assert await bench.worker.drain(1.0) == 0

@@ -94,23 +94,28 @@ class StreamQueues(Generic[Item]):
         queues[queue] = deque(sorted((*back, *waiting), key=self._key))
         return [item for item in items if self._key(item) in known]
 
-    def take(self) -> tuple[Queue, Item] | None:
-        """The frame that is due first, else of the stream that has waited longest; ``None`` when no queue is ready."""
+    def take(self, only: Callable[[Queue, Item], bool] | None = None) -> tuple[Queue, Item] | None:
+        """The frame that is due first, else of the stream that has waited longest; ``None`` when no queue is ready.
+
+        Args:
+            only: Of these frames; they take nobody's turn.
+        """
         found, front = None, None
         for queues in self._waiting.values():
             for queue, items in queues.items():
-                if queue in self._busy:
+                if queue in self._busy or (only is not None and not only(queue, items[0])):
                     continue
                 front = front or queue.stream
                 due_s = self._due_s(items[0])
                 if found is None or due_s < found[0]:
                     found = due_s, queue
-            if front is not None and self._passed_over >= len(self._waiting):
+            if only is None and front is not None and self._passed_over >= len(self._waiting):
                 break  # its turn has come
         if found is None:
             return None
         queue = found[1]
-        self._passed_over = 0 if queue.stream == front else self._passed_over + 1
+        if only is None:
+            self._passed_over = 0 if queue.stream == front else self._passed_over + 1
         return queue, self._take(queue)
 
     def _take(self, queue: Queue) -> Item:

@@ -108,9 +108,8 @@ class Worker:
             self._begin(queue, job)
             return
         job.due_s = self._processor.due_s(work)
-        passes = job.due_s == -math.inf and self._threads == 1 and self._short.is_short(queue, work.plan, work.cut)
-        if passes and self._queues.claim(queue, beside=True):
-            self._begin(queue, job)  # on the loop: it does not wait for the segment that runs on the thread
+        if self._passes(queue, job) and self._queues.claim(queue, beside=True):
+            self._begin(queue, job)
             return
         # A frame that others have worked on, and that may make its deadline yet, does not give way to a newer one.
         mode = "every" if work.cut > 0 and math.isfinite(job.due_s) else work.delivery
@@ -139,10 +138,16 @@ class Worker:
     # ------------------------------------------------------------------ work, here or on a thread
 
     def _start_ready(self) -> None:
-        while self._running < self._threads and (ready := self._queues.take()):
+        while ready := self._queues.take(None if self._running < self._threads else self._passes):
             self._begin(*ready)
         if self._idle is not None:
             self._note_idle()
+
+    def _passes(self, queue: Queue, job: Job) -> bool:
+        """Whether a frame only passes through: the loop sees to it, beside the segment that runs on the thread."""
+        return (
+            job.due_s == -math.inf and self._threads == 1 and self._short.is_short(queue, job.work.plan, job.work.cut)
+        )
 
     def _begin(self, queue: Queue, job: Job) -> None:
         """Work on a frame whose turn it is."""
