@@ -164,7 +164,9 @@ class Coordinator:
         stream = self._streams.get(name)
         if stream is None:
             return False
-        return stream.reading.due(now_s) | (self._crosses_line(stream) and self._listening.hears(now_s))
+        several = stream.mix is not None and len(stream.mix.plans) > 1  # nobody knows which of them a frame follows
+        listens = (several or self._crosses_line(stream)) and self._listening.hears(now_s)
+        return stream.reading.due(now_s) or listens
 
     def _crosses_line(self, stream: PlannedStream) -> bool:
         return stream.mix is not None and any(self.view.crosses_line(plan) for plan, _ in stream.mix.plans)

@@ -335,8 +335,7 @@ class PlannedStream:
     def was_read(self, journey: Journey, now_s: float, *, crossed: list[LinkEstimator], suspects: bool) -> None:
         """A result has been read; the next one is soon, where it gives a change away or its frame was late."""
         newest = 0 if self.plan is None else self.plan.epoch
-        # Of several plans at once nobody knows which of them a frame follows whose result is not read.
-        eager = suspects or journey.deadline_met is False or (self.mix is not None and len(self.mix.plans) > 1)
+        eager = suspects or journey.deadline_met is False
         self.reading.ends(now_s, crossed=crossed, epoch=journey.plan.epoch, newest=newest, eager=eager)
 
     def passed(self, now_s: float) -> None:

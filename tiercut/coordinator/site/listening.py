@@ -1,4 +1,7 @@
-"""When every result is read of streams that share a line: what it carries is told by frames that follow each other.
+"""When every result is read of streams that share a line, or follow several plans at once.
+
+What a line carries is told by frames that follow each other; and of a frame whose result is not read nobody knows which
+of several plans it followed.
 
 On a small site that is always. On a large one it is for a part of the time, so that the coordinator reads no more than
 it has time for.
@@ -22,7 +25,7 @@ class Listening:
     _part: float = 1.0
 
     def hears(self, now_s: float) -> bool:
-        """A result has come of a stream whose frames cross a line: whether to read it."""
+        """A result has come of such a stream: whether to read it."""
         turn = now_s // TURN_S
         if turn != self._turn:
             self._part = min(1.0, MOST_FPS * TURN_S / max(1, self._count))

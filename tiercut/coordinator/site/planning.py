@@ -91,6 +91,8 @@ class SitePlanning:
         #: streams follow plans that were found for all of them together
         self._followed = False
         self._patience = Patience()
+        #: not all streams have what they ask for, however much is filled
+        self._short = False
         #: plans keep more of deadlines free than they must, which costs no frames, and when that was looked at last
         self._spares, self._compared_s = True, -math.inf
 
@@ -196,10 +198,15 @@ class SitePlanning:
         for, unless that costs frames.
         """
         spared, most = with_spare_time(problem, members), LEVELS[-1]
-        for level in LEVELS:
-            best = plan_site(replace(spared, filled=level), known=known)
-            if not any(map(is_short, best.shares.values())):
-                return level, best
+        if self._short:  # as it was the last time: what is less than the most need not be tried
+            best = plan_site(replace(spared, filled=most), known=known)
+            self._short = any(map(is_short, best.shares.values()))
+        if not self._short:
+            for level in LEVELS:
+                best = plan_site(replace(spared, filled=level), known=known)
+                if not any(map(is_short, best.shares.values())):
+                    return level, best
+            self._short = True
         if not self._spares or now_s - self._compared_s >= STANDS_S:
             self._compared_s = now_s
             tight = plan_site(replace(problem, filled=most), known=known)
