@@ -9,8 +9,9 @@ import pytest
 from tests.coordinating import Told, goal
 from tiercut.coordinator.deadline import Punctuality
 from tiercut.coordinator.events import DroppedHeard, ResultHeard, ResultPassed
+from tiercut.coordinator.node_view import NodeView
 from tiercut.coordinator.reading import AFTER_A_CHANGE, FIRST
-from tiercut.coordinator.site_view import NodeView, route
+from tiercut.coordinator.way import route
 from tiercut.estimate.links import LinkEstimator, LinkSample
 from tiercut.plan import Deadline
 from tiercut.protocol.frames import Dropped

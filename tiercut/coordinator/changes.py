@@ -6,8 +6,9 @@ from collections import Counter
 
 from tiercut.coordinator.actions import Action, Prepare, PublishPlan
 from tiercut.coordinator.mix import Mix
-from tiercut.coordinator.site_view import SiteView, route
+from tiercut.coordinator.site_view import SiteView
 from tiercut.coordinator.stream import Pending, PlannedStream
+from tiercut.coordinator.way import route
 from tiercut.plan import Plan
 from tiercut.protocol.nodes import PrepareSegment
 

@@ -37,6 +37,7 @@ from tiercut.coordinator.explain import explanation
 from tiercut.coordinator.full_site import FullSite
 from tiercut.coordinator.invariants import validate
 from tiercut.coordinator.mix import Mix
+from tiercut.coordinator.node_view import NodeKey
 from tiercut.coordinator.problem import as_choice, build, hops, missing
 from tiercut.coordinator.profiles import take_profile
 from tiercut.coordinator.reading import AFTER_A_CHANGE, FIRST
@@ -46,7 +47,7 @@ from tiercut.coordinator.shortage import shortage
 from tiercut.coordinator.site.lines import Line
 from tiercut.coordinator.site.listening import Listening
 from tiercut.coordinator.site.problem import MOST_MARGIN
-from tiercut.coordinator.site_view import NodeKey, SiteView
+from tiercut.coordinator.site_view import SiteView
 from tiercut.coordinator.spans import spans
 from tiercut.coordinator.standing import Judged
 from tiercut.coordinator.stream import PlannedStream

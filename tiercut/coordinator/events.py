@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tiercut.coordinator.site_view import NodeKey
+from tiercut.coordinator.node_view import NodeKey
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.profiling.profile import Profile
 from tiercut.protocol.frames import Dropped

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from tiercut.coordinator.node_view import NodeKey
 from tiercut.coordinator.problem import as_choice, hops
-from tiercut.coordinator.site_view import NodeKey, SiteView
+from tiercut.coordinator.site_view import SiteView
 from tiercut.coordinator.standing import Compared
 from tiercut.coordinator.stream import PlannedStream
 from tiercut.errors import SettingsError

@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection, Iterable
 
 from tiercut.coordinator.actions import Action, TellCapacity
 from tiercut.coordinator.changes import READY_S, Changes
+from tiercut.coordinator.node_view import NodeKey
 from tiercut.coordinator.problem import as_choice
 from tiercut.coordinator.site.besides import Besides
 from tiercut.coordinator.site.capacity import Yardsticks, capacity, measured_fps, shortage_of
 from tiercut.coordinator.site.planning import SitePlanning
 from tiercut.coordinator.site.problem import Member, elsewhere, may_share, planned_busy, site_problem
-from tiercut.coordinator.site_view import NodeKey, SiteView
+from tiercut.coordinator.site_view import SiteView
 from tiercut.coordinator.stream import FAILURES, SHUN_S, PlannedStream
 from tiercut.errors import SettingsError
 from tiercut.plan import node_id

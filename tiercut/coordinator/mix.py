@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from msgspec import UNSET, structs
 
-from tiercut.coordinator.site_view import NodeKey, route
+from tiercut.coordinator.node_view import NodeKey
+from tiercut.coordinator.way import route
 from tiercut.plan import Plan
 from tiercut.protocol.nodes import MIN_FPS, OtherPlan, StreamPlan
 

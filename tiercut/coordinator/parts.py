@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tiercut.coordinator.site_view import along
+from tiercut.coordinator.way import along
 from tiercut.plan import node_id
 from tiercut.planner import Answer, Problem
 from tiercut.planner.answer import Stage as PlannedStage

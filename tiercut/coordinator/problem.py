@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from tiercut.coordinator.memory import with_memory
-from tiercut.coordinator.site_view import NodeView, SiteView
+from tiercut.coordinator.node_view import NodeView
+from tiercut.coordinator.site_view import SiteView
 from tiercut.coordinator.stream_goal import UNMEASURED, StreamGoal, leaving_at
 from tiercut.coordinator.variant_costs import Chain, chains_of
 from tiercut.estimate.links import LinkEstimate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tiercut.coordinator.site_view import NodeView
+from tiercut.coordinator.node_view import NodeView
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.errors import SettingsError
 from tiercut.profiling.profile import Profile, check_profile_fits, fitting_variants

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiercut.coordinator.site_view import NodeKey
+from tiercut.coordinator.node_view import NodeKey
 from tiercut.coordinator.stream_goal import StreamGoal
 from tiercut.plan import FULL, Plan, Tier
 from tiercut.profiling.profile import Span

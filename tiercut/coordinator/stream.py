@@ -13,12 +13,13 @@ from tiercut.coordinator.deadline import Punctuality
 from tiercut.coordinator.hysteresis import Hysteresis
 from tiercut.coordinator.kept import PlanKept
 from tiercut.coordinator.mix import Mix, essence
+from tiercut.coordinator.node_view import NodeKey
 from tiercut.coordinator.problem import as_choice
 from tiercut.coordinator.reading import FIRST, Reading
 from tiercut.coordinator.recent_results import RecentResults
-from tiercut.coordinator.site_view import NodeKey, along, route
 from tiercut.coordinator.standing import Compared, Judged, near
 from tiercut.coordinator.stream_goal import StreamGoal
+from tiercut.coordinator.way import along, route
 from tiercut.estimate.links import LinkEstimator
 from tiercut.plan import Plan
 from tiercut.planner import Choice, Problem

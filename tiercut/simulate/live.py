@@ -20,8 +20,9 @@ from tiercut.coordinator.events import (
 )
 from tiercut.coordinator.mix import Mix
 from tiercut.coordinator.problem import build
-from tiercut.coordinator.site_view import SiteView, along
+from tiercut.coordinator.site_view import SiteView
 from tiercut.coordinator.spans import spans
+from tiercut.coordinator.way import along
 from tiercut.plan import Plan, node_id
 from tiercut.planner import Answer, Problem
 from tiercut.planner.edgent import edgent
