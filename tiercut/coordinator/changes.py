@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from tiercut.coordinator.actions import Action, Prepare, PublishPlan
 from tiercut.coordinator.mix import Mix
@@ -14,6 +15,8 @@ from tiercut.protocol.nodes import PrepareSegment
 
 #: How long nodes may take to load a segment before a change is given up.
 READY_S = 10.0
+#: Changes of several streams wait for each other for so long, once their nodes are ready.
+TOGETHER_S = 2.0
 #: After a change that was given up, the same stream is left alone for this long.
 PAUSE_S = 5.0
 
@@ -30,25 +33,54 @@ class Changes:
         self._site = site
         self._view = view
 
-    def begin(self, stream: PlannedStream, mix: Mix, reason: str, now_s: float) -> list[Action]:
+    def begin(
+        self, stream: PlannedStream, mix: Mix, reason: str, now_s: float, *, together: bool = False
+    ) -> list[Action]:
         """Ask the nodes of a mix to get ready for it, under the next epoch; at once where they are ready.
 
         Only shares and rates are new where the stream follows the same plans already.
+
+        Args:
+            stream: Whose.
+            mix: What it is to follow.
+            reason: Why, for people.
+            now_s: When.
+            together: Other streams change at the same time: new plans of some beside old ones of others would ask more
+                of something than it has.
         """
         mix = mix.numbered(1 if stream.plan is None else stream.plan.epoch + 1)
+        together_s = now_s + TOGETHER_S if together else None
         if mix.same_plans(stream.mix):
+            if together:
+                stream.pending = Pending(mix, reason, Counter(), now_s + READY_S, together_s)
+                return []
             stream.follows(mix)
             return [self._published(stream, mix, reason)]
         asked = list(dict.fromkeys(each for plan, _ in mix.plans for each in self._asked(stream, plan)))
         waiting = Counter((each.tier, each.node) for each in asked)
-        stream.pending = Pending(mix, reason, waiting, now_s + READY_S)
+        stream.pending = Pending(mix, reason, waiting, now_s + READY_S, together_s)
         return [*asked]
 
-    def adopt(self, stream: PlannedStream, mix: Mix, reason: str) -> list[Action]:
-        """All are ready: publish it."""
-        stream.adopted(mix, reason)
-        stream.explained_s = float("-inf")
-        return [self._published(stream, mix, reason)]
+    def adopt_ready(self, streams: Iterable[PlannedStream], now_s: float) -> list[Action]:
+        """Publish changes whose nodes are ready; those of several streams together, or after a while by themselves."""
+        pending = [(stream, stream.pending) for stream in streams if stream.pending is not None]
+        others = any(each.waiting and each.together_s is not None and now_s < each.together_s for _, each in pending)
+        return [
+            action
+            for stream, each in pending
+            if not each.waiting and (each.together_s is None or now_s >= each.together_s or not others)
+            for action in self._adopt(stream, each)
+        ]
+
+    def _adopt(self, stream: PlannedStream, pending: Pending) -> list[Action]:
+        mix = pending.mix
+        if mix.same_plans(stream.mix):
+            stream.follows(mix)
+            stream.pending = None
+        else:
+            stream.adopted(mix, pending.reason)
+            stream.explained_s = float("-inf")
+        return [self._published(stream, mix, pending.reason)]
 
     @staticmethod
     def _published(stream: PlannedStream, mix: Mix, reason: str) -> PublishPlan:

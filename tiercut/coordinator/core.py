@@ -278,7 +278,7 @@ class Coordinator:
         if not ready.ok:
             self._whole.refused(stream, [key], now_s)
             return self._give_up(stream, f"{node_id(*key)} refuses: {ready.message}", now_s)
-        return self._changes.adopt(stream, pending.mix, pending.reason) if pending.answered(key) else []
+        return self._changes.adopt_ready(self._streams.values(), now_s) if pending.answered(key) else []
 
     def _tick(self, now_s: float) -> list[Action]:
         """Evaluate the streams that have waited longest."""
@@ -294,6 +294,7 @@ class Coordinator:
             for each in self._streams.values()
             if lively or each.is_due(now_s, CALM_S if each.rate(now_s) else IDLE_S)
         ]
+        actions += self._changes.adopt_ready(self._streams.values(), now_s)
         actions += self._plan_site(now_s, lively=lively)
         for stream in sorted(due, key=PlannedStream.turn)[:PER_TICK]:
             stream.evaluated_s = now_s

@@ -97,13 +97,14 @@ class FullSite:
         if changes:
             self._besides.plans_changed(now_s)
         actions: list[Action] = []
+        together = len(changes) > 1 and not gone
         for stream in (member.stream for member in members):
             found, happened = changes.get(stream.goal.name), stream.step
             stream.step = None
             if found is not None and (gone or now_s >= stream.paused_until_s):
                 mix, reason = found
                 said = reason if happened is None else f"{reason}; {happened}"
-                actions += self._changes.begin(stream, mix, said, now_s)
+                actions += self._changes.begin(stream, mix, said, now_s, together=together)
         return actions
 
     def look_at(self, stream: PlannedStream, problem: Problem, now_s: float) -> Answer | None:

@@ -29,7 +29,7 @@ def _of_plans(stream: PlannedStream) -> Iterable[tuple[bool, str]]:
     if pending is not None:
         epoch = 0 if plan is None else plan.epoch
         yield pending.plan.epoch > epoch, f"a change to plan {pending.plan.epoch} follows plan {epoch}"
-        yield bool(pending.waiting), "a change waits for somebody"
+        yield bool(pending.waiting) or pending.together_s is not None, "a change waits for somebody"
         yield (
             set(pending.waiting) <= pending.mix.nodes,
             f"a change waits for nodes of its plans: {set(pending.waiting)}",

@@ -62,12 +62,14 @@ class Pending:
         reason: Why.
         waiting: Node → answers that it still owes: one for each of its segments.
         until_s: When it is given up.
+        together_s: Until when it waits for other streams' changes as well, once its nodes are ready; ``None``: not.
     """
 
     mix: Mix
     reason: str
     waiting: Counter[NodeKey]
     until_s: float
+    together_s: float | None = None
 
     def answered(self, key: NodeKey) -> bool:
         """A node has a segment ready; whether all are."""
