@@ -12,6 +12,8 @@ from msgspec import UNSET
 
 from broker.settings import LineSettings
 from tests.coordinating import Checked, Told, goal
+from tiercut.coordinator.actions import Action, Prepare
+from tiercut.coordinator.changes import TOGETHER_S
 from tiercut.coordinator.events import ControlHeard, PlanHeard, SourceHeard, StreamUnwanted, StreamWanted
 from tiercut.coordinator.mix import Mix
 from tiercut.coordinator.site.lines import LineEstimators, line_of
@@ -444,6 +446,36 @@ def test_node_that_never_answers_does_not_hold_up_what_must_change() -> None:
     told.status("edge", "e", state="offline")
     works(told, 14)
     assert {plan.edge for mix in told.mixes.values() for plan, _ in mix.plans} == {None}
+
+
+@pytest.mark.parametrize("silent", [set(), {"d0"}])
+def test_new_plans_of_all_streams_come_together_and_wait_for_no_node_for_ever(
+    silent: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = crowd()
+    told.silent = silent
+    before = {name: plan.epoch for name, plan in told.plans.items()}
+    asked_s: list[float] = []
+    adopted_s: dict[str, float] = {}
+    do = told.do
+
+    def noted(actions: list[Action]) -> None:
+        asked_s.extend(told.now_s for each in actions if isinstance(each, Prepare))
+        do(actions)
+        for name, plan in told.plans.items():
+            if plan.epoch > before[name]:
+                adopted_s.setdefault(name, told.now_s)
+
+    monkeypatch.setattr(told, "do", noted)
+    works(told, 9)
+    others = [at_s for name, at_s in adopted_s.items() if name != "cam0"]
+    assert len(others) == 5
+    assert max(others) == min(others)
+    if silent:
+        assert "cam0" not in adopted_s
+        assert min(others) >= asked_s[0] + TOGETHER_S
+    else:
+        assert adopted_s["cam0"] == others[0] < asked_s[0] + TOGETHER_S
 
 
 def test_weight_that_is_changed_while_the_site_is_full_counts() -> None:
