@@ -1,9 +1,11 @@
 """A plan holds together, and knows who runs what."""
 
+import math
+
 import pytest
 
 from tiercut.errors import SettingsError
-from tiercut.plan import Plan
+from tiercut.plan import Deadline, Plan
 
 
 def three_tiers(**changes: object) -> Plan:
@@ -71,3 +73,22 @@ def test_plan_without_a_cloud_must_reach_the_end_before_it() -> None:
     plan = three_tiers(cloud=None, codecs=("raw",))
     with pytest.raises(SettingsError, match="no cloud node takes part"):
         plan.check_fits(9, model="m")
+
+
+@pytest.mark.parametrize(
+    ("drop", "age_s", "due"),
+    [
+        (True, 0.0, 0.06),
+        (True, 0.07, 0.06),  # it takes most of its time, and can make it yet
+        (True, 0.15, math.inf),  # nobody can help it
+        (False, 0.0, math.inf),  # results are published however late they are
+    ],
+)
+def test_frame_is_in_a_hurry_until_it_cannot_make_its_deadline(drop: bool, age_s: float, due: float) -> None:
+    deadline = Deadline(seconds=0.3, drop=drop, rest_s=(0.18, 0.16))
+    plan = Plan(epoch=1, first_cut=0, second_cut=5, device="d", edge="e", codecs=("raw",), deadline=deadline)
+    assert plan.due_still_s("edge", plan.due_s("edge", 0.3, 0.0), age_s) == pytest.approx(due)
+
+
+def test_frame_that_only_passes_is_due_at_once_however_old() -> None:
+    assert three_tiers().due_still_s("edge", -math.inf, 9.0) == -math.inf

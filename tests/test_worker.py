@@ -56,9 +56,9 @@ class FakeProcessor:
         return math.inf
 
     @staticmethod
-    def due_still_s(due_s: float) -> float:
+    def due_still_s(job: Job) -> float:
         """Nor later."""
-        return due_s
+        return job.due_s
 
     def process(self, job: Job) -> Processed:
         self.may.wait()

@@ -176,6 +176,12 @@ class Plan(Struct, frozen=True, kw_only=True, omit_defaults=True):
             return math.inf
         return captured_s + deadline_s - WITH_CARE * self.rest_s(tier)
 
+    def due_still_s(self, tier: Tier, due_s: float, now_s: float) -> float:
+        """The same as it is seen at a time: a frame that cannot make its deadline any more has no hurry."""
+        if not math.isfinite(due_s):
+            return due_s
+        return due_s if due_s + (WITH_CARE - 1) * self.rest_s(tier) >= now_s else math.inf
+
     def codec_after(self, tier: Tier) -> str:
         """Codec of the hop that leaves a tier; the tier must have one."""
         return self.codecs[0 if tier == "device" else 1]

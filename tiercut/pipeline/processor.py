@@ -217,9 +217,9 @@ class Processor:
             return math.inf
         return work.plan.due_s(self._tier, work.deadline_s, self._clock.monotonic_s() - age_s)
 
-    def due_still_s(self, due_s: float) -> float:
-        """The same as it is seen now: a frame that is late has no hurry any more."""
-        return due_s if due_s >= self._clock.monotonic_s() or due_s == -math.inf else math.inf
+    def due_still_s(self, job: Job) -> float:
+        """The same as it is seen now: a frame that cannot make its deadline any more has no hurry."""
+        return job.work.plan.due_still_s(self._tier, job.due_s, self._clock.monotonic_s())
 
     def _age_s(self, work: Work) -> float | None:
         now_s = self._clock.monotonic_s()

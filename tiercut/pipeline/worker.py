@@ -61,7 +61,7 @@ class Worker:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="segment")
         self._short = ShortWork(outlet.reachable)
-        self._queues: StreamQueues[Job] = StreamQueues(_name, lambda job: processor.due_still_s(job.due_s))
+        self._queues: StreamQueues[Job] = StreamQueues(_name, processor.due_still_s)
         #: frames that are worked on, or whose turn on the loop is next
         self._running = 0
         #: queue → frames on their way out, in order
@@ -112,7 +112,7 @@ class Worker:
             self._begin(queue, job)
             return
         # A frame that others have worked on, and that may make its deadline yet, does not give way to a newer one.
-        mode = "every" if work.cut > 0 and math.isfinite(job.due_s) else work.delivery
+        mode = "every" if work.cut > 0 and math.isfinite(self._processor.due_still_s(job)) else work.delivery
         for late in self._queues.put(queue, job, mode):
             if _name(late) == _name(job):
                 self._duplicate(late)

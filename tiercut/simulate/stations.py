@@ -141,7 +141,7 @@ class SimStation:
         if plan.passes(self.node.tier, flight.cut):
             return -math.inf
         due_s = plan.due_s(self.node.tier, deadline_s, flight.captured_s)
-        return due_s if due_s >= self._world.now_s else math.inf
+        return plan.due_still_s(self.node.tier, due_s, self._world.now_s)
 
     def _forward(self, flight: Flight, to: str, size: int) -> None:
         self._world.send(flight, self.node.id, to, size)
