@@ -6,6 +6,7 @@ import asyncio
 import math
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,10 +125,12 @@ class Bench:
     processor: FakeProcessor = field(default_factory=FakeProcessor)
     counters: Counter[str] = field(default_factory=Counter)
     acked: list[str] = field(default_factory=list)
+    soon: Callable[[Callable[[], None]], None] | None = None
 
     def __post_init__(self) -> None:
         processor: Any = self.processor
-        self.worker = Worker(node="e", processor=processor, outlet=self.outlets, counters=self.counters)
+        outlet, counters = self.outlets, self.counters
+        self.worker = Worker(node="e", processor=processor, outlet=outlet, counters=counters, soon=self.soon)
 
     def submit(self, frame: Work, name: str) -> None:
         self.worker.submit(Job(work=frame, arrived_s=0.0, ack=lambda: self.acked.append(name)))
@@ -405,4 +408,22 @@ async def test_frame_that_only_passes_does_not_wait_for_the_segment_of_another()
     bench.processor.may.set()
     await until(lambda: len(bench.acked) == 5)
     assert sorted(bench.outlets.finished[3:]) == [1, 2]
+    assert await bench.worker.drain(1.0) == 0
+
+
+@async_test
+async def test_frames_that_only_pass_leave_the_thread_to_others() -> None:
+    turns: list[Callable[[], None]] = []
+    bench = Bench(FakeOutlets(), PassingProcessor(), soon=turns.append)
+    bench.submit(work(0, stream="passing"), "passes, as nobody knows yet how long it takes")
+    await until(lambda: len(bench.acked) == 1)
+    bench.submit(work(1), "held")
+    bench.submit(work(2), "waits for it")
+    bench.submit(work(3, stream="passing"), "passes, when the loop has time for it")
+    assert len(turns) == 1
+    bench.processor.may.set()
+    await until(lambda: len(bench.acked) == 3)
+    assert bench.outlets.finished == [0, 1, 2]
+    turns.pop()()
+    await until(lambda: len(bench.acked) == 4)
     assert await bench.worker.drain(1.0) == 0

@@ -64,6 +64,8 @@ class Worker:
         self._queues: StreamQueues[Job] = StreamQueues(_name, processor.due_still_s)
         #: frames that are worked on, or whose turn on the loop is next
         self._running = 0
+        #: frames that only pass, and do not count among those
+        self._beside = 0
         #: queue → frames on their way out, in order
         self._sending: dict[Queue, list[Dispatch]] = {}
         #: replaced frames whose drops are on their way out
@@ -90,12 +92,12 @@ class Worker:
     @property
     def running(self) -> int:
         """Frames that are worked on, or are next."""
-        return self._running
+        return self._running + self._beside
 
     @property
     def in_hand(self) -> bool:
         """Whether there are any frames, or drops of frames, that are not on their way yet."""
-        return bool(self._running or self._sending or self._replaced or self.waiting)
+        return bool(self.running or self._sending or self._replaced or self.waiting)
 
     def submit(self, job: Job) -> None:
         """A frame has come (event loop only)."""
@@ -109,7 +111,7 @@ class Worker:
             return
         job.due_s = self._processor.due_s(work)
         if self._passes(queue, job) and self._queues.claim(queue, beside=True):
-            self._begin(queue, job)
+            self._begin(queue, job, beside=True)
             return
         # A frame that others have worked on, and that may make its deadline yet, does not give way to a newer one.
         mode = "every" if work.cut > 0 and math.isfinite(self._processor.due_still_s(job)) else work.delivery
@@ -129,7 +131,7 @@ class Worker:
                 await self._idle.wait()
         self._ended = True
         leaving = [*self._replaced, *(each for sending in self._sending.values() for each in sending)]
-        given_up = self._running + len(leaving) + len(self._held) + len(self._queues.drain())
+        given_up = self.running + len(leaving) + len(self._held) + len(self._queues.drain())
         for each in leaving:
             each.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -139,7 +141,7 @@ class Worker:
 
     def _start_ready(self) -> None:
         while ready := self._queues.take(None if self._running < self._threads else self._passes):
-            self._begin(*ready)
+            self._begin(*ready, beside=self._passes(*ready))
         if self._idle is not None:
             self._note_idle()
 
@@ -149,8 +151,12 @@ class Worker:
             job.due_s == -math.inf and self._threads == 1 and self._short.is_short(queue, job.work.plan, job.work.cut)
         )
 
-    def _begin(self, queue: Queue, job: Job) -> None:
+    def _begin(self, queue: Queue, job: Job, *, beside: bool = False) -> None:
         """Work on a frame whose turn it is."""
+        if beside:
+            self._beside += 1
+            self._soon(partial(self._here, queue, job, self._withdrawn, beside=True))
+            return
         self._running += 1
         alone = self._threads == 1 or (self._running == 1 and not len(self._queues))
         if alone and self._short.is_short(queue, job.work.plan, job.work.cut):
@@ -158,21 +164,24 @@ class Worker:
         else:
             self._pool.submit(self._on_thread, asyncio.get_running_loop(), queue, job, self._withdrawn)
 
-    def _here(self, queue: Queue, job: Job, withdrawn: int) -> None:
+    def _here(self, queue: Queue, job: Job, withdrawn: int, *, beside: bool = False) -> None:
         if not self._ended:
-            self._processed(queue, self._processor.process(job), withdrawn)
+            self._processed(queue, self._processor.process(job), withdrawn, beside=beside)
 
     def _on_thread(self, loop: asyncio.AbstractEventLoop, queue: Queue, job: Job, withdrawn: int) -> None:
         done = self._processor.process(job)
         with contextlib.suppress(RuntimeError):  # the loop has closed: the node did not wait for this frame
             loop.call_soon_threadsafe(self._processed, queue, done, withdrawn)
 
-    def _processed(self, queue: Queue, done: Processed, withdrawn_before: int) -> None:
+    def _processed(self, queue: Queue, done: Processed, withdrawn_before: int, *, beside: bool = False) -> None:
         """Start sending a frame, and free its stream when there is room for one more to send."""
         if self._ended:
             return
         job = done.job
-        self._running -= 1
+        if beside:
+            self._beside -= 1
+        else:
+            self._running -= 1
         self.busy_s += job.seconds
         if isinstance(done.action, Forward | Finish) and job.left is None and job.known is None:
             to = done.action if isinstance(done.action, Forward) else None
