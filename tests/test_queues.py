@@ -159,3 +159,20 @@ def test_stream_without_a_deadline_is_passed_over_by_each_other_once() -> None:
         queues.done(ready[0])
         queues.put(ready[0], (number, 10.0 + number), "latest")
     assert QUIET in order[: len(busy) + 2]
+
+
+def test_plan_of_a_stream_is_passed_over_by_each_other_once() -> None:
+    queues = due_queues()
+    late, due, beside = Queue("mixed", 0), Queue("mixed", 1), Queue("mixed", 2)
+    for queue in (late, due, beside):
+        queues.put(queue, (0, math.inf if queue == late else 1.0), "every")
+    queues.put(QUIET, (0, math.inf), "every")
+    order = []
+    for number in range(1, 30):
+        ready = queues.take()
+        assert ready is not None
+        order.append(ready[0])
+        queues.done(ready[0])
+        queues.put(ready[0], (number, math.inf if ready[0] in {late, QUIET} else 1.0 + number), "every")
+    assert late in order[:8]
+    assert order.count(late) >= 3

@@ -4,14 +4,16 @@ A stream whose frames follow several plans has a queue for each of these, and ta
 
 Frames that must be done by some time go before others, the earliest first (Liu and Layland, Journal of the ACM 1973):
 a frame that has come far with little time left goes before one that was captured just now. Nobody starves: the stream
-that has waited longest for its turn is passed over at most once for each stream that waits.
+that has waited longest for its turn is passed over at most once for each stream that waits, and so is a queue among
+those of its stream.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from tiercut.plan import DeliveryMode
@@ -53,6 +55,8 @@ class StreamQueues(Generic[Item]):
         self._busy: set[Queue] = set()
         #: how often the stream whose turn it is was passed over
         self._passed_over = 0
+        #: the same of the queue whose turn it is among those of a stream
+        self._lanes_passed_over: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return sum(len(items) for queues in self._waiting.values() for items in queues.values())
@@ -101,21 +105,28 @@ class StreamQueues(Generic[Item]):
             only: Of these frames; they take nobody's turn.
         """
         found, front = None, None
-        for queues in self._waiting.values():
-            for queue, items in queues.items():
-                if queue in self._busy or (only is not None and not only(queue, items[0])):
-                    continue
-                front = front or queue.stream
-                due_s = self._due_s(items[0])
-                if found is None or due_s < found[0]:
-                    found = due_s, queue
-            if only is None and front is not None and self._passed_over >= len(self._waiting):
+        for stream, queues in self._waiting.items():
+            ready = [
+                (self._due_s(items[0]), queue)
+                for queue, items in queues.items()
+                if queue not in self._busy and (only is None or only(queue, items[0]))
+            ]
+            if not ready:
+                continue
+            front = front or stream
+            due_s, queue = min(ready, key=itemgetter(0))
+            if only is None and self._lanes_passed_over[stream] >= len(queues):
+                queue = ready[0][1]  # of the stream's queues, its turn has come
+            if found is None or due_s < found[0]:
+                found = due_s, queue, ready[0][1]
+            if only is None and self._passed_over >= len(self._waiting):
                 break  # its turn has come
         if found is None:
             return None
-        queue = found[1]
+        _, queue, first = found
         if only is None:
             self._passed_over = 0 if queue.stream == front else self._passed_over + 1
+            self._lanes_passed_over[queue.stream] = 0 if queue == first else self._lanes_passed_over[queue.stream] + 1
         return queue, self._take(queue)
 
     def _take(self, queue: Queue) -> Item:
@@ -131,6 +142,7 @@ class StreamQueues(Generic[Item]):
             self._waiting.move_to_end(queue.stream)
         else:
             del self._waiting[queue.stream]
+            self._lanes_passed_over.pop(queue.stream, None)
         self._busy.add(queue)
         return item
 
@@ -142,4 +154,5 @@ class StreamQueues(Generic[Item]):
         """Take out everything that waits."""
         items = [item for queues in self._waiting.values() for waiting in queues.values() for item in waiting]
         self._waiting.clear()
+        self._lanes_passed_over.clear()
         return items
