@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 
 #: An outcome of a ``latest`` stream waits so long for the cloud's broker.
 PATIENCE_S = 5.0
-#: Outcomes that wait take no more memory; what comes then is given up at once.
+#: Outcomes that wait take no more memory; what comes then is given up at once, but for results of ``every``: they are
+#: made again.
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 
 
@@ -108,7 +109,11 @@ class CloudOutcomes:
             return
         size = len(outcome.home.payload)
         if self._bytes + size > MAX_WAITING_BYTES:
-            self.give_up(outcome, then, "cloud_away", f"{self._bytes} bytes of outcomes wait for the cloud's broker")
+            why = f"{self._bytes} bytes of outcomes wait for the cloud's broker"
+            if outcome.waits and outcome.is_result:  # its device sends the frame again
+                self._log_unsent(outcome, why)
+            else:
+                self.give_up(outcome, then, "cloud_away", why)
             return
         self._bytes += size
         waiting = self._waiting[outcome.key] = _Waiting(outcome, then)
@@ -148,7 +153,11 @@ class CloudOutcomes:
         elif isinstance(told, PublishRefused | PacketTooLarge):
             self.give_up(outcome, waiting.then, "refused", f"the cloud's broker: {told}")
         else:  # the bus was closed: the frame has no outcome, and its device counts it or sends it again
-            log.info("outcome not sent", extra={"stream": outcome.stream, "seq": outcome.seq, "reason": str(told)})
+            self._log_unsent(outcome, str(told))
+
+    @staticmethod
+    def _log_unsent(outcome: Outcome, why: str) -> None:
+        log.info("outcome not sent", extra={"stream": outcome.stream, "seq": outcome.seq, "reason": why})
 
     def _too_late(self, waiting: _Waiting) -> None:
         if waiting.posted is not None:
