@@ -52,6 +52,21 @@ def test_rate_of_a_line_with_a_bucket_is_not_that_of_what_passes_at_once(mbps: f
     assert latency_s < 0.006  # no frame's wait is in it, not even where all wait
 
 
+@pytest.mark.parametrize("near_s", [None, 0.005])
+def test_frames_of_a_far_hop_that_wait_for_none_make_no_line_slower(near_s: float | None) -> None:
+    estimator, far_s, mbps, size = SharedLineEstimator(20.0), 0.06, 20.0, 20_000
+    estimator.observe(HOPS[0], LinkSample(at_s=0.0, payload_bytes=64, seconds=far_s, probe=True))
+    if near_s is not None:
+        estimator.observe(HOPS[1], LinkSample(at_s=0.0, payload_bytes=64, seconds=near_s, probe=True))
+    taken_s = far_s + size * 8e-6 / mbps
+    for index in range(20 * 150):  # each begins before the last one has arrived, and after it has been sent
+        estimator.observe(HOPS[0], LinkSample(at_s=0.05 * index + taken_s, payload_bytes=size, seconds=taken_s))
+        rate = estimator.mbps(0.05 * index + taken_s)
+    assert rate > 0.6 * mbps
+    assert not estimator.measured(150.0)
+    assert estimator.standing_s(150.0) == 0.0
+
+
 def test_frames_that_were_not_heard_of_make_no_line_slower() -> None:
     estimator, heard = SharedLineEstimator(20.0), 0
     probed(estimator)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tiercut.estimate.links import LinkEstimator, LinkSample
 
@@ -86,14 +86,14 @@ class SharedLineEstimator:
         own_s = self._own_s(sample.payload_bytes)
         if own_s is not None:
             self._delays.setdefault(hop, _Delay()).least(sample.seconds - own_s, sample.at_s)
-        delays = (delay.seconds(sample.at_s) for delay in self._delays.values())
-        least_s = min((each for each in delays if each is not None), default=0.0)  # a hop may have seen none but waits
-        on_line_s = max(0.0, sample.seconds - least_s)
+        least_s = min((each.last_s for each in self._delays.values()), default=0.0)
+        delay_s = self._delays[hop].last_s if hop in self._delays else least_s
+        on_line_s = max(0.0, sample.seconds - delay_s)
         transfer = _Transfer(sample.at_s - on_line_s, sample.at_s, sample.payload_bytes, self._missed)
         alone = all(other.ended_s <= transfer.began_s or transfer.ended_s <= other.began_s for other in self._transfers)
         self._transfers.append(transfer)
         if alone or sample.probe:
-            self._alone.observe(sample)
+            self._alone.observe(replace(sample, seconds=on_line_s + min(least_s, sample.seconds)))  # as of one hop
 
     def missed(self) -> None:
         """A transfer may have ended that nobody tells of: those before and after it do not follow each other."""
@@ -174,9 +174,14 @@ class _Delay:
             self._least_s, self._since_s = math.inf, now_s
         self._least_s = min(self._least_s, max(0.0, seconds))
 
+    @property
+    def last_s(self) -> float:
+        """What it is, however old that is."""
+        return min(self._before_s, self._least_s)
+
     def seconds(self, now_s: float) -> float | None:
         """What it is; ``None`` where nothing has come for long."""
-        return None if now_s - self._since_s >= 3 * DELAY_S else min(self._before_s, self._least_s)
+        return None if now_s - self._since_s >= 3 * DELAY_S else self.last_s
 
 
 def _waited(transfers: list[_Transfer]) -> list[tuple[float, float, float]]:
