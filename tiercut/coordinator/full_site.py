@@ -52,8 +52,8 @@ class FullSite:
         return self._planning.active
 
     def has(self, stream: PlannedStream) -> bool:
-        """Whether a stream is one of those that are planned as one."""
-        return self._planning.has(stream.goal.name)
+        """Whether a stream is one of those that are planned as one: its first plan, at least, it gets by itself."""
+        return stream.mix is not None and self._planning.has(stream.goal.name)
 
     def give_up(self, now_s: float) -> None:
         """Something is wrong with the site's figures: streams are planned one by one from now on."""
