@@ -93,6 +93,33 @@ def test_streams_of_a_full_site_get_all_that_it_has_in_equal_parts() -> None:
     assert told.capacity.bound == pytest.approx(40, rel=0.03)
 
 
+def test_stream_that_joins_a_full_site_gets_a_plan_at_once() -> None:
+    told = crowd()
+    works(told, 12)
+    told.coordinator.handle(StreamWanted(goal("cam6", device="d6")))
+    told.node("device", "d6", 1.0)
+    told.now_s += 1.0  # the site is due before the stream is
+    told.tick()
+    works(told, 2)
+    assert "cam6" in told.mixes
+    works(told, 20, 7)
+    assert max(rates(told)) == pytest.approx(min(rates(told)), rel=0.1)
+
+
+def test_stream_that_has_no_time_to_spare_is_planned_with_the_others() -> None:
+    told = Told()
+    for index in range(6):  # a frame takes some 45 ms at least
+        wanted = goal(f"cam{index}", device=f"d{index}", deadline_s=0.075 if index == 0 else None)
+        told.coordinator.handle(StreamWanted(wanted))
+        told.node("device", f"d{index}", 1.0)
+    told.node("edge", "e", 0.1)
+    told.passes(3.0)
+    works(told, 16)
+    assert told.capacity is not None
+    rooms = [told.capacity.streams[f"cam{index}"].room for index in range(6)]
+    assert min(room or 0.0 for room in rooms) > 5.0
+
+
 def test_what_a_site_could_give_is_told_anew_soon_after_a_step() -> None:
     told = crowd()
     works(told, 12)

@@ -195,15 +195,15 @@ class SitePlanning:
         """The best plan of all: as little filled as gives all streams what they ask for, else as much as is allowed.
 
         Frames of a full site wait for each other, so plans keep more of deadlines free than what measured frames ask
-        for, unless that costs frames.
+        for, unless that costs frames. Streams that have no plan then keep no more free than they must.
         """
-        spared, most = with_spare_time(problem, members), LEVELS[-1]
+        most = LEVELS[-1]
         if self._short:  # as it was the last time: what is less than the most need not be tried
-            best = plan_site(replace(spared, filled=most), known=known)
+            best = _with_spare_time(problem, members, known, most)
             self._short = any(map(is_short, best.shares.values()))
         if not self._short:
             for level in LEVELS:
-                best = plan_site(replace(spared, filled=level), known=known)
+                best = _with_spare_time(problem, members, known, level)
                 if not any(map(is_short, best.shares.values())):
                     return level, best
             self._short = True
@@ -303,6 +303,21 @@ def _has_room(plan: SitePlan) -> bool:
     return max(plan.load.values(), default=0.0) < ROOM and all(
         len(share.ways) == 1 and not is_short(share) for share in plan.shares.values() if is_served(share)
     )
+
+
+def _with_spare_time(
+    problem: SiteProblem, members: Sequence[Member], known: Mapping[str, tuple[Choice, ...]], level: float
+) -> SitePlan:
+    """The best plan that keeps more of deadlines free, but for those of streams that would have no way then."""
+    best = plan_site(replace(with_spare_time(problem, members), filled=level), known=known)
+    in_time = [member for member in members if member.stream.goal.deadline_s is None or _has_way(member, best)]
+    if len(in_time) == len(members):
+        return best
+    return plan_site(replace(with_spare_time(problem, in_time), filled=level), known=known)
+
+
+def _has_way(member: Member, plan: SitePlan) -> bool:
+    return bool(plan.shares[member.stream.goal.name].ways)
 
 
 def _near_rate(one: float, other: float) -> bool:

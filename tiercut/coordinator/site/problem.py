@@ -119,11 +119,11 @@ def site_problem(
 
 
 def with_spare_time(problem: SiteProblem, members: Sequence[Member]) -> SiteProblem:
-    """The same site with more of its streams' deadlines kept free."""
-    goals = {member.stream.goal.name: member.stream.goal for member in members}
+    """The same site with more of some streams' deadlines kept free."""
+    deadlines_s = {member.stream.goal.name: member.stream.goal.deadline_s for member in members}
 
     def spared(stream: SiteStream) -> SiteStream:
-        deadline_s, kept_s = goals[stream.name].deadline_s, stream.problem.deadline_seconds
+        deadline_s, kept_s = deadlines_s.get(stream.name), stream.problem.deadline_seconds
         if deadline_s is None or kept_s is None:
             return stream
         least_s = min(kept_s, (1 - SPARE_TIME) * deadline_s)
