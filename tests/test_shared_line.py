@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tiercut.coordinator.site.listening import MOST_FPS, TURN_S, Listening
-from tiercut.estimate.capture_clock import FRAMES, CaptureClock
+from tiercut.estimate.capture_clock import FRAMES, LATE_FRAMES, CaptureClock
 from tiercut.estimate.links import LinkSample
 from tiercut.estimate.shared_line import GROWTH, GROWTH_S, NEW_S, SharedLineEstimator
 
@@ -147,6 +147,15 @@ def test_wall_clock_that_was_set_is_followed() -> None:
         set_s = 0.0 if index < FRAMES else -5.0 if index < 2 * FRAMES else 7.0
         at_s = clock.heard(0.1 * index + set_s, 0.1 * index + 0.002)
     assert at_s == pytest.approx(0.1 * index + 0.002)
+
+
+def test_wall_clock_that_was_set_back_is_followed_after_a_few_frames() -> None:
+    clock = CaptureClock()
+    for index in range(FRAMES):
+        clock.heard(3600.0 + index, index + 0.002)
+    found = [clock.heard(index, index + 0.002) - index for index in range(FRAMES, FRAMES + LATE_FRAMES)]
+    assert found[0] < -3000.0  # one frame may be that late
+    assert found[-1] == pytest.approx(0.002)
 
 
 def test_no_frame_ended_after_it_was_heard_of() -> None:

@@ -8,10 +8,13 @@ clocks (and what the way takes at best, which is the same for all).
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 
-#: Frames whose times say what the difference is; few enough to follow a wall clock that was set.
+#: Frames whose times say what the difference is.
 FRAMES = 64
+#: A wall clock was set back where so many frames in a row all seem to be heard of so much later than those before.
+LATE_FRAMES, LATE_S = 8, 1.0
 
 
 class CaptureClock:
@@ -23,4 +26,7 @@ class CaptureClock:
     def heard(self, ended_unix_s: float, now_s: float) -> float:
         """A result is heard of; when its last stage ended, at ``ended_unix_s``, on the coordinator's clock."""
         self._differences_s.append(now_s - ended_unix_s)
+        lately = list(itertools.islice(reversed(self._differences_s), LATE_FRAMES))
+        if len(lately) == LATE_FRAMES and min(lately) > min(self._differences_s) + LATE_S:
+            self._differences_s = deque(reversed(lately), maxlen=FRAMES)
         return min(now_s, ended_unix_s + min(self._differences_s))
