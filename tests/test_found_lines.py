@@ -236,6 +236,7 @@ def test_stall_of_both_hops_at_once_counts_for_less_than_by_chance() -> None:
     one, other = (each.since(90.0) for each in hops)
     assert one is not None
     assert other is not None
-    said = evidence(one, other, (lonely_of(one, [other]), lonely_of(other, [one])))
+    one_alone, other_alone = lonely_of([one, other])
+    said = evidence(one, other, (one_alone, other_alone))
     assert said.pairs > 16
     assert said.together - said.by_chance < 0.1

@@ -19,12 +19,13 @@ a line; a stall that hits both hops at once counts for less than two that hit th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tiercut.estimate.links import LinkSample
+from tiercut.planner.memory import Ints
 from tiercut.planner.objectives import Floats
 from tiercut.planner.search import Bools
 
@@ -135,15 +136,26 @@ def evidence(one: Alone, other: Alone, lonely: tuple[Bools, Bools]) -> Evidence:
     return Evidence(len(real), _part(real), _part(chance))
 
 
-def lonely_of(hop: Alone, others: Iterable[Alone]) -> Bools:
-    """(T) which transfers of a hop began when none of the others' were under way, and should have met none."""
-    met = np.zeros(len(hop.began), dtype=bool)
-    ends = hop.began + hop.busy + hop.delay
-    for other in others:
-        other_ends = np.maximum.accumulate(other.ended)
-        before = np.searchsorted(other.began, ends, side="left") - 1
-        met |= (before >= 0) & (other_ends[np.maximum(before, 0)] > hop.began)
-    return ~met
+def lonely_of(hops: Sequence[Alone]) -> list[Bools]:
+    """Of each hop (T) which transfers began when none of the others' were under way, and should have met none."""
+    if not hops:
+        return []
+    all_began = np.sort(np.concatenate([each.began for each in hops]))
+    all_ended = np.sort(np.concatenate([each.ended for each in hops]))
+
+    def lonely(hop: Alone) -> Bools:
+        until = hop.began + hop.busy + hop.delay
+        meets = _under_way(all_began, all_ended, hop.began, until)
+        found: Bools = meets == _under_way(hop.began, np.sort(hop.ended), hop.began, until)  # its own are no others'
+        return found
+
+    return [lonely(hop) for hop in hops]
+
+
+def _under_way(began: Floats, ended: Floats, since: Floats, until: Floats) -> Ints:
+    """(T) how many transfers, by when they began and ended in order, were under way some time between two times."""
+    found: Ints = np.searchsorted(began, until, side="left") - np.searchsorted(ended, since, side="right")
+    return found
 
 
 def _by_chance(one: Alone, other: Alone) -> Floats:

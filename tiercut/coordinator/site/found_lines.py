@@ -75,9 +75,7 @@ class LineFinder:
         before = set(self._shared), set(self._apart)
         self._forget(now_s)
         alone = {hop: found for hop, crossings in self._hops.items() if (found := crossings.since(now_s)) is not None}
-        lonely = {
-            hop: lonely_of(each, (alone[other] for other in alone if other != hop)) for hop, each in alone.items()
-        }
+        lonely = dict(zip(alone, lonely_of(list(alone.values())), strict=True))
         pairs = [pair for pair in itertools.combinations(sorted(alone), 2) if _may_share(*pair)]
         for pair in sorted(pairs, key=lambda each: self._judged.get(each, -math.inf))[:MOST_PAIRS]:
             self._judged[pair] = now_s
