@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from tiercut.coordinator.site.besides import MOST, SETTLED_S, Besides
@@ -44,6 +46,9 @@ def gives(total: float, least: float = 1.0, latency: float = 0.1) -> dict[Kind, 
         (Gain("latency", 0.5, ""), gives(10.0, latency=0.07), True),
         (Gain("latency", 0.5, ""), gives(10.0, latency=0.09), False),
         (Gain("least", 2.0, ""), gives(10.0, least=1.2), False),
+        (Gain("least", math.inf, ""), gives(10.0, least=1.2), True),
+        (Gain("least", math.inf, ""), gives(10.0, least=1.0), False),
+        (Gain("least", 2.0, ""), gives(10.0, least=math.inf), True),  # all have what they ask for
     ],
 )
 def test_change_must_have_paid_before_the_next_one(gain: Gain, after: dict[Kind, float], paid: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from operator import truediv
 from statistics import fmean
 
-from tiercut.coordinator.site.mixes import given, is_served, is_short, limits_nothing
+from tiercut.coordinator.site.mixes import given, is_served, is_short, lacks, limits_nothing
 from tiercut.coordinator.site.patience import Gain, Kind
 from tiercut.coordinator.site.problem import Member
 from tiercut.planner.site import SitePlan
@@ -48,12 +48,13 @@ def gain_of(members: Sequence[Member], present: SitePlan, best: SitePlan, *, ste
 
 
 def measured(members: Sequence[Member], now_s: float) -> dict[Kind, float]:
-    """What the site gives."""
-    rates = [(member.stream.rate(now_s), member.stream.goal.weight) for member in members]
+    """What the site gives; infinity for the stream with least where all have what they ask for."""
+    rates = [(member, member.stream.rate(now_s)) for member in members]
+    lacking = [fps / member.stream.goal.weight for member, fps in rates if lacks(member, fps)]
     latencies_s = [member.stream.measured_s for member in members if member.stream.measured_s is not None]
     return {
-        "least": min((fps / weight for fps, weight in rates), default=0.0),
-        "total": sum(fps for fps, _ in rates),
+        "least": min(lacking, default=math.inf),
+        "total": sum(fps for _, fps in rates),
         "latency": fmean(latencies_s) if latencies_s else math.inf,
     }
 

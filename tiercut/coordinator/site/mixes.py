@@ -15,6 +15,7 @@ from tiercut.coordinator.site.problem import Member
 from tiercut.errors import SettingsError
 from tiercut.plan import Plan
 from tiercut.planner import Answer, Choice, Problem, evaluate
+from tiercut.planner.objectives import THROUGHPUT
 from tiercut.planner.site import SitePlan, SiteProblem, StreamShare
 
 #: Room that differs from what is asked by less than this part is no limit.
@@ -68,6 +69,14 @@ def impossible(member: Member) -> str | None:
 def is_short(share: StreamShare) -> bool:
     """Whether a stream gets less than it asks for."""
     return share.frames_per_second < ALL_OF_IT * share.asked_frames_per_second
+
+
+def lacks(member: Member, fps: float) -> bool:
+    """Whether so many frames are less than a stream is known to ask for."""
+    asked_fps = member.stream.kept.offered.asked_fps
+    if asked_fps is None:
+        return member.stream.goal.objective == THROUGHPUT.name
+    return fps < ALL_OF_IT * asked_fps
 
 
 def is_served(share: StreamShare) -> bool:

@@ -47,6 +47,13 @@ class _Trial:
     gain: Gain
     before: float
 
+    def has_paid(self, now: float) -> bool:
+        """Whether enough of what was promised has come; of what was nothing before, anything is enough."""
+        if math.isinf(self.gain.factor):
+            return now > self.before
+        promised = (1 + ENOUGH * (self.gain.factor - 1)) * self.before
+        return now <= promised if self.gain.kind == "latency" else now >= promised
+
 
 class Patience:
     """One site's."""
@@ -66,9 +73,7 @@ class Patience:
         """
         trial = self._trial
         if trial is not None and now_s - self._plans_s >= KNOWN_S:
-            promised = 1 + ENOUGH * (trial.gain.factor - 1)
-            now = measured[trial.gain.kind]
-            paid = now <= promised * trial.before if trial.gain.kind == "latency" else now >= promised * trial.before
+            paid = trial.has_paid(measured[trial.gain.kind])
             self._wait_s = WAIT_S if paid else min(2 * self._wait_s, MOST_WAIT_S)
             self._trial = None
         wait_s = max(self._wait_s, KNOWN_S) if self._trial is not None else self._wait_s
