@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -196,6 +196,24 @@ def test_line_is_forgotten_when_its_hops_have_lines_of_their_own() -> None:
     said = told(lines, heard(crossed, rng))
     assert not lines.found
     assert "device/d0 -> cloud/c, device/d1 -> cloud/c do not share a line any more" in said[-1][1]
+
+
+def test_line_that_turns_out_to_have_another_hop_carries_what_it_did() -> None:
+    rng, lines = random.Random(1), LineEstimators()  # noqa: S311 - numbers for a test
+    sent = cameras(rng, 2, load=0.6, mbps=2.0, seconds=90.0)
+    probes(lines, 3, 2.0)
+    told(lines, heard(in_turn(sent, 2.0), rng))
+    (line,) = lines.found
+    before = lines.mbps(line, 90.0)
+    sent = [replace(each, at_s=each.at_s + 90.0) for each in cameras(rng, 3, load=0.6, mbps=2.0, seconds=90.0)]
+    for hop, sample in heard(in_turn(sent, 2.0), rng):
+        lines.observe(*HOPS[hop], sample)
+        before, said = lines.mbps(lines.found[0], sample.at_s), lines.look(sample.at_s)
+        if said:
+            break
+    assert len(lines.found[0].hops) == 3
+    assert not any("any more" in each for each in said)
+    assert lines.mbps(lines.found[0], sample.at_s) == before
 
 
 def test_what_is_declared_of_a_hop_is_not_looked_for() -> None:

@@ -43,6 +43,10 @@ class Line:
         """Whether a hop between two nodes, by their ids, crosses it."""
         return any(_is(sender, start) and _is(receiver, end) for start, end in self.hops)
 
+    def is_in(self, other: Line) -> bool:
+        """Whether another line has its hops, and maybe more."""
+        return set(self.hops) <= set(other.hops)
+
 
 def line_of(name: str, hops: Iterable[str], mbps: float | None) -> Line:
     """A line as settings have it.
@@ -115,7 +119,9 @@ class LineEstimators:
             return []
         before = dict.fromkeys(self.found)
         self._know(self._named(groups))
-        gone = [f"{_hops(line)} do not share a line any more" for line in before if line not in self.found]
+        gone = [
+            f"{_hops(line)} do not share a line any more" for line in before if not any(map(line.is_in, self.found))
+        ]
         return [*gone, *(self.said(line, now_s) for line in self.found if line not in before)]
 
     @property
@@ -144,13 +150,13 @@ class LineEstimators:
             yield line if line is not None and line.hops == group.hops else Line(same, group.hops, group.mbps)
 
     def _know(self, found: Iterable[Line]) -> None:
-        """These and those that are declared are the lines now; what is known of one that stays is kept."""
+        """These and those that are declared are the lines now; what is known of one that stays or grows is kept."""
         before, known = {line.name: line for line in self.lines}, self._estimators
         self.lines = (*self._declared, *found)
         self._of_hop.clear()
         self._estimators = {
             line.name: known[line.name]
-            if before.get(line.name) is line
+            if line.name in before and before[line.name].is_in(line)
             else SharedLineEstimator(line.mbps or GUESS_MBPS)
             for line in self.lines
         }
