@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from tiercut.coordinator.actions import Action, TellCapacity
 from tiercut.coordinator.changes import READY_S, Changes
+from tiercut.coordinator.mix import Mix
 from tiercut.coordinator.node_view import NodeKey
 from tiercut.coordinator.problem import as_choice
 from tiercut.coordinator.site.besides import Besides
@@ -75,7 +76,10 @@ class FullSite:
         step = any(each.step is not None for each in shared)
         if gone:
             self._hurry(shared, now_s)
-        if any(each.pending for each in shared) or not self._planning.due(now_s, step=step or gone):
+        if any(each.pending for each in shared):
+            self._besides.plans_changed(now_s)
+            return []
+        if not self._planning.due(now_s, step=step or gone):
             return []
         if not self.active:
             known = [
@@ -96,6 +100,12 @@ class FullSite:
         changes = self._planning.look(members, now_s, taken=background, step=step and lively, besides=besides)
         if changes:
             self._besides.plans_changed(now_s)
+        return self._begin(members, changes, now_s, gone=gone)
+
+    def _begin(
+        self, members: list[Member], changes: Mapping[str, tuple[Mix, str]], now_s: float, *, gone: bool
+    ) -> list[Action]:
+        """Begin what streams are to change, together but where a node is gone."""
         actions: list[Action] = []
         together = len(changes) > 1 and not gone
         for stream in (member.stream for member in members):
@@ -188,7 +198,8 @@ class FullSite:
                 taken.update(stream.taken)
         online = [node for node in self._view.nodes.values() if node.online and not node.gateway]
         clouds = {node.id: node.busy for node in online if node.tier == "cloud"}
-        others = {node.id: node.busy for node in online if node.tier != "cloud"}
+        settled = [node for node in online if node.busy_since_s >= self._besides.changed_s]
+        others = {node.id: node.busy for node in settled if node.tier != "cloud"}
         if self.active:
             planned = Counter(planned_busy(members, self._view.lines, now_s))
             planned.update(taken)

@@ -40,6 +40,7 @@ class NodeView:
         profiles: Model identity → profile.
         load: Live correction of the profiles.
         busy: Part of its threads' time that was used lately, as it says.
+        busy_since_s: Since when it was: its status is about the time since the one before.
         waiting: Frames that wait there, as it says.
         power_watts: Drawn while computing.
         reaches_cloud: It can send to cloud nodes itself.
@@ -57,6 +58,7 @@ class NodeView:
     profiles: dict[str, Profile] = field(default_factory=dict)
     load: LoadEstimator = field(default_factory=LoadEstimator)
     busy: float = 0.0
+    busy_since_s: float = float("-inf")
     waiting: float = 0.0
     power_watts: float = 0.0
     reaches_cloud: bool = True
@@ -66,6 +68,7 @@ class NodeView:
     warnings: dict[str, str] = field(default_factory=dict)
     _instances: deque[str] = field(default_factory=lambda: deque(maxlen=_INSTANCES))
     _twice_until_s: float = float("-inf")
+    _heard_s: float = float("-inf")
 
     @property
     def key(self) -> NodeKey:
@@ -93,6 +96,7 @@ class NodeView:
         self.reaches_cloud, self.gateway = status.reaches_cloud, status.gateway
         self._check_mixes(follows=status.mixes or self.tier != "device")
         self.busy, self.waiting = status.load.get("busy", 0.0), status.load.get("waiting", 0.0)
+        self.busy_since_s, self._heard_s = self._heard_s, now_s
         if "pace" in status.load:
             self.load.paced(now_s, status.load["pace"])
         self.memory_mb = None if status.memory_mb is UNSET else status.memory_mb

@@ -38,8 +38,10 @@ NEW_S, GROWTH, GROWTH_S = 3.0, 1.1, 5.0
 STANDING_S = 1.5
 #: For so long nothing else need be asked.
 KNOWN_S = 20.0
-#: A hop's delay is the least that its messages needed besides their bytes in so many seconds, and as many before.
+#: A hop's delay is the least that its small messages needed in so many seconds, and as many before.
 DELAY_S = 30.0
+#: Until a hop has been seen for so long all of its messages may have waited: the least delay of all hops counts.
+TRUSTED_S = 10.0
 #: A message this small says hardly more than the delay.
 SMALL_BYTES = 1000
 #: Looked at again after this.
@@ -83,11 +85,11 @@ class SharedLineEstimator:
 
     def observe(self, hop: tuple[str, str], sample: LinkSample) -> None:
         """A transfer over a hop has ended."""
-        own_s = self._own_s(sample.payload_bytes)
-        if own_s is not None:
-            self._delays.setdefault(hop, _Delay()).least(sample.seconds - own_s, sample.at_s)
+        if sample.payload_bytes <= SMALL_BYTES:
+            self._delays.setdefault(hop, _Delay()).least(sample.seconds, sample.at_s)
         least_s = min((each.last_s for each in self._delays.values()), default=0.0)
-        delay_s = self._delays[hop].last_s if hop in self._delays else least_s
+        own = self._delays.get(hop)
+        delay_s = own.last_s if own is not None and sample.at_s - own.first_s >= TRUSTED_S else least_s
         on_line_s = max(0.0, sample.seconds - delay_s)
         transfer = _Transfer(sample.at_s - on_line_s, sample.at_s, sample.payload_bytes, self._missed)
         alone = all(other.ended_s <= transfer.began_s or transfer.ended_s <= other.began_s for other in self._transfers)
@@ -124,7 +126,7 @@ class SharedLineEstimator:
         return self._measured is not None and now_s - self._measured[1] < KNOWN_S
 
     def latency_s(self, hop: tuple[str, str], now_s: float) -> float | None:
-        """A hop's delay: what its messages need besides their bytes and besides waits; ``None``: none was seen."""
+        """A hop's delay: what small messages need besides waits; ``None``: none was seen."""
         delay = self._delays.get(hop)
         return None if delay is None else delay.seconds(now_s)
 
@@ -136,12 +138,6 @@ class SharedLineEstimator:
         if old_s <= 0:
             return mbps
         return min(self._alone.estimate(now_s).mbps, mbps * math.pow(GROWTH, old_s / GROWTH_S))
-
-    def _own_s(self, size: int) -> float | None:
-        """What bytes take: nothing to speak of in a small message; ``None``: nobody knows yet."""
-        if size <= SMALL_BYTES:
-            return 0.0
-        return None if self._measured is None else size * 8e-6 / self._measured[0]
 
     def _now(self, now_s: float) -> tuple[float, float] | None:
         """Bytes by time of the last messages that waited for others, and when; ``None`` where there are too few."""
@@ -161,14 +157,17 @@ class SharedLineEstimator:
 
 
 class _Delay:
-    """The least of what messages of one hop needed besides their bytes: waits come and go, the delay stays."""
+    """The least of what small messages of one hop needed: waits come and go, the delay stays."""
 
     def __init__(self) -> None:
         self._before_s = self._least_s = math.inf
         self._since_s = -math.inf
+        #: when the first message came
+        self.first_s = math.inf
 
     def least(self, seconds: float, now_s: float) -> None:
         """Take that of one message."""
+        self.first_s = min(self.first_s, now_s)
         if now_s - self._since_s >= DELAY_S:
             self._before_s = self._least_s if now_s - self._since_s < 2 * DELAY_S else math.inf
             self._least_s, self._since_s = math.inf, now_s

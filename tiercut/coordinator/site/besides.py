@@ -18,29 +18,33 @@ MOST = 0.25
 
 @dataclass(slots=True)
 class Besides:
-    """Of one site's nodes."""
+    """Of one site's nodes.
 
+    Attributes:
+        changed_s: When plans changed last.
+    """
+
+    changed_s: float = -math.inf
     _parts: dict[str, float] = field(default_factory=dict)
-    _changed_s: float = -math.inf
     _observed_s: float = -math.inf
 
     def plans_changed(self, now_s: float) -> None:
         """Plans, shares or rates are others."""
-        self._changed_s = now_s
+        self.changed_s = now_s
 
     def observe(self, busy: Mapping[str, float], planned: Mapping[str, float], now_s: float) -> None:
         """Take what nodes say.
 
         Args:
-            busy: Part of its time that each was busy of late, by its id.
+            busy: Part of its time that each was busy since plans changed, by its id; what is not known stays.
             planned: The same as planned.
             now_s: When.
         """
-        if now_s - self._changed_s < SETTLED_S:
+        if now_s - self.changed_s < SETTLED_S:
             return
         weight = 1 - math.exp(-min(now_s - self._observed_s, SETTLED_S) / MEAN_S)
         self._observed_s = now_s
-        self._parts = {
+        self._parts |= {
             node: min(
                 MOST, (1 - weight) * self._parts.get(node, 0.0) + weight * max(0.0, part - planned.get(node, 0.0))
             )

@@ -200,11 +200,11 @@ class SitePlanning:
         most = LEVELS[-1]
         if self._short:  # as it was the last time: what is less than the most need not be tried
             best = _with_spare_time(problem, members, known, most)
-            self._short = any(map(is_short, best.shares.values()))
+            self._short = _lacks(best)
         if not self._short:
             for level in LEVELS:
                 best = _with_spare_time(problem, members, known, level)
-                if not any(map(is_short, best.shares.values())):
+                if not _lacks(best):
                     return level, best
             self._short = True
         if not self._spares or now_s - self._compared_s >= STANDS_S:
@@ -296,6 +296,11 @@ def _asks_for_several(member: Member) -> bool:
     if stream.kept.offered.asked_fps is None:
         return stream.goal.objective == THROUGHPUT.name
     return stream.behind and stream.kept.overrun is not None
+
+
+def _lacks(plan: SitePlan) -> bool:
+    """Whether a stream that has a way gets less than it asks for."""
+    return any(is_served(share) and is_short(share) for share in plan.shares.values())
 
 
 def _has_room(plan: SitePlan) -> bool:
