@@ -52,7 +52,7 @@ class Flights:
         publish: Publish,
         reachable: Callable[[Plan], bool],
     ) -> None:
-        self.window: Window | Ways = InFlightWindow(limit=settings.in_flight, timeout_s=settings.timeout_s)
+        self.window: Window | Ways = InFlightWindow(limit=settings.in_flight, timeout_s=settings.patience_s)
         self.would_overtake: Callable[[int], bool] = self.window.holds_other_epoch
         self.ways: Ways | None = None
         self.ahead: Plan | None = None

@@ -61,7 +61,7 @@ def follow(
             window = windows.pop(0)
             window.new_way(limit, now_s)
         else:
-            window = InFlightWindow(limit=limit, timeout_s=settings.timeout_s)
+            window = InFlightWindow(limit=limit, timeout_s=settings.patience_s)
         made = outbound(plan, by_device=by_device, lane=lane)
         way = Way(made, share, lane, window)
         if known is not None and known.is_still_silent:

@@ -209,3 +209,10 @@ async def test_edge_passes_on_no_outcome_of_another_stream_than_the_topic_names(
         await until(lambda: bool(site.results))
     assert heard.names == {("/tiercut/home/cam", "1-1"): 1}
     assert site.seqs == [1]
+
+
+def test_device_waits_for_longer_than_the_nodes_that_wait_for_the_clouds_broker() -> None:
+    here: dict[str, Any] = {"name": "cam", "model": "m", "timeout_s": 2.0}
+    assert StreamSettings(**here, results_to="cloud").patience_s > 2 * cloud_outcomes.PATIENCE_S
+    assert StreamSettings(**here).patience_s == 2.0
+    assert StreamSettings(**{**here, "timeout_s": 60.0}, results_to="cloud").patience_s == 60.0

@@ -15,6 +15,9 @@ MAX_INTEGER = 2**53 - 1
 MAX_STAGES_ARRIVING = MAX_STAGES - 16
 #: Bounds of times, so that no arithmetic and no calendar goes over them: a century, and the year 9999.
 MAX_SECONDS = 4e9
+#: So long a result of `latest` waits for the cloud's broker, at the node that finishes it and again at an edge that
+#: sends it up; a device waits for longer than both.
+CLOUD_PATIENCE_S = 5.0
 MAX_UNIX_S = 253_402_300_799.0
 MAX_TENSOR_BYTES = 256 * 1024 * 1024
 MAX_PAYLOAD_BYTES = 2**40

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from tiercut.bus import Bus, Message, Sent
 from tiercut.declared import encode_json
 from tiercut.errors import BusError, PacketTooLarge, PublishRefused
+from tiercut.limits import CLOUD_PATIENCE_S
 from tiercut.pipeline.dispatch import Posted
 from tiercut.protocol import events
 from tiercut.protocol.frames import Dropped
@@ -25,7 +26,7 @@ from tiercut.protocol.topics import DROPPED, RESULT
 log = logging.getLogger(__name__)
 
 #: An outcome of a ``latest`` stream waits so long for the cloud's broker.
-PATIENCE_S = 5.0
+PATIENCE_S = CLOUD_PATIENCE_S
 #: Outcomes that wait take no more memory; what comes then is given up at once, but for results of ``every``: they are
 #: made again.
 MAX_WAITING_BYTES = 16 * 1024 * 1024

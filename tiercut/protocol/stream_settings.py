@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from tiercut.errors import BadMessage, SettingsError
+from tiercut.limits import CLOUD_PATIENCE_S
 from tiercut.names import check_name
 from tiercut.plan import MAX_DEADLINE_S, DeliveryMode
 from tiercut.planner.objectives import ObjectiveName, named
@@ -23,6 +24,9 @@ ResultsTo = Literal["device", "site", "cloud"]
 
 #: Sensors on the bus, which any edge can read; all others belong to a device.
 MQTT, FUSION = "mqtt", "fusion"
+
+#: A result that the cloud waits for may wait at two nodes on its way, and its reason must come home.
+LEAST_CLOUD_TIMEOUT_S = 2 * CLOUD_PATIENCE_S + 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +120,9 @@ class StreamSettings(SourceSettings):
         default=6,
     )
     timeout_s: float = setting(
-        "seconds after which a frame without an outcome is given up, or sent again", default=10.0
+        "seconds after which a frame without an outcome is given up, or sent again; at least 12 with "
+        "results_to = cloud",
+        default=10.0,
     )
     deadline_ms: float | None = setting(
         "age after which a result is useless: plans meet it where they can", default=None
@@ -184,6 +190,11 @@ class StreamSettings(SourceSettings):
     def parts(self) -> tuple[SourceSettings, ...]:
         """The sensors it is made of: one, or those of a fusion."""
         return self.sources if self.sensor == FUSION else (self,)
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds after which a frame without an outcome is given up, or sent again."""
+        return max(self.timeout_s, LEAST_CLOUD_TIMEOUT_S) if self.results_to == "cloud" else self.timeout_s
 
     @property
     def from_bus(self) -> bool:
