@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from tests.coordinating import Told
-from tests.test_full_site import crowd, works
+from tests.full_sites import crowd, works
 from tiercut.coordinator.site.lines import LineEstimators, line_of
 from tiercut.estimate.links import LinkSample
 from tiercut.estimate.together import Crossings, evidence, lonely_of

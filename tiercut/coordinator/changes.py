@@ -15,7 +15,7 @@ from tiercut.protocol.nodes import PrepareSegment
 
 #: How long nodes may take to load a segment before a change is given up.
 READY_S = 10.0
-#: Changes of several streams wait for each other for so long, once their nodes are ready.
+#: Changes of several streams that were decided together wait for each other until then at most.
 TOGETHER_S = 2.0
 #: After a change that was given up, the same stream is left alone for this long.
 PAUSE_S = 5.0

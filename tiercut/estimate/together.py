@@ -25,14 +25,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tiercut.estimate.links import LinkSample
+from tiercut.estimate.shared_line import SMALL_BYTES
 from tiercut.planner.memory import Ints
 from tiercut.planner.objectives import Floats
 from tiercut.planner.search import Bools
 
 #: The last transfers of a hop that count, for so long; probes, which are sent alone, are remembered longer.
 KEPT, PROBES, WITHIN_S, PROBES_S = 256, 16, 90.0, 600.0
-#: Messages that say hardly more than the delay.
-SMALL_BYTES = 1000
 #: Part of a hop's transfers that are quicker than what counts as alone.
 ALONE = 0.2
 #: A transfer counts whose bytes alone take this long: shorter ones are as long as programs take to hear of them. Pairs

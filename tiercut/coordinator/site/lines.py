@@ -112,6 +112,11 @@ class LineEstimators:
         lines = self.of(sender, receiver)
         return bool(lines) and all(self._estimators[line.name].measured(now_s) for line in lines)
 
+    def latency_s(self, sender: str, receiver: str, now_s: float) -> float | None:
+        """Delay of a hop that crosses lines, without waits for what else is on them; ``None`` where unknown."""
+        known = (self._estimators[line.name].latency_s((sender, receiver), now_s) for line in self.of(sender, receiver))
+        return min((each for each in known if each is not None), default=None)
+
     def look(self, now_s: float) -> list[str]:
         """Look for lines, every now and then; what was found or is no line any more, in sentences."""
         groups = self._finder.look(now_s)
@@ -160,11 +165,6 @@ class LineEstimators:
             else SharedLineEstimator(line.mbps or GUESS_MBPS)
             for line in self.lines
         }
-
-    def latency_s(self, sender: str, receiver: str, now_s: float) -> float | None:
-        """Delay of a hop that crosses lines, without waits for what else is on them; ``None`` where unknown."""
-        known = (self._estimators[line.name].latency_s((sender, receiver), now_s) for line in self.of(sender, receiver))
-        return min((each for each in known if each is not None), default=None)
 
 
 def _hops(line: Line) -> str:

@@ -199,11 +199,11 @@ class SitePlanning:
         """
         most = LEVELS[-1]
         if self._short:  # as it was the last time: what is less than the most need not be tried
-            best = _with_spare_time(problem, members, known, most)
+            best = _best_with_time_to_spare(problem, members, known, most)
             self._short = _lacks(best)
         if not self._short:
             for level in LEVELS:
-                best = _with_spare_time(problem, members, known, level)
+                best = _best_with_time_to_spare(problem, members, known, level)
                 if not _lacks(best):
                     return level, best
             self._short = True
@@ -310,7 +310,7 @@ def _has_room(plan: SitePlan) -> bool:
     )
 
 
-def _with_spare_time(
+def _best_with_time_to_spare(
     problem: SiteProblem, members: Sequence[Member], known: Mapping[str, tuple[Choice, ...]], level: float
 ) -> SitePlan:
     """The best plan that keeps more of deadlines free, but for those of streams that would have no way then."""
